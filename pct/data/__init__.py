@@ -1,0 +1,1 @@
+"""Data: COCO and MPII files, generated poses, augmentation."""

@@ -1,0 +1,1 @@
+"""Layers: mixers and quantizers."""

@@ -1,0 +1,1 @@
+"""Models: the pose tokenizer, its networks, checkpoints and conversion of published weights."""

@@ -1,0 +1,132 @@
+"""Model folders: config.json + model.safetensors, written atomically, loaded strictly, never with pickle."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+FORMAT_VERSION = 1
+_CONFIG, _WEIGHTS, _CARD = "config.json", "model.safetensors", "README.md"
+_SHIPPED = Path(__file__).parent.parent / "weights"
+
+
+class CheckpointError(ValueError):
+    """A model's files are missing, broken or of another kind."""
+
+
+def fingerprint(config: Mapping[str, Any], state: Mapping[str, Tensor]) -> str:
+    """Return 16 hex digits of the SHA-256 of a model's config and weights."""
+    digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode())
+    for name in sorted(state):
+        digest.update(name.encode())
+        digest.update(state[name].detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write a file under a temporary name beside it, flush it to disk, and rename it."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def save_model(
+    folder: str | Path,
+    kind: str,
+    config: Mapping[str, Any],
+    state: Mapping[str, Tensor],
+    card: str | None = None,
+    force: bool = False,
+) -> None:
+    """Write a model folder.
+
+    Raises:
+        FileExistsError: If the folder holds a model and ``force`` is not set.
+    """
+    folder = Path(folder)
+    if (folder / _CONFIG).exists() and not force:
+        raise FileExistsError(f"{folder} already holds a model; give force=True (--force) to replace it")
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+    text = json.dumps({"format_version": FORMAT_VERSION, "kind": kind, **config}, indent=2)
+    write_atomically(folder / _WEIGHTS, save(tensors, metadata={"format": "pt"}))
+    write_atomically(folder / _CONFIG, (text + "\n").encode())
+    if card is not None:
+        write_atomically(folder / _CARD, card.encode())
+
+
+def load_model(name: str | Path, kind: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Read config and weights of a model folder, a model that ships with the package, or a hub id.
+
+    Raises:
+        CheckpointError: If there is no such model, or a file is missing, truncated or of another kind or version.
+    """
+    folder = _find(name)
+    try:
+        config = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CheckpointError(f"{folder}: no {_CONFIG}, so this is not a model folder") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise CheckpointError(f"{folder / _CONFIG}: not valid JSON: {error}") from None
+    if not isinstance(config, dict) or config.pop("kind", None) != kind:
+        raise CheckpointError(f"{folder / _CONFIG}: this is not a {kind}")
+    version = config.pop("format_version", None)
+    if version != FORMAT_VERSION:
+        raise CheckpointError(f"{folder / _CONFIG}: format_version is {version!r}; this version reads {FORMAT_VERSION}")
+    try:
+        state = load((folder / _WEIGHTS).read_bytes())
+    except FileNotFoundError:
+        raise CheckpointError(f"{folder}: no {_WEIGHTS}") from None
+    except SafetensorError as error:
+        raise CheckpointError(f"{folder / _WEIGHTS}: truncated or not a safetensors file: {error}") from None
+    return config, state
+
+
+@contextmanager
+def explain(name: str | Path) -> Iterator[None]:
+    """Turn errors of building a model from its files into a :class:`CheckpointError` that names the model."""
+    try:
+        yield
+    except (ValueError, TypeError, RuntimeError, KeyError) as error:
+        raise CheckpointError(f"{name}: config and weights do not make this model: {error}") from error
+
+
+def _find(name: str | Path) -> Path:
+    path = Path(name)
+    if path.is_dir():
+        return path
+    if path.exists():
+        raise CheckpointError(f"{path} is a file; a model is a folder with {_CONFIG} and {_WEIGHTS}")
+    shipped = sorted(p.name for p in _SHIPPED.iterdir() if p.is_dir()) if _SHIPPED.is_dir() else []
+    if str(name) in shipped:
+        return _SHIPPED / str(name)
+    if str(name).count("/") == 1 and not str(name).startswith((".", "/")):
+        return _download(str(name))
+    raise CheckpointError(
+        f"no model {str(name)!r}: not a folder; models that ship with pct: {', '.join(shipped) or 'none'}"
+    )
+
+
+def _download(hub_id: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(hub_id, allow_patterns=[_CONFIG, _WEIGHTS, _CARD]))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        raise CheckpointError(f"{hub_id!r} is no folder here and could not be fetched from the hub: {error}") from error

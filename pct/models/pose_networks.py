@@ -1,0 +1,168 @@
+"""Encoder and decoder networks of the pose tokenizer: from joints to token features and back."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from pct.layers.mixer import MixerBlock, Mlp
+
+
+class JointEmbedding(nn.Module):
+    """One vector a joint: linear in its coordinates, a learned mask vector where the joint is unknown.
+
+    With image guidance the first half comes from the coordinates and the second from the image features at the joint
+    (PCT, 2023, section 3.1).
+
+    Args:
+        num_dims: Coordinates a joint, 2 or 3.
+        width: Width C of the embedding.
+        guidance_channels: Channels F of the image features; 0 turns guidance off.
+    """
+
+    def __init__(self, num_dims: int, width: int, guidance_channels: int = 0) -> None:
+        super().__init__()
+        if guidance_channels and width % 2:
+            raise ValueError(f"image guidance takes half of the embedding, so the width must be even; got {width}")
+        self.guidance_channels = guidance_channels
+        self.coordinates = nn.Linear(num_dims, width // 2 if guidance_channels else width)
+        self.guidance = nn.Linear(guidance_channels, width // 2) if guidance_channels else None
+        self.mask_token = nn.Parameter(torch.randn(width) * 0.02)
+
+    def forward(self, keypoints: Tensor, visible: Tensor, features: Tensor | None = None) -> Tensor:
+        """Embed joints (B, K, D) with ``visible`` (B, K) and, if guided, image features (B, K, F) to (B, K, C).
+
+        Raises:
+            ValueError: If a guided network gets no features or an unguided one gets some.
+        """
+        if (features is None) != (self.guidance is None):
+            need = (
+                f"needs image features (B, K, {self.guidance_channels})" if self.guidance else "takes no image features"
+            )
+            raise ValueError(f"this tokenizer {need}")
+        # Unknown joints may hold anything, NaN included, and must not reach the gradient.
+        embedded = self.coordinates(torch.where(visible[..., None], keypoints, 0.0))
+        if self.guidance is not None and features is not None:
+            embedded = torch.cat([embedded, self.guidance(features)], dim=-1)
+        return torch.where(visible[..., None], embedded, self.mask_token.to(embedded.dtype))
+
+
+class MixerEncoder(nn.Module):
+    """The compositional encoder of the paper: mixer blocks over the joints, then linear over the joint axis.
+
+    Args:
+        num_keypoints: Joints K.
+        num_tokens: Tokens M.
+        width: Channels C of joints and blocks.
+        num_blocks: Mixer blocks.
+        token_hidden: Hidden width of the MLP over the joints.
+        codebook_dim: Width D of a token feature.
+    """
+
+    def __init__(
+        self, num_keypoints: int, num_tokens: int, width: int, num_blocks: int, token_hidden: int, codebook_dim: int
+    ) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(MixerBlock(num_keypoints, width, token_hidden, width) for _ in range(num_blocks))
+        self.norm = nn.LayerNorm(width)
+        self.to_tokens = nn.Linear(num_keypoints, num_tokens)
+        self.to_features = nn.Linear(width, codebook_dim)
+
+    def trunk(self, x: Tensor) -> Tensor:
+        """Map embedded joints (B, K, C) to normed joint features (B, K, C)."""
+        for block in self.blocks:
+            x = block(x)
+        return self.norm(x)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map embedded joints (B, K, C) to token features (B, M, D)."""
+        tokens = self.to_tokens(self.trunk(x).transpose(1, 2)).transpose(1, 2)
+        return self.to_features(tokens)
+
+
+class ResidualBlock(nn.Module):
+    """``x + MLP(norm(x))`` over the last axis."""
+
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.mlp = Mlp(width, hidden)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C) to (B, C)."""
+        return x + self.mlp(self.norm(x))
+
+
+class MlpEncoder(nn.Module):
+    """A residual MLP over all joints at once: every layer mixes joints and channels in one product.
+
+    It is not in the paper. A mixer spends its time on many small products; this one on few large ones, which is several
+    times faster for the same accuracy (docs/experiments.md).
+
+    Args:
+        num_keypoints: Joints K.
+        num_tokens: Tokens M.
+        joint_width: Width C of a joint's embedding.
+        width: Width H of the trunk.
+        num_blocks: Residual blocks.
+        codebook_dim: Width D of a token feature.
+    """
+
+    def __init__(
+        self, num_keypoints: int, num_tokens: int, joint_width: int, width: int, num_blocks: int, codebook_dim: int
+    ) -> None:
+        super().__init__()
+        self.num_tokens, self.codebook_dim = num_tokens, codebook_dim
+        self.start = nn.Linear(num_keypoints * joint_width, width)
+        self.blocks = nn.ModuleList(ResidualBlock(width, width) for _ in range(num_blocks))
+        self.norm = nn.LayerNorm(width)
+        self.to_features = nn.Linear(width, num_tokens * codebook_dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map embedded joints (B, K, C) to token features (B, M, D)."""
+        x = self.start(x.flatten(1))
+        for block in self.blocks:
+            x = block(x)
+        return self.to_features(self.norm(x)).unflatten(1, (self.num_tokens, self.codebook_dim))
+
+
+class MixerDecoder(nn.Module):
+    """The decoder of the paper: linear over the token axis, few mixer blocks, coordinates.
+
+    Args:
+        num_keypoints: Joints K.
+        num_tokens: Tokens M.
+        codebook_dim: Width D of a codebook entry.
+        width: Channels of the blocks.
+        num_blocks: Mixer blocks.
+        token_hidden: Hidden width of the MLP over the joints.
+        num_dims: Coordinates a joint.
+    """
+
+    def __init__(
+        self,
+        num_keypoints: int,
+        num_tokens: int,
+        codebook_dim: int,
+        width: int,
+        num_blocks: int,
+        token_hidden: int,
+        num_dims: int,
+    ) -> None:
+        super().__init__()
+        self.to_joints = nn.Linear(num_tokens, num_keypoints)
+        self.start = nn.Linear(codebook_dim, width)
+        self.blocks = nn.ModuleList(MixerBlock(num_keypoints, width, token_hidden, width) for _ in range(num_blocks))
+        self.norm = nn.LayerNorm(width)
+        self.to_coordinates = nn.Linear(width, num_dims)
+
+    def forward(self, z_q: Tensor) -> Tensor:
+        """Map codebook entries or mixtures (B, M, D) to joints (B, K, num_dims) in model units."""
+        x = self.start(self.to_joints(z_q.transpose(1, 2)).transpose(1, 2))
+        return self.tail(x)
+
+    def tail(self, x: Tensor) -> Tensor:
+        """Map started joint features (B, K, width) to joints (B, K, num_dims)."""
+        for block in self.blocks:
+            x = block(x)
+        return self.to_coordinates(self.norm(x))

@@ -1,0 +1,118 @@
+"""PoseSpace: what a model's numbers mean; from image pixels or millimetres to model units and back."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from pct.geometry import crop_from_bbox
+
+_KINDS = ("crop2d", "root3d")
+_UNITS = ("unit", "pixels")
+
+
+@dataclass(frozen=True)
+class PoseSpace:
+    """The meaning of a model's coordinates. It is part of every saved model.
+
+    ``crop2d``: image pixels and a person box become a square crop, ``padding`` times the longer side of the box.
+    With ``units="unit"`` the crop is [-1, 1] in both axes (x right, y down); with ``units="pixels"`` it is
+    [0, crop_size], the convention of the published PCT weights.
+
+    ``root3d``: joints relative to joint ``root``, divided by ``millimetres``.
+
+    Attributes:
+        kind: ``crop2d`` or ``root3d``.
+        padding: Crop side over the longer side of the box (``crop2d``).
+        crop_size: Side in pixels of the crop that errors are reported at, and the range of ``units="pixels"``.
+        units: ``unit`` or ``pixels`` (``crop2d``).
+        millimetres: Length of one model unit (``root3d``).
+        root: Index of the joint at the origin (``root3d``).
+    """
+
+    kind: Literal["crop2d", "root3d"] = "crop2d"
+    padding: float = 1.25
+    crop_size: int = 256
+    units: Literal["unit", "pixels"] = "unit"
+    millimetres: float = 1000.0
+    root: int = 0
+
+    def __post_init__(self) -> None:
+        if self.kind not in _KINDS:
+            raise ValueError(f"pose space kind is {self.kind!r}; allowed are {', '.join(_KINDS)}")
+        if self.units not in _UNITS:
+            raise ValueError(f"pose space units are {self.units!r}; allowed are {', '.join(_UNITS)}")
+        for name in ("padding", "crop_size", "millimetres"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"pose space {name} must be positive, got {getattr(self, name)}")
+
+    @property
+    def num_dims(self) -> int:
+        """Coordinates a joint: 2 or 3."""
+        return 2 if self.kind == "crop2d" else 3
+
+    @property
+    def report_scale(self) -> float:
+        """Factor from model units to the unit errors are reported in: pixels of the crop, or millimetres."""
+        if self.kind == "root3d":
+            return self.millimetres
+        return 1.0 if self.units == "pixels" else self.crop_size / 2
+
+    @property
+    def report_unit(self) -> str:
+        """Name of the unit errors are reported in."""
+        return "mm" if self.kind == "root3d" else "px"
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Lowest and highest coordinate inside the crop, in model units (``crop2d``)."""
+        return (0.0, float(self.crop_size)) if self.units == "pixels" else (-1.0, 1.0)
+
+    def normalise(self, keypoints: Tensor, reference: Tensor) -> Tensor:
+        """Bring joints into model units.
+
+        Args:
+            keypoints: Joints (B, K, 2) in image pixels, or (B, K, 3) in millimetres.
+            reference: Boxes (B, 4) as x, y, width, height in image pixels, or the root's position (B, 3) in
+                millimetres.
+
+        Returns:
+            Joints (B, K, D) in model units, float32.
+
+        Raises:
+            ValueError: If the number of coordinates is wrong or a box has no area.
+        """
+        self._check(keypoints)
+        origin, scale = self._frame(reference)
+        return ((keypoints.double() - origin[:, None]) / scale[:, None, None]).float()
+
+    def restore(self, keypoints: Tensor, reference: Tensor) -> Tensor:
+        """Undo :meth:`normalise`: joints (B, K, D) in model units back to image pixels or millimetres."""
+        self._check(keypoints)
+        origin, scale = self._frame(reference)
+        return (keypoints.double() * scale[:, None, None] + origin[:, None]).float()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values; ``PoseSpace(**values)`` is the same space."""
+        return asdict(self)
+
+    def _check(self, keypoints: Tensor) -> None:
+        if keypoints.ndim != 3 or keypoints.shape[-1] != self.num_dims:
+            raise ValueError(
+                f"a {self.kind} pose space takes keypoints (B, K, {self.num_dims}); got shape {tuple(keypoints.shape)}"
+            )
+
+    def _frame(self, reference: Tensor) -> tuple[Tensor, Tensor]:
+        """Return origin (B, D) and length of a unit (B,), float64: large images keep sub-pixel precision."""
+        reference = reference.double()
+        if self.kind == "root3d":
+            if reference.ndim != 2 or reference.shape[1] != 3:
+                raise ValueError(f"root positions must be (B, 3) in millimetres; got shape {tuple(reference.shape)}")
+            return reference, torch.full_like(reference[:, 0], self.millimetres)
+        center, side = crop_from_bbox(reference, self.padding)
+        if self.units == "pixels":
+            return center - side[:, None] / 2, side / self.crop_size
+        return center, side / 2
