@@ -43,7 +43,7 @@ class JointEmbedding(nn.Module):
         # Unknown joints may hold anything, NaN included, and must not reach the gradient.
         embedded = self.coordinates(torch.where(visible[..., None], keypoints, 0.0))
         if self.guidance is not None and features is not None:
-            embedded = torch.cat([embedded, self.guidance(features)], dim=-1)
+            embedded = torch.cat([embedded, self.guidance(torch.where(visible[..., None], features, 0.0))], dim=-1)
         return torch.where(visible[..., None], embedded, self.mask_token.to(embedded.dtype))
 
 
@@ -56,14 +56,24 @@ class MixerEncoder(nn.Module):
         width: Channels C of joints and blocks.
         num_blocks: Mixer blocks.
         token_hidden: Hidden width of the MLP over the joints.
+        channel_hidden: Hidden width of the MLP over the channels.
         codebook_dim: Width D of a token feature.
     """
 
     def __init__(
-        self, num_keypoints: int, num_tokens: int, width: int, num_blocks: int, token_hidden: int, codebook_dim: int
+        self,
+        num_keypoints: int,
+        num_tokens: int,
+        width: int,
+        num_blocks: int,
+        token_hidden: int,
+        channel_hidden: int,
+        codebook_dim: int,
     ) -> None:
         super().__init__()
-        self.blocks = nn.ModuleList(MixerBlock(num_keypoints, width, token_hidden, width) for _ in range(num_blocks))
+        self.blocks = nn.ModuleList(
+            MixerBlock(num_keypoints, width, token_hidden, channel_hidden) for _ in range(num_blocks)
+        )
         self.norm = nn.LayerNorm(width)
         self.to_tokens = nn.Linear(num_keypoints, num_tokens)
         self.to_features = nn.Linear(width, codebook_dim)
@@ -136,6 +146,7 @@ class MixerDecoder(nn.Module):
         width: Channels of the blocks.
         num_blocks: Mixer blocks.
         token_hidden: Hidden width of the MLP over the joints.
+        channel_hidden: Hidden width of the MLP over the channels.
         num_dims: Coordinates a joint.
     """
 
@@ -147,12 +158,15 @@ class MixerDecoder(nn.Module):
         width: int,
         num_blocks: int,
         token_hidden: int,
+        channel_hidden: int,
         num_dims: int,
     ) -> None:
         super().__init__()
         self.to_joints = nn.Linear(num_tokens, num_keypoints)
         self.start = nn.Linear(codebook_dim, width)
-        self.blocks = nn.ModuleList(MixerBlock(num_keypoints, width, token_hidden, width) for _ in range(num_blocks))
+        self.blocks = nn.ModuleList(
+            MixerBlock(num_keypoints, width, token_hidden, channel_hidden) for _ in range(num_blocks)
+        )
         self.norm = nn.LayerNorm(width)
         self.to_coordinates = nn.Linear(width, num_dims)
 

@@ -32,9 +32,12 @@ class TokenizerConfig:
         encoder_width: Channels of the encoder's blocks.
         encoder_blocks: Blocks of the encoder.
         encoder_token_hidden: Hidden width of the encoder's MLPs over the joints (``mixer``).
+        encoder_channel_hidden: Hidden width of the encoder's MLPs over the channels (``mixer``); 0 is
+            ``encoder_width``.
         decoder_width: Channels of the decoder's blocks.
         decoder_blocks: Blocks of the decoder.
         decoder_token_hidden: Hidden width of the decoder's MLPs over the joints.
+        decoder_channel_hidden: Hidden width of the decoder's MLPs over the channels; 0 is ``decoder_width``.
         guidance_channels: Channels of image features at the joints; 0 is without image guidance.
         quantizer: ``ema`` or ``fsq``.
         fsq_levels: Levels a channel of ``fsq``; their product is the codebook size.
@@ -53,9 +56,11 @@ class TokenizerConfig:
     encoder_width: int = 512
     encoder_blocks: int = 4
     encoder_token_hidden: int = 64
+    encoder_channel_hidden: int = 0
     decoder_width: int = 32
     decoder_blocks: int = 1
     decoder_token_hidden: int = 64
+    decoder_channel_hidden: int = 0
     guidance_channels: int = 0
     quantizer: Literal["ema", "fsq"] = "ema"
     fsq_levels: tuple[int, ...] = ()
@@ -147,6 +152,7 @@ class PoseTokenizer(nn.Module):
                 config.encoder_width,
                 config.encoder_blocks,
                 config.encoder_token_hidden,
+                config.encoder_channel_hidden or config.encoder_width,
                 config.codebook_dim,
             )
         else:
@@ -167,6 +173,7 @@ class PoseTokenizer(nn.Module):
             config.decoder_width,
             config.decoder_blocks,
             config.decoder_token_hidden,
+            config.decoder_channel_hidden or config.decoder_width,
             dims,
         )
 
