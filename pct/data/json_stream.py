@@ -1,0 +1,86 @@
+"""Large JSON files, read entry by entry."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import ijson
+
+# A whole string (or one that the data cuts off), or a number that JSON does not have.
+_LOOSE_NUMBERS = re.compile(rb'("(?:[^"\\]|\\.)*(?:"|\Z))|-?\bInfinity\b|\bNaN\b', re.DOTALL)
+_QUOTES = re.compile(rb'\\.|(")', re.DOTALL)
+
+
+def iter_json_items(path: str | Path, key: str, required: bool) -> Iterator[Any]:
+    """Yield the entries of the list under the top-level ``key`` of a JSON object, one in memory at a time.
+
+    Numbers that JSON does not have but Python writes (NaN, Infinity) come as None.
+
+    Args:
+        path: JSON file.
+        key: Name of the list.
+        required: Whether a list that is missing or empty is an error.
+
+    Raises:
+        ValueError: If the file is empty, malformed, truncated or a JSON list, or lacks what is required.
+    """
+    count = 0
+    try:
+        with Path(path).open("rb") as file:
+            for item in ijson.items(_StrictNumbers(file), f"{key}.item", use_float=True):
+                count += 1
+                yield item
+        if count == 0:
+            _explain_nothing(path, key, required)
+    except (ijson.JSONError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{path}: malformed or truncated JSON after {count} {key}: {reason[:200]}") from None
+
+
+def _explain_nothing(path: str | Path, key: str, required: bool) -> None:
+    """Raise the reason why a file without a ``key`` entry is of no use, if it is."""
+    keys: list[str] = []
+    with Path(path).open("rb") as file:
+        for prefix, event, value in ijson.parse(_StrictNumbers(file)):
+            if prefix == "" and event == "start_array":
+                raise ValueError(
+                    f"{path}: this is a JSON list (COCO results?); expected an annotation file with `categories` "
+                    f"and `annotations`"
+                )
+            if prefix == "" and event == "map_key":
+                keys.append(value)
+    if required:
+        raise ValueError(f"{path}: no {key}; the file has {', '.join(keys) or 'no keys'}")
+
+
+class _StrictNumbers:
+    """A file whose bare NaN, Infinity and -Infinity, which json.dump writes and JSON does not know, read as null."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._held = b""
+        self._in_string = False
+
+    def read(self, size: int) -> bytes:
+        if size == 0:
+            return b""
+        while chunk := self._file.read(size):
+            # Cut after a comma: no number, and no escape in a string, lies across it.
+            whole, comma, self._held = (self._held + chunk).rpartition(b",")
+            if comma:
+                return self._clean(whole + comma)
+        rest, self._held = self._held, b""
+        return self._clean(rest)
+
+    def _clean(self, data: bytes) -> bytes:
+        if b"NaN" in data or b"Infinity" in data:
+            opened = b'"' if self._in_string else b""
+            cleaned = _LOOSE_NUMBERS.sub(lambda m: m[1] or b"null", opened + data)[len(opened) :]
+        else:
+            cleaned = data
+        quotes = sum(1 for m in _QUOTES.finditer(data) if m[1]) if b"\\" in data else data.count(b'"')
+        self._in_string ^= bool(quotes % 2)
+        return cleaned
