@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 
 class OutputError(ValueError):
@@ -21,8 +22,8 @@ def check_output(path: str | Path, suffixes: Sequence[str] = (), force: bool = F
         force: Whether an existing file may be replaced.
 
     Raises:
-        OutputError: If the suffix is unknown, the folder is missing, the path is a folder, or the file exists and
-            ``force`` is not set.
+        OutputError: If the suffix is unknown, the folder is missing, or the path is a folder.
+        FileExistsError: If the file exists and ``force`` is not set.
     """
     path = Path(path)
     if suffixes and path.suffix.lower() not in suffixes:
@@ -34,7 +35,7 @@ def check_output(path: str | Path, suffixes: Sequence[str] = (), force: bool = F
     if not os.access(path.parent, os.W_OK):
         raise OutputError(f"output folder {path.parent} is not writable")
     if path.exists() and not force:
-        raise OutputError(f"output {path} exists; give --force (force=True) to replace it")
+        raise FileExistsError(f"output {path} exists; give --force (force=True) to replace it")
     return path
 
 
@@ -49,3 +50,15 @@ def atomic_output(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def open_atomically(path: str | Path, force: bool = False) -> Iterator[BinaryIO]:
+    """Open a file for writing bytes; it appears under its name, whole and on disk, when the block ends well.
+
+    Raises:
+        OutputError: If the folder is missing or the path is a folder.
+        FileExistsError: If the file exists and ``force`` is not set.
+    """
+    with atomic_output(check_output(path, force=force)) as temporary, temporary.open("wb") as file:
+        yield file
