@@ -104,7 +104,9 @@ class Quantizer(nn.Module):
 
 
 class EMAQuantizer(Quantizer):
-    """A codebook moved by exponential moving averages (van den Oord et al., "Neural Discrete Representation Learning", 2017, appendix A.1).
+    """A codebook moved by exponential moving averages.
+
+    After van den Oord et al., "Neural Discrete Representation Learning", 2017, appendix A.1:
 
     ``count_v <- decay * count_v + (1 - decay) * n_v``, ``sum_v <- decay * sum_v + (1 - decay) * sum of z at v``,
     entry ``sum_v / count_v``. Sums and counts are reduced over all processes, so two processes with half a batch each

@@ -88,13 +88,21 @@ def load_model(name: str | Path, kind: str) -> tuple[dict[str, Any], dict[str, T
     version = config.pop("format_version", None)
     if version != FORMAT_VERSION:
         raise CheckpointError(f"{folder / _CONFIG}: format_version is {version!r}; this version reads {FORMAT_VERSION}")
+    if not (folder / _WEIGHTS).exists():
+        raise CheckpointError(f"{folder}: no {_WEIGHTS}")
+    return config, read_tensors(folder / _WEIGHTS)
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Read a ``.safetensors`` file.
+
+    Raises:
+        CheckpointError: If it is truncated or no such file.
+    """
     try:
-        state = load((folder / _WEIGHTS).read_bytes())
-    except FileNotFoundError:
-        raise CheckpointError(f"{folder}: no {_WEIGHTS}") from None
+        return load(path.read_bytes())
     except SafetensorError as error:
-        raise CheckpointError(f"{folder / _WEIGHTS}: truncated or not a safetensors file: {error}") from None
-    return config, state
+        raise CheckpointError(f"{path}: truncated or not a safetensors file: {error}") from None
 
 
 @contextmanager

@@ -1,0 +1,17 @@
+"""Fixtures that several test files share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def shared_dir() -> Path:
+    """The data pack: ``PCT_SHARED`` or ``shared`` beside the checkout; tests that need it are skipped without."""
+    folder = Path(os.environ.get("PCT_SHARED") or Path(__file__).parents[2] / "shared")
+    if not folder.is_dir():
+        pytest.skip(f"needs the data pack, and {folder} does not exist (set PCT_SHARED)")
+    return folder
