@@ -1,0 +1,96 @@
+"""Pose tokens as text, for language models: ``<pose><p12><p1003>...</pose>``.
+
+Every id is one word of :func:`vocabulary`. To teach a language model poses, add these words and grow its embedding::
+
+    tokenizer.add_tokens(vocabulary(1024))
+    model.resize_token_embeddings(len(tokenizer))
+
+and train on lines of :func:`tokens_to_text`. What the model writes goes through :func:`text_to_tokens`, which also
+takes blanks between the words: some tokenizers put them there.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+import numpy as np
+
+_START, _END = "<pose>", "</pose>"
+_WORD = re.compile(r"\s*<p(0|[1-9][0-9]{0,9})>")
+_OPENING, _CLOSING = re.compile(rf"\s*{_START}"), re.compile(rf"\s*{_END}")
+
+
+def vocabulary(codebook_size: int) -> list[str]:
+    """Return all words of the text form: start and end of a pose, then one a codebook entry.
+
+    Raises:
+        ValueError: If the codebook has no entry.
+    """
+    if codebook_size < 1:
+        raise ValueError(f"codebook_size must be at least 1, got {codebook_size}")
+    return [_START, _END, *(f"<p{i}>" for i in range(codebook_size))]
+
+
+def tokens_to_text(indices: np.ndarray) -> list[str]:
+    """Write tokens (N, M) as N texts.
+
+    Raises:
+        ValueError: If the tokens are not non-negative integers of shape (N, M).
+    """
+    indices = np.asarray(indices)
+    if indices.ndim != 2 or indices.dtype.kind not in "iu":
+        raise ValueError(f"indices must be integers (N, M); got {indices.dtype} of shape {indices.shape}")
+    if indices.size and indices.min() < 0:
+        row, column = (int(i) for i in np.argwhere(indices < 0)[0])
+        raise ValueError(f"token {column} of row {row} is {int(indices[row, column])}; ids start at 0")
+    return [_START + "".join(f"<p{i}>" for i in row) + _END for row in indices.tolist()]
+
+
+def text_to_tokens(texts: Iterable[str], num_tokens: int | None = None, codebook_size: int | None = None) -> np.ndarray:
+    """Read the tokens of texts; the inverse of :func:`tokens_to_text`.
+
+    Args:
+        texts: One pose each, with nothing but blanks around and between the words.
+        num_tokens: Tokens M a pose; the first text's number when it is not given.
+        codebook_size: Number of ids; any id is taken when it is not given.
+
+    Returns:
+        Tokens (N, M), int64.
+
+    Raises:
+        ValueError: On text that is no pose, another number of tokens, or an id outside the codebook; it names the
+            text (from 0) and the character.
+    """
+    rows: list[list[int]] = []
+    for number, text in enumerate(texts):
+        row = _parse(text, number, codebook_size)
+        num_tokens = len(row) if num_tokens is None else num_tokens
+        if len(row) != num_tokens:
+            raise ValueError(f"text {number} has {len(row)} tokens; a pose of this model has {num_tokens}")
+        rows.append(row)
+    return np.array(rows, dtype=np.int64).reshape(len(rows), num_tokens or 0)
+
+
+def _parse(text: str, number: int, codebook_size: int | None) -> list[int]:
+    match = _OPENING.match(text)
+    if match is None:
+        raise ValueError(f"text {number}, character 0: expected {_START}, found {text[:20]!r}")
+    row: list[int] = []
+    position = match.end()
+    while (match := _WORD.match(text, position)) is not None:
+        index = int(match[1])
+        if codebook_size is not None and index >= codebook_size:
+            raise ValueError(
+                f"text {number}, character {match.start()}: id {index} is outside the codebook; "
+                f"ids go from 0 to {codebook_size - 1}"
+            )
+        row.append(index)
+        position = match.end()
+    match = _CLOSING.match(text, position)
+    if match is None:
+        found = text[position : position + 20] or "the end of the text"
+        raise ValueError(f"text {number}, character {position}: expected <p...> or {_END}, found {found!r}")
+    if text[match.end() :].strip():
+        raise ValueError(f"text {number}, character {match.end()}: text after {_END}: {text[match.end() :][:20]!r}")
+    return row
