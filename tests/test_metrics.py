@@ -34,7 +34,7 @@ def test_oks_equals_a_hand_calculation() -> None:
     keypoints = torch.tensor([[[3.0, 4.0], [0.0, 0.0], [9.0, 9.0]]])
     target = torch.tensor([[[0.0, 0.0], [0.0, 2.0], [float("nan"), 0.0]]])
     visible = torch.tensor([[True, True, False]])
-    value = oks(keypoints, target, visible, torch.tensor([100.0]), torch.tensor([0.1, 0.05, 0.1]).double())
+    value = oks(keypoints, target, visible, torch.tensor([100.0]), torch.tensor([0.1, 0.05, 0.1], dtype=torch.float64))
     first = math.exp(-25 / (2 * 100 * 0.2**2))
     second = math.exp(-4 / (2 * 100 * 0.1**2))
     assert value.item() == pytest.approx((first + second) / 2, rel=1e-12)
