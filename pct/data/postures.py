@@ -1,0 +1,227 @@
+"""Postures of generated people: joint angles drawn from everyday and sports activities, within anatomical limits."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+# 0 everywhere is standing upright with hanging arms. Angles of the trunk bend forwards (lean, bend, nod), to the
+# person's left (roll, side, tilt), or turn to the left (twist, turn); lean and roll turn the whole body.
+TRUNK = ("lean", "roll", "bend", "side", "twist", "nod", "tilt", "turn")
+# Raised forwards, raised to the side, turned outwards about the bone, bent.
+ARM = ("raise", "spread_arm", "turn_arm", "elbow")
+LEG = ("lift", "spread", "turn_leg", "knee")
+_SIDED = tuple(f"{side}_{name}" for side in ("left", "right") for name in ARM + LEG)
+ANGLES = TRUNK + _SIDED
+
+# Lowest and highest angle in degrees.
+LIMITS: dict[str, tuple[float, float]] = {
+    "lean": (-180, 180),
+    "roll": (-180, 180),
+    "bend": (-25, 75),
+    "side": (-35, 35),
+    "twist": (-50, 50),
+    "nod": (-50, 55),
+    "tilt": (-35, 35),
+    "turn": (-75, 75),
+    "raise": (-55, 180),
+    "spread_arm": (-25, 175),
+    "turn_arm": (-90, 95),
+    "elbow": (0, 150),
+    "lift": (-30, 130),
+    "spread": (-20, 65),
+    "turn_leg": (-40, 50),
+    "knee": (0, 150),
+}
+
+
+@dataclass(frozen=True)
+class Posture:
+    """How a group of angles is distributed.
+
+    Attributes:
+        weight: How often it is drawn, relative to the others.
+        angles: (mean, standard deviation) in degrees by angle; an angle of :data:`ARM` or :data:`LEG` without
+            ``left_``/``right_`` holds for both sides, each drawn by itself. Others are (0, 5).
+        swing: Amplitude in degrees by angle, over one common phase; the right side is half a period behind.
+        arms: Which of :data:`ARM_CHOICE` the arms are drawn from.
+    """
+
+    weight: float
+    angles: Mapping[str, tuple[float, float]]
+    swing: Mapping[str, float] | None = None
+    arms: str = "calm"
+
+
+# Trunk and legs.
+STANCES: dict[str, Posture] = {
+    "stand": Posture(22, {"lean": (2, 4), "lift": (3, 4), "spread": (4, 4), "turn_leg": (6, 8), "knee": (5, 5)}),
+    "rest on a leg": Posture(
+        10,
+        {
+            "roll": (3, 4),
+            "left_lift": (2, 4),
+            "right_lift": (12, 8),
+            "spread": (6, 5),
+            "left_knee": (3, 3),
+            "right_knee": (24, 12),
+        },
+    ),
+    "look down": Posture(
+        8, {"lean": (6, 8), "bend": (18, 12), "nod": (28, 12), "lift": (8, 6), "spread": (5, 5), "knee": (8, 8)}
+    ),
+    "bend over": Posture(
+        4, {"lean": (45, 20), "bend": (25, 15), "nod": (-5, 20), "lift": (45, 18), "spread": (7, 6), "knee": (15, 15)}
+    ),
+    "walk": Posture(
+        11, {"lean": (4, 4), "lift": (6, 6), "knee": (22, 8)}, {"lift": 22, "knee": 17, "raise": -22, "twist": 6}
+    ),
+    "run": Posture(
+        5,
+        {"lean": (12, 7), "bend": (8, 6), "lift": (20, 10), "knee": (58, 15)},
+        {"lift": 40, "knee": 35, "raise": -40, "twist": 12},
+        "run",
+    ),
+    "sit on a chair": Posture(
+        15, {"lean": (-4, 10), "bend": (12, 12), "lift": (82, 12), "spread": (9, 9), "knee": (82, 22)}, arms="seated"
+    ),
+    "sit on the floor": Posture(
+        4, {"lean": (-8, 12), "bend": (25, 14), "lift": (95, 18), "spread": (22, 16), "knee": (75, 45)}, arms="seated"
+    ),
+    "ride": Posture(
+        7, {"lean": (15, 14), "bend": (15, 10), "lift": (62, 18), "spread": (24, 11), "knee": (68, 22)}, arms="ride"
+    ),
+    "crouch": Posture(
+        4, {"lean": (18, 14), "bend": (25, 12), "lift": (105, 14), "spread": (14, 12), "knee": (118, 16)}
+    ),
+    "ready": Posture(
+        9,
+        {"lean": (18, 12), "bend": (18, 10), "nod": (-12, 14), "lift": (36, 15), "spread": (18, 9), "knee": (46, 18)},
+        arms="active",
+    ),
+    "lunge": Posture(
+        6,
+        {
+            "lean": (12, 12),
+            "left_lift": (62, 22),
+            "right_lift": (-6, 14),
+            "spread": (10, 9),
+            "left_knee": (58, 25),
+            "right_knee": (30, 20),
+        },
+        arms="active",
+    ),
+    "kick or leap": Posture(
+        4,
+        {
+            "lean": (-4, 15),
+            "left_lift": (65, 30),
+            "right_lift": (0, 18),
+            "spread": (14, 14),
+            "left_knee": (45, 35),
+            "right_knee": (25, 22),
+        },
+        arms="active",
+    ),
+    "board": Posture(
+        7,
+        {"lean": (10, 14), "roll": (0, 15), "bend": (14, 12), "lift": (40, 18), "spread": (22, 9), "knee": (50, 22)},
+        arms="board",
+    ),
+    "lie on the back": Posture(3, {"lean": (-78, 14), "lift": (20, 22), "spread": (9, 9), "knee": (30, 30)}),
+    "lie on the front": Posture(
+        2, {"lean": (82, 12), "nod": (-20, 20), "lift": (2, 12), "knee": (15, 25)}, arms="ride"
+    ),
+    "lie on a side": Posture(2, {"roll": (80, 14), "lift": (40, 30), "spread": (6, 9), "knee": (50, 30)}),
+}
+
+# One arm; both arms have the same one in SAME_ARMS of the persons.
+ARMS: dict[str, Posture] = {
+    "hang": Posture(0, {"raise": (0, 10), "spread_arm": (9, 6), "turn_arm": (-5, 20), "elbow": (16, 11)}),
+    "hold": Posture(0, {"raise": (25, 18), "spread_arm": (10, 9), "turn_arm": (-25, 20), "elbow": (85, 22)}),
+    "lap": Posture(0, {"raise": (28, 14), "spread_arm": (11, 9), "turn_arm": (-18, 18), "elbow": (55, 22)}),
+    "hip": Posture(0, {"raise": (-15, 10), "spread_arm": (40, 9), "turn_arm": (-60, 14), "elbow": (92, 14)}),
+    "face": Posture(0, {"raise": (42, 16), "spread_arm": (18, 14), "turn_arm": (-25, 18), "elbow": (128, 14)}),
+    "reach": Posture(0, {"raise": (72, 22), "spread_arm": (6, 16), "turn_arm": (-10, 28), "elbow": (28, 22)}),
+    "overhead": Posture(0, {"raise": (155, 20), "spread_arm": (10, 14), "turn_arm": (0, 30), "elbow": (30, 28)}),
+    "sideways": Posture(0, {"raise": (8, 22), "spread_arm": (70, 22), "turn_arm": (10, 45), "elbow": (26, 22)}),
+    "throw": Posture(0, {"raise": (10, 25), "spread_arm": (82, 20), "turn_arm": (60, 28), "elbow": (85, 28)}),
+    "swing": Posture(0, {"raise": (58, 30), "spread_arm": (18, 26), "turn_arm": (-35, 35), "elbow": (55, 38)}),
+    "across": Posture(0, {"raise": (32, 12), "spread_arm": (4, 7), "turn_arm": (-65, 14), "elbow": (98, 14)}),
+    "behind": Posture(0, {"raise": (-28, 12), "spread_arm": (16, 9), "turn_arm": (-35, 25), "elbow": (45, 25)}),
+    "handlebar": Posture(0, {"raise": (55, 16), "spread_arm": (16, 10), "turn_arm": (-15, 18), "elbow": (38, 22)}),
+    "running": Posture(0, {"raise": (0, 12), "spread_arm": (12, 8), "turn_arm": (-15, 14), "elbow": (85, 20)}),
+}
+ARM_CHOICE: dict[str, dict[str, float]] = {
+    "calm": {
+        **{"hang": 30, "hold": 20, "lap": 7, "hip": 5, "face": 14, "reach": 9},
+        **{"overhead": 4, "sideways": 4, "throw": 1, "swing": 3, "across": 5, "behind": 3},
+    },
+    "seated": {"hang": 8, "hold": 28, "lap": 32, "hip": 1, "face": 17, "reach": 8, "sideways": 2, "across": 6},
+    "active": {
+        **{"hang": 8, "hold": 10, "lap": 6, "reach": 16, "overhead": 11, "sideways": 13, "throw": 12},
+        **{"swing": 20, "running": 7, "behind": 3},
+    },
+    "run": {"running": 70, "hang": 10, "sideways": 8, "reach": 8, "overhead": 4},
+    "ride": {"handlebar": 60, "hold": 10, "lap": 10, "reach": 6, "hang": 5, "sideways": 4, "overhead": 3, "face": 2},
+    "board": {"sideways": 45, "hang": 14, "hold": 12, "reach": 12, "lap": 10, "overhead": 4, "behind": 3},
+}
+SAME_ARMS = 0.6
+
+
+def draw_angles(n: int, generator: torch.Generator) -> dict[str, Tensor]:
+    """Draw the joint angles of ``n`` persons.
+
+    Returns:
+        Radians (n,) for each of :data:`ANGLES`, within :data:`LIMITS`.
+    """
+    stances = list(STANCES.values())
+    stance = _draw(torch.tensor([s.weight for s in stances]).expand(n, -1), generator)
+    arms = _draw_arms(torch.tensor([list(ARM_CHOICE).index(s.arms) for s in stances])[stance], generator)
+    mean_std = _table(stances)[stance]  # (n, angles, 2)
+    swing = _swing_table(stances)[stance]  # (n, angles)
+    arm_table = _table(list(ARMS.values()))
+    for side, name in enumerate(("left", "right")):
+        columns = [ANGLES.index(f"{name}_{angle}") for angle in ARM]
+        mean_std[:, columns] = arm_table[arms[:, side]][:, columns]
+    phase = torch.rand(n, 1, generator=generator) * 2 * math.pi
+    behind = torch.tensor([math.pi if name.startswith("right") else 0.0 for name in ANGLES])
+    noise = torch.randn(n, len(ANGLES), generator=generator)
+    degrees = mean_std[..., 0] + mean_std[..., 1] * noise + swing * torch.sin(phase + behind)
+    return {name: torch.deg2rad(degrees[:, i].clamp(*limits(name))) for i, name in enumerate(ANGLES)}
+
+
+def limits(angle: str) -> tuple[float, float]:
+    """Return the lowest and highest value in degrees of one of :data:`ANGLES`."""
+    return LIMITS[_plain(angle)]
+
+
+def _draw(weights: Tensor, generator: torch.Generator) -> Tensor:
+    return torch.multinomial(weights.float(), 1, replacement=True, generator=generator)[:, 0]
+
+
+def _draw_arms(choice: Tensor, generator: torch.Generator) -> Tensor:
+    """Return the rows of ARMS (n, 2) for left and right, from the rows of ARM_CHOICE (n,)."""
+    weights = torch.tensor([[float(mix.get(name, 0)) for name in ARMS] for mix in ARM_CHOICE.values()])[choice]
+    left, right = _draw(weights, generator), _draw(weights, generator)
+    same = torch.rand(len(choice), generator=generator) < SAME_ARMS
+    return torch.stack([left, torch.where(same, left, right)], dim=1)
+
+
+def _table(postures: list[Posture]) -> Tensor:
+    """Return (postures, angles, 2): mean and standard deviation in degrees."""
+    rows = [[p.angles.get(name, p.angles.get(_plain(name), (0.0, 5.0))) for name in ANGLES] for p in postures]
+    return torch.tensor(rows, dtype=torch.float32)
+
+
+def _swing_table(postures: list[Posture]) -> Tensor:
+    rows = [[(posture.swing or {}).get(_plain(name), 0.0) for name in ANGLES] for posture in postures]
+    return torch.tensor(rows, dtype=torch.float32)
+
+
+def _plain(angle: str) -> str:
+    return angle.removeprefix("left_").removeprefix("right_")
