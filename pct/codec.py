@@ -1,0 +1,233 @@
+"""The codec: pose files to token tables and back, as a stream."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from pct.data.decoded_files import write_decoded_json, write_decoded_npz
+from pct.data.pose_checks import PoseBatch
+from pct.data.pose_files import PoseFileError, check_pose_file, read_poses
+from pct.data.poses import PoseTable
+from pct.files import OutputError, check_output
+from pct.models.tokenizer import PoseTokenizer
+from pct.tokens import PoseTokens, TokenFileError, TokenMetadata, TokenReader, TokenWriter
+
+DECODE_SUFFIXES = (".json", ".npz")
+
+
+@dataclass
+class EncodeSummary:
+    """What :func:`encode_file` did.
+
+    Attributes:
+        path: The token table.
+        poses: Poses encoded.
+        skipped: Bad poses by what was wrong with them.
+        left_out: Crowd annotations and those of other categories.
+    """
+
+    path: Path
+    poses: int = 0
+    skipped: Counter[str] = field(default_factory=Counter)
+    left_out: int = 0
+
+    def __str__(self) -> str:
+        text = f"encoded {self.poses:,} poses to {self.path}"
+        if self.skipped:
+            reasons = ", ".join(f"{count:,} {kind}" for kind, count in self.skipped.most_common())
+            text += f"; skipped {self.skipped.total():,} bad ones ({reasons})"
+        if self.left_out:
+            text += f"; left out {self.left_out:,} crowds and other categories"
+        return text
+
+
+@dataclass
+class DecodeSummary:
+    """What :func:`decode_file` did.
+
+    Attributes:
+        path: The pose file.
+        poses: Poses decoded.
+    """
+
+    path: Path
+    poses: int = 0
+
+    def __str__(self) -> str:
+        return f"decoded {self.poses:,} poses to {self.path}"
+
+
+def encode_file(
+    tokenizer: PoseTokenizer,
+    source: str | Path,
+    out: str | Path,
+    *,
+    model_name: str = "",
+    strict: bool = False,
+    force: bool = False,
+    batch_size: int = 4096,
+    report: Callable[[str], None] | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> EncodeSummary:
+    """Turn a file of poses into a token table.
+
+    Memory depends on ``batch_size``, not on the number of poses.
+
+    Args:
+        tokenizer: The model.
+        source: COCO keypoint JSON, npz or Parquet; see :func:`pct.data.pose_files.read_poses`.
+        out: Token table to write (``.parquet``); it appears only when it is whole.
+        model_name: Name of the model that the table carries for people to read.
+        strict: Whether a bad pose is an error; else it is reported, skipped and counted.
+        force: Whether an existing ``out`` is replaced.
+        batch_size: Poses at a time.
+        report: Called with a sentence for each bad pose.
+        progress: Called with the number of poses read after each batch.
+
+    Raises:
+        PoseFileError: If the file does not fit the model, a pose is bad and ``strict`` is set, or no pose is good.
+        ValueError: If the file is missing, malformed, truncated or pickled, or the model does not encode pixels.
+        FileExistsError: If ``out`` exists and ``force`` is not set.
+    """
+    source, out = check_pose_file(source), check_output(out, (".parquet",), force)
+    _check_model(tokenizer, batch_size)
+    _check_different(source, out)
+    summary = EncodeSummary(out)
+    first = None
+    with TokenWriter(out, describe_model(tokenizer, model_name), force) as writer:
+        for batch in read_poses(source, tokenizer.skeleton, batch_size):
+            for fault in batch.faults:
+                first = first or fault
+                if strict:
+                    raise PoseFileError(f"{source}: {fault} (--strict stops at the first bad pose)")
+                if report is not None:
+                    report(f"{source}: {fault}")
+            writer.write(encode_poses(tokenizer, batch.poses))
+            _count(summary, batch, progress)
+        if first is not None and summary.poses == 0:
+            raise PoseFileError(f"{source}: none of {summary.skipped.total():,} poses is good; the first: {first}")
+        if summary.poses == 0:
+            raise PoseFileError(f"{source}: no poses of {tokenizer.skeleton.name}, only crowds and other categories")
+    return summary
+
+
+def encode_poses(tokenizer: PoseTokenizer, poses: PoseTable) -> PoseTokens:
+    """Turn a table of good poses into tokens with their boxes and ids."""
+    indices = tokenizer.encode(poses.keypoints, poses.visible, poses.bbox)
+    return PoseTokens(
+        indices=indices.cpu().numpy(),
+        bbox=poses.bbox.numpy(),
+        image_ids=poses.image_ids.numpy(),
+        annotation_ids=poses.annotation_ids.numpy(),
+        area=poses.area.numpy(),
+    )
+
+
+def describe_model(tokenizer: PoseTokenizer, name: str = "") -> TokenMetadata:
+    """Return what a token table says about ``tokenizer``."""
+    return TokenMetadata(
+        model=name,
+        fingerprint=tokenizer.fingerprint(),
+        skeleton=tokenizer.skeleton,
+        space=tokenizer.space.to_dict(),
+        codebook_size=tokenizer.config.codebook_size,
+        num_tokens=tokenizer.config.num_tokens,
+    )
+
+
+def decode_file(
+    tokenizer: PoseTokenizer,
+    source: str | Path,
+    out: str | Path,
+    *,
+    force: bool = False,
+    batch_size: int = 4096,
+    progress: Callable[[int], None] | None = None,
+) -> DecodeSummary:
+    """Turn a token table into poses in image pixels.
+
+    A ``.json`` becomes a COCO keypoint file: ids and boxes as in the table, every joint with visibility 2 (the decoder
+    fills in all), coordinates to 0.01 pixel. Where the table knows no area, 0.52 of the box area is written and
+    ``area_estimated`` is true. A ``.npz`` has the arrays that :func:`encode_file` reads.
+
+    Memory depends on ``batch_size``; a ``.json`` needs 8 bytes more for each image.
+
+    Args:
+        tokenizer: The model that made the table.
+        source: Token table.
+        out: COCO JSON or npz to write; it appears only when it is whole.
+        force: Whether an existing ``out`` is replaced.
+        batch_size: Poses at a time.
+        progress: Called with the number of poses decoded after each batch.
+
+    Raises:
+        TokenFileError: If the table is of another model, empty, of another version, or holds ids outside the codebook.
+        ValueError: If the file is missing, truncated, or no Parquet file.
+        FileExistsError: If ``out`` exists and ``force`` is not set.
+    """
+    source, out = Path(source), check_output(out, DECODE_SUFFIXES, force)
+    _check_model(tokenizer, batch_size)
+    with TokenReader(source) as reader:
+        check_same_model(tokenizer, reader)
+        pieces = decode_batches(tokenizer, reader, batch_size, progress)
+        write = write_decoded_json if out.suffix.lower() == ".json" else write_decoded_npz
+        write(out, reader, pieces, force)
+        return DecodeSummary(out, len(reader))
+
+
+def check_same_model(tokenizer: PoseTokenizer, reader: TokenReader) -> None:
+    """Check that a token table has poses and that ``tokenizer`` made it.
+
+    Raises:
+        TokenFileError: If not.
+    """
+    theirs, ours = reader.metadata, tokenizer.fingerprint()
+    if theirs.fingerprint != ours:
+        raise TokenFileError(
+            f"{reader.path}: tokens of another model: the table was made by {theirs.model or 'a model'} with "
+            f"fingerprint {theirs.fingerprint}, this model has {ours}; decode it with the model that made it"
+        )
+    if len(reader) == 0:
+        raise TokenFileError(f"{reader.path}: no poses; the table has no rows")
+
+
+def decode_batches(
+    tokenizer: PoseTokenizer, reader: TokenReader, batch_size: int, progress: Callable[[int], None] | None = None
+) -> Iterator[tuple[PoseTokens, np.ndarray]]:
+    """Yield the rows of a table with their joints (B, K, 2) in image pixels, float32."""
+    done = 0
+    for tokens in reader.batches(batch_size):
+        keypoints = tokenizer.decode(torch.from_numpy(tokens.indices), torch.from_numpy(tokens.bbox))
+        yield tokens, keypoints.cpu().numpy()
+        done += len(tokens)
+        if progress is not None:
+            progress(done)
+
+
+def _count(summary: EncodeSummary, batch: PoseBatch, progress: Callable[[int], None] | None) -> None:
+    summary.poses += len(batch.poses)
+    summary.left_out += batch.left_out
+    summary.skipped.update(fault.kind for fault in batch.faults)
+    if progress is not None:
+        progress(summary.poses + summary.skipped.total() + summary.left_out)
+
+
+def _check_model(tokenizer: PoseTokenizer, batch_size: int) -> None:
+    config = tokenizer.config
+    if config.space.kind != "crop2d":
+        raise ValueError(f"the model's poses are {config.space.kind}; files of 2D poses in image pixels need crop2d")
+    if config.guidance_channels:
+        raise ValueError("the model needs image features beside the joints, which a pose file does not have")
+    if batch_size < 1:
+        raise ValueError(f"batch size must be at least 1, got {batch_size}")
+
+
+def _check_different(source: Path, out: Path) -> None:
+    if out.exists() and source.samefile(out):
+        raise OutputError(f"output {out} is the input itself")

@@ -1,0 +1,285 @@
+"""Pose files of any kind (COCO JSON, npz, Parquet) as a stream of checked batches."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pct.data.coco import iter_coco_annotations, read_coco_categories
+from pct.data.npz import NpzReader
+from pct.data.pose_checks import Fault, PoseBatch, RawPoses, check_poses
+from pct.parquet import Column, ColumnReader
+from pct.skeleton import Skeleton
+
+POSE_SUFFIXES = (".json", ".npz", ".parquet")
+_NUMBER_TYPES = frozenset({int, float, type(None)})
+# Name in an npz file, name in a Parquet file; the joints are needed, the rest may be left out.
+_ARRAYS = ("keypoints", "visible", "bbox", "area", "image_ids", "annotation_ids")
+_COLUMNS = ("keypoints", "visible", "bbox", "area", "image_id", "annotation_id")
+
+
+class PoseFileError(ValueError):
+    """A pose file as a whole cannot be used."""
+
+
+def check_pose_file(path: str | Path) -> Path:
+    """Check that a file is there, is not empty, and has the suffix of a pose file.
+
+    Raises:
+        PoseFileError: If not.
+    """
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if path.is_dir():
+        raise PoseFileError(f"{path}: this is a folder; give a file ({', '.join(POSE_SUFFIXES)})")
+    if suffix not in POSE_SUFFIXES:
+        pickled = "; pickled files are refused" if suffix in (".pkl", ".pickle", ".pt", ".pth") else ""
+        raise PoseFileError(f"{path}: suffix is {suffix!r}; poses are read from {', '.join(POSE_SUFFIXES)}{pickled}")
+    if not path.is_file():
+        raise PoseFileError(f"{path}: no such file")
+    if path.stat().st_size == 0:
+        raise PoseFileError(f"{path}: the file is empty")
+    return path
+
+
+def count_poses(path: str | Path) -> int | None:
+    """Return the number of poses of an npz or Parquet file; None for JSON, which only reading to its end tells."""
+    path = check_pose_file(path)
+    if path.suffix.lower() == ".parquet":
+        with ColumnReader(path) as table:
+            return len(table)
+    if path.suffix.lower() == ".npz":
+        with NpzReader(path) as arrays:
+            return (arrays.shape("keypoints") or (0,))[0]
+    return None
+
+
+def read_poses(path: str | Path, skeleton: Skeleton, batch_size: int = 4096) -> Iterator[PoseBatch]:
+    """Yield the poses of a file in order, at most ``batch_size`` at a time, whatever the length of the file.
+
+    - ``.json``: COCO keypoint annotations; ``categories`` must name the joints of ``skeleton``.
+    - ``.npz``: arrays ``keypoints`` (N, K, 2), and if given ``visible`` (N, K), ``bbox`` (N, 4), ``area`` (N,),
+      ``image_ids`` (N,), ``annotation_ids`` (N,), ``keypoint_names`` (K,).
+    - ``.parquet``: columns ``keypoints`` (2 K numbers or K pairs a row), and if given ``visible``, ``bbox``, ``area``,
+      ``image_id``, ``annotation_id``.
+
+    Without boxes they are made from the known joints; without ids the row number is taken.
+
+    Raises:
+        PoseFileError: If the file cannot be used as a whole, for example since its joints are not the skeleton's.
+        ValueError: If the file is missing, malformed, truncated or pickled.
+    """
+    path = check_pose_file(path)
+    readers = {".json": _read_coco, ".npz": _read_npz, ".parquet": _read_parquet}
+    return readers[path.suffix.lower()](path, skeleton, batch_size)
+
+
+def _read_coco(path: Path, skeleton: Skeleton, batch_size: int) -> Iterator[PoseBatch]:
+    category_id = _find_category(path, skeleton)
+    k = skeleton.num_keypoints
+    annotations = enumerate(iter_coco_annotations(path))
+    while chunk := list(islice(annotations, batch_size)):
+        wanted = [(row, a) for row, a in chunk if _is_person(a, category_id)]
+        faults, rows = [], []
+        for row, annotation in wanted:
+            fault = _find_structure_fault(annotation, row, k)
+            if fault is None:
+                rows.append(annotation)
+            else:
+                faults.append(fault)
+        triplets = np.array([a["keypoints"] for a in rows], dtype=np.float64).reshape(-1, k, 3)
+        raw = RawPoses(
+            where=[f"annotation {a['id']}" for a in rows],
+            keypoints=triplets[..., :2],
+            visibility=triplets[..., 2],
+            bbox=np.array([a["bbox"] for a in rows], dtype=np.float64).reshape(-1, 4),
+            area=np.array([a.get("area") for a in rows], dtype=np.float64),
+            image_ids=np.array([a["image_id"] for a in rows], dtype=np.int64),
+            annotation_ids=np.array([a["id"] for a in rows], dtype=np.int64),
+        )
+        yield check_poses(raw, skeleton, faults, len(chunk) - len(wanted))
+
+
+def _find_category(path: Path, skeleton: Skeleton) -> int | None:
+    categories = read_coco_categories(path)
+    named = [c for c in categories if isinstance(c.get("keypoints"), list) and c["keypoints"]]
+    if not named:
+        raise PoseFileError(
+            f"{path}: no entry of `categories` names its keypoints, so the order of the joints is not known; "
+            f"the model's are {', '.join(skeleton.keypoint_names)}"
+        )
+    for category in named:
+        if tuple(category["keypoints"]) == skeleton.keypoint_names:
+            return category.get("id")
+    names = [str(n) for n in named[0]["keypoints"]]
+    raise PoseFileError(_mismatch(path, f"category {named[0].get('name')!r}", names, skeleton))
+
+
+def _mismatch(path: Path, what: str, names: Sequence[str], skeleton: Skeleton) -> str:
+    return (
+        f"{path}: {what} has the {len(names)} joints {', '.join(names)}; the model's skeleton {skeleton.name} has the "
+        f"{skeleton.num_keypoints} joints {', '.join(skeleton.keypoint_names)}"
+    )
+
+
+def _is_person(annotation: Any, category_id: int | None) -> bool:
+    if not isinstance(annotation, Mapping):
+        return True
+    if category_id is not None and annotation.get("category_id", category_id) != category_id:
+        return False
+    return not annotation.get("iscrowd")
+
+
+def _find_structure_fault(annotation: Any, row: int, num_keypoints: int) -> Fault | None:
+    """Find what keeps an annotation from becoming a row of numbers: missing fields, wrong lengths, wrong types."""
+    where = f"annotation in row {row}"
+    if not isinstance(annotation, Mapping):
+        return Fault(where, "no annotation", f"{str(annotation)[:40]!r} is not an object with id, image_id, ...")
+    for name in ("id", "image_id"):
+        value = annotation.get(name)
+        if name not in annotation:
+            return Fault(where, "missing field", f"no {name}; every annotation needs one")
+        if type(value) is not int or not -(2**63) <= value < 2**63:
+            return Fault(where, "bad id", f"{name} is {value!r}; it must be an integer of 64 bits")
+        where = f"annotation {annotation['id']}"
+    for name, length, right in (
+        ("keypoints", 3 * num_keypoints, f"{num_keypoints} joints times x, y, visibility"),
+        ("bbox", 4, "x, y, width, height"),
+    ):
+        values = annotation.get(name)
+        if name not in annotation:
+            return Fault(where, "missing field", f"no {name}; it must hold {length} numbers ({right})")
+        if not isinstance(values, list) or len(values) != length:
+            found = f"{len(values)} values" if isinstance(values, list) else repr(values)[:40]
+            kind = "wrong number of joints" if name == "keypoints" else "box without 4 numbers"
+            return Fault(where, kind, f"{name} has {found}; it must have {length} ({right})")
+        odd = _find_no_number(values)
+        if odd is not None:
+            return Fault(where, "not a number", f"{name} holds {odd}; it must hold {length} numbers ({right})")
+    area = annotation.get("area")
+    if area is not None and (_find_no_number([area]) is not None or not 0 < area < math.inf):
+        return Fault(where, "bad area", f"area is {area!r}; it must be a positive number, or be left out")
+    return None
+
+
+def _find_no_number(values: list[Any]) -> str | None:
+    if not _NUMBER_TYPES.issuperset(map(type, values)):
+        return repr(next(v for v in values if type(v) not in _NUMBER_TYPES))[:40]
+    # Integers may have any length in JSON; those that no float holds are left.
+    return next((f"{str(v)[:20]}..." for v in values if type(v) is int and abs(v) > 2**1000), None)
+
+
+def _read_npz(path: Path, skeleton: Skeleton, batch_size: int) -> Iterator[PoseBatch]:
+    k = skeleton.num_keypoints
+    with NpzReader(path) as file:
+        _refuse_misspelt(path, "array", file.names, _ARRAYS)
+        if "keypoint_names" in file.names:
+            names = tuple(str(n) for part in file.rows("keypoint_names", 4096) for n in part)
+            if names != skeleton.keypoint_names:
+                raise PoseFileError(_mismatch(path, "array 'keypoint_names'", names, skeleton))
+        found = file.shape("keypoints")
+        if len(found) != 3 or found[1:] != (k, 2):
+            raise PoseFileError(
+                f"{path}: keypoints have shape {found}; skeleton {skeleton.name} needs (N, {k}, 2): x, y in image "
+                "pixels, and whether a joint is known in an array `visible` (N, K)"
+            )
+        n = found[0]
+        if n == 0:
+            raise PoseFileError(f"{path}: no poses; keypoints have shape {found}")
+        shapes = dict(zip(_ARRAYS, [(n, k, 2), (n, k), (n, 4), (n,), (n,), (n,)], strict=True))
+        given = [name for name in _ARRAYS if name in file.names]
+        for name in given:
+            if file.shape(name) != shapes[name]:
+                raise PoseFileError(f"{path}: {name} has shape {file.shape(name)}; it must have {shapes[name]}")
+        pieces = [file.rows(name, batch_size) for name in given]
+        for start, arrays in zip(range(0, n, batch_size), zip(*pieces, strict=True), strict=True):
+            values = {name: _number_array(path, name, a) for name, a in zip(given, arrays, strict=True)}
+            yield check_poses(_raw_from_rows(values, start, k), skeleton)
+
+
+def _number_array(path: Path, name: str, array: np.ndarray) -> np.ndarray:
+    kinds = "iu" if name.endswith(("_id", "_ids")) else "biuf"
+    if array.dtype.kind not in kinds:
+        raise PoseFileError(
+            f"{path}: {name} holds {array.dtype}; it must hold {'integers' if kinds == 'iu' else 'numbers'}"
+        )
+    return array.astype(np.int64 if kinds == "iu" else np.float64)
+
+
+def _raw_from_rows(values: dict[str, np.ndarray], start: int, num_keypoints: int) -> RawPoses:
+    """Fill in what an npz or Parquet file leaves out."""
+    n = len(values["keypoints"])
+    rows = values.get("row", np.arange(start, start + n))
+    ids = {**dict(zip(_ARRAYS[4:], (rows, rows), strict=True)), **values}
+    return RawPoses(
+        where=[f"row {row}" for row in rows.tolist()],
+        keypoints=values["keypoints"].reshape(n, num_keypoints, 2),
+        visibility=values.get("visible", np.ones((n, num_keypoints))),
+        bbox=values.get("bbox"),
+        area=values.get("area", np.full(n, np.nan)),
+        image_ids=ids["image_ids"],
+        annotation_ids=ids["annotation_ids"],
+    )
+
+
+def _read_parquet(path: Path, skeleton: Skeleton, batch_size: int) -> Iterator[PoseBatch]:
+    k = skeleton.num_keypoints
+    with ColumnReader(path) as file:
+        if b"pct" in file.metadata:
+            raise PoseFileError(f"{path}: this is a token table, not poses; `pct decode` makes poses of it")
+        _refuse_misspelt(path, "column", file.columns, _COLUMNS)
+        if len(file) == 0:
+            raise PoseFileError(f"{path}: no poses; the table has no rows")
+        names = [n for n in _COLUMNS if n == "keypoints" or n in file.columns]
+        start = 0
+        for columns in file.batches(names, batch_size):
+            n = len(columns["keypoints"].counts)
+            faults = _find_odd_counts(columns, start, k)
+            good = np.array([i not in faults for i in range(n)], dtype=bool)
+            values = {_ARRAYS[_COLUMNS.index(c)]: _take(path, c, columns[c], good) for c in names}
+            values["row"] = start + np.flatnonzero(good)
+            widths = {"visible": k, "bbox": 4}
+            values = {c: v.reshape(-1, widths[c]) if c in widths else v for c, v in values.items()}
+            values["keypoints"] = values["keypoints"].reshape(-1, k, 2)
+            yield check_poses(_raw_from_rows(values, start, k), skeleton, [faults[i] for i in sorted(faults)])
+            start += n
+
+
+def _find_odd_counts(columns: dict[str, Column], start: int, num_keypoints: int) -> dict[int, Fault]:
+    expected = {"keypoints": 2 * num_keypoints, "visible": num_keypoints, "bbox": 4}
+    found: dict[int, Fault] = {}
+    for name, column in columns.items():
+        width = expected.get(name, 1)
+        kind = "wrong number of joints" if name in ("keypoints", "visible") else "missing value"
+        for i in np.flatnonzero(column.counts != width).tolist():
+            if name == "area" and column.counts[i] == 0:
+                continue
+            sentence = f"{name} has {column.counts[i]} numbers; it must have {width}"
+            found.setdefault(i, Fault(f"row {start + i}", kind, sentence))
+    return found
+
+
+def _take(path: Path, name: str, column: Column, rows: np.ndarray) -> np.ndarray:
+    """Return the numbers of ``rows`` (a mask), NaN where an area is missing."""
+    values = _number_array(path, name, column.values[np.repeat(rows, column.counts)])
+    if name != "area":
+        return values
+    area = np.full(int(rows.sum()), np.nan)
+    area[column.counts[rows] == 1] = values
+    return area
+
+
+def _refuse_misspelt(path: Path, what: str, names: Iterable[str], known: Sequence[str]) -> None:
+    """Refuse a name that looks like one that is read: a box under a wrong name would silently not be used."""
+    names = list(names)
+    absent = [n for n in known if n not in names]
+    for name in names:
+        near = difflib.get_close_matches(name, absent) if name not in known else []
+        if near:
+            raise PoseFileError(f"{path}: unknown {what} {name!r}; did you mean {near[0]!r}?")
