@@ -23,6 +23,16 @@ _AREA_SHARE = 0.52  # median of segment area over box area on COCO
 # between the head's forward, or the ear's outward, direction and the direction to the camera).
 _FACE_COSINE = {"nose": -0.25, "eye": -0.05, "ear": -0.2}
 
+# Points that are hidden together, and how often.
+_HIDDEN: dict[tuple[str, ...], float] = {("nose", "left_eye", "right_eye", "left_ear", "right_ear"): 0.05}
+for _side in ("left", "right"):
+    _HIDDEN[(f"{_side}_wrist",)] = 0.07
+    _HIDDEN[(f"{_side}_elbow", f"{_side}_wrist")] = 0.05
+    _HIDDEN[(f"{_side}_ankle",)] = 0.03
+    _HIDDEN[(f"{_side}_knee", f"{_side}_ankle")] = 0.03
+
+_BEYOND = 0.03  # of the longer side of the body: joints this far outside the picture are annotated
+
 
 def generate_poses(n: int, skeleton: Skeleton, seed: int) -> PoseTable:
     """Generate poses of people in images: the data that is there without any download.
@@ -82,7 +92,8 @@ def _generate_chunk(n: int, joints: list[int], generator: torch.Generator) -> tu
     whole = _box(points)
     frame = torch.where(unseen[:, None], whole, frame)
     visible = visible | unseen[:, None]
-    return _place(points[:, joints], visible, frame, generator)
+    keypoints, bbox = _place(points[:, joints], frame, generator)
+    return keypoints, visible, bbox
 
 
 def _photograph(bodies: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -93,10 +104,10 @@ def _photograph(bodies: Tensor, generator: torch.Generator) -> tuple[Tensor, Ten
         head it belongs to (n, P).
     """
     n = len(bodies)
-    # Photographers prefer faces: 3 of 4 stand more or less in front.
+    # Photographers prefer faces.
     front = 0.9 * torch.randn(n, generator=generator)
     around = (2 * torch.rand(n, generator=generator) - 1) * math.pi
-    azimuth = torch.where(torch.rand(n, generator=generator) < 0.72, front, around)
+    azimuth = torch.where(torch.rand(n, generator=generator) < 0.56, front, around)
     distance = 1000 * torch.exp(1.6 + 0.5 * torch.randn(n, generator=generator).clamp(-2, 2))
     height = 1450 + 450 * torch.randn(n, generator=generator).clamp(-2.5, 4)
     high = torch.rand(n, generator=generator) < 0.12
@@ -111,7 +122,7 @@ def _photograph(bodies: Tensor, generator: torch.Generator) -> tuple[Tensor, Ten
     seen = (bodies - camera[:, None]) @ axes.transpose(1, 2)
     # Nothing is nearer than 20 cm: a hand at the lens would fill the picture.
     points = seen[..., :2] / seen[..., 2:].clamp(min=200.0)
-    roll = math.radians(4) * torch.randn(n, generator=generator)
+    roll = math.radians(3) * torch.randn(n, generator=generator)
     cos, sin = torch.cos(roll)[:, None], torch.sin(roll)[:, None]
     turned = torch.stack([cos * points[..., 0] - sin * points[..., 1], sin * points[..., 0] + cos * points[..., 1]], -1)
     return turned, _facing(bodies, camera)
@@ -151,13 +162,15 @@ def _truncate(points: Tensor, generator: torch.Generator) -> tuple[Tensor, Tenso
     n = len(points)
     box = _box(points)
     size = (box[:, 2:] - box[:, :2]).repeat(1, 2)
-    # How often the body is cut from the left, the top, the right and the bottom; how deep at most.
-    often = torch.tensor([0.10, 0.07, 0.10, 0.46])
-    deepest = torch.tensor([0.55, 0.65, 0.55, 0.85])
-    depth = torch.rand(n, 4, generator=generator) * deepest
+    # How often the body is cut from the left, the top, the right and the bottom; how deep at least and at most.
+    often = torch.tensor([0.10, 0.09, 0.10, 0.55])
+    shallow, deep = torch.tensor([[0.05, 0.05, 0.05, 0.25], [0.55, 0.7, 0.55, 0.75]])
+    depth = shallow + torch.rand(n, 4, generator=generator) * (deep - shallow)
     depth = torch.where(torch.rand(n, 4, generator=generator) < often, depth, 0.0)
     window = box + depth * size * torch.tensor([1.0, 1.0, -1.0, -1.0])
-    inside = (points > window[:, None, :2]).all(dim=-1) & (points < window[:, None, 2:]).all(dim=-1)
+    # Annotators also click joints that lie just beyond the border.
+    beyond = _BEYOND * size[:, None, :2].amax(dim=-1, keepdim=True)
+    inside = (points > window[:, None, :2] - beyond).all(dim=-1) & (points < window[:, None, 2:] + beyond).all(dim=-1)
     # What is left of the body does not reach the other borders of the window: the box is that of the points in it.
     known = inside[..., None]
     low = torch.where(known, points, torch.inf).amin(dim=1)
@@ -170,14 +183,16 @@ def _truncate(points: Tensor, generator: torch.Generator) -> tuple[Tensor, Tenso
 
 
 def _lose(n: int, generator: torch.Generator) -> Tensor:
-    """Return which points (n, P) annotators left out: single ones, and both ends of a limb."""
-    share = 0.16 * torch.rand(n, 1, generator=generator) ** 2 * 2
-    return torch.rand(n, len(BODY_POINTS), generator=generator) < share
+    """Return which points (n, P) annotators left out: ends of limbs behind something, hidden faces, single points."""
+    share = 0.15 * torch.rand(n, 1, generator=generator) ** 3
+    lost = torch.rand(n, len(BODY_POINTS), generator=generator) < share
+    for names, often in _HIDDEN.items():
+        columns = [BODY_POINTS.index(name) for name in names]
+        lost[:, columns] |= torch.rand(n, 1, generator=generator) < often
+    return lost
 
 
-def _place(
-    keypoints: Tensor, visible: Tensor, frame: Tensor, generator: torch.Generator
-) -> tuple[Tensor, Tensor, Tensor]:
+def _place(keypoints: Tensor, frame: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Bring joints and box to pixels, somewhere in an image, and make the box as inaccurate as drawn ones."""
     n = len(keypoints)
     longer = (frame[:, 2:] - frame[:, :2]).amax(dim=1)
@@ -189,4 +204,4 @@ def _place(
     size = (corners[:, 2:] + error[:, 2:] - low).clamp(min=4.0)
     offset = torch.rand(n, 2, generator=generator) * (_IMAGE_SIDE - size).clamp(min=0.0) - low
     placed = (keypoints - frame[:, None, :2]) * scale[:, None] + offset[:, None]
-    return placed, visible, torch.cat([low + offset, size], dim=1)
+    return placed, torch.cat([low + offset, size], dim=1)

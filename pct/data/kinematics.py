@@ -23,7 +23,7 @@ _SHARES = {
     "upper_arm": 0.172,
     "forearm": 0.150,
     "hand": 0.095,
-    "hip": 0.060,
+    "hip": 0.066,
     "thigh": 0.240,
     "shank": 0.240,
     "foot": 0.125,

@@ -46,7 +46,7 @@ class Posture:
     Attributes:
         weight: How often it is drawn, relative to the others.
         angles: (mean, standard deviation) in degrees by angle; an angle of :data:`ARM` or :data:`LEG` without
-            ``left_``/``right_`` holds for both sides, each drawn by itself. Others are (0, 5).
+            ``left_``/``right_`` holds for both sides, each drawn by itself. Others are (0, 3.5).
         swing: Amplitude in degrees by angle, over one common phase; the right side is half a period behind.
         arms: Which of :data:`ARM_CHOICE` the arms are drawn from.
     """
@@ -59,9 +59,9 @@ class Posture:
 
 # Trunk and legs.
 STANCES: dict[str, Posture] = {
-    "stand": Posture(22, {"lean": (2, 4), "lift": (3, 4), "spread": (4, 4), "turn_leg": (6, 8), "knee": (5, 5)}),
+    "stand": Posture(30, {"lean": (2, 4), "lift": (3, 4), "spread": (4, 4), "turn_leg": (6, 8), "knee": (5, 5)}),
     "rest on a leg": Posture(
-        10,
+        12,
         {
             "roll": (3, 4),
             "left_lift": (2, 4),
@@ -132,11 +132,11 @@ STANCES: dict[str, Posture] = {
         {"lean": (10, 14), "roll": (0, 15), "bend": (14, 12), "lift": (40, 18), "spread": (22, 9), "knee": (50, 22)},
         arms="board",
     ),
-    "lie on the back": Posture(3, {"lean": (-78, 14), "lift": (20, 22), "spread": (9, 9), "knee": (30, 30)}),
+    "lie on the back": Posture(1.5, {"lean": (-78, 14), "lift": (20, 22), "spread": (9, 9), "knee": (30, 30)}),
     "lie on the front": Posture(
-        2, {"lean": (82, 12), "nod": (-20, 20), "lift": (2, 12), "knee": (15, 25)}, arms="ride"
+        1.2, {"lean": (82, 12), "nod": (-20, 20), "lift": (2, 12), "knee": (15, 25)}, arms="ride"
     ),
-    "lie on a side": Posture(2, {"roll": (80, 14), "lift": (40, 30), "spread": (6, 9), "knee": (50, 30)}),
+    "lie on a side": Posture(1, {"roll": (80, 14), "lift": (40, 30), "spread": (6, 9), "knee": (50, 30)}),
 }
 
 # One arm; both arms have the same one in SAME_ARMS of the persons.
@@ -158,17 +158,17 @@ ARMS: dict[str, Posture] = {
 }
 ARM_CHOICE: dict[str, dict[str, float]] = {
     "calm": {
-        **{"hang": 30, "hold": 20, "lap": 7, "hip": 5, "face": 14, "reach": 9},
+        **{"hang": 42, "hold": 24, "lap": 7, "hip": 5, "face": 14, "reach": 9},
         **{"overhead": 4, "sideways": 4, "throw": 1, "swing": 3, "across": 5, "behind": 3},
     },
     "seated": {"hang": 8, "hold": 28, "lap": 32, "hip": 1, "face": 17, "reach": 8, "sideways": 2, "across": 6},
     "active": {
-        **{"hang": 8, "hold": 10, "lap": 6, "reach": 16, "overhead": 11, "sideways": 13, "throw": 12},
+        **{"hang": 20, "hold": 18, "lap": 12, "reach": 16, "overhead": 8, "sideways": 10, "throw": 8},
         **{"swing": 20, "running": 7, "behind": 3},
     },
     "run": {"running": 70, "hang": 10, "sideways": 8, "reach": 8, "overhead": 4},
     "ride": {"handlebar": 60, "hold": 10, "lap": 10, "reach": 6, "hang": 5, "sideways": 4, "overhead": 3, "face": 2},
-    "board": {"sideways": 45, "hang": 14, "hold": 12, "reach": 12, "lap": 10, "overhead": 4, "behind": 3},
+    "board": {"sideways": 30, "hang": 24, "hold": 12, "reach": 12, "lap": 10, "overhead": 4, "behind": 3},
 }
 SAME_ARMS = 0.6
 
@@ -214,7 +214,7 @@ def _draw_arms(choice: Tensor, generator: torch.Generator) -> Tensor:
 
 def _table(postures: list[Posture]) -> Tensor:
     """Return (postures, angles, 2): mean and standard deviation in degrees."""
-    rows = [[p.angles.get(name, p.angles.get(_plain(name), (0.0, 5.0))) for name in ANGLES] for p in postures]
+    rows = [[p.angles.get(name, p.angles.get(_plain(name), (0.0, 3.5))) for name in ANGLES] for p in postures]
     return torch.tensor(rows, dtype=torch.float32)
 
 
