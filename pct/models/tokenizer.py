@@ -18,12 +18,10 @@ from pct.skeleton import COCO17, Skeleton
 
 
 @dataclass(frozen=True)
-class TokenizerConfig:
+class TokenizerSizes:
     """All sizes of a pose tokenizer. The defaults are the paper's.
 
     Attributes:
-        skeleton: Whose joints the poses have.
-        space: What the coordinates mean.
         num_tokens: Tokens M a pose.
         codebook_size: Entries V.
         codebook_dim: Width D of an entry; with ``fsq`` the number of levels.
@@ -46,8 +44,6 @@ class TokenizerConfig:
         revive_below: Share of the even count under which an entry is revived.
     """
 
-    skeleton: Skeleton = COCO17
-    space: PoseSpace = field(default_factory=PoseSpace)
     num_tokens: int = 34
     codebook_size: int = 1024
     codebook_dim: int = 512
@@ -83,6 +79,19 @@ class TokenizerConfig:
                     f"fsq_levels {list(self.fsq_levels)} make a codebook of {built.codebook_size} x {built.codebook_dim}, "
                     f"but the config says {self.codebook_size} x {self.codebook_dim}"
                 )
+
+
+@dataclass(frozen=True)
+class TokenizerConfig(TokenizerSizes):
+    """Everything that a tokenizer is built from: its sizes, and what its poses are.
+
+    Attributes:
+        skeleton: Whose joints the poses have.
+        space: What the coordinates mean.
+    """
+
+    skeleton: Skeleton = COCO17
+    space: PoseSpace = field(default_factory=PoseSpace)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for ``config.json``."""

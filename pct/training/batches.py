@@ -1,0 +1,57 @@
+"""Batches of stage one: each is a pure function of (seed, step), so resuming needs no state and every process agrees."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from pct import distributed
+from pct.data.augment import AugmentedPoses, CropAugment
+
+
+class PoseBatches:
+    """Augmented batches of normalised poses, shuffled anew every epoch.
+
+    Every process draws the whole batch and keeps its own part: the batch does not depend on the number of processes,
+    and augmenting keypoints costs next to nothing.
+
+    Args:
+        keypoints: Joints (N, K, D) in model units.
+        visible: True where the joint is known (N, K).
+        augment: Augmentation.
+        batch_size: Poses a step over all processes.
+        seed: Of order and augmentation.
+
+    Raises:
+        ValueError: If there are no poses, or the batch does not divide by the number of processes.
+    """
+
+    def __init__(
+        self, keypoints: Tensor, visible: Tensor, augment: CropAugment, batch_size: int, seed: int = 0
+    ) -> None:
+        if len(keypoints) == 0:
+            raise ValueError("there are no poses to train on")
+        if batch_size < 1 or batch_size % distributed.world_size():
+            raise ValueError(
+                f"batch_size {batch_size} must be positive and divide by the {distributed.world_size()} processes"
+            )
+        self.keypoints, self.visible, self.augment = keypoints, visible, augment
+        self.batch_size, self.seed = batch_size, seed
+        self.steps_per_epoch = max(1, len(keypoints) // batch_size)
+        self._epoch = -1
+        self._order = torch.empty(0, dtype=torch.int64)
+
+    def __getitem__(self, step: int) -> AugmentedPoses:
+        """Return this process's part of the batch of ``step``."""
+        epoch, place = divmod(step, self.steps_per_epoch)
+        if epoch != self._epoch:
+            generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
+            self._order, self._epoch = torch.randperm(len(self.keypoints), generator=generator), epoch
+        # A set smaller than a batch fills it by repetition.
+        places = torch.arange(place * self.batch_size, (place + 1) * self.batch_size) % len(self._order)
+        rows = self._order[places]
+        generator = torch.Generator().manual_seed((self.seed + 1) * 1_000_000_007 + step)
+        batch = self.augment(self.keypoints[rows], self.visible[rows], generator)
+        share = self.batch_size // distributed.world_size()
+        first = distributed.rank() * share
+        return batch.rows(slice(first, first + share))

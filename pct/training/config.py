@@ -1,0 +1,192 @@
+"""Configs of training runs: YAML and key=value overrides to typed dataclasses; an unknown key is an error."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from pct.data.augment import AugmentConfig
+from pct.models.tokenizer import TokenizerSizes
+from pct.pose_space import PoseSpace
+
+
+@dataclass
+class DataSection:
+    """What to train on.
+
+    Attributes:
+        train: COCO-format keypoint file, or ``generated``.
+        val: The same for validation; empty holds out ``val_share`` of the training images.
+        val_share: Share of the training images held out where ``val`` is empty.
+        num_generated: Poses made for ``generated``.
+        skeleton: Built-in name or YAML file; empty takes the file's own (COCO 17 for ``generated``).
+    """
+
+    train: str = "generated"
+    val: str = ""
+    val_share: float = 0.02
+    num_generated: int = 100_000
+    skeleton: str = ""
+
+
+@dataclass
+class LossSection:
+    """Losses.
+
+    Attributes:
+        beta: Where smooth-L1 turns from quadratic to linear, in model units.
+        commitment_weight: Weight of the commitment loss.
+        normalisation: ``per_pose`` (mean over the known joints of each pose) or ``published``.
+    """
+
+    beta: float = 0.01
+    commitment_weight: float = 1.0
+    normalisation: Literal["per_pose", "published"] = "per_pose"
+
+
+@dataclass
+class OptimSection:
+    """AdamW with linear warm-up and a cosine to ``min_lr_ratio`` times the peak.
+
+    Attributes:
+        lr: Peak learning rate.
+        weight_decay: Decoupled weight decay.
+        betas: AdamW's.
+        warmup_steps: Steps of linear warm-up.
+        min_lr_ratio: Last learning rate over the peak.
+        clip: Largest gradient norm; 0 clips nothing.
+    """
+
+    lr: float = 2e-3
+    weight_decay: float = 0.05
+    betas: tuple[float, float] = (0.9, 0.99)
+    warmup_steps: int = 500
+    min_lr_ratio: float = 0.005
+    clip: float = 1.0
+
+
+@dataclass
+class TokenizerRun:
+    """One training run of a tokenizer.
+
+    Attributes:
+        out: Folder of the run: checkpoints, logs, curves, model and report.
+        steps: Optimiser steps.
+        batch_size: Poses a step over all processes.
+        seed: Of weights, order and augmentation.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        precision: ``fp32`` or ``bf16`` (autocast; the quantizer stays in float32).
+        threads: CPU threads; 0 leaves torch's choice.
+        log_every: Steps between lines of ``metrics.jsonl``.
+        val_every: Steps between validations; 0 validates at the end only.
+        checkpoint_every: Steps between checkpoints.
+        val_poses: At most so many poses are validated on while training.
+        report: Whether to evaluate and write the report at the end.
+        report_poses: At most so many poses in the report; 0 takes all.
+    """
+
+    out: str = "runs/tokenizer"
+    steps: int = 20_000
+    batch_size: int = 512
+    seed: int = 0
+    device: str = "auto"
+    precision: Literal["fp32", "bf16"] = "fp32"
+    threads: int = 0
+    log_every: int = 50
+    val_every: int = 1000
+    checkpoint_every: int = 500
+    val_poses: int = 2048
+    report: bool = True
+    report_poses: int = 0
+    data: DataSection = field(default_factory=DataSection)
+    space: PoseSpace = field(default_factory=PoseSpace)
+    model: TokenizerSizes = field(default_factory=TokenizerSizes)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    loss: LossSection = field(default_factory=LossSection)
+    optim: OptimSection = field(default_factory=OptimSection)
+
+
+def load_run(path: str | Path, overrides: list[str]) -> TokenizerRun:
+    """Read a run's YAML file and apply ``key=value`` overrides (``model.encoder_width=128``).
+
+    Raises:
+        ValueError: If the file is missing or no YAML, a key is unknown (the nearest is named), or a value has the
+            wrong type.
+    """
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
+
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError(f"config {path} does not exist; the ones that come with pct are in configs/")
+    for item in overrides:
+        if "=" not in item:
+            raise ValueError(f"override {item!r} must be key=value, for instance optim.lr=0.001")
+    try:
+        values = OmegaConf.load(path)
+        given = OmegaConf.from_dotlist(overrides)
+    except (OmegaConfBaseException, YAMLError) as error:
+        raise ValueError(f"{path}: not a valid config: {_first_line(error)}") from error
+    for source, content in ((str(path), values), ("command line", given)):
+        _check_keys(OmegaConf.to_container(content), TokenizerRun, source, "")
+    try:
+        run = OmegaConf.to_object(OmegaConf.merge(_schema(), values, given))
+    except OmegaConfBaseException as error:
+        raise ValueError(f"{path}: {_first_line(error)}") from error
+    assert isinstance(run, TokenizerRun)
+    _check_values(run)
+    return run
+
+
+def dump_run(run: TokenizerRun) -> str:
+    """Return the run as YAML that :func:`load_run` reads back to the same run."""
+    import yaml
+
+    return yaml.safe_dump(json.loads(json.dumps(dataclasses.asdict(run))), sort_keys=False)
+
+
+def _schema() -> Any:
+    """Return the typed schema; frozen dataclasses come read-only, which would refuse the file's values."""
+    from omegaconf import DictConfig, OmegaConf
+
+    def open_up(node: DictConfig) -> None:
+        OmegaConf.set_readonly(node, None)
+        for key in node:
+            child = node._get_node(key)
+            if isinstance(child, DictConfig):
+                open_up(child)
+
+    schema = OmegaConf.structured(TokenizerRun)
+    open_up(schema)
+    return schema
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0]
+
+
+def _check_keys(values: Any, schema: Any, source: str, prefix: str) -> None:
+    if not isinstance(values, dict):
+        raise ValueError(f"{source}: {prefix or 'the config'} must be a mapping of keys to values")
+    fields = {f.name: f for f in dataclasses.fields(schema)}
+    for key, value in values.items():
+        if key not in fields:
+            near = difflib.get_close_matches(str(key), fields, n=1)
+            hint = f"; did you mean {prefix}{near[0]}?" if near else f"; known are {', '.join(fields)}"
+            raise ValueError(f"{source}: unknown key {prefix}{key}{hint}")
+        section = fields[key].default_factory
+        if dataclasses.is_dataclass(section):
+            _check_keys(value, section, source, f"{prefix}{key}.")
+
+
+def _check_values(run: TokenizerRun) -> None:
+    for name in ("steps", "batch_size", "log_every", "checkpoint_every"):
+        if getattr(run, name) < 1:
+            raise ValueError(f"{name} must be at least 1, got {getattr(run, name)}")
+    if not run.optim.lr > 0:
+        raise ValueError(f"optim.lr must be positive, got {run.optim.lr}")

@@ -1,0 +1,215 @@
+"""The training loop of every stage: one readable loop with resume, logs and checkpoints."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from pct import distributed
+from pct.layers.quantizer import Quantizer
+from pct.training.config import OptimSection
+from pct.training.run_files import MetricsLog, load_checkpoint, save_checkpoint
+from pct.training.steps import StepLosses
+
+
+class Batches(Protocol):
+    """Batches by step: the same step always gives the same batch."""
+
+    steps_per_epoch: int
+    batch_size: int
+
+    def __getitem__(self, step: int) -> Any: ...
+
+
+@dataclass(frozen=True)
+class LoopSettings:
+    """How long and how often.
+
+    Attributes:
+        steps: Optimiser steps in all.
+        log_every: Steps between log lines.
+        val_every: Steps between validations; 0 validates at the end only.
+        checkpoint_every: Steps between checkpoints.
+        precision: ``fp32`` or ``bf16``.
+    """
+
+    steps: int
+    log_every: int = 50
+    val_every: int = 1000
+    checkpoint_every: int = 500
+    precision: str = "fp32"
+
+
+def learning_rate(step: int, steps: int, config: OptimSection) -> float:
+    """Return the learning rate of ``step``: linear warm-up, then a cosine to ``min_lr_ratio`` of the peak."""
+    warm = min(1.0, (step + 1) / max(1, config.warmup_steps))
+    cosine = 0.5 * (1 + math.cos(math.pi * step / max(1, steps)))
+    return config.lr * warm * (config.min_lr_ratio + (1 - config.min_lr_ratio) * cosine)
+
+
+def build_optimizer(model: nn.Module, config: OptimSection) -> torch.optim.AdamW:
+    """AdamW; weight decay on matrices only, not on biases, norms and mask vectors."""
+    matrices = [p for p in model.parameters() if p.requires_grad and p.ndim > 1]
+    vectors = [p for p in model.parameters() if p.requires_grad and p.ndim <= 1]
+    groups = [
+        {"params": matrices, "weight_decay": config.weight_decay},
+        {"params": vectors, "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=config.lr, betas=config.betas)
+
+
+def train(
+    model: nn.Module,
+    batches: Batches,
+    step_losses: Callable[[nn.Module, Any], StepLosses],
+    optim: OptimSection,
+    settings: LoopSettings,
+    folder: Path,
+    validate: Callable[[], dict[str, float]] | None = None,
+    progress: Callable[[Iterable[int], int], Any] | None = None,
+) -> None:
+    """Train ``model`` in place, from the folder's checkpoint if there is one.
+
+    Args:
+        model: On its device; all processes hold the same weights.
+        batches: This process's part of each step's batch.
+        step_losses: Runs the model on a batch.
+        optim: Optimiser and schedule.
+        settings: Lengths and intervals.
+        folder: Where checkpoint and logs go; must exist.
+        validate: Numbers to log beside the losses; called in evaluation mode on the main process.
+        progress: Wraps the range of steps in a bar; gets the range and the first step.
+
+    Raises:
+        FloatingPointError: If the loss is no longer finite.
+    """
+    device = next(model.parameters()).device
+    optimizer = build_optimizer(model, optim)
+    window = _Window(model, batches)
+    start = _resume(model, optimizer, window, folder)
+    wrapped = DistributedDataParallel(model, broadcast_buffers=False) if distributed.is_distributed() else model
+    log = MetricsLog(folder, start) if distributed.is_main() else None
+    steps: Iterable[int] = range(start, settings.steps)
+    bar = progress(steps, start) if progress and distributed.is_main() else None
+    model.train()
+    for step in bar if bar is not None else steps:
+        rate = learning_rate(step, settings.steps, optim)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        with _autocast(device, settings.precision):
+            losses = step_losses(wrapped, batches[step])
+        optimizer.zero_grad()
+        losses.loss.backward()
+        if optim.clip:
+            nn.utils.clip_grad_norm_(model.parameters(), optim.clip)
+        optimizer.step()
+        done = step + 1
+        window.add(losses, done)
+        last = done == settings.steps
+        if last or done % settings.log_every == 0:
+            values = {"epoch": done / batches.steps_per_epoch, "lr": rate, **window.close(done)}
+            if last or (settings.val_every and done % settings.val_every == 0):
+                values |= _validate(model, validate)
+            if log:
+                log.write(done, values)
+            if bar is not None:
+                bar.set_postfix({k: f"{values[k]:.4g}" for k in ("loss", "usage", "perplexity") if k in values})
+        if last or done % settings.checkpoint_every == 0:
+            _save(model, optimizer, window, done, folder)
+    if log:
+        log.close()
+    distributed.barrier()
+
+
+def _save(model: nn.Module, optimizer: torch.optim.Optimizer, window: _Window, done: int, folder: Path) -> None:
+    state = {
+        "model": model.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "window": window.state_dict(),
+        "step": done,
+    }
+    if distributed.is_main():
+        save_checkpoint(folder, state)
+
+
+def _resume(model: nn.Module, optimizer: torch.optim.Optimizer, window: _Window, folder: Path) -> int:
+    state = load_checkpoint(folder)
+    if state is None:
+        return 0
+    model.load_state_dict(state["model"])
+    optimizer.load_state_dict(state["optimizer"])
+    window.load_state_dict(state["window"], next(model.parameters()).device)
+    return int(state["step"])
+
+
+def _autocast(device: torch.device, precision: str) -> Any:
+    return torch.autocast(device.type, dtype=torch.bfloat16) if precision == "bf16" else nullcontext()
+
+
+def _validate(model: nn.Module, validate: Callable[[], dict[str, float]] | None) -> dict[str, float]:
+    if validate is None or not distributed.is_main():
+        return {}
+    model.eval()
+    try:
+        return {f"val_{name}": value for name, value in validate().items()}
+    finally:
+        model.train()
+
+
+class _Window:
+    """Losses, codebook use and speed between two log lines; part of the checkpoint, so resuming changes no number."""
+
+    def __init__(self, model: nn.Module, batches: Batches) -> None:
+        self.quantizers = [m for m in model.modules() if isinstance(m, Quantizer)]
+        self.batches = batches
+        self.sums: dict[str, Tensor] = {}
+        self.use: dict[str, float] = {}
+        self.count, self.timed, self.started = 0, 0, time.perf_counter()
+
+    def add(self, losses: StepLosses, done: int) -> None:
+        """Take in the losses of a step, without waiting for the device; at the end of an epoch the codebook's use."""
+        for name, value in losses.parts.items():
+            self.sums[name] = self.sums.get(name, torch.zeros_like(value)) + value
+        self.count += 1
+        self.timed += 1
+        if done % self.batches.steps_per_epoch == 0:
+            for quantizer in self.quantizers:
+                use = quantizer.pop_epoch_use()
+                self.use = {"usage": use.usage, "perplexity": use.perplexity}
+
+    def close(self, done: int) -> dict[str, float]:
+        """Return the means over all processes since the last call."""
+        share = 1 / (self.count * distributed.world_size())
+        values = {name: float(distributed.all_reduce_sum(total) * share) for name, total in self.sums.items()}
+        if not all(math.isfinite(value) for value in values.values()):
+            raise FloatingPointError(f"the loss is not finite at step {done}: {values}; lower optim.lr or use fp32")
+        values["poses_per_second"] = self.timed * self.batches.batch_size / (time.perf_counter() - self.started)
+        values |= self.use
+        self.sums, self.use, self.count, self.timed, self.started = {}, {}, 0, 0, time.perf_counter()
+        return values
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what the next log line needs, summed over all processes (which must all call this)."""
+        return {
+            "sums": {name: distributed.all_reduce_sum(total).cpu() for name, total in self.sums.items()},
+            "counts": [distributed.all_reduce_sum(q.epoch_counts).cpu() for q in self.quantizers],
+            "count": self.count,
+            "use": self.use,
+        }
+
+    def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:
+        """Go on from :meth:`state_dict`: the main process takes the sums, the others start from zero."""
+        share = 1.0 if distributed.is_main() else 0.0
+        self.sums = {name: total.to(device) * share for name, total in state["sums"].items()}
+        self.count, self.use = state["count"], state["use"]
+        for quantizer, counts in zip(self.quantizers, state["counts"], strict=True):
+            quantizer.epoch_counts.copy_(counts * int(share))

@@ -1,0 +1,85 @@
+"""The files of a run: resumable checkpoints, metrics.jsonl and TensorBoard curves."""
+
+from __future__ import annotations
+
+import io
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pct.models.checkpoint import CheckpointError, write_atomically
+
+CHECKPOINT, METRICS = "checkpoint.pt", "metrics.jsonl"
+
+
+def save_checkpoint(folder: Path, state: dict[str, Any]) -> None:
+    """Write the state of a run so that a crash at any moment leaves the old or the new one."""
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    write_atomically(folder / CHECKPOINT, buffer.getvalue())
+
+
+def load_checkpoint(folder: Path) -> dict[str, Any] | None:
+    """Read the state of a run, or None where there is none yet.
+
+    Raises:
+        CheckpointError: If the file is broken or holds more than plain tensors and values.
+    """
+    path = folder / CHECKPOINT
+    if not path.exists():
+        return None
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
+        raise CheckpointError(f"{path}: truncated, or not a checkpoint of pct: {error}") from None
+
+
+class MetricsLog:
+    """One JSON object a line in ``metrics.jsonl``, and the same numbers for TensorBoard.
+
+    Args:
+        folder: The run's folder.
+        step: Optimiser steps already done: lines of later steps come from work that was lost and are dropped.
+    """
+
+    def __init__(self, folder: Path, step: int) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self.path = folder / METRICS
+        kept = [row for row in read_metrics(self.path) if row["step"] <= step] if step else []
+        write_atomically(self.path, "".join(json.dumps(row) + "\n" for row in kept).encode())
+        self.file = self.path.open("a", encoding="utf-8")
+        self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1 if step else None)
+
+    def write(self, step: int, values: dict[str, float]) -> None:
+        """Append one line."""
+        self.file.write(json.dumps({"step": step, **values}) + "\n")
+        self.file.flush()
+        for name, value in values.items():
+            self.board.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        """Close the files."""
+        self.file.close()
+        self.board.close()
+
+
+def read_metrics(path: Path) -> list[dict[str, float]]:
+    """Read ``metrics.jsonl``; a last line cut off by a crash is left out, another broken line is an error."""
+    if not path.exists():
+        return []
+    lines = path.read_text(encoding="utf-8").split("\n")
+    rows = []
+    for number, line in enumerate(lines, start=1):
+        if not line:
+            continue
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError as error:
+            if number == len(lines):
+                break
+            raise ValueError(f"{path}, line {number}: not JSON: {error}") from None
+    return rows

@@ -1,0 +1,44 @@
+"""The training step of each stage: a batch in, the losses out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from pct.data.augment import AugmentedPoses
+from pct.layers.losses import keypoint_loss
+from pct.training.config import LossSection
+
+
+@dataclass(frozen=True)
+class StepLosses:
+    """Losses of one step.
+
+    Attributes:
+        loss: What is minimised.
+        parts: Every single loss by its name in the logs, detached.
+    """
+
+    loss: Tensor
+    parts: dict[str, Tensor]
+
+
+class TokenizerStep:
+    """Stage one: smooth-L1 on the known joints + the weighted commitment loss (PCT, 2023, eq. 3).
+
+    The joints hidden from the encoder count in the loss: filling them in is what the tokenizer learns from them.
+    """
+
+    def __init__(self, config: LossSection) -> None:
+        self.config = config
+
+    def __call__(self, model: nn.Module, batch: AugmentedPoses) -> StepLosses:
+        """Run the model on a batch; ``model`` may be wrapped for several processes."""
+        output = model(batch.keypoints, batch.encoder_visible)
+        pose = keypoint_loss(
+            output.keypoints, batch.keypoints, batch.visible, self.config.beta, self.config.normalisation
+        )
+        loss = pose + self.config.commitment_weight * output.commitment_loss
+        parts = {"loss": loss, "keypoint_loss": pose, "commitment_loss": output.commitment_loss}
+        return StepLosses(loss, {name: value.detach() for name, value in parts.items()})

@@ -1,0 +1,146 @@
+"""Stage one from a config to a trained tokenizer: data, model, training, report."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pct import distributed
+from pct.data.augment import CropAugment
+from pct.data.bodies import generate_poses
+from pct.data.coco import load_coco_poses
+from pct.data.poses import PoseTable
+from pct.layers.quantizer import CodebookUse
+from pct.models.checkpoint import write_atomically
+from pct.models.tokenizer import PoseTokenizer, TokenizerConfig
+from pct.skeleton import COCO17, get_skeleton
+from pct.training.batches import PoseBatches
+from pct.training.config import DataSection, TokenizerRun, dump_run
+from pct.training.loop import LoopSettings, train
+from pct.training.run_files import CHECKPOINT
+from pct.training.steps import TokenizerStep
+
+MODEL_FOLDER = "model"
+
+
+def load_poses(data: DataSection, seed: int) -> tuple[PoseTable, PoseTable]:
+    """Return training and validation poses with no image in both (for one file, split by image)."""
+    skeleton = get_skeleton(data.skeleton) if data.skeleton else None
+    if data.train == "generated":
+        poses = generate_poses(data.num_generated, skeleton or COCO17, seed=seed)
+    else:
+        poses = load_coco_poses(data.train, skeleton, report=warnings.warn)
+    if data.val:
+        return poses, load_coco_poses(data.val, poses.skeleton, report=warnings.warn)
+    return poses.split_by_image(data.val_share, seed=seed)
+
+
+def prepare_folder(run: TokenizerRun, resume: bool, force: bool) -> Path:
+    """Make the run's folder and write the resolved config into it.
+
+    Raises:
+        FileExistsError: If it holds another run and neither ``resume`` nor ``force`` is set.
+    """
+    folder = Path(run.out)
+    config = folder / "config.yaml"
+    if distributed.is_main():
+        if config.exists() and not (resume or force):
+            raise FileExistsError(f"{folder} already holds a run; go on with --resume, replace it with --force")
+        folder.mkdir(parents=True, exist_ok=True)
+        if force and not resume:
+            (folder / CHECKPOINT).unlink(missing_ok=True)
+        write_atomically(config, dump_run(run).encode())
+    distributed.barrier()
+    return folder
+
+
+def build_tokenizer(run: TokenizerRun, poses: PoseTable) -> PoseTokenizer:
+    """Build the run's tokenizer for the skeleton of ``poses``, with weights that depend on the seed only."""
+    torch.manual_seed(run.seed)
+    return PoseTokenizer(TokenizerConfig(**asdict(run.model), skeleton=poses.skeleton, space=run.space))
+
+
+def train_tokenizer(run: TokenizerRun, folder: Path, progress: Any = None) -> tuple[PoseTokenizer, PoseTable]:
+    """Train a tokenizer as ``run`` says, and save it under ``folder/model``.
+
+    Args:
+        run: The resolved config.
+        folder: The run's folder; an interrupted run there goes on where it stopped.
+        progress: Wraps the steps in a bar; see :func:`pct.training.loop.train`.
+
+    Returns:
+        The tokenizer in evaluation mode, and the validation poses.
+    """
+    if run.threads:
+        torch.set_num_threads(run.threads)
+    device = distributed.start(run.device)
+    train_poses, val_poses = load_poses(run.data, run.seed)
+    model = build_tokenizer(run, train_poses).to(device)
+    normalised = model.space.normalise(train_poses.keypoints, train_poses.bbox)
+    augment = CropAugment(train_poses.skeleton, model.space, run.augment)
+    batches = DeviceBatches(PoseBatches(normalised, train_poses.visible, augment, run.batch_size, run.seed), device)
+    settings = LoopSettings(run.steps, run.log_every, run.val_every, run.checkpoint_every, run.precision)
+    validate = Validation(model, val_poses, run.val_poses)
+    train(model, batches, TokenizerStep(run.loss), run.optim, settings, folder, validate, progress)
+    model.eval()
+    if distributed.is_main():
+        model.save_pretrained(folder / MODEL_FOLDER, force=True)
+    return model, val_poses
+
+
+class DeviceBatches:
+    """Batches moved to a device."""
+
+    def __init__(self, batches: PoseBatches, device: torch.device) -> None:
+        self.batches, self.device = batches, device
+        self.steps_per_epoch, self.batch_size = batches.steps_per_epoch, batches.batch_size
+
+    def __getitem__(self, step: int) -> Any:
+        return self.batches[step].to(self.device)
+
+
+class Validation:
+    """Quick numbers on held-out poses while training; the report measures more."""
+
+    def __init__(self, model: PoseTokenizer, poses: PoseTable, limit: int) -> None:
+        order = torch.randperm(len(poses), generator=torch.Generator().manual_seed(0))
+        poses = poses.select(order[:limit])
+        self.model = model
+        self.keypoints = model.space.normalise(poses.keypoints, poses.bbox)
+        self.visible = poses.visible
+
+    @torch.no_grad()
+    def __call__(self) -> dict[str, float]:
+        """Return errors in the space's report unit, with all known joints given, and the codebook's use."""
+        errors, indices = [], []
+        for start in range(0, len(self.keypoints), 1024):
+            rows = slice(start, start + 1024)
+            keypoints = self.keypoints[rows].to(self.model.device)
+            visible = self.visible[rows].to(self.model.device)
+            output = self.model(keypoints, visible)
+            errors.append((output.keypoints - keypoints).norm(dim=-1)[visible])
+            indices.append(output.indices)
+        error: Tensor = torch.cat(errors) * self.model.space.report_scale
+        counts = torch.bincount(torch.cat(indices).flatten(), minlength=self.model.config.codebook_size)
+        use = CodebookUse.from_counts(counts)
+        unit = self.model.space.report_unit
+        return {
+            f"mean_error_{unit}": float(error.mean()),
+            f"median_error_{unit}": float(error.median()),
+            "usage": use.usage,
+            "perplexity": use.perplexity,
+        }
+
+
+def progress_bar(steps: Iterable[int], start: int) -> Any:
+    """Wrap the steps of a run in a tqdm bar that starts at the step resumed from."""
+    from tqdm import tqdm
+
+    total = start + len(steps)  # type: ignore[arg-type]
+    return tqdm(steps, initial=start, total=total, desc="train", unit="step", dynamic_ncols=True, smoothing=0.05)
