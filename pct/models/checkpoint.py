@@ -76,7 +76,7 @@ def load_model(name: str | Path, kind: str) -> tuple[dict[str, Any], dict[str, T
     Raises:
         CheckpointError: If there is no such model, or a file is missing, truncated or of another kind or version.
     """
-    folder = _find(name)
+    folder = find_model(name)
     try:
         config = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -114,7 +114,12 @@ def explain(name: str | Path) -> Iterator[None]:
         raise CheckpointError(f"{name}: config and weights do not make this model: {error}") from error
 
 
-def _find(name: str | Path) -> Path:
+def find_model(name: str | Path) -> Path:
+    """Return the folder of a model: ``name`` itself, one that ships with the package, or one fetched from the hub.
+
+    Raises:
+        CheckpointError: If there is none.
+    """
     path = Path(name)
     if path.is_dir():
         return path
