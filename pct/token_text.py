@@ -64,7 +64,10 @@ def text_to_tokens(texts: Iterable[str], num_tokens: int | None = None, codebook
     """
     rows: list[list[int]] = []
     for number, text in enumerate(texts):
-        row = _parse(text, number, codebook_size)
+        try:
+            row = parse_text(text, codebook_size)
+        except ValueError as error:
+            raise ValueError(f"text {number}, {error}") from None
         num_tokens = len(row) if num_tokens is None else num_tokens
         if len(row) != num_tokens:
             raise ValueError(f"text {number} has {len(row)} tokens; a pose of this model has {num_tokens}")
@@ -72,25 +75,29 @@ def text_to_tokens(texts: Iterable[str], num_tokens: int | None = None, codebook
     return np.array(rows, dtype=np.int64).reshape(len(rows), num_tokens or 0)
 
 
-def _parse(text: str, number: int, codebook_size: int | None) -> list[int]:
+def parse_text(text: str, codebook_size: int | None = None) -> list[int]:
+    """Read the tokens of one text.
+
+    Raises:
+        ValueError: If the text is no pose, or holds an id outside the codebook; it names the character (from 0).
+    """
     match = _OPENING.match(text)
     if match is None:
-        raise ValueError(f"text {number}, character 0: expected {_START}, found {text[:20]!r}")
+        raise ValueError(f"character 0: expected {_START}, found {text[:20]!r}")
     row: list[int] = []
     position = match.end()
     while (match := _WORD.match(text, position)) is not None:
         index = int(match[1])
         if codebook_size is not None and index >= codebook_size:
             raise ValueError(
-                f"text {number}, character {match.start()}: id {index} is outside the codebook; "
-                f"ids go from 0 to {codebook_size - 1}"
+                f"character {match.start()}: id {index} is outside the codebook; ids go from 0 to {codebook_size - 1}"
             )
         row.append(index)
         position = match.end()
     match = _CLOSING.match(text, position)
     if match is None:
         found = text[position : position + 20] or "the end of the text"
-        raise ValueError(f"text {number}, character {position}: expected <p...> or {_END}, found {found!r}")
+        raise ValueError(f"character {position}: expected <p...> or {_END}, found {found!r}")
     if text[match.end() :].strip():
-        raise ValueError(f"text {number}, character {match.end()}: text after {_END}: {text[match.end() :][:20]!r}")
+        raise ValueError(f"character {match.end()}: text after {_END}: {text[match.end() :][:20]!r}")
     return row

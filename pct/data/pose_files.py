@@ -171,8 +171,11 @@ def _find_structure_fault(annotation: Any, row: int, num_keypoints: int) -> Faul
 def _find_no_number(values: list[Any]) -> str | None:
     if not _NUMBER_TYPES.issuperset(map(type, values)):
         return repr(next(v for v in values if type(v) not in _NUMBER_TYPES))[:40]
-    # Integers may have any length in JSON; those that no float holds are left.
-    return next((f"{str(v)[:20]}..." for v in values if type(v) is int and abs(v) > 2**1000), None)
+    try:
+        float(sum(map(abs, filter(None, values))))
+    except OverflowError:  # integers may have any length in JSON
+        return "an integer that no float holds"
+    return None
 
 
 def _read_npz(path: Path, skeleton: Skeleton, batch_size: int) -> Iterator[PoseBatch]:

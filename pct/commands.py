@@ -1,0 +1,158 @@
+"""What the sub-commands of ``pct`` do: each checks its output, loads a model, and calls one function of the library."""
+
+from __future__ import annotations
+
+import json
+import sys
+from argparse import Namespace
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from pct.codec import DECODE_SUFFIXES, decode_file, encode_file
+from pct.data.pose_files import check_pose_file, count_poses
+from pct.describe import as_lines, describe_pretrained, describe_token_file
+from pct.files import OutputError, check_output
+from pct.models.tokenizer import PoseTokenizer
+from pct.token_text import vocabulary
+from pct.tokens import TokenReader
+
+# Bad poses that are shown one by one; the summary counts all.
+_MOST_REPORTS = 20
+
+
+def encode(args: Namespace) -> None:
+    """Encode a pose file to a token table."""
+    source = check_pose_file(args.file)
+    check_output(args.out, (".parquet",), args.force)
+    tokenizer = _load(args)
+    with _progress(args, lambda: count_poses(source)) as progress, _reports() as report:
+        summary = encode_file(
+            tokenizer,
+            source,
+            args.out,
+            model_name=args.model,
+            strict=args.strict,
+            force=args.force,
+            batch_size=args.batch_size,
+            report=report,
+            progress=progress,
+        )
+    print(summary, file=sys.stderr)
+
+
+def decode(args: Namespace) -> None:
+    """Decode a token table to a pose file."""
+    check_output(args.out, DECODE_SUFFIXES, args.force)
+    with TokenReader(args.file) as reader:
+        count = len(reader)
+    tokenizer = _load(args)
+    with _progress(args, lambda: count) as progress:
+        summary = decode_file(
+            tokenizer, args.file, args.out, force=args.force, batch_size=args.batch_size, progress=progress
+        )
+    print(summary, file=sys.stderr)
+
+
+def text(args: Namespace) -> None:
+    """Write a token table as lines of text, or lines as a token table."""
+    from pct.text_files import table_to_text, text_to_table
+
+    suffixes = (Path(args.file).suffix.lower(), Path(args.out).suffix.lower())
+    if suffixes == (".parquet", ".txt"):
+        count = table_to_text(args.file, check_output(args.out, force=args.force), args.force)
+    elif suffixes == (".txt", ".parquet"):
+        check_output(args.out, force=args.force)
+        if not Path(args.file).is_file():
+            raise ValueError(f"{args.file}: no such file")
+        count = text_to_table(_load(args), args.file, args.out, args.model, args.like, args.force)
+    else:
+        raise OutputError(f"FILE and OUT must be one .parquet and one .txt; got {args.file} and {args.out}")
+    print(f"wrote {count:,} poses to {args.out}", file=sys.stderr)
+
+
+def vocab(args: Namespace) -> None:
+    """Print the words of the text form."""
+    print("\n".join(vocabulary(_load(args).config.codebook_size)), flush=True)
+
+
+def info(args: Namespace) -> None:
+    """Print what a model or a token table is."""
+    if Path(args.name).suffix.lower() == ".parquet":
+        values = describe_token_file(args.name)
+    else:
+        values = describe_pretrained(args.name)
+    print(json.dumps(values, indent=2) if args.json else as_lines(values), flush=True)
+
+
+def visualize(args: Namespace) -> None:
+    """Draw the first poses of a pose file or token table as one picture."""
+    from pct.gallery import draw_gallery
+    from pct.visualize import write_png
+
+    out = check_output(args.out, (".png",), args.force)
+    source = check_pose_file(args.file)
+    write_png(draw_gallery(_load(args), source, args.count, args.reconstruct), out, args.force)
+    print(f"picture: {out}", file=sys.stderr)
+
+
+def evaluate(args: Namespace) -> None:
+    """Measure a model on a COCO file and write a report."""
+    from pct.evaluation.report import check_report_folder, run_evaluation
+
+    check_pose_file(args.file)
+    check_report_folder(args.out, args.force)
+    run_evaluation(
+        _load(args),
+        args.file,
+        args.out,
+        args.baseline,
+        args.limit,
+        args.seed,
+        args.force,
+        progress=lambda sentence: print(sentence, file=sys.stderr),
+    )
+    print(f"report: {args.out}", file=sys.stderr)
+
+
+def _load(args: Namespace) -> PoseTokenizer:
+    name = getattr(args, "device", "cpu")
+    try:
+        device = torch.device(name)
+        if device.type == "cuda" and not torch.cuda.is_available():
+            raise RuntimeError("there is no CUDA device here")
+        torch.zeros(1, device=device)
+    except RuntimeError as error:
+        raise ValueError(f"device {name!r} cannot be used: {error}") from None
+    return PoseTokenizer.from_pretrained(args.model, device)
+
+
+@contextmanager
+def _progress(args: Namespace, count: Callable[[], int | None]) -> Iterator[Callable[[int], None]]:
+    """Give a function that moves a progress bar on stderr, if that is a terminal or a bar is asked for."""
+    shown = args.progress or sys.stderr.isatty()
+    with tqdm(total=count() if shown else None, unit=" poses", file=sys.stderr, disable=not shown) as bar:
+
+        def move(done: int) -> None:
+            bar.update(done - bar.n)
+
+        yield move
+
+
+@contextmanager
+def _reports() -> Iterator[Callable[[str], None]]:
+    """Give a function that prints the first bad poses to stderr; the number of the others follows at the end."""
+    count = 0
+
+    def report(sentence: str) -> None:
+        nonlocal count
+        count += 1
+        if count <= _MOST_REPORTS:
+            tqdm.write(f"pct: skipped: {sentence}", file=sys.stderr)
+
+    yield report
+    if count > _MOST_REPORTS:
+        tqdm.write(f"pct: skipped: {count - _MOST_REPORTS:,} more", file=sys.stderr)

@@ -1,0 +1,76 @@
+"""One picture of the first poses of a file: as they are, decoded from a token table, or both over each other."""
+
+from __future__ import annotations
+
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pct.codec import check_same_model, decode_batches, encode_poses
+from pct.data.pose_files import PoseFileError, read_poses
+from pct.models.tokenizer import PoseTokenizer
+from pct.pose_space import PoseSpace
+from pct.tokens import TokenReader, is_token_file
+from pct.visualize import COLOURED, TARGET, PoseLayer, PosePanel, pose_gallery
+
+
+def draw_gallery(tokenizer: PoseTokenizer, path: str | Path, count: int = 24, reconstruct: bool = False) -> np.ndarray:
+    """Draw the first poses of a file, each in its crop.
+
+    Args:
+        tokenizer: The model whose skeleton the poses have, or that made the token table.
+        path: Pose file or token table.
+        count: Number of poses.
+        reconstruct: Whether the poses of a pose file are drawn pale under what the model decodes from their tokens.
+
+    Returns:
+        RGB picture (H, W, 3), uint8.
+
+    Raises:
+        ValueError: If the file cannot be read or does not fit the model, or has no good pose.
+    """
+    if is_token_file(path):
+        panels = _token_panels(tokenizer, path, count)
+    else:
+        panels = _pose_panels(tokenizer, path, count, reconstruct)
+    return pose_gallery(panels, tokenizer.skeleton, crop_size=tokenizer.space.crop_size)
+
+
+def _token_panels(tokenizer: PoseTokenizer, path: str | Path, count: int) -> list[PosePanel]:
+    with TokenReader(path) as reader:
+        check_same_model(tokenizer, reader)
+        tokens, keypoints = next(decode_batches(tokenizer, reader, count))
+    points = _to_crop(tokenizer.space, torch.from_numpy(keypoints), torch.from_numpy(tokens.bbox))
+    ids = tokens.annotation_ids.tolist()
+    return [PosePanel((PoseLayer(p),), f"annotation {i}") for p, i in zip(points, ids, strict=True)]
+
+
+def _pose_panels(tokenizer: PoseTokenizer, path: str | Path, count: int, reconstruct: bool) -> list[PosePanel]:
+    panels: list[PosePanel] = []
+    for batch in read_poses(path, tokenizer.skeleton, count):
+        poses = batch.poses
+        points = _to_crop(tokenizer.space, poses.keypoints, poses.bbox)
+        layers: list[tuple[PoseLayer, ...]] = [
+            (PoseLayer(p, v.numpy(), TARGET if reconstruct else COLOURED, draw_unknown=False),)
+            for p, v in zip(points, poses.visible, strict=True)
+        ]
+        if reconstruct:
+            indices = torch.from_numpy(encode_poses(tokenizer, poses).indices)
+            decoded = _to_crop(tokenizer.space, tokenizer.decode(indices, poses.bbox).cpu(), poses.bbox)
+            layers = [(*below, PoseLayer(p)) for below, p in zip(layers, decoded, strict=True)]
+        ids = poses.annotation_ids.tolist()
+        panels += [PosePanel(layer, f"annotation {i}") for layer, i in zip(layers, ids, strict=True)]
+        if len(panels) >= count:
+            break
+    if not panels:
+        raise PoseFileError(f"{path}: no good pose to draw")
+    return list(islice(panels, count))
+
+
+def _to_crop(space: PoseSpace, keypoints: Tensor, bbox: Tensor) -> np.ndarray:
+    """Bring joints (B, K, 2) from image pixels into pixels of the crop."""
+    crop = PoseSpace(padding=space.padding, crop_size=space.crop_size, units="pixels")
+    return crop.normalise(keypoints, bbox).numpy()
