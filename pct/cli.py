@@ -109,21 +109,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=_version())
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    encode = _add(commands, "encode", "poses to tokens", _ENCODE, _ENCODE_EXAMPLES)
-    _file_and_out(encode, "poses: .json (COCO), .npz or .parquet", "token table to write: .parquet")
-    encode.add_argument("--strict", action="store_true", help="stop at the first bad pose, write nothing")
-    _batches(encode)
-
-    decode = _add(
-        commands, "decode", "tokens to poses", _DECODE, "example:\n  pct decode tokens.parquet -o poses.json\n"
-    )
-    _file_and_out(decode, "token table: .parquet", "poses to write: .json (COCO) or .npz")
-    _batches(decode)
-
-    text = _add(commands, "text", "tokens to lines of text and back", _TEXT, _TEXT_EXAMPLES)
-    _file_and_out(text, "token table (.parquet) or lines (.txt)", "the other of the two")
-    text.add_argument("--like", metavar="TABLE", help="token table that boxes and ids come from (lines to table)")
-
+    _add_codec(commands)
     vocab = _add(commands, "vocab", "words of the text form, one a line")
     _model(vocab)
 
@@ -142,6 +128,23 @@ def build_parser() -> argparse.ArgumentParser:
 
     _add_evaluate(commands)
     return parser
+
+
+def _add_codec(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    encode = _add(commands, "encode", "poses to tokens", _ENCODE, _ENCODE_EXAMPLES)
+    _file_and_out(encode, "poses: .json (COCO), .npz or .parquet", "token table to write: .parquet")
+    encode.add_argument("--strict", action="store_true", help="stop at the first bad pose, write nothing")
+    _batches(encode)
+
+    decode = _add(
+        commands, "decode", "tokens to poses", _DECODE, "example:\n  pct decode tokens.parquet -o poses.json\n"
+    )
+    _file_and_out(decode, "token table: .parquet", "poses to write: .json (COCO) or .npz")
+    _batches(decode)
+
+    text = _add(commands, "text", "tokens to lines of text and back", _TEXT, _TEXT_EXAMPLES)
+    _file_and_out(text, "token table (.parquet) or lines (.txt)", "the other of the two")
+    text.add_argument("--like", metavar="TABLE", help="token table that boxes and ids come from (lines to table)")
 
 
 def _add_evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

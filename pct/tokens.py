@@ -95,8 +95,7 @@ class PoseTokens:
     Attributes:
         indices: Tokens (N, M), integers in [0, codebook_size).
         bbox: Person boxes (N, 4) as x, y, width, height in image pixels, float32.
-        image_ids: Image of each pose (N,), int64.
-        annotation_ids: Annotation of each pose (N,), int64.
+        image_ids, annotation_ids: Image and annotation of each pose (N,), int64.
         area: Segment area (N,) in square pixels, float32, NaN where it is not known.
     """
 
@@ -122,12 +121,6 @@ class PoseTokens:
     def concatenate(cls, tables: list[PoseTokens]) -> PoseTokens:
         """Put tables one after the other; there must be at least one."""
         return cls(*(np.concatenate([getattr(t, f.name) for t in tables]) for f in fields(cls)))
-
-    @classmethod
-    def empty(cls, num_tokens: int) -> PoseTokens:
-        """Return a table of no poses."""
-        ids = np.zeros(0, np.int64)
-        return cls(np.zeros((0, num_tokens), np.int64), np.zeros((0, 4), np.float32), ids, ids, ids.astype(np.float32))
 
 
 class TokenWriter:
@@ -187,13 +180,10 @@ class TokenWriter:
 
 
 class TokenReader:
-    """Read a token table; a context manager.
+    """Read the token table ``path``; a context manager.
 
     Attributes:
         metadata: What the file says about the model.
-
-    Args:
-        path: The file.
 
     Raises:
         ParquetError: If it is missing, empty, truncated, or no Parquet file.
@@ -208,7 +198,7 @@ class TokenReader:
             if text is None:
                 raise TokenFileError(f"{path}: this Parquet file is no token table; `pct encode` makes one")
             self.metadata = TokenMetadata.from_json(text, path)
-        except BaseException:
+        except ValueError:
             self.close()
             raise
 
@@ -240,7 +230,8 @@ class TokenReader:
 
     def read(self) -> PoseTokens:
         """Return all poses at once."""
-        return PoseTokens.concatenate([PoseTokens.empty(self.metadata.num_tokens), *self.batches()])
+        none = {name: Column(np.zeros(0, dtype), np.zeros(0)) for name, (dtype, _) in _columns(self.metadata).items()}
+        return PoseTokens.concatenate([self._convert(none, 0), *self.batches()])
 
     def _convert(self, batch: dict[str, Column], start: int) -> PoseTokens:
         values = {}
@@ -302,7 +293,4 @@ def _check_boxes(bbox: np.ndarray, path: Path, start: int) -> None:
     bad = ~(np.isfinite(bbox).all(axis=1) & (bbox[:, 2:] > 0).all(axis=1))
     if bad.any():
         row = int(np.argmax(bad))
-        raise TokenFileError(
-            f"{path}: bbox of row {start + row} is {bbox[row].tolist()}; "
-            "width and height must be positive and all values finite"
-        )
+        raise TokenFileError(f"{path}: bbox of row {start + row} is {bbox[row].tolist()}; its size must be positive")
