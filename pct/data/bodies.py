@@ -120,8 +120,9 @@ def _photograph(bodies: Tensor, generator: torch.Generator) -> tuple[Tensor, Ten
     down = torch.linalg.cross(forward, right)
     axes = torch.stack([right, down, forward], dim=1)
     seen = (bodies - camera[:, None]) @ axes.transpose(1, 2)
-    # Nothing is nearer than 20 cm: a hand at the lens would fill the picture.
-    points = seen[..., :2] / seen[..., 2:].clamp(min=200.0)
+    # Cameras step back until nothing is nearer than 70 cm: a hand at the lens would fill the picture.
+    nearest = seen[..., 2].amin(dim=1)
+    points = seen[..., :2] / (seen[..., 2] + (700.0 - nearest).clamp(min=0.0)[:, None])[..., None]
     roll = math.radians(3) * torch.randn(n, generator=generator)
     cos, sin = torch.cos(roll)[:, None], torch.sin(roll)[:, None]
     turned = torch.stack([cos * points[..., 0] - sin * points[..., 1], sin * points[..., 0] + cos * points[..., 1]], -1)
@@ -167,6 +168,9 @@ def _truncate(points: Tensor, generator: torch.Generator) -> tuple[Tensor, Tenso
     shallow, deep = torch.tensor([[0.05, 0.05, 0.05, 0.25], [0.55, 0.7, 0.55, 0.75]])
     depth = shallow + torch.rand(n, 4, generator=generator) * (deep - shallow)
     depth = torch.where(torch.rand(n, 4, generator=generator) < often, depth, 0.0)
+    # Cuts from opposite sides leave at least a seventh.
+    both = depth[:, :2] + depth[:, 2:]
+    depth = depth * (0.85 / both.clamp(min=0.85)).repeat(1, 2)
     window = box + depth * size * torch.tensor([1.0, 1.0, -1.0, -1.0])
     # Annotators also click joints that lie just beyond the border.
     beyond = _BEYOND * size[:, None, :2].amax(dim=-1, keepdim=True)
