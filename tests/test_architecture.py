@@ -1,0 +1,148 @@
+"""The cut of the package: imports go down the floors, third-party names stay in their rooms, files stay short."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "pct"
+FILES = sorted(PACKAGE.rglob("*.py"))
+NAMES = [".".join(f.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__") for f in FILES]
+MODULES = dict(zip(NAMES, FILES, strict=True))
+
+# The first prefix that fits decides. A module imports from its own floor or below it; models and data, both on
+# floor 3, know nothing of each other.
+FLOORS = {
+    "pct.skeleton": 1,
+    "pct.geometry": 1,
+    "pct.distributed": 1,
+    "pct.files": 1,
+    "pct.pose_space": 2,
+    "pct.layers": 2,
+    "pct.parquet": 2,
+    "pct.tokens": 2,
+    "pct.token_text": 2,
+    "pct.visualize": 2,
+    "pct.plots": 2,
+    "pct.evaluation.metrics": 2,
+    "pct.models": 3,
+    "pct.data": 3,
+    "pct.codec": 4,
+    "pct.text_files": 4,
+    "pct.describe": 4,
+    "pct.gallery": 4,
+    "pct.estimator": 4,
+    "pct.training": 4,
+    "pct.evaluation": 4,
+    "pct.commands": 5,
+    "pct.cli": 5,
+    "pct.__main__": 5,
+}
+# What may be imported where; torch, numpy and tqdm are free.
+ROOMS = {
+    "yaml": {"pct.skeleton", "pct.training.config"},
+    "ijson": {"pct.data.json_stream"},
+    "pyarrow": {"pct.parquet"},
+    "pycocotools": {"pct.evaluation.metrics"},
+    "safetensors": {"pct.models.checkpoint"},
+    "huggingface_hub": {"pct.models.checkpoint"},
+    "omegaconf": {"pct.training.config"},
+    "tensorboard": {"pct.training.run_files"},
+    "matplotlib": {"pct.visualize", "pct.plots"},
+    "cv2": {"pct.visualize"},
+}
+FREE = {"torch", "numpy", "tqdm"}
+# All that `import pct` may need.
+LIGHT = {"torch", "numpy", "safetensors", "yaml"}
+MAX_LINES, MAX_FUNCTION_LINES = 300, 40
+# The model that everything else is about is read in one piece.
+LONGER = {"pct.models.tokenizer": 360}
+PACKAGES = {name for name, file in MODULES.items() if file.name == "__init__.py"}
+
+
+def floor(module: str) -> int:
+    return next(level for prefix, level in FLOORS.items() if module == prefix or module.startswith(prefix + "."))
+
+
+def imports(module: str, top_level: bool = False) -> Iterator[str]:
+    """Yield the modules that a module imports; ``top_level``: only when it is itself imported."""
+    nodes: list[ast.AST] = [ast.parse(MODULES[module].read_text(encoding="utf-8"))]
+    while nodes:
+        node = nodes.pop()
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module} line {node.lineno}: relative import; write it in full"
+            assert node.module is not None
+            submodules = [f"{node.module}.{alias.name}" for alias in node.names]
+            yield from (name if name in MODULES else node.module for name in submodules)
+        later = isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))
+        typing_only = isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+        if not (top_level and (later or typing_only)):
+            nodes.extend(ast.iter_child_nodes(node))
+
+
+def test_every_module_has_a_floor() -> None:
+    for module in sorted(set(MODULES) - PACKAGES):
+        fits = any(module == prefix or module.startswith(prefix + ".") for prefix in FLOORS)
+        assert fits, f"{module} has no floor: add it to FLOORS and to the design"
+
+
+@pytest.mark.parametrize("module", sorted(set(MODULES) - PACKAGES))
+def test_imports_go_down_the_floors(module: str) -> None:
+    for other in imports(module):
+        if not other.startswith("pct.") or other in PACKAGES:
+            continue
+        assert floor(other) <= floor(module), f"{module} (floor {floor(module)}) imports {other} (floor {floor(other)})"
+        assert floor(module) > 1, f"{module} is on the ground floor, which imports nothing of ours, but imports {other}"
+        rooms = {module.split(".")[1], other.split(".")[1]}
+        assert rooms != {"models", "data"}, f"{module} imports {other}: models and data must not know each other"
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_third_party_names_stay_in_their_rooms(module: str) -> None:
+    for name in imports(module):
+        top = "tensorboard" if name == "torch.utils.tensorboard" else name.split(".")[0]
+        if top == "pct" or top in FREE or top in sys.stdlib_module_names or top == "__future__":
+            continue
+        assert top in ROOMS, f"{module} imports {name}, which has no room yet: add it to ROOMS and to the design"
+        assert module in ROOMS[top], f"{module} imports {name}; only {', '.join(sorted(ROOMS[top]))} may"
+
+
+def test_importing_the_package_needs_little() -> None:
+    waiting, seen, third_party = ["pct"], set(), set()
+    while waiting:
+        module = waiting.pop()
+        if module in seen:
+            continue
+        seen.add(module)
+        for name in imports(module, top_level=True):
+            if name in MODULES:
+                parts = name.split(".")
+                waiting.extend(".".join(parts[:i]) for i in range(1, len(parts) + 1))
+            elif name.split(".")[0] not in sys.stdlib_module_names:
+                third_party.add(name.split(".")[0])
+    assert third_party - {"__future__"} <= LIGHT
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_files_are_short_and_say_what_they_are_for(module: str) -> None:
+    text = MODULES[module].read_text(encoding="utf-8")
+    lines = len(text.splitlines())
+    assert lines <= LONGER.get(module, MAX_LINES), f"{module} has {lines} lines; split it by topic"
+    docstring = ast.get_docstring(ast.parse(text))
+    assert docstring, f"{module} has no docstring"
+    assert docstring.splitlines()[0].endswith("."), f"the first line of {module}'s docstring is not a sentence"
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_functions_fit_on_a_screen(module: str) -> None:
+    for node in ast.walk(ast.parse(MODULES[module].read_text(encoding="utf-8"))):
+        if isinstance(node, ast.FunctionDef):
+            first = node.body[1] if ast.get_docstring(node) and len(node.body) > 1 else node.body[0]
+            lines = (node.end_lineno or 0) - first.lineno + 1
+            assert lines <= MAX_FUNCTION_LINES, f"{module}.{node.name} has {lines} lines"
