@@ -60,7 +60,8 @@ class Skeleton:
             for pair in pairs:
                 if len(pair) != 2 or pair[0] == pair[1] or not all(0 <= i < len(names) for i in pair):
                     raise ValueError(
-                        f"skeleton {self.name!r}: {kind} {pair} must be two different indices from 0 to {len(names) - 1}"
+                        f"skeleton {self.name!r}: {kind} {pair} must be two different indices "
+                        f"from 0 to {len(names) - 1}"
                     )
         flipped = [i for pair in self.flip_pairs for i in pair]
         if len(set(flipped)) != len(flipped):
@@ -192,7 +193,7 @@ class Skeleton:
 
 
 def derive_flip_pairs(names: Sequence[str]) -> list[tuple[int, int]]:
-    """Find left/right partners by name: ``left_x``/``right_x``, ``x_left``/``x_right``, ``l_x``/``r_x``, ``lx``/``rx``."""
+    """Find left/right partners by name: ``left_x``, ``x_left``, ``l_x``, ``x_l`` or ``lx`` and the like with ``r``."""
     index = {name.lower(): i for i, name in enumerate(names)}
     pairs = []
     for name, i in index.items():
@@ -215,7 +216,16 @@ def _pairs(pairs: Sequence[Sequence[Any]], names: tuple[str, ...]) -> tuple[tupl
     return tuple((joint(a), joint(b)) for a, b in pairs)
 
 
-def _built_in(name: str, names: str, edges: str, sigmas: Sequence[float]) -> Skeleton:
+# COCO's sigmas. Other data sets have none of their own (MPII is measured by PCKh, Human3.6M in millimetres), apart
+# from CrowdPose, which adds head and neck; the rest are those of the nearest joint, for confidence and drawing.
+_SIGMAS = {
+    **{"nose": 0.026, "eye": 0.025, "ear": 0.035, "shoulder": 0.079, "elbow": 0.072, "wrist": 0.062},
+    **{"hip": 0.107, "knee": 0.087, "ankle": 0.089, "pelvis": 0.107, "spine": 0.107, "thorax": 0.079},
+    **{"neck": 0.079, "upper_neck": 0.079, "neck_nose": 0.079, "head": 0.079, "head_top": 0.079},
+}
+
+
+def _built_in(name: str, names: str, edges: str) -> Skeleton:
     keypoint_names = tuple(names.split())
     bones = [tuple(int(i) for i in edge.split("-")) for edge in edges.split()]
     return Skeleton(
@@ -223,7 +233,7 @@ def _built_in(name: str, names: str, edges: str, sigmas: Sequence[float]) -> Ske
         keypoint_names=keypoint_names,
         edges=_pairs(bones, keypoint_names),
         flip_pairs=tuple(derive_flip_pairs(keypoint_names)),
-        sigmas=tuple(sigmas),
+        sigmas=tuple(_SIGMAS[n.removeprefix("left_").removeprefix("right_")] for n in keypoint_names),
     )
 
 
@@ -232,73 +242,30 @@ COCO17 = _built_in(
     "nose left_eye right_eye left_ear right_ear left_shoulder right_shoulder left_elbow right_elbow left_wrist "
     "right_wrist left_hip right_hip left_knee right_knee left_ankle right_ankle",
     "15-13 13-11 16-14 14-12 11-12 5-11 6-12 5-6 5-7 6-8 7-9 8-10 1-2 0-1 0-2 1-3 2-4 3-5 4-6",
-    (
-        0.026,
-        0.025,
-        0.025,
-        0.035,
-        0.035,
-        0.079,
-        0.079,
-        0.072,
-        0.072,
-        0.062,
-        0.062,
-        0.107,
-        0.107,
-        0.087,
-        0.087,
-        0.089,
-        0.089,
-    ),
 )
 CROWDPOSE14 = _built_in(
     "crowdpose14",
     "left_shoulder right_shoulder left_elbow right_elbow left_wrist right_wrist left_hip right_hip left_knee "
     "right_knee left_ankle right_ankle head neck",
     "12-13 13-0 13-1 0-2 1-3 2-4 3-5 0-6 1-7 6-7 6-8 7-9 8-10 9-11",
-    (0.079, 0.079, 0.072, 0.072, 0.062, 0.062, 0.107, 0.107, 0.087, 0.087, 0.089, 0.089, 0.079, 0.079),
 )
-# MPII has no official OKS sigmas (its measure is PCKh); COCO's are used where the joint is the same.
 MPII16 = _built_in(
     "mpii16",
     "right_ankle right_knee right_hip left_hip left_knee left_ankle pelvis thorax upper_neck head_top right_wrist "
     "right_elbow right_shoulder left_shoulder left_elbow left_wrist",
     "0-1 1-2 2-6 6-3 3-4 4-5 6-7 7-8 8-9 7-12 12-11 11-10 7-13 13-14 14-15",
-    (0.089, 0.087, 0.107, 0.107, 0.087, 0.089, 0.107, 0.079, 0.079, 0.079, 0.062, 0.072, 0.079, 0.079, 0.072, 0.062),
 )
-# Human3.6M is measured in millimetres; sigmas as above, for drawing and confidence only.
 H36M17 = _built_in(
     "h36m17",
     "hip right_hip right_knee right_ankle left_hip left_knee left_ankle spine thorax neck_nose head left_shoulder "
     "left_elbow left_wrist right_shoulder right_elbow right_wrist",
     "0-1 1-2 2-3 0-4 4-5 5-6 0-7 7-8 8-9 9-10 8-11 11-12 12-13 8-14 14-15 15-16",
-    (
-        0.107,
-        0.107,
-        0.087,
-        0.089,
-        0.107,
-        0.087,
-        0.089,
-        0.107,
-        0.079,
-        0.079,
-        0.079,
-        0.079,
-        0.072,
-        0.062,
-        0.079,
-        0.072,
-        0.062,
-    ),
 )
 H36M16 = _built_in(
     "h36m16",
     "hip right_hip right_knee right_ankle left_hip left_knee left_ankle spine thorax head left_shoulder left_elbow "
     "left_wrist right_shoulder right_elbow right_wrist",
     "0-1 1-2 2-3 0-4 4-5 5-6 0-7 7-8 8-9 8-10 10-11 11-12 8-13 13-14 14-15",
-    (0.107, 0.107, 0.087, 0.089, 0.107, 0.087, 0.089, 0.107, 0.079, 0.079, 0.079, 0.072, 0.062, 0.079, 0.072, 0.062),
 )
 
 SKELETONS: dict[str, Skeleton] = {s.name: s for s in (COCO17, CROWDPOSE14, MPII16, H36M17, H36M16)}
