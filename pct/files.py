@@ -62,3 +62,9 @@ def open_atomically(path: str | Path, force: bool = False) -> Iterator[BinaryIO]
     """
     with atomic_output(check_output(path, force=force)) as temporary, temporary.open("wb") as file:
         yield file
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write a whole file, replacing an older one: a crash at any moment leaves the old or the new one."""
+    with atomic_output(path) as temporary:
+        temporary.write_bytes(data)

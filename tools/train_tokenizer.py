@@ -7,10 +7,12 @@ import argparse
 import sys
 from pathlib import Path
 
+import torch
+
 from pct import distributed
 from pct.training.config import TokenizerRun, load_run
 from pct.training.run_files import METRICS
-from pct.training.tokenizer import prepare_folder, progress_bar, train_tokenizer
+from pct.training.tokenizer import MODEL_FOLDER, TrainedTokenizer, prepare_folder, progress_bar, train_tokenizer
 
 DESCRIPTION = """\
 Train a pose tokenizer and write it, its curves and its report into one folder.
@@ -44,25 +46,35 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(run: TokenizerRun, options: argparse.Namespace) -> None:
-    from pct.evaluation.report import evaluate_and_report
-    from pct.visualize import plot_training_curves
-
     distributed.start(run.device)
     folder = prepare_folder(run, options.resume, options.force)
     trained = train_tokenizer(run, folder, None if options.quiet else progress_bar)
     if not distributed.is_main():
         return
+    from pct.visualize import plot_training_curves
+
     plot_training_curves(folder / METRICS, folder / "curves.png")
-    print(f"model: {folder / 'model'}   curves: {folder / 'curves.png'}")
+    print(f"model:  {folder / MODEL_FOLDER}\ncurves: {folder / 'curves.png'}")
     if run.report:
-        poses = trained.val_poses
-        if run.report_poses:
-            poses = poses.select(slice(0, run.report_poses))
-        evaluation = evaluate_and_report(
-            trained.tokenizer, poses, trained.train_poses, folder / "report", source=run.data.val or run.data.train
-        )
-        print(evaluation.summary())
-        print(f"report: {Path(folder) / 'report' / 'index.html'}")
+        print(f"report: {_report(run, folder, trained)}")
+
+
+def _report(run: TokenizerRun, folder: Path, trained: TrainedTokenizer) -> Path:
+    from pct.evaluation.report import evaluate_tokenizer, write_report
+
+    poses = trained.val_poses
+    if run.report_poses:
+        poses = poses.select(torch.arange(min(run.report_poses, len(poses))))
+    evaluation = evaluate_tokenizer(
+        trained.tokenizer,
+        poses,
+        trained.train_poses,
+        seed=run.seed,
+        progress=lambda sentence: print(sentence, file=sys.stderr),
+        data=run.data.val or f"poses held out of {run.data.train}",
+        baseline_data=run.data.train,
+    )
+    return write_report(evaluation, folder / "report", force=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Batches of stage one: each is a pure function of (seed, step), so resuming needs no state and every process agrees."""
+"""Batches of stage one: pure functions of (seed, step), so that resuming needs no state and all processes agree."""
 
 from __future__ import annotations
 

@@ -10,7 +10,8 @@ from typing import Any
 
 import torch
 
-from pct.models.checkpoint import CheckpointError, write_atomically
+from pct.files import write_atomically
+from pct.models.checkpoint import CheckpointError
 
 CHECKPOINT, METRICS = "checkpoint.pt", "metrics.jsonl"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,8 @@ from pct.data.augment import CropAugment
 from pct.data.bodies import generate_poses
 from pct.data.coco import load_coco_poses
 from pct.data.poses import PoseTable
+from pct.files import write_atomically
 from pct.layers.quantizer import CodebookUse
-from pct.models.checkpoint import write_atomically
 from pct.models.tokenizer import PoseTokenizer, TokenizerConfig
 from pct.skeleton import COCO17, get_skeleton
 from pct.training.batches import PoseBatches
@@ -66,16 +66,22 @@ def build_tokenizer(run: TokenizerRun, poses: PoseTable) -> PoseTokenizer:
     return PoseTokenizer(TokenizerConfig(**asdict(run.model), skeleton=poses.skeleton, space=run.space))
 
 
-def train_tokenizer(run: TokenizerRun, folder: Path, progress: Any = None) -> tuple[PoseTokenizer, PoseTable]:
+@dataclass(frozen=True)
+class TrainedTokenizer:
+    """A trained tokenizer in evaluation mode and the poses it was trained and validated on."""
+
+    tokenizer: PoseTokenizer
+    train_poses: PoseTable
+    val_poses: PoseTable
+
+
+def train_tokenizer(run: TokenizerRun, folder: Path, progress: Any = None) -> TrainedTokenizer:
     """Train a tokenizer as ``run`` says, and save it under ``folder/model``.
 
     Args:
         run: The resolved config.
         folder: The run's folder; an interrupted run there goes on where it stopped.
         progress: Wraps the steps in a bar; see :func:`pct.training.loop.train`.
-
-    Returns:
-        The tokenizer in evaluation mode, and the validation poses.
     """
     if run.threads:
         torch.set_num_threads(run.threads)
@@ -91,7 +97,7 @@ def train_tokenizer(run: TokenizerRun, folder: Path, progress: Any = None) -> tu
     model.eval()
     if distributed.is_main():
         model.save_pretrained(folder / MODEL_FOLDER, force=True)
-    return model, val_poses
+    return TrainedTokenizer(model, train_poses, val_poses)
 
 
 class DeviceBatches:
