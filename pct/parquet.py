@@ -59,7 +59,7 @@ class ColumnReader:
         if self.path.stat().st_size == 0:
             raise ParquetError(f"{path}: the file is empty")
         try:
-            self._file = pq.ParquetFile(self.path)
+            self._file = pq.ParquetFile(self.path, page_checksum_verification=True)
         except (pa.ArrowException, OSError) as error:
             raise ParquetError(f"{path}: truncated, or no Parquet file: {_one_line(error)}") from None
         schema = self._file.schema_arrow
@@ -148,7 +148,8 @@ class ColumnWriter:
         self._schema = pa.schema(fields, metadata=dict(self._metadata))
         with ExitStack() as stack:
             temporary = stack.enter_context(atomic_output(self.path))
-            self._writer = stack.enter_context(pq.ParquetWriter(temporary, self._schema, compression="zstd"))
+            writer = pq.ParquetWriter(temporary, self._schema, compression="zstd", write_page_checksum=True)
+            self._writer = stack.enter_context(writer)
             self._stack = stack.pop_all()
         return self
 
