@@ -38,6 +38,15 @@ def all_reduce_sum(tensor: Tensor) -> Tensor:
     return total
 
 
+def all_gather_rows(tensor: Tensor) -> Tensor:
+    """Return the rows of ``tensor`` of all processes, which hold equally many, in the order of their ranks."""
+    if not is_distributed():
+        return tensor
+    parts = [torch.empty_like(tensor) for _ in range(world_size())]
+    dist.all_gather(parts, tensor.contiguous())
+    return torch.cat(parts)
+
+
 def barrier() -> None:
     """Wait until every process is here."""
     if is_distributed():

@@ -106,8 +106,9 @@ class ResidualBlock(nn.Module):
 class MlpEncoder(nn.Module):
     """A residual MLP over all joints at once: every layer mixes joints and channels in one product.
 
-    It is not in the paper. A mixer spends its time on many small products; this one on few large ones, which is several
-    times faster for the same accuracy (docs/experiments.md).
+    A linear path from the joints to the features runs beside it, so that the network need only learn what a linear code
+    cannot do. It is not in the paper. A mixer spends its time on many small products, this one on few large ones, which
+    is several times faster at the same accuracy (docs/experiments.md).
 
     Args:
         num_keypoints: Joints K.
@@ -127,27 +128,60 @@ class MlpEncoder(nn.Module):
         self.blocks = nn.ModuleList(ResidualBlock(width, width) for _ in range(num_blocks))
         self.norm = nn.LayerNorm(width)
         self.to_features = nn.Linear(width, num_tokens * codebook_dim)
+        self.shortcut = nn.Linear(num_keypoints * joint_width, num_tokens * codebook_dim, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map embedded joints (B, K, C) to token features (B, M, D)."""
-        x = self.start(x.flatten(1))
+        joints = x.flatten(1)
+        x = self.start(joints)
         for block in self.blocks:
             x = block(x)
-        return self.to_features(self.norm(x)).unflatten(1, (self.num_tokens, self.codebook_dim))
+        features = self.to_features(self.norm(x)) + self.shortcut(joints)
+        return features.unflatten(1, (self.num_tokens, self.codebook_dim))
 
 
-class MixerDecoder(nn.Module):
-    """The decoder of the paper: linear over the token axis, few mixer blocks, coordinates.
+class PoseDecoder(nn.Module):
+    """What decoders share: mixer blocks of a small width over the joints, then coordinates.
 
     Args:
         num_keypoints: Joints K.
-        num_tokens: Tokens M.
-        codebook_dim: Width D of a codebook entry.
         width: Channels of the blocks.
         num_blocks: Mixer blocks.
         token_hidden: Hidden width of the MLP over the joints.
         channel_hidden: Hidden width of the MLP over the channels.
         num_dims: Coordinates a joint.
+    """
+
+    def __init__(
+        self,
+        num_keypoints: int,
+        width: int,
+        num_blocks: int,
+        token_hidden: int,
+        channel_hidden: int,
+        num_dims: int,
+    ) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(
+            MixerBlock(num_keypoints, width, token_hidden, channel_hidden) for _ in range(num_blocks)
+        )
+        self.norm = nn.LayerNorm(width)
+        self.to_coordinates = nn.Linear(width, num_dims)
+
+    def tail(self, x: Tensor) -> Tensor:
+        """Map started joint features (B, K, width) to joints (B, K, num_dims)."""
+        for block in self.blocks:
+            x = block(x)
+        return self.to_coordinates(self.norm(x))
+
+
+class MixerDecoder(PoseDecoder):
+    """The decoder of the paper: linear over the token axis, linear over the channels, few mixer blocks, coordinates.
+
+    Args:
+        num_tokens: Tokens M.
+        codebook_dim: Width D of a codebook entry.
+    The others are those of :class:`PoseDecoder`.
     """
 
     def __init__(
@@ -161,22 +195,45 @@ class MixerDecoder(nn.Module):
         channel_hidden: int,
         num_dims: int,
     ) -> None:
-        super().__init__()
+        super().__init__(num_keypoints, width, num_blocks, token_hidden, channel_hidden, num_dims)
         self.to_joints = nn.Linear(num_tokens, num_keypoints)
         self.start = nn.Linear(codebook_dim, width)
-        self.blocks = nn.ModuleList(
-            MixerBlock(num_keypoints, width, token_hidden, channel_hidden) for _ in range(num_blocks)
-        )
-        self.norm = nn.LayerNorm(width)
-        self.to_coordinates = nn.Linear(width, num_dims)
 
     def forward(self, z_q: Tensor) -> Tensor:
         """Map codebook entries or mixtures (B, M, D) to joints (B, K, num_dims) in model units."""
-        x = self.start(self.to_joints(z_q.transpose(1, 2)).transpose(1, 2))
-        return self.tail(x)
+        return self.tail(self.start(self.to_joints(z_q.transpose(1, 2)).transpose(1, 2)))
 
-    def tail(self, x: Tensor) -> Tensor:
-        """Map started joint features (B, K, width) to joints (B, K, num_dims)."""
-        for block in self.blocks:
-            x = block(x)
-        return self.to_coordinates(self.norm(x))
+
+class FlatDecoder(PoseDecoder):
+    """A decoder for narrow codebooks: one linear map from all tokens to all joints, then as the paper's.
+
+    The paper's first two layers carry K x D numbers from the tokens to the joints, half of what narrow tokens hold; one
+    full map carries everything. A linear path from tokens to coordinates runs beside the blocks.
+
+    Args:
+        num_tokens: Tokens M.
+        codebook_dim: Width D of a codebook entry.
+    The others are those of :class:`PoseDecoder`.
+    """
+
+    def __init__(
+        self,
+        num_keypoints: int,
+        num_tokens: int,
+        codebook_dim: int,
+        width: int,
+        num_blocks: int,
+        token_hidden: int,
+        channel_hidden: int,
+        num_dims: int,
+    ) -> None:
+        super().__init__(num_keypoints, width, num_blocks, token_hidden, channel_hidden, num_dims)
+        self.joints = num_keypoints
+        self.start = nn.Linear(num_tokens * codebook_dim, num_keypoints * width)
+        self.shortcut = nn.Linear(num_tokens * codebook_dim, num_keypoints * num_dims, bias=False)
+
+    def forward(self, z_q: Tensor) -> Tensor:
+        """Map codebook entries or mixtures (B, M, D) to joints (B, K, num_dims) in model units."""
+        tokens = z_q.flatten(1)
+        x = self.start(tokens).unflatten(1, (self.joints, -1))
+        return self.tail(x) + self.shortcut(tokens).unflatten(1, (self.joints, -1))

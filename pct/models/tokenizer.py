@@ -2,119 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
+from pct.layers.quantile import QuantileQuantizer
 from pct.layers.quantizer import EMAQuantizer, FSQQuantizer, Quantizer
 from pct.models import checkpoint
 from pct.models.folding import FoldedTokenizer
-from pct.models.pose_networks import JointEmbedding, MixerDecoder, MixerEncoder, MlpEncoder
+from pct.models.pose_networks import FlatDecoder, JointEmbedding, MixerDecoder, MixerEncoder, MlpEncoder
+from pct.models.tokenizer_config import TokenizerConfig, TokenizerSizes
 from pct.pose_space import PoseSpace
-from pct.skeleton import COCO17, Skeleton
+from pct.skeleton import Skeleton
 
-
-@dataclass(frozen=True)
-class TokenizerSizes:
-    """All sizes of a pose tokenizer. The defaults are the paper's.
-
-    Attributes:
-        num_tokens: Tokens M a pose.
-        codebook_size: Entries V.
-        codebook_dim: Width D of an entry; with ``fsq`` the number of levels.
-        encoder: ``mixer`` (the paper's) or ``mlp`` (a residual MLP over all joints at once).
-        joint_width: Width of a joint's embedding with ``mlp``; a mixer's is ``encoder_width``.
-        encoder_width: Channels of the encoder's blocks.
-        encoder_blocks: Blocks of the encoder.
-        encoder_token_hidden: Hidden width of the encoder's MLPs over the joints (``mixer``).
-        encoder_channel_hidden: Hidden width of the encoder's MLPs over the channels (``mixer``); 0 is
-            ``encoder_width``.
-        decoder_width: Channels of the decoder's blocks.
-        decoder_blocks: Blocks of the decoder.
-        decoder_token_hidden: Hidden width of the decoder's MLPs over the joints.
-        decoder_channel_hidden: Hidden width of the decoder's MLPs over the channels; 0 is ``decoder_width``.
-        guidance_channels: Channels of image features at the joints; 0 is without image guidance.
-        quantizer: ``ema`` or ``fsq``.
-        fsq_levels: Levels a channel of ``fsq``; their product is the codebook size.
-        ema_decay: Decay of the EMA codebook.
-        ema_rule: ``standard`` or ``published``; see :class:`pct.layers.quantizer.EMAQuantizer`.
-        revive_below: Share of the even count under which an entry is revived.
-    """
-
-    num_tokens: int = 34
-    codebook_size: int = 1024
-    codebook_dim: int = 512
-    encoder: Literal["mixer", "mlp"] = "mixer"
-    joint_width: int = 16
-    encoder_width: int = 512
-    encoder_blocks: int = 4
-    encoder_token_hidden: int = 64
-    encoder_channel_hidden: int = 0
-    decoder_width: int = 32
-    decoder_blocks: int = 1
-    decoder_token_hidden: int = 64
-    decoder_channel_hidden: int = 0
-    guidance_channels: int = 0
-    quantizer: Literal["ema", "fsq"] = "ema"
-    fsq_levels: tuple[int, ...] = ()
-    ema_decay: float = 0.95
-    ema_rule: Literal["standard", "published"] = "standard"
-    revive_below: float = 0.05
-
-    def __post_init__(self) -> None:
-        for name in ("num_tokens", "codebook_size", "codebook_dim", "joint_width", "encoder_width", "decoder_width"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"tokenizer {name} must be at least 1, got {getattr(self, name)}")
-        if self.encoder not in ("mixer", "mlp"):
-            raise ValueError(f"tokenizer encoder is {self.encoder!r}; allowed are mixer, mlp")
-        if self.quantizer not in ("ema", "fsq"):
-            raise ValueError(f"tokenizer quantizer is {self.quantizer!r}; allowed are ema, fsq")
-        if self.quantizer == "fsq":
-            built = FSQQuantizer(self.fsq_levels)
-            if (built.codebook_size, built.codebook_dim) != (self.codebook_size, self.codebook_dim):
-                raise ValueError(
-                    f"fsq_levels {list(self.fsq_levels)} make a codebook of {built.codebook_size} x {built.codebook_dim}, "
-                    f"but the config says {self.codebook_size} x {self.codebook_dim}"
-                )
-
-
-@dataclass(frozen=True)
-class TokenizerConfig(TokenizerSizes):
-    """Everything that a tokenizer is built from: its sizes, and what its poses are.
-
-    Attributes:
-        skeleton: Whose joints the poses have.
-        space: What the coordinates mean.
-    """
-
-    skeleton: Skeleton = COCO17
-    space: PoseSpace = field(default_factory=PoseSpace)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values for ``config.json``."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> TokenizerConfig:
-        """Build the config from the plain values of :meth:`to_dict`.
-
-        Raises:
-            ValueError: On an unknown key or a bad value.
-        """
-        values = dict(values)
-        unknown = sorted(set(values) - set(cls.__dataclass_fields__))
-        if unknown:
-            raise ValueError(f"tokenizer config has unknown keys: {', '.join(unknown)}")
-        if "skeleton" in values:
-            values["skeleton"] = Skeleton.from_dict(values["skeleton"])
-        if "space" in values:
-            values["space"] = PoseSpace(**values["space"])
-        if "fsq_levels" in values:
-            values["fsq_levels"] = tuple(values["fsq_levels"])
-        return cls(**values)
+__all__ = ["PoseTokenizer", "TokenizerConfig", "TokenizerOutput", "TokenizerSizes"]
 
 
 @dataclass(frozen=True)
@@ -149,42 +52,11 @@ class PoseTokenizer(nn.Module):
     def __init__(self, config: TokenizerConfig) -> None:
         super().__init__()
         self.config = config
-        k, dims = config.skeleton.num_keypoints, config.space.num_dims
-        mixer = config.encoder == "mixer"
-        joint_width = config.encoder_width if mixer else config.joint_width
-        self.embedding = JointEmbedding(dims, joint_width, config.guidance_channels)
-        self.encoder: MixerEncoder | MlpEncoder
-        if mixer:
-            self.encoder = MixerEncoder(
-                k,
-                config.num_tokens,
-                config.encoder_width,
-                config.encoder_blocks,
-                config.encoder_token_hidden,
-                config.encoder_channel_hidden or config.encoder_width,
-                config.codebook_dim,
-            )
-        else:
-            self.encoder = MlpEncoder(
-                k, config.num_tokens, joint_width, config.encoder_width, config.encoder_blocks, config.codebook_dim
-            )
-        self.quantizer: Quantizer
-        if config.quantizer == "ema":
-            self.quantizer = EMAQuantizer(
-                config.codebook_size, config.codebook_dim, config.ema_decay, config.ema_rule, config.revive_below
-            )
-        else:
-            self.quantizer = FSQQuantizer(config.fsq_levels)
-        self.decoder = MixerDecoder(
-            k,
-            config.num_tokens,
-            config.codebook_dim,
-            config.decoder_width,
-            config.decoder_blocks,
-            config.decoder_token_hidden,
-            config.decoder_channel_hidden or config.decoder_width,
-            dims,
-        )
+        joint_width = config.encoder_width if config.encoder == "mixer" else config.joint_width
+        self.embedding = JointEmbedding(config.space.num_dims, joint_width, config.guidance_channels)
+        self.encoder = _build_encoder(config, joint_width)
+        self.quantizer = _build_quantizer(config)
+        self.decoder = _build_decoder(config)
 
     @property
     def skeleton(self) -> Skeleton:
@@ -354,3 +226,43 @@ class PoseTokenizer(nn.Module):
                 "known joints must be finite (mark it not visible to have it filled in)"
             )
         return keypoints, visible
+
+
+def _build_encoder(config: TokenizerConfig, joint_width: int) -> MixerEncoder | MlpEncoder:
+    keypoints, tokens = config.skeleton.num_keypoints, config.num_tokens
+    width, blocks = config.encoder_width, config.encoder_blocks
+    if config.encoder == "mlp":
+        return MlpEncoder(keypoints, tokens, joint_width, width, blocks, config.codebook_dim)
+    return MixerEncoder(
+        keypoints,
+        tokens,
+        width,
+        blocks,
+        config.encoder_token_hidden,
+        config.encoder_channel_hidden or width,
+        config.codebook_dim,
+    )
+
+
+def _build_quantizer(config: TokenizerConfig) -> Quantizer:
+    if config.quantizer == "fsq":
+        return FSQQuantizer(config.levels)
+    if config.quantizer == "quantile":
+        return QuantileQuantizer(config.levels, config.ema_decay)
+    return EMAQuantizer(
+        config.codebook_size, config.codebook_dim, config.ema_decay, config.ema_rule, config.revive_below
+    )
+
+
+def _build_decoder(config: TokenizerConfig) -> MixerDecoder | FlatDecoder:
+    kind = MixerDecoder if config.decoder == "mixer" else FlatDecoder
+    return kind(
+        config.skeleton.num_keypoints,
+        config.num_tokens,
+        config.codebook_dim,
+        config.decoder_width,
+        config.decoder_blocks,
+        config.decoder_token_hidden,
+        config.decoder_channel_hidden or config.decoder_width,
+        config.space.num_dims,
+    )
