@@ -156,9 +156,10 @@ def plot_completion(hidden: Sequence[str], errors: Mapping[str, Sequence[float]]
     width = 0.8 / len(errors)
     for i, (method, values) in enumerate(errors.items()):
         places = np.arange(len(hidden)) + (i - (len(errors) - 1) / 2) * width
-        axes.bar(places, values, width=width * 0.92, color=_COLORS[(0, 3, 5)[i % 3]], label=method)
+        axes.bar(places, values, width=width * 0.92, color=(_COLORS[0], _COLORS[3], "#c9ccd3")[i % 3], label=method)
     axes.set_xticks(range(len(hidden)), list(hidden))
-    _dress(axes, "", "hidden joints", f"mean error on hidden joints ({unit})", legend=True)
+    _dress(axes, "", "hidden joints", f"mean error on hidden joints ({unit})")
+    figure.legend(loc="outside upper center", ncols=len(errors), frameon=False, fontsize=8.5)
     return render_figure(figure)
 
 

@@ -145,6 +145,15 @@ def test_ridge_learns_from_incomplete_poses_alone() -> None:
     assert ridge_error < 0.15 * mean_error
 
 
+@pytest.mark.parametrize("train", [_linear_poses(2), _linear_poses(1).expand(6, 9, 2), _linear_poses(7)])
+def test_ridge_of_few_or_equal_poses_stays_finite(train: Tensor) -> None:
+    ridge = RidgeRegression(train, torch.ones(len(train), 9, dtype=torch.bool))
+    visible = torch.ones(3, 9, dtype=torch.bool)
+    visible[:, 2:5] = False
+    filled = ridge(_linear_poses(3, seed=1), visible, ~visible)
+    assert torch.isfinite(filled).all()
+
+
 def test_ridge_needs_poses() -> None:
-    with pytest.raises(ValueError, match="at least 10"):
-        RidgeRegression(_linear_poses(5), torch.ones(5, 9, dtype=torch.bool))
+    with pytest.raises(ValueError, match="at least 2"):
+        RidgeRegression(_linear_poses(1), torch.ones(1, 9, dtype=torch.bool))

@@ -51,7 +51,7 @@ def _run(run: TokenizerRun, options: argparse.Namespace) -> None:
     trained = train_tokenizer(run, folder, None if options.quiet else progress_bar)
     if not distributed.is_main():
         return
-    from pct.visualize import plot_training_curves
+    from pct.plots import plot_training_curves
 
     plot_training_curves(folder / METRICS, folder / "curves.png")
     print(f"model:  {folder / MODEL_FOLDER}\ncurves: {folder / 'curves.png'}")

@@ -191,12 +191,12 @@ class RidgeRegression:
         prior_weight: The weight chosen, in poses.
 
     Raises:
-        ValueError: If there are fewer than ten training poses.
+        ValueError: If there are fewer than two training poses.
     """
 
     def __init__(self, keypoints: Tensor, visible: Tensor, seed: int = 0) -> None:
-        if len(keypoints) < 10:
-            raise ValueError(f"ridge regression needs at least 10 training poses, got {len(keypoints)}")
+        if len(keypoints) < 2:
+            raise ValueError(f"ridge regression needs at least 2 training poses, got {len(keypoints)}")
         order = torch.randperm(len(keypoints), generator=torch.Generator().manual_seed(seed))
         number = max(1, min(_HELD_OUT_MOST, round(_HELD_OUT_SHARE * len(keypoints))))
         held_out, fitted = order[:number], order[number:]
@@ -230,7 +230,8 @@ class RidgeRegression:
     ) -> Tensor:
         dims = keypoints.shape[-1]
         mean, covariance = cases.with_prior(*self.prior, weight)
-        level = penalty * self.prior[1].diagonal().mean()
+        # The least value keeps the system regular where all training poses are the same.
+        level = (penalty * self.prior[1].diagonal().mean()).clamp(min=1e-9)
         filled = []
         for start in range(0, len(keypoints), _SOLVE_ROWS):
             rows = slice(start, start + _SOLVE_ROWS)
@@ -260,7 +261,7 @@ def _fit_gaussian(moments: _Moments) -> tuple[Tensor, Tensor]:
     number = (known * moments.counts[:, None]).sum(dim=0).clamp(min=1)
     mean = moments.sums[:, 0, 1:].sum(dim=0) / number
     variance = (moments.sums.diagonal(dim1=1, dim2=2)[:, 1:].sum(dim=0) / number - mean.square()).clamp(min=1e-9)
-    covariance, ridge = torch.diag(variance), 1e-6 * float(variance.mean())
+    covariance, ridge = torch.diag(variance), max(1e-9, 1e-6 * float(variance.mean()))
     for _ in range(_EM_STEPS):
         within = known[:, :, None] * covariance
         system = within * known[:, None, :] + torch.diag_embed(1 - known + ridge * known)

@@ -165,9 +165,10 @@ def _provenance(
 ) -> Provenance:
     config = tokenizer.config
     parameters = sum(p.numel() for p in tokenizer.parameters()) + tokenizer.quantizer.codebook.numel()
+    encoder = config.encoder.upper() if config.encoder == "mlp" else config.encoder
     model = (
         f"{config.num_tokens} tokens from a codebook of {config.codebook_size} x {config.codebook_dim} "
-        f"({config.quantizer}), {config.encoder} encoder, {parameters:,} weights, skeleton {config.skeleton.name}"
+        f"({config.quantizer.upper()}), {encoder} encoder, {parameters:,} weights, skeleton {config.skeleton.name}"
     )
     device = str(tokenizer.device)
     if tokenizer.device.type == "cuda":

@@ -51,7 +51,8 @@ def draw_figures(evaluation: TokenizerEvaluation) -> dict[str, ReportFigure]:
         ),
         "worst": (
             [_reconstruction_panel(e) for e in examples.worst],
-            f"The persons with the lowest OKS of the whole data set. {_LEGEND}",
+            f"The persons with the lowest OKS of the whole data set. {_LEGEND} Hollow joints are not annotated and do "
+            "not count.",
         ),
         "completions": (
             [_completion_panel(e) for e in examples.completions],

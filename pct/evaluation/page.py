@@ -18,11 +18,13 @@ h1 { font-size: 30px; line-height: 1.2; margin: 0 0 6px; letter-spacing: -0.01em
 h2 { font-size: 21px; margin: 52px 0 10px; padding-top: 18px; border-top: 1px solid var(--line); }
 p { max-width: 76ch; margin: 8px 0; }
 .lead { color: var(--soft); margin-bottom: 26px; }
-.cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(165px, 1fr)); gap: 12px; }
+.cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(220px, 1fr)); gap: 12px; }
 .card { background: var(--tint); border-radius: 10px; padding: 14px 16px; }
 .card b { display: block; font-size: 27px; font-weight: 650; letter-spacing: -0.02em; }
 .card span { color: var(--soft); font-size: 13.5px; line-height: 1.35; display: block; }
-.note { border-left: 3px solid #e6a100; background: #fff9ea; padding: 8px 14px; border-radius: 0 6px 6px 0; }
+.whole { white-space: nowrap; }
+.note { margin-top: 18px; border-left: 3px solid #e6a100; background: #fff9ea; padding: 8px 14px;
+  border-radius: 0 6px 6px 0; }
 .scroll { overflow-x: auto; margin: 14px 0; }
 table { border-collapse: collapse; font-size: 14.5px; font-variant-numeric: tabular-nums; }
 th, td { padding: 5px 14px 5px 0; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }
@@ -145,22 +147,22 @@ def _completion(evaluation: TokenizerEvaluation, figures: Mapping[str, ReportFig
     if not completion.rows:
         return f"<h2>Completion</h2><p>No pose has enough labelled joints to hide some of them.</p><p>{words}</p>"
     methods = list(completion.rows[0].errors)
-    header = ["hidden joints", "persons", "joints"]
-    header += [f"{method}: {kind}" for method in methods for kind in ("mean", "median")]
     ratio = "ridge" in methods
     rows = []
     for row in completion.rows:
         values = [row.hidden, f"{row.num_poses:,}", f"{row.errors[methods[0]].count:,}"]
-        values += [_number(v) for m in methods for v in (row.errors[m].mean, row.errors[m].median)]
+        values += [f"{_number(row.errors[m].mean)} ({_number(row.errors[m].median)})" for m in methods]
         if ratio:
             values.append(_number((row.errors["tokenizer"].mean or 0) / (row.errors["ridge"].mean or 1)))
         rows.append(values)
-    table = _table([*header, *(["mean against ridge"] if ratio else [])], rows, highlight=3)
+    header = ["hidden", "persons", "joints", *methods, *(["tokenizer / ridge"] if ratio else [])]
+    table = _table(header, rows, highlight=len(header) - 1 if ratio else None)
     return (
         "<h2>Completion</h2><p>Some of the labelled joints are hidden from the model, which fills them in; the error "
-        "is measured on these joints only, in pixels of the crop. The number of joints says how many random labelled "
-        "joints of each person were hidden; the last row hides all labelled joints from the hips down. Persons with "
-        f"fewer than four joints left take no part.</p><p>{words}</p>{table}{_figure(figures, 'completion')}"
+        "is measured on these joints only: its mean, and in brackets its median, in pixels of the crop. The number of "
+        "joints says how many random labelled joints of each person were hidden; the last row hides all labelled "
+        f"joints from the hips down. Persons with fewer than four joints left take no part.</p><p>{words}</p>{table}"
+        f"{_figure(figures, 'completion')}"
         f"{_figure(figures, 'completions')}"
     )
 
