@@ -124,7 +124,7 @@ def _completion_panel(example: PoseExample) -> PosePanel:
 
 def _variation_panel(variation: TokenVariation) -> PosePanel:
     layers = [PoseLayer(keypoints, None, FAINT) for keypoints in variation.variations]
-    return PosePanel((*layers, PoseLayer(variation.keypoints, None, COLOURED)), f"token {variation.token + 1}")
+    return PosePanel((*layers, PoseLayer(variation.keypoints, None, COLOURED)), f"token {variation.token}")
 
 
 def _ridge_words(examples: list[PoseExample]) -> str:

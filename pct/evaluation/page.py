@@ -86,7 +86,7 @@ def _headline(evaluation: TokenizerEvaluation) -> str:
     return (
         "<h1>How well a pose survives as tokens</h1>"
         f'<p class="lead">{escape(about.model)}. Measured on {result.num_poses:,} persons in {result.num_images:,} '
-        f"images of <code>{escape(about.data)}</code>, {escape(about.date[:10])}.</p>"
+        f'images of <code>{escape(about.data)}</code>, <span class="whole">{escape(about.date[:10])}</span>.</p>'
         f'<div class="cards">{boxes}</div>{notes}'
     )
 
@@ -174,9 +174,7 @@ def _codebook(evaluation: TokenizerEvaluation, figures: Mapping[str, ReportFigur
         moved = evaluation.anatomy.random[token]
         order = sorted(range(len(moved)), key=lambda joint: -moved[joint])[:3]
         joints = ", ".join(f"{skeleton.keypoint_names[j].replace('_', ' ')} {moved[j]:.1f}" for j in order)
-        rows.append(
-            [f"token {token + 1}", _percent(use.usage), f"{use.perplexity:.0f}", f"{use.entropy_bits:.2f}", joints]
-        )
+        rows.append([f"token {token}", _percent(use.usage), f"{use.perplexity:.0f}", f"{use.entropy_bits:.2f}", joints])
     table = _table(["", "entries used", "perplexity", "bits", "moves most (px, random entry)"], rows)
     return (
         "<h2>Codebook and tokens</h2>"
