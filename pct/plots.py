@@ -48,7 +48,8 @@ def plot_training_curves(metrics_path: str | Path, out_path: str | Path, force: 
         positive = all(min(curves[name][1]) > 0 for name in names)
         if "loss" in title and positive:
             axes.set_yscale("log")
-        _dress(axes, title.replace("_", " "), "step", legend=len(names) > 1)
+        axes.locator_params(axis="x", nbins=5)
+        _dress(axes, (title if len(names) > 1 else names[0]).replace("_", " "), "step", legend=len(names) > 1)
     with open_atomically(out_path, force) as file:
         file.write(encode_png(render_figure(figure)))
 
@@ -188,7 +189,7 @@ def _dress(axes: Any, title: str, xlabel: str, ylabel: str = "", legend: bool = 
     axes.set_title(title, fontsize=10)
     axes.set_xlabel(xlabel, fontsize=8.5, color=_GREY)
     axes.set_ylabel(ylabel, fontsize=8.5, color=_GREY)
-    axes.tick_params(labelsize=8, colors=_GREY, length=0)
+    axes.tick_params(which="both", labelsize=8, colors=_GREY, length=0)
     axes.grid(color="#e4e5ea", lw=0.7)
     axes.set_axisbelow(True)
     for spine in axes.spines.values():
