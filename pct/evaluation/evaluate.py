@@ -177,7 +177,7 @@ def _provenance(
     return Provenance(
         data=data or "poses given in memory",
         baseline_data=baseline_data,
-        command=command or shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        command=command or _command(),
         fingerprint=tokenizer.fingerprint(),
         model=model,
         hardware=f"{_processor()}, {os.cpu_count()} cores, {threads} threads; model on {device}",
@@ -187,6 +187,13 @@ def _provenance(
         seed=seed,
         notes=list(notes),
     )
+
+
+def _command() -> str:
+    """Return this process's command line, without the folder of the program."""
+    program = Path(sys.argv[0])
+    start = ["python", "-m", program.parent.name] if program.name == "__main__.py" else [program.name]
+    return shlex.join([*start, *sys.argv[1:]])
 
 
 def _processor() -> str:
