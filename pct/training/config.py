@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -128,26 +129,30 @@ def load_run(path: str | Path, overrides: list[str]) -> TokenizerRun:
         if "=" not in item:
             raise ValueError(f"override {item!r} must be key=value, for instance optim.lr=0.001")
     try:
-        values = OmegaConf.load(path)
-        given = OmegaConf.from_dotlist(overrides)
-    except (OmegaConfBaseException, YAMLError) as error:
+        values = OmegaConf.to_container(OmegaConf.load(path))
+        given = OmegaConf.to_container(OmegaConf.from_dotlist(overrides))
+    except (OmegaConfBaseException, YAMLError, OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: not a valid config: {_first_line(error)}") from error
+    filled = _schema()
     for source, content in ((str(path), values), ("command line", given)):
-        _check_keys(OmegaConf.to_container(content), TokenizerRun, source, "")
+        _fill(filled, content, TokenizerRun, source, "")
     try:
-        run = OmegaConf.to_object(OmegaConf.merge(_schema(), values, given))
+        run = OmegaConf.to_object(filled)
     except OmegaConfBaseException as error:
         raise ValueError(f"{path}: {_first_line(error)}") from error
+    except ValueError as error:  # of a section's own checks
+        raise ValueError(f"{path}: {error}") from error
     assert isinstance(run, TokenizerRun)
-    _check_values(run)
+    _check_values(run, path)
     return run
 
 
 def dump_run(run: TokenizerRun) -> str:
     """Return the run as YAML that :func:`load_run` reads back to the same run."""
-    import yaml
+    from omegaconf import OmegaConf
 
-    return yaml.safe_dump(json.loads(json.dumps(dataclasses.asdict(run))), sort_keys=False)
+    # Its own writer: it puts quotes round a folder named 1e3, which its reader would take for a number.
+    return OmegaConf.to_yaml(OmegaConf.create(json.loads(json.dumps(dataclasses.asdict(run)))))
 
 
 def _schema() -> Any:
@@ -170,23 +175,54 @@ def _first_line(error: Exception) -> str:
     return str(error).strip().splitlines()[0]
 
 
-def _check_keys(values: Any, schema: Any, source: str, prefix: str) -> None:
+def _fill(target: Any, values: Any, schema: Any, source: str, prefix: str) -> None:
+    """Put ``values`` into the typed config ``target`` one by one, so that every error names its key and its source."""
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
     if not isinstance(values, dict):
-        raise ValueError(f"{source}: {prefix or 'the config'} must be a mapping of keys to values")
+        raise ValueError(f"{source}: {prefix.rstrip('.') or 'the config'} must be a mapping of keys to values")
     fields = {f.name: f for f in dataclasses.fields(schema)}
     for key, value in values.items():
         if key not in fields:
-            near = difflib.get_close_matches(str(key), fields, n=1)
-            hint = f"; did you mean {prefix}{near[0]}?" if near else f"; known are {', '.join(fields)}"
-            raise ValueError(f"{source}: unknown key {prefix}{key}{hint}")
+            raise ValueError(f"{source}: unknown key {prefix}{key}; {_nearest(str(key), fields, prefix)}")
         section = fields[key].default_factory
         if dataclasses.is_dataclass(section):
-            _check_keys(value, section, source, f"{prefix}{key}.")
+            _fill(target[key], value, section, source, f"{prefix}{key}.")
+            continue
+        try:
+            OmegaConf.update(target, str(key), value)
+        except OmegaConfBaseException as error:
+            kind = str(fields[key].type).replace("Literal", "one of ")
+            raise ValueError(f"{source}: {prefix}{key} is {value!r}; it must be {kind}") from error
 
 
-def _check_values(run: TokenizerRun) -> None:
-    for name in ("steps", "batch_size", "log_every", "checkpoint_every"):
-        if getattr(run, name) < 1:
-            raise ValueError(f"{name} must be at least 1, got {getattr(run, name)}")
-    if not run.optim.lr > 0:
-        raise ValueError(f"optim.lr must be positive, got {run.optim.lr}")
+def _nearest(key: str, fields: dict[str, Any], prefix: str) -> str:
+    near = difflib.get_close_matches(key, fields, n=1)
+    if near:
+        return f"did you mean {prefix}{near[0]}?"
+    for section in dataclasses.fields(TokenizerRun):
+        kind = section.default_factory
+        if dataclasses.is_dataclass(kind) and key in {f.name for f in dataclasses.fields(kind)}:
+            return f"did you mean {section.name}.{key}?"
+    return f"known are {', '.join(fields)}"
+
+
+def _check_values(run: TokenizerRun, path: Path) -> None:
+    def check(name: str, value: Any, good: bool, rule: str) -> None:
+        if not good:
+            raise ValueError(f"{path}: {name} is {value}; it must be {rule}")
+
+    for name in ("steps", "batch_size", "log_every", "checkpoint_every", "val_poses"):
+        check(name, getattr(run, name), getattr(run, name) >= 1, "at least 1")
+    for name in ("val_every", "threads", "report_poses"):
+        check(name, getattr(run, name), getattr(run, name) >= 0, "at least 0")
+    optim, loss, data = run.optim, run.loss, run.data
+    check("optim.lr", optim.lr, 0 < optim.lr < math.inf, "positive")
+    check("optim.betas", optim.betas, all(0 <= beta < 1 for beta in optim.betas), "two numbers in [0, 1)")
+    for name in ("weight_decay", "warmup_steps", "min_lr_ratio", "clip"):
+        check(f"optim.{name}", getattr(optim, name), getattr(optim, name) >= 0, "at least 0")
+    for name in ("beta", "commitment_weight"):
+        check(f"loss.{name}", getattr(loss, name), getattr(loss, name) >= 0, "at least 0")
+    check("data.val_share", data.val_share, 0 < data.val_share < 1, "between 0 and 1")
+    check("data.num_generated", data.num_generated, data.num_generated >= 2, "at least 2")
