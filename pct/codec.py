@@ -176,8 +176,10 @@ def decode_file(
     with TokenReader(source) as reader:
         check_same_model(tokenizer, reader)
         pieces = decode_batches(tokenizer, reader, batch_size, progress)
-        write = write_decoded_json if out.suffix.lower() == ".json" else write_decoded_npz
-        write(out, reader, pieces, force)
+        if out.suffix.lower() == ".json":
+            write_decoded_json(out, reader, pieces, force)
+        else:
+            write_decoded_npz(out, reader, pieces, force, batch_size)
         return DecodeSummary(out, len(reader))
 
 

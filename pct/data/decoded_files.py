@@ -40,7 +40,9 @@ def write_decoded_json(path: Path, reader: TokenReader, pieces: Pieces, force: b
     write_coco_json(path, reader.metadata.skeleton, _Later(lambda: seen), annotations(), force=force)
 
 
-def write_decoded_npz(path: Path, reader: TokenReader, pieces: Pieces, force: bool = False) -> None:
+def write_decoded_npz(
+    path: Path, reader: TokenReader, pieces: Pieces, force: bool = False, batch_size: int = 4096
+) -> None:
     """Write decoded poses as an npz file with the arrays that :func:`pct.data.pose_files.read_poses` reads.
 
     Args:
@@ -48,15 +50,16 @@ def write_decoded_npz(path: Path, reader: TokenReader, pieces: Pieces, force: bo
         reader: The token table. One array after the other lies in the archive, so it is read once for each.
         pieces: Its rows with their joints.
         force: Whether an existing file is replaced.
+        batch_size: Rows of the other arrays at a time.
     """
     skeleton, n = reader.metadata.skeleton, len(reader)
     real, integer, names = np.dtype(np.float32), np.dtype(np.int64), np.array(skeleton.keypoint_names)
     arrays: dict[str, tuple[tuple[int, ...], np.dtype[Any], Iterable[np.ndarray]]] = {
         "keypoints": ((n, skeleton.num_keypoints, 2), real, (keypoints for _, keypoints in pieces)),
-        "bbox": ((n, 4), real, (t.bbox for t in reader.batches())),
-        "area": ((n,), real, (t.area for t in reader.batches())),
-        "image_ids": ((n,), integer, (t.image_ids for t in reader.batches())),
-        "annotation_ids": ((n,), integer, (t.annotation_ids for t in reader.batches())),
+        "bbox": ((n, 4), real, (t.bbox for t in reader.batches(batch_size))),
+        "area": ((n,), real, (t.area for t in reader.batches(batch_size))),
+        "image_ids": ((n,), integer, (t.image_ids for t in reader.batches(batch_size))),
+        "annotation_ids": ((n,), integer, (t.annotation_ids for t in reader.batches(batch_size))),
         "keypoint_names": (names.shape, names.dtype, [names]),
     }
     write_npz(path, arrays, force)
