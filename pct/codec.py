@@ -40,7 +40,7 @@ class EncodeSummary:
     def __str__(self) -> str:
         text = f"encoded {self.poses:,} poses to {self.path}"
         if self.skipped:
-            reasons = ", ".join(f"{count:,} {kind}" for kind, count in self.skipped.most_common())
+            reasons = ", ".join(f"{kind}: {count:,}" for kind, count in self.skipped.most_common())
             text += f"; skipped {self.skipped.total():,} bad ones ({reasons})"
         if self.left_out:
             text += f"; left out {self.left_out:,} crowds and other categories"
