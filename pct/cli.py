@@ -117,9 +117,7 @@ def build_parser() -> argparse.ArgumentParser:
     info.add_argument("name", nargs="?", default=_DEFAULT_MODEL, metavar="MODEL|TABLE", help="default: %(default)s")
     info.add_argument("--json", action="store_true", help="as JSON")
 
-    visualize = _add(
-        commands, "visualize", "picture of poses or tokens", "Draw a gallery of poses, or of decoded tokens."
-    )
+    visualize = _add(commands, "visualize", "picture of poses or tokens", _VISUALIZE)
     _file_and_out(visualize, "poses or a token table", "picture to write: .png")
     visualize.add_argument("--reconstruct", action="store_true", help="poses pale, what their tokens give over them")
     visualize.add_argument(
