@@ -18,6 +18,7 @@ class AugmentConfig:
     """Strength of the augmentation. The defaults are the paper's (its released configs), per pose.
 
     Attributes:
+        plain_share: Share of the poses that keep their crop: no rotation, scale, shift or half body.
         rotation: Standard deviation in degrees, cut at twice that.
         rotation_prob: Share of the poses that are rotated.
         scale: Standard deviation of the crop's scale around 1, cut to [1 - scale, 1 + scale].
@@ -32,6 +33,7 @@ class AugmentConfig:
         mask_part_share: Share of the masked poses that lose the lower body instead of random joints.
     """
 
+    plain_share: float = 0.0
     rotation: float = 40.0
     rotation_prob: float = 0.6
     scale: float = 0.5
@@ -46,7 +48,15 @@ class AugmentConfig:
     mask_part_share: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("rotation_prob", "shift_prob", "flip_prob", "half_body_prob", "mask_share", "mask_part_share"):
+        for name in (
+            "plain_share",
+            "rotation_prob",
+            "shift_prob",
+            "flip_prob",
+            "half_body_prob",
+            "mask_share",
+            "mask_part_share",
+        ):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"augment {name} must be in [0, 1], got {getattr(self, name)}")
         if not 0 <= self.scale < 1:
@@ -102,8 +112,9 @@ class CropAugment:
         """Return an augmented copy of joints (B, K, 2) in model units with ``visible`` (B, K)."""
         x = torch.where(visible[..., None], (keypoints - self.middle) / self.half, 0.0)
         x, visible = self._flip(x, visible, generator)
-        x = self._crop_half_body(x, visible, generator)
-        x = self._jitter_crop(x, generator)
+        plain = torch.rand(len(x), generator=generator) < self.config.plain_share
+        cropped = self._jitter_crop(self._crop_half_body(x, visible, generator), generator)
+        x = torch.where(plain[:, None, None], x, cropped)
         inside = (x.abs() <= 1 + self.config.outside_margin).all(dim=-1)
         visible = visible & inside
         x = torch.where(visible[..., None], x * self.half + self.middle, 0.0)

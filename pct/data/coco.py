@@ -243,6 +243,18 @@ def write_coco_json(
         file.write(b"]}\n")
 
 
+def write_coco_poses(path: str | Path, poses: PoseTable, *, force: bool = False) -> None:
+    """Write 2D poses as a COCO keypoint file that :func:`load_coco_poses` reads back; known joints have visibility 2."""
+    images = [{"id": i, "file_name": f"{i}.jpg"} for i in torch.unique(poses.image_ids).tolist()]
+    flat = torch.cat([poses.keypoints.double(), 2.0 * poses.visible[..., None]], dim=-1).flatten(1)
+    values = (flat, poses.bbox.double(), poses.area.double(), poses.image_ids, poses.annotation_ids)
+    annotations = (
+        {"id": id_, "image_id": image_id, "bbox": bbox, "area": area, "keypoints": keypoints}
+        for keypoints, bbox, area, image_id, id_ in zip(*(v.tolist() for v in values), strict=True)
+    )
+    write_coco_json(path, poses.skeleton, images, annotations, force=force)
+
+
 def _complete(annotation: Mapping[str, Any]) -> dict[str, Any]:
     num_keypoints = sum(v > 0 for v in annotation["keypoints"][2::3])
     return {"category_id": 1, "iscrowd": 0, "num_keypoints": num_keypoints, **annotation}

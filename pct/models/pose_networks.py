@@ -136,7 +136,9 @@ class MlpEncoder(nn.Module):
         x = self.start(joints)
         for block in self.blocks:
             x = block(x)
-        features = self.to_features(self.norm(x)) + self.shortcut(joints)
+        # The linear path carries the position to a fraction of a pixel, which needs float32.
+        with torch.autocast(x.device.type, enabled=False):
+            features = self.to_features(self.norm(x.float())) + self.shortcut(joints.float())
         return features.unflatten(1, (self.num_tokens, self.codebook_dim))
 
 

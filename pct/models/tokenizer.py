@@ -82,7 +82,9 @@ class PoseTokenizer(nn.Module):
         """
         z = self.encode_features(keypoints, visible, features)
         quantized = self.quantizer(z)
-        decoded = self.decoder(quantized.z_q).float()
+        # Half precision would round a coordinate to half a pixel of the crop.
+        with torch.autocast(z.device.type, enabled=False):
+            decoded = self.decoder(quantized.z_q)
         return TokenizerOutput(decoded, quantized.indices, quantized.commitment_loss, z)
 
     @torch.no_grad()

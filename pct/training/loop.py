@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,9 +16,11 @@ from torch.nn.parallel import DistributedDataParallel
 
 from pct import distributed
 from pct.layers.quantizer import Quantizer
+from pct.models.checkpoint import explain
 from pct.training.config import OptimSection
-from pct.training.run_files import MetricsLog, load_checkpoint, save_checkpoint
+from pct.training.run_files import CHECKPOINT, MetricsLog, load_checkpoint, save_checkpoint
 from pct.training.steps import StepLosses
+from pct.training.stopping import TrainingStopped, stop_on_signal
 
 
 class Batches(Protocol):
@@ -37,7 +39,7 @@ class LoopSettings:
     Attributes:
         steps: Optimiser steps in all.
         log_every: Steps between log lines.
-        val_every: Steps between validations; 0 validates at the end only.
+        val_every: Steps between validations, each with a log line; 0 validates at the end only.
         checkpoint_every: Steps between checkpoints.
         precision: ``fp32`` or ``bf16``.
     """
@@ -91,64 +93,85 @@ def train(
 
     Raises:
         FloatingPointError: If the loss is no longer finite.
+        CheckpointError: If the folder's checkpoint is broken or of another model.
+        ValueError: If it has more steps than ``settings``.
+        TrainingStopped: After Ctrl-C or SIGTERM; a checkpoint is written.
     """
     device = next(model.parameters()).device
     optimizer = build_optimizer(model, optim)
     window = _Window(model, batches)
-    start = _resume(model, optimizer, window, folder)
+    start = _resume(model, optimizer, window, folder, settings.steps)
     wrapped = DistributedDataParallel(model, broadcast_buffers=False) if distributed.is_distributed() else model
-    log = MetricsLog(folder, start) if distributed.is_main() else None
     steps: Iterable[int] = range(start, settings.steps)
     bar = progress(steps, start) if progress and distributed.is_main() else None
     model.train()
-    for step in bar if bar is not None else steps:
-        rate = learning_rate(step, settings.steps, optim)
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        with _autocast(device, settings.precision):
-            losses = step_losses(wrapped, batches[step])
-        optimizer.zero_grad()
-        losses.loss.backward()
-        if optim.clip:
-            nn.utils.clip_grad_norm_(model.parameters(), optim.clip)
-        optimizer.step()
-        done = step + 1
-        window.add(losses, done)
-        last = done == settings.steps
-        if last or done % settings.log_every == 0:
-            values = {"epoch": done / batches.steps_per_epoch, "lr": rate, **window.close(done)}
-            if last or (settings.val_every and done % settings.val_every == 0):
-                values |= _validate(model, validate)
-            if log:
-                log.write(done, values)
-            if bar is not None:
-                bar.set_postfix({k: f"{values[k]:.4g}" for k in ("loss", "usage", "perplexity") if k in values})
-        if last or done % settings.checkpoint_every == 0:
-            _save(model, optimizer, window, done, folder)
-    if log:
-        log.close()
+    with _open_log(folder, start) as log, stop_on_signal() as stop:
+        for step in bar if bar is not None else steps:
+            rate = learning_rate(step, settings.steps, optim)
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            with _autocast(device, settings.precision):
+                losses = step_losses(wrapped, batches[step])
+            optimizer.zero_grad()
+            losses.loss.backward()
+            if optim.clip:
+                nn.utils.clip_grad_norm_(model.parameters(), optim.clip)
+            optimizer.step()
+            done = step + 1
+            window.add(losses, done)
+            last, asked = done == settings.steps, stop.signal_number
+            validating = last or _every(settings.val_every, done)
+            if validating or _every(settings.log_every, done):
+                values = {"epoch": done / batches.steps_per_epoch, "lr": rate, **window.close(done)}
+                if validating:
+                    values |= _validate(model, validate)
+                    window.restart_clock()
+                _show(log, bar, done, values)
+            if last or asked or _every(settings.checkpoint_every, done):
+                _save(model, optimizer, window, done, folder)
+            if asked and not last:
+                raise TrainingStopped(done, asked)
     distributed.barrier()
+
+
+def _every(interval: int, done: int) -> bool:
+    return interval > 0 and done % interval == 0
+
+
+def _open_log(folder: Path, start: int) -> AbstractContextManager[MetricsLog | None]:
+    return closing(MetricsLog(folder, start)) if distributed.is_main() else nullcontext()
+
+
+def _show(log: MetricsLog | None, bar: Any, done: int, values: dict[str, float]) -> None:
+    if log:
+        log.write(done, values)
+    if bar is not None:
+        bar.set_postfix({k: f"{values[k]:.4g}" for k in ("loss", "usage", "perplexity") if k in values})
 
 
 def _save(model: nn.Module, optimizer: torch.optim.Optimizer, window: _Window, done: int, folder: Path) -> None:
     state = {
         "model": model.state_dict(),
         "optimizer": optimizer.state_dict(),
-        "window": window.state_dict(),
+        "window": window.state_dict(done),
         "step": done,
     }
     if distributed.is_main():
         save_checkpoint(folder, state)
 
 
-def _resume(model: nn.Module, optimizer: torch.optim.Optimizer, window: _Window, folder: Path) -> int:
+def _resume(model: nn.Module, optimizer: torch.optim.Optimizer, window: _Window, folder: Path, steps: int) -> int:
     state = load_checkpoint(folder)
     if state is None:
         return 0
-    model.load_state_dict(state["model"])
-    optimizer.load_state_dict(state["optimizer"])
-    window.load_state_dict(state["window"], next(model.parameters()).device)
-    return int(state["step"])
+    with explain(folder / CHECKPOINT):
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        window.load_state_dict(state["window"], next(model.parameters()).device)
+        start = int(state["step"])
+    if start > steps:
+        raise ValueError(f"{folder} already holds {start} steps; steps must be at least that, got {steps}")
+    return start
 
 
 def _autocast(device: torch.device, precision: str) -> Any:
@@ -173,7 +196,8 @@ class _Window:
         self.batches = batches
         self.sums: dict[str, Tensor] = {}
         self.use: dict[str, float] = {}
-        self.count, self.timed, self.started = 0, 0, time.perf_counter()
+        self.count = 0
+        self.restart_clock()
 
     def add(self, losses: StepLosses, done: int) -> None:
         """Take in the losses of a step, without waiting for the device; at the end of an epoch the codebook's use."""
@@ -190,21 +214,24 @@ class _Window:
         """Return the means over all processes since the last call."""
         share = 1 / (self.count * distributed.world_size())
         values = {name: float(distributed.all_reduce_sum(total) * share) for name, total in self.sums.items()}
-        if not all(math.isfinite(value) for value in values.values()):
-            raise FloatingPointError(f"the loss is not finite at step {done}: {values}; lower optim.lr or use fp32")
+        _check_finite(values, done)
         values["poses_per_second"] = self.timed * self.batches.batch_size / (time.perf_counter() - self.started)
         values |= self.use
-        self.sums, self.use, self.count, self.timed, self.started = {}, {}, 0, 0, time.perf_counter()
+        self.sums, self.use, self.count = {}, {}, 0
+        self.restart_clock()
         return values
 
-    def state_dict(self) -> dict[str, Any]:
+    def restart_clock(self) -> None:
+        """Leave what was done until now out of the speed."""
+        self.timed, self.started = 0, time.perf_counter()
+
+    def state_dict(self, done: int) -> dict[str, Any]:
         """Return what the next log line needs, summed over all processes (which must all call this)."""
-        return {
-            "sums": {name: distributed.all_reduce_sum(total).cpu() for name, total in self.sums.items()},
-            "counts": [distributed.all_reduce_sum(q.epoch_counts).cpu() for q in self.quantizers],
-            "count": self.count,
-            "use": self.use,
-        }
+        sums = {name: distributed.all_reduce_sum(total).cpu() for name, total in self.sums.items()}
+        # Else the last good checkpoint would be replaced by one that nothing can be done with.
+        _check_finite({name: float(total) for name, total in sums.items()}, done)
+        counts = [distributed.all_reduce_sum(q.epoch_counts).cpu() for q in self.quantizers]
+        return {"sums": sums, "counts": counts, "count": self.count, "use": self.use}
 
     def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:
         """Go on from :meth:`state_dict`: the main process takes the sums, the others start from zero."""
@@ -213,3 +240,8 @@ class _Window:
         self.count, self.use = state["count"], state["use"]
         for quantizer, counts in zip(self.quantizers, state["counts"], strict=True):
             quantizer.epoch_counts.copy_(counts * int(share))
+
+
+def _check_finite(values: dict[str, float], done: int) -> None:
+    if not all(math.isfinite(value) for value in values.values()):
+        raise FloatingPointError(f"the loss is not finite at step {done}: {values}; lower optim.lr or use fp32")

@@ -14,28 +14,42 @@ from pct.files import write_atomically
 from pct.models.checkpoint import CheckpointError
 
 CHECKPOINT, METRICS = "checkpoint.pt", "metrics.jsonl"
+_STATE_KEYS = {"model", "optimizer", "window", "step"}
 
 
 def save_checkpoint(folder: Path, state: dict[str, Any]) -> None:
-    """Write the state of a run so that a crash at any moment leaves the old or the new one."""
-    buffer = io.BytesIO()
+    """Write the state of a run so that a crash at any moment leaves the old or the new one.
+
+    Raises:
+        OSError: If it cannot be written (disk full); the checkpoint before it is intact.
+    """
+    buffer, path = io.BytesIO(), folder / CHECKPOINT
     torch.save(state, buffer)
-    write_atomically(folder / CHECKPOINT, buffer.getvalue())
+    try:
+        write_atomically(path, buffer.getvalue())
+    except OSError as error:
+        raise OSError(f"{path}: step {state['step']} could not be saved: {error}; go on later with --resume") from error
 
 
 def load_checkpoint(folder: Path) -> dict[str, Any] | None:
     """Read the state of a run, or None where there is none yet.
 
     Raises:
-        CheckpointError: If the file is broken or holds more than plain tensors and values.
+        CheckpointError: If the file is broken, is none of ours, or holds more than plain tensors and values.
     """
     path = folder / CHECKPOINT
     if not path.exists():
         return None
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
-        raise CheckpointError(f"{path}: truncated, or not a checkpoint of pct: {error}") from None
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read: {error}") from error
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, IndexError, AttributeError) as error:
+        # What torch says here runs over many lines and ends in the advice to load it unsafely.
+        raise CheckpointError(f"{path}: truncated, or not a checkpoint of pct; remove it to start anew") from error
+    if not isinstance(state, dict) or not set(state) >= _STATE_KEYS:
+        raise CheckpointError(f"{path}: not a training checkpoint of pct; remove it to start anew")
+    return state
 
 
 class MetricsLog:

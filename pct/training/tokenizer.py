@@ -16,6 +16,7 @@ from pct.data.augment import CropAugment
 from pct.data.bodies import generate_poses
 from pct.data.coco import load_coco_poses
 from pct.data.poses import PoseTable
+from pct.evaluation.completion import hide_joints
 from pct.files import write_atomically
 from pct.layers.quantizer import CodebookUse
 from pct.models.tokenizer import PoseTokenizer, TokenizerConfig
@@ -120,28 +121,33 @@ class Validation:
         self.model = model
         self.keypoints = model.space.normalise(poses.keypoints, poses.bbox)
         self.visible = poses.visible
+        self.hidden = hide_joints(poses.visible, number=4, seed=0)
+
+    def __call__(self) -> dict[str, float]:
+        """Return errors in the space's report unit, with all known joints given and with 4 hidden, and codebook use."""
+        error, indices = self._errors(self.visible)
+        completion, _ = self._errors(self.visible & ~self.hidden)
+        use = CodebookUse.from_counts(torch.bincount(indices.flatten(), minlength=self.model.config.codebook_size))
+        unit = self.model.space.report_unit
+        return {
+            f"mean_error_{unit}": float(error[self.visible].mean()),
+            f"median_error_{unit}": float(error[self.visible].median()),
+            f"completion_error_{unit}": float(completion[self.hidden].mean()),
+            "usage": use.usage,
+            "perplexity": use.perplexity,
+        }
 
     @torch.no_grad()
-    def __call__(self) -> dict[str, float]:
-        """Return errors in the space's report unit, with all known joints given, and the codebook's use."""
+    def _errors(self, encoder_visible: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the distance of every joint (N, K) from its label, and the tokens (N, M)."""
         errors, indices = [], []
         for start in range(0, len(self.keypoints), 1024):
             rows = slice(start, start + 1024)
             keypoints = self.keypoints[rows].to(self.model.device)
-            visible = self.visible[rows].to(self.model.device)
-            output = self.model(keypoints, visible)
-            errors.append((output.keypoints - keypoints).norm(dim=-1)[visible])
-            indices.append(output.indices)
-        error: Tensor = torch.cat(errors) * self.model.space.report_scale
-        counts = torch.bincount(torch.cat(indices).flatten(), minlength=self.model.config.codebook_size)
-        use = CodebookUse.from_counts(counts)
-        unit = self.model.space.report_unit
-        return {
-            f"mean_error_{unit}": float(error.mean()),
-            f"median_error_{unit}": float(error.median()),
-            "usage": use.usage,
-            "perplexity": use.perplexity,
-        }
+            output = self.model(keypoints, encoder_visible[rows].to(self.model.device))
+            errors.append((output.keypoints - keypoints).norm(dim=-1).cpu())
+            indices.append(output.indices.cpu())
+        return torch.cat(errors) * self.model.space.report_scale, torch.cat(indices)
 
 
 def progress_bar(steps: Iterable[int], start: int) -> Any:
