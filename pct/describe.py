@@ -58,10 +58,10 @@ def describe_token_file(path: str | Path) -> dict[str, Any]:
     with TokenReader(path) as reader:
         metadata = reader.metadata
         counts = np.zeros(metadata.codebook_size, np.int64)
-        images: set[int] = set()
+        images = np.zeros(0, np.int64)
         for tokens in reader.batches():
             counts += np.bincount(tokens.indices.reshape(-1), minlength=metadata.codebook_size)
-            images.update(tokens.image_ids.tolist())
+            images = np.union1d(images, tokens.image_ids)
         use = CodebookUse.from_counts(torch.from_numpy(counts))
         size = Path(path).stat().st_size
         return {
