@@ -57,20 +57,32 @@ def start(device: str) -> torch.device:
     """Join the process group that ``torchrun`` announces, and return this process's device.
 
     Args:
-        device: ``auto`` (CUDA where there is one), ``cpu``, ``cuda`` or ``cuda:N``.
+        device: ``auto`` (CUDA where there is one), ``cpu``, ``cuda`` or ``cuda:N``. Of several processes each takes the
+            CUDA device of its number on this machine.
+
+    Raises:
+        ValueError: If there is no such device.
     """
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    if "LOCAL_RANK" in os.environ and not is_distributed():
-        dist.init_process_group(backend="nccl" if device.startswith("cuda") else "gloo")
-    if device == "cuda" and "LOCAL_RANK" in os.environ:
-        device = f"cuda:{os.environ['LOCAL_RANK']}"
-    chosen = torch.device(device)
+    local_rank = os.environ.get("LOCAL_RANK")
+    chosen = _choose_device(device, int(local_rank or 0))
     if chosen.type == "cuda":
-        if not torch.cuda.is_available():
-            raise ValueError(f"device is {device!r} but this machine has no CUDA device; use device=cpu")
         torch.cuda.set_device(chosen)
+    if local_rank is not None and not is_distributed():
+        dist.init_process_group(backend="nccl" if chosen.type == "cuda" else "gloo")
     return chosen
+
+
+def _choose_device(device: str, local_rank: int) -> torch.device:
+    found = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if device == "cpu" or (device == "auto" and not found):
+        return torch.device("cpu")
+    name, _, number = device.partition(":")
+    if device not in ("auto", "cuda") and not (name == "cuda" and number.isdecimal()):
+        raise ValueError(f"device is {device!r}; allowed are auto, cpu, cuda and cuda:N")
+    index = int(number) if number else local_rank
+    if index >= found:
+        raise ValueError(f"device is {device!r}, but this machine has {found} CUDA devices, none of number {index}")
+    return torch.device("cuda", index)
 
 
 def stop() -> None:

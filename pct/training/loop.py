@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
@@ -101,7 +102,7 @@ def train(
     optimizer = build_optimizer(model, optim)
     window = _Window(model, batches)
     start = _resume(model, optimizer, window, folder, settings.steps)
-    wrapped = DistributedDataParallel(model, broadcast_buffers=False) if distributed.is_distributed() else model
+    wrapped = _wrap(model) if distributed.is_distributed() else model
     steps: Iterable[int] = range(start, settings.steps)
     bar = progress(steps, start) if progress and distributed.is_main() else None
     model.train()
@@ -132,6 +133,14 @@ def train(
             if asked and not last:
                 raise TrainingStopped(done, asked)
     distributed.barrier()
+
+
+def _wrap(model: nn.Module) -> nn.Module:
+    # Buffers are alike on all processes, except for counts of a process's own share, which must stay its own: the
+    # successor of `broadcast_buffers` that torch 2.13 warns of would overwrite those.
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=FutureWarning, message=".*broadcast_buffers")
+        return DistributedDataParallel(model, broadcast_buffers=False)
 
 
 def _every(interval: int, done: int) -> bool:

@@ -17,17 +17,14 @@ from pct.data.bodies import generate_poses
 from pct.data.coco import load_coco_poses
 from pct.data.poses import PoseTable
 from pct.evaluation.completion import hide_joints
-from pct.files import write_atomically
 from pct.layers.quantizer import CodebookUse
 from pct.models.tokenizer import PoseTokenizer, TokenizerConfig
 from pct.skeleton import COCO17, get_skeleton
 from pct.training.batches import PoseBatches
-from pct.training.config import DataSection, TokenizerRun, dump_run
+from pct.training.config import DataSection, TokenizerRun
 from pct.training.loop import LoopSettings, train
-from pct.training.run_files import CHECKPOINT
+from pct.training.run_folder import MODEL_FOLDER
 from pct.training.steps import TokenizerStep
-
-MODEL_FOLDER = "model"
 
 
 def load_poses(data: DataSection, seed: int) -> tuple[PoseTable, PoseTable]:
@@ -40,25 +37,6 @@ def load_poses(data: DataSection, seed: int) -> tuple[PoseTable, PoseTable]:
     if data.val:
         return poses, load_coco_poses(data.val, poses.skeleton, report=warnings.warn)
     return poses.split_by_image(data.val_share, seed=seed)
-
-
-def prepare_folder(run: TokenizerRun, resume: bool, force: bool) -> Path:
-    """Make the run's folder and write the resolved config into it.
-
-    Raises:
-        FileExistsError: If it holds another run and neither ``resume`` nor ``force`` is set.
-    """
-    folder = Path(run.out)
-    config = folder / "config.yaml"
-    if distributed.is_main():
-        if config.exists() and not (resume or force):
-            raise FileExistsError(f"{folder} already holds a run; go on with --resume, replace it with --force")
-        folder.mkdir(parents=True, exist_ok=True)
-        if force and not resume:
-            (folder / CHECKPOINT).unlink(missing_ok=True)
-        write_atomically(config, dump_run(run).encode())
-    distributed.barrier()
-    return folder
 
 
 def build_tokenizer(run: TokenizerRun, poses: PoseTable) -> PoseTokenizer:
