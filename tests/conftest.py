@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
 
 
 @pytest.fixture(scope="session")
@@ -15,3 +16,9 @@ def shared_dir() -> Path:
     if not folder.is_dir():
         pytest.skip(f"needs the data pack, and {folder} does not exist (set PCT_SHARED)")
     return folder
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread() -> None:
+    """Networks as small as the tests' lose more time in waking threads than they win."""
+    torch.set_num_threads(1)

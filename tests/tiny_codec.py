@@ -1,0 +1,78 @@
+"""Tiny model, poses and files that the tests of the codec and of pose files share."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from pct.codec import encode_file
+from pct.models.tokenizer import PoseTokenizer, TokenizerConfig
+from pct.skeleton import Skeleton
+from pct.tokens import PoseTokens, TokenReader
+
+TRIANGLE = Skeleton("triangle", ("top", "left_foot", "right_foot"), ((0, 1), (0, 2)), ((1, 2),), (0.05, 0.05, 0.05))
+
+
+def make_tokenizer(seed: int = 0, **changes) -> PoseTokenizer:
+    torch.manual_seed(seed)
+    sizes = {
+        "skeleton": TRIANGLE,
+        "num_tokens": 4,
+        "codebook_size": 32,
+        "codebook_dim": 4,
+        "encoder_width": 8,
+        "encoder_blocks": 1,
+        "decoder_width": 8,
+        **changes,
+    }
+    return PoseTokenizer(TokenizerConfig(**sizes)).eval()
+
+
+TOKENIZER = make_tokenizer()
+CATEGORY = {"id": 1, "name": "person", "keypoints": list(TRIANGLE.keypoint_names), "skeleton": [[1, 2], [1, 3]]}
+
+
+def person(number: int, **changes) -> dict:
+    """A good annotation of TRIANGLE; ``...`` as a value leaves the field out."""
+    values = {
+        "id": number,
+        "image_id": 7 * number,
+        "category_id": 1,
+        "iscrowd": 0,
+        "bbox": [10.5 + number, 20, 30.25, 40],
+        "area": 700.0,
+        "keypoints": [11 + number, 21.5, 2, 0, 0, 0, 39, 59, 1],
+        **changes,
+    }
+    return {name: value for name, value in values.items() if value is not ...}
+
+
+def write_json(path: Path, annotations: list, categories=(CATEGORY,)) -> Path:
+    path.write_text(json.dumps({"images": [], "annotations": annotations, "categories": list(categories)}))
+    return path
+
+
+def write_arrays(path: Path, **changes) -> Path:
+    rng = np.random.default_rng(0)
+    arrays = {
+        "keypoints": rng.uniform(10, 200, (6, 3, 2)),
+        "visible": np.array([[1, 1, 1], [1, 0, 1]] * 3, bool),
+        "bbox": np.array([[5, 5, 200, 220.0]] * 6),
+        "image_ids": np.arange(6) // 2,
+        "annotation_ids": np.arange(6) * 10,
+        **changes,
+    }
+    np.savez(path, **{name: array for name, array in arrays.items() if array is not None})
+    return path
+
+
+def read(path: Path) -> PoseTokens:
+    with TokenReader(path) as reader:
+        return reader.read()
+
+
+def encode(source: Path, out: Path | None = None, **options):
+    return encode_file(TOKENIZER, source, out or source.with_name("tokens.parquet"), **options)
