@@ -16,8 +16,8 @@ _GROUP = 64
 class NearestEntry:
     """Index of the nearest row of a codebook by Euclidean distance, in float32.
 
-    ``|z - e|^2`` is ``|e|^2 - 2 z e`` up to a constant of the row, so a search is one product with a bias and a minimum.
-    Entries are centred first, which takes nothing from the order and makes rounding smaller.
+    ``|z - e|^2`` is ``|e|^2 - 2 z e`` up to a constant of the row, so a search is a product with a bias and a minimum.
+    Entries are centred first, which leaves the order as it is and makes rounding smaller.
 
     Args:
         codebook: Entries (V, D).
@@ -39,9 +39,10 @@ class NearestEntry:
         """Return the indices (...), int64, of features ``z`` (..., D); the first one of equally near entries."""
         flat = z.reshape(-1, self.codebook_dim).float()
         indices = torch.empty(len(flat), dtype=torch.int64, device=flat.device)
-        for start in range(0, len(flat), self.rows):
-            block = slice(start, start + self.rows)
-            indices[block] = first_minimum(self.scores(flat[block]))
+        with torch.autocast(flat.device.type, enabled=False):
+            for start in range(0, len(flat), self.rows):
+                block = slice(start, start + self.rows)
+                indices[block] = first_minimum(self.scores(flat[block]))
         return indices.view(z.shape[:-1])
 
 

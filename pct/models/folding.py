@@ -1,19 +1,19 @@
-"""Folded inference: the same tokens and poses as the plain networks, with the products between fixed weights done once."""
+"""Folded inference: the tokens and poses of the plain networks, with the products between fixed weights done once."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, ClassVar, cast
 from weakref import WeakKeyDictionary
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pct.layers.mixer import MixerBlock
+from pct.layers.mixer import MixerBlock, Mlp
 from pct.layers.packed_linear import PackedLinear
 from pct.layers.quantizer import EMAQuantizer, Quantizer
 from pct.layers.search import NearestEntry, first_minimum
-from pct.models.pose_networks import FlatDecoder, JointEmbedding, MixerDecoder, MixerEncoder, MlpEncoder
+from pct.models.pose_networks import FlatDecoder, JointEmbedding, MixerDecoder, MixerEncoder, MlpEncoder, ResidualBlock
 
 if TYPE_CHECKING:
     from pct.models.tokenizer import PoseTokenizer
@@ -34,27 +34,29 @@ class FoldedTokenizer:
         tokenizer: The model whose present weights are folded.
     """
 
-    _cache: WeakKeyDictionary[nn.Module, tuple[tuple[int, ...], FoldedTokenizer]] = WeakKeyDictionary()
+    _cache: ClassVar[WeakKeyDictionary[nn.Module, tuple[tuple[int, ...], FoldedTokenizer]]] = WeakKeyDictionary()
 
     def __init__(self, tokenizer: PoseTokenizer) -> None:
         with torch.no_grad():
-            self.encoder: _FoldedEncoder = (
-                _FoldedMixerEncoder(tokenizer.embedding, tokenizer.encoder, tokenizer.quantizer)
-                if isinstance(tokenizer.encoder, MixerEncoder)
-                else _FoldedMlpEncoder(tokenizer.embedding, tokenizer.encoder, tokenizer.quantizer)
-            )
+            encoder, decoder = tokenizer.encoder, tokenizer.decoder
+            self.encoder: _FoldedMixerEncoder | _FoldedMlpEncoder
+            if isinstance(encoder, MixerEncoder):
+                self.encoder = _FoldedMixerEncoder(tokenizer.embedding, encoder, tokenizer.quantizer)
+            else:
+                self.encoder = _FoldedMlpEncoder(tokenizer.embedding, encoder, tokenizer.quantizer)
             codebook = tokenizer.quantizer.codebook
             self.decoder: _FoldedMixerDecoder | _FoldedFlatDecoder = (
-                _FoldedMixerDecoder(tokenizer.decoder, codebook)
-                if isinstance(tokenizer.decoder, MixerDecoder)
-                else _FoldedFlatDecoder(tokenizer.decoder, codebook)
+                _FoldedMixerDecoder(decoder, codebook)
+                if isinstance(decoder, MixerDecoder)
+                else _FoldedFlatDecoder(decoder, codebook)
             )
 
     @classmethod
     def of(cls, tokenizer: PoseTokenizer) -> FoldedTokenizer:
         """Return the folded form of ``tokenizer``, made anew only when its weights have changed."""
+        # In-place changes raise a tensor's version; tensors of inference mode have none.
         tensors = [*tokenizer.parameters(), *tokenizer.buffers()]
-        version = tuple(x for t in tensors for x in (t.data_ptr(), t._version))
+        version = tuple(x for t in tensors for x in (t.data_ptr(), 0 if t.is_inference() else t._version))
         cached = cls._cache.get(tokenizer)
         if cached is None or cached[0] != version:
             cached = (version, cls(tokenizer))
@@ -63,7 +65,7 @@ class FoldedTokenizer:
 
     @torch.no_grad()
     def encode(self, keypoints: Tensor, visible: Tensor, features: Tensor | None = None) -> Tensor:
-        """Turn normalised poses (B, K, D) with ``visible`` (B, K) and, if guided, features (B, K, F) into tokens (B, M)."""
+        """Turn normalised poses (B, K, D), ``visible`` (B, K) and guidance (B, K, F), if any, into tokens (B, M)."""
         indices = torch.empty(len(keypoints), self.encoder.num_tokens, dtype=torch.int64, device=keypoints.device)
         chunk = _chunk(keypoints.device, self.encoder.numbers)
         with torch.autocast(keypoints.device.type, enabled=False):
@@ -91,40 +93,47 @@ def _chunk(device: torch.device, numbers: int) -> int:
     return max(1, _CHUNK_NUMBERS.get(device.type, _CHUNK_NUMBERS["cuda"]) // numbers)
 
 
-class _FoldedEncoder(Protocol):
-    """Tokens (b, M) of joints (b, K, D + 1 + F): coordinates, known flag and image features, 0 where unknown.
-
-    Attributes:
-        num_tokens: Tokens M.
-        numbers: Size of the largest activation of a pose.
-    """
-
-    num_tokens: int
-    numbers: int
-
-    def __call__(self, joints: Tensor) -> Tensor: ...
-
-
 def _joint_map(embedding: JointEmbedding) -> tuple[Tensor, Tensor]:
-    """Fold an embedding into a linear map of (coordinates, known flag, features): weight (C, D + 1 + F) and bias (C)."""
-    weight, bias = embedding.coordinates.weight, embedding.coordinates.bias
+    """Fold an embedding into a linear map of coordinates, known flag, features: weight (C, D + 1 + F), bias (C)."""
+    weight: Tensor = embedding.coordinates.weight
+    bias: Tensor = embedding.coordinates.bias
     if embedding.guidance is not None:
         weight = torch.block_diag(weight, embedding.guidance.weight)
         bias = torch.cat([bias, embedding.guidance.bias])
     dims = embedding.coordinates.in_features
     flag = (bias - embedding.mask_token)[:, None]
-    return torch.cat([weight[:, :dims], flag, weight[:, dims:]], dim=1), embedding.mask_token
+    return torch.cat([weight[:, :dims], flag, weight[:, dims:]], dim=1).float(), embedding.mask_token.float()
+
+
+class _Norm:
+    """Layer norm in float32."""
+
+    def __init__(self, norm: nn.LayerNorm) -> None:
+        self.shape, self.eps = norm.normalized_shape, norm.eps
+        self.weight, self.bias = norm.weight.float(), norm.bias.float()
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return F.layer_norm(x, self.shape, self.weight, self.bias, self.eps)
+
+
+def _layers(mlp: Mlp) -> tuple[nn.Linear, nn.Linear]:
+    return cast(nn.Linear, mlp[0]), cast(nn.Linear, mlp[2])
+
+
+def _packed(mlp: Mlp) -> tuple[PackedLinear, PackedLinear]:
+    first, second = _layers(mlp)
+    return PackedLinear(first.weight, first.bias), PackedLinear(second.weight, second.bias)
 
 
 class _FoldedMixer:
     """A mixer block with products from the left over the joint axis, which need no transposed copies."""
 
     def __init__(self, block: MixerBlock) -> None:
-        self.norms = block.norm1, block.norm2
-        self.over_joints = [(m.weight[None], m.bias[:, None]) for m in (block.token_mlp[0], block.token_mlp[2])]
-        first, _, second = block.channel_mlp
-        self.over_channels = PackedLinear(first.weight, first.bias), PackedLinear(second.weight, second.bias)
-        self.numbers = max(block.token_mlp[0].out_features * first.in_features, 1)
+        self.norms = _Norm(block.norm1), _Norm(block.norm2)
+        first, second = _layers(block.token_mlp)
+        self.over_joints = [(m.weight.float()[None], m.bias.float()[:, None]) for m in (first, second)]
+        self.over_channels = _packed(block.channel_mlp)
+        self.numbers = first.out_features * block.norm1.normalized_shape[0]  # largest activation of a pose
 
     def __call__(self, x: Tensor) -> Tensor:
         """Map (b, K, C) to (b, K, C); the argument may be overwritten."""
@@ -145,15 +154,15 @@ class _FoldedMixerEncoder:
 
     def __init__(self, embedding: JointEmbedding, encoder: MixerEncoder, quantizer: Quantizer) -> None:
         self.start = PackedLinear(*_joint_map(embedding))
-        self.blocks = [_FoldedMixer(block) for block in encoder.blocks if isinstance(block, MixerBlock)]
-        self.norm = encoder.norm
+        self.blocks = [_FoldedMixer(cast(MixerBlock, block)) for block in encoder.blocks]
+        self.norm = _Norm(encoder.norm)
         to_tokens, to_features = encoder.to_tokens, encoder.to_features
         self.num_tokens, joints = to_tokens.weight.shape
         dim, width = to_features.weight.shape
         entries = quantizer.codebook_size
-        self.mix, offset = to_tokens.weight[None], to_tokens.bias[:, None]
+        self.mix, offset = to_tokens.weight.float()[None], to_tokens.bias.float()[:, None]
         self.search = NearestEntry(quantizer.codebook) if isinstance(quantizer, EMAQuantizer) else quantizer.assign
-        weight, bias = to_features.weight, to_features.bias
+        weight, bias = to_features.weight.float(), to_features.bias.float()
         self.scored = isinstance(quantizer, EMAQuantizer) and (
             joints * width * entries + self.num_tokens * joints * entries
             < joints * width * dim + self.num_tokens * joints * dim + self.num_tokens * dim * entries
@@ -186,11 +195,9 @@ class _FoldedMlpEncoder:
         bias[: encoder.start.out_features] += encoder.start.bias
         self.start = PackedLinear((per_joint @ weight).flatten(1), bias)
         self.width = encoder.start.out_features
-        self.blocks = [
-            (b.norm, PackedLinear(b.mlp[0].weight, b.mlp[0].bias), PackedLinear(b.mlp[2].weight, b.mlp[2].bias))
-            for b in encoder.blocks
-        ]
-        self.norm = encoder.norm
+        blocks = [cast(ResidualBlock, block) for block in encoder.blocks]
+        self.blocks = [(_Norm(block.norm), *_packed(block.mlp)) for block in blocks]
+        self.norm = _Norm(encoder.norm)
         self.last = PackedLinear(encoder.to_features.weight, encoder.to_features.bias)
         self.search = NearestEntry(quantizer.codebook) if isinstance(quantizer, EMAQuantizer) else quantizer.assign
         self.num_tokens = encoder.num_tokens
@@ -208,12 +215,14 @@ class _FoldedMixerDecoder:
     """Codebook x first linear layer is a table (V, width); the linear map over the tokens follows the look-up."""
 
     def __init__(self, decoder: MixerDecoder, codebook: Tensor) -> None:
-        self.table = codebook @ decoder.start.weight.t()
-        # start(to_joints(z)) = to_joints_w z start_w^T + (to_joints_b x sum_d start_w) + start_b
-        self.mix = decoder.to_joints.weight[None]
-        self.bias = decoder.to_joints.bias[:, None] * decoder.start.weight.sum(dim=1) + decoder.start.bias
-        self.blocks = [_FoldedMixer(block) for block in decoder.blocks if isinstance(block, MixerBlock)]
-        self.norm, self.end = decoder.norm, decoder.to_coordinates
+        weight, bias = decoder.start.weight.float(), decoder.start.bias.float()
+        self.table = codebook.float() @ weight.t()
+        # start(mix z + offset) = mix (z start_w^T) + offset sum(start_w) + start_b
+        self.mix, offset = decoder.to_joints.weight.float()[None], decoder.to_joints.bias.float()[:, None]
+        self.bias = offset * weight.sum(dim=1) + bias
+        self.blocks = [_FoldedMixer(cast(MixerBlock, block)) for block in decoder.blocks]
+        self.norm = _Norm(decoder.norm)
+        self.end = decoder.to_coordinates.weight.float(), decoder.to_coordinates.bias.float()
         self.shape = self.mix.shape[1], decoder.to_coordinates.out_features
         self.numbers = max([block.numbers for block in self.blocks] + [self.mix.shape[2] * self.table.shape[1]])
 
@@ -222,7 +231,7 @@ class _FoldedMixerDecoder:
         x = torch.baddbmm(self.bias, self.mix.expand(len(tokens), -1, -1), tokens)
         for block in self.blocks:
             x = block(x)
-        return self.end(self.norm(x))
+        return F.linear(self.norm(x), *self.end)
 
 
 class _FoldedFlatDecoder:
@@ -233,8 +242,9 @@ class _FoldedFlatDecoder:
         weight = torch.cat([decoder.start.weight, decoder.shortcut.weight])
         bias = torch.cat([decoder.start.bias, decoder.start.bias.new_zeros(len(decoder.shortcut.weight))])
         self.start = PackedLinear(weight, bias)
-        self.blocks = [_FoldedMixer(block) for block in decoder.blocks if isinstance(block, MixerBlock)]
-        self.norm, self.end = decoder.norm, decoder.to_coordinates
+        self.blocks = [_FoldedMixer(cast(MixerBlock, block)) for block in decoder.blocks]
+        self.norm = _Norm(decoder.norm)
+        self.end = decoder.to_coordinates.weight.float(), decoder.to_coordinates.bias.float()
         self.shape = decoder.joints, decoder.to_coordinates.out_features
         self.numbers = max([block.numbers for block in self.blocks] + [len(bias)])
 
@@ -245,4 +255,4 @@ class _FoldedFlatDecoder:
         x = x.reshape(len(x), joints, -1)
         for block in self.blocks:
             x = block(x)
-        return self.end(self.norm(x)) + shortcut.reshape(-1, joints, dims)
+        return F.linear(self.norm(x), *self.end) + shortcut.reshape(-1, joints, dims)
