@@ -151,7 +151,8 @@ class Skeleton:
         if flip_pairs is None:
             flip_pairs = derive_flip_pairs(names)
         sigmas = tuple(float(s) for s in values.get("sigmas") or ())
-        if not sigmas:
+        # A saved model says `sigmas: []`: its user has been warned.
+        if values.get("sigmas") is None:
             warnings.warn(
                 f"skeleton {values['name']!r} gives no OKS sigmas; {DEFAULT_SIGMA} is used for every joint",
                 stacklevel=2,
