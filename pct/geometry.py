@@ -52,7 +52,8 @@ def bbox_from_keypoints(keypoints: Tensor, visible: Tensor, margin: float = 0.1)
     known = visible.unsqueeze(-1)
     low = torch.where(known, keypoints, torch.inf).amin(dim=1)
     high = torch.where(known, keypoints, -torch.inf).amax(dim=1)
-    pad = ((high - low).amax(dim=1, keepdim=True) * margin).clamp(min=0.5)
+    pad = (high - low).amax(dim=1, keepdim=True) * margin
+    pad = torch.maximum(pad, (1 - (high - low)) / 2)
     return torch.cat([low - pad, (high - low) + 2 * pad], dim=1)
 
 
