@@ -12,9 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pct import distributed
-
-# Rows of the distance matrix that are held at once: 4 MB at 1024 entries, which stays in a CPU's cache.
-_SEARCH_ROWS = 1024
+from pct.layers.search import NearestEntry
 
 
 @dataclass(frozen=True)
@@ -161,17 +159,7 @@ class EMAQuantizer(Quantizer):
 
     def assign(self, z: Tensor) -> Tensor:
         """Return the index of the nearest entry (...) for features ``z`` (..., D), in float32."""
-        flat = z.reshape(-1, self.codebook_dim).float()
-        entries = self.codebook_buffer
-        # |z - e|^2 up to the constant |z|^2: one product with a bias, in blocks, so that no large matrix is kept.
-        half_norm = entries.square().sum(dim=1).mul(0.5)
-        weight = -entries.t().contiguous()
-        indices = torch.empty(len(flat), dtype=torch.int64, device=flat.device)
-        rows = _SEARCH_ROWS if flat.device.type == "cpu" else 65536
-        for start in range(0, len(flat), rows):
-            block = flat[start : start + rows]
-            torch.argmin(torch.addmm(half_norm, block, weight), dim=1, out=indices[start : start + rows])
-        return indices.reshape(z.shape[:-1])
+        return NearestEntry(self.codebook_buffer)(z)
 
     def forward(self, z: Tensor) -> QuantizerOutput:
         """Quantize features (B, M, D); the entries used are those from before this call's update."""
