@@ -95,14 +95,13 @@ def _chunk(device: torch.device, numbers: int) -> int:
 
 def _joint_map(embedding: JointEmbedding) -> tuple[Tensor, Tensor]:
     """Fold an embedding into a linear map of coordinates, known flag, features: weight (C, D + 1 + F), bias (C)."""
-    weight: Tensor = embedding.coordinates.weight
-    bias: Tensor = embedding.coordinates.bias
+    weight, bias = embedding.coordinates.weight.float(), embedding.coordinates.bias.float()
+    mask_token, dims = embedding.mask_token.float(), embedding.coordinates.in_features
     if embedding.guidance is not None:
-        weight = torch.block_diag(weight, embedding.guidance.weight)
-        bias = torch.cat([bias, embedding.guidance.bias])
-    dims = embedding.coordinates.in_features
-    flag = (bias - embedding.mask_token)[:, None]
-    return torch.cat([weight[:, :dims], flag, weight[:, dims:]], dim=1).float(), embedding.mask_token.float()
+        weight = torch.block_diag(weight, embedding.guidance.weight.float())
+        bias = torch.cat([bias, embedding.guidance.bias.float()])
+    # mask_token + flag (bias - mask_token) + coordinates and features, which are 0 where the flag is
+    return torch.cat([weight[:, :dims], (bias - mask_token)[:, None], weight[:, dims:]], dim=1), mask_token
 
 
 class _Norm:
@@ -189,7 +188,7 @@ class _FoldedMlpEncoder:
 
     def __init__(self, embedding: JointEmbedding, encoder: MlpEncoder, quantizer: Quantizer) -> None:
         weight, bias = _joint_map(embedding)
-        first = torch.cat([encoder.start.weight, encoder.shortcut.weight])
+        first = torch.cat([encoder.start.weight, encoder.shortcut.weight]).float()
         per_joint = first.unflatten(1, (-1, weight.shape[0]))  # (H + M * D, K, C)
         bias = per_joint.sum(dim=1) @ bias
         bias[: encoder.start.out_features] += encoder.start.bias
