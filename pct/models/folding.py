@@ -37,6 +37,7 @@ class FoldedTokenizer:
     _cache: ClassVar[WeakKeyDictionary[nn.Module, tuple[tuple[int, ...], FoldedTokenizer]]] = WeakKeyDictionary()
 
     def __init__(self, tokenizer: PoseTokenizer) -> None:
+        self.embedding = tokenizer.embedding
         with torch.no_grad():
             encoder, decoder = tokenizer.encoder, tokenizer.decoder
             self.encoder: _FoldedMixerEncoder | _FoldedMlpEncoder
@@ -66,13 +67,14 @@ class FoldedTokenizer:
     @torch.no_grad()
     def encode(self, keypoints: Tensor, visible: Tensor, features: Tensor | None = None) -> Tensor:
         """Turn normalised poses (B, K, D), ``visible`` (B, K) and guidance (B, K, F), if any, into tokens (B, M)."""
+        self.embedding.check_features(keypoints, features)
         indices = torch.empty(len(keypoints), self.encoder.num_tokens, dtype=torch.int64, device=keypoints.device)
         chunk = _chunk(keypoints.device, self.encoder.numbers)
         with torch.autocast(keypoints.device.type, enabled=False):
             for start in range(0, len(keypoints), chunk):
                 rows = slice(start, start + chunk)
                 known = visible[rows, :, None]
-                parts = [torch.where(known, keypoints[rows].float(), 0.0), known.float()]
+                parts = [self.embedding.start(keypoints[rows], visible[rows]), known.float()]
                 if features is not None:
                     parts.append(torch.where(known, features[rows].float(), 0.0))
                 indices[rows] = self.encoder(torch.cat(parts, dim=-1))
@@ -100,8 +102,9 @@ def _joint_map(embedding: JointEmbedding) -> tuple[Tensor, Tensor]:
     if embedding.guidance is not None:
         weight = torch.block_diag(weight, embedding.guidance.weight.float())
         bias = torch.cat([bias, embedding.guidance.bias.float()])
-    # mask_token + flag (bias - mask_token) + coordinates and features, which are 0 where the flag is
-    return torch.cat([weight[:, :dims], (bias - mask_token)[:, None], weight[:, dims:]], dim=1), mask_token
+    # An unknown joint is the mask vector alone, or its estimate plus the mask vector.
+    unknown = mask_token if embedding.fill is None else bias + mask_token
+    return torch.cat([weight[:, :dims], (bias - unknown)[:, None], weight[:, dims:]], dim=1), unknown
 
 
 class _Norm:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from pct.layers.gaussian_fill import GaussianFill
 from pct.layers.mixer import MixerBlock, Mlp
 
 
@@ -12,15 +13,20 @@ class JointEmbedding(nn.Module):
     """One vector a joint: linear in its coordinates, a learned mask vector where the joint is unknown.
 
     With image guidance the first half comes from the coordinates and the second from the image features at the joint
-    (PCT, 2023, section 3.1).
+    (PCT, 2023, section 3.1). With ``fill`` an unknown joint is embedded at its linear estimate from the known ones,
+    and the mask vector is added to say so (not in the paper; it helps completion, see docs/experiments.md).
 
     Args:
+        num_keypoints: Joints K.
         num_dims: Coordinates a joint, 2 or 3.
         width: Width C of the embedding.
         guidance_channels: Channels F of the image features; 0 turns guidance off.
+        fill: Whether unknown joints are estimated first.
     """
 
-    def __init__(self, num_dims: int, width: int, guidance_channels: int = 0) -> None:
+    def __init__(
+        self, num_keypoints: int, num_dims: int, width: int, guidance_channels: int = 0, fill: bool = False
+    ) -> None:
         super().__init__()
         if guidance_channels and width % 2:
             raise ValueError(f"image guidance takes half of the embedding, so the width must be even; got {width}")
@@ -28,23 +34,31 @@ class JointEmbedding(nn.Module):
         self.coordinates = nn.Linear(num_dims, width // 2 if guidance_channels else width)
         self.guidance = nn.Linear(guidance_channels, width // 2) if guidance_channels else None
         self.mask_token = nn.Parameter(torch.randn(width) * 0.02)
+        self.fill = GaussianFill(num_keypoints, num_dims) if fill else None
 
     def forward(self, keypoints: Tensor, visible: Tensor, features: Tensor | None = None) -> Tensor:
         """Embed joints (B, K, D) with ``visible`` (B, K) and, if guided, image features (B, K, F) to (B, K, C).
 
         Raises:
-            ValueError: If a guided network gets no features or an unguided one gets some.
+            ValueError: If a guided network gets no features, an unguided one gets some, or their shape is wrong.
         """
-        if (features is None) != (self.guidance is None):
-            need = (
-                f"needs image features (B, K, {self.guidance_channels})" if self.guidance else "takes no image features"
-            )
-            raise ValueError(f"this tokenizer {need}")
+        self.check_features(keypoints, features)
         # Unknown joints may hold anything, NaN included, and must not reach the gradient.
         embedded = self.coordinates(torch.where(visible[..., None], keypoints, 0.0))
         if self.guidance is not None and features is not None:
             embedded = torch.cat([embedded, self.guidance(torch.where(visible[..., None], features, 0.0))], dim=-1)
         return torch.where(visible[..., None], embedded, self.mask_token.to(embedded.dtype))
+
+    def check_features(self, keypoints: Tensor, features: Tensor | None) -> None:
+        """Refuse image features that do not belong to ``keypoints`` (B, K, D) or to this network."""
+        if self.guidance is None:
+            if features is not None:
+                raise ValueError("this tokenizer takes no image features")
+            return
+        expected = (*keypoints.shape[:2], self.guidance_channels)
+        if features is None or tuple(features.shape) != expected:
+            got = "none" if features is None else f"shape {tuple(features.shape)}"
+            raise ValueError(f"this tokenizer needs image features (B, K, {self.guidance_channels}); got {got}")
 
 
 class MixerEncoder(nn.Module):
