@@ -14,6 +14,8 @@ from pct.files import write_atomically
 from pct.models.checkpoint import CheckpointError
 
 CHECKPOINT, METRICS = "checkpoint.pt", "metrics.jsonl"
+# All that torch.load was seen to raise on files that were cut off, overwritten or of another kind.
+_BROKEN = (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError, IndexError, AttributeError)
 _STATE_KEYS = {"model", "optimizer", "window", "step"}
 
 
@@ -40,11 +42,10 @@ def load_checkpoint(folder: Path) -> dict[str, Any] | None:
     path = folder / CHECKPOINT
     if not path.exists():
         return None
+    data = io.BytesIO(path.read_bytes())
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read: {error}") from error
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, IndexError, AttributeError) as error:
+        state = torch.load(data, map_location="cpu", weights_only=True)
+    except _BROKEN as error:
         # What torch says here runs over many lines and ends in the advice to load it unsafely.
         raise CheckpointError(f"{path}: truncated, or not a checkpoint of pct; remove it to start anew") from error
     if not isinstance(state, dict) or not set(state) >= _STATE_KEYS:
