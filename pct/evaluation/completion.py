@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pct.evaluation.metrics import ErrorSummary
+from pct.layers.gaussian_fill import PatternMoments, conditional_mean, fit_gaussian
 
 # ``fill(keypoints, visible, wanted)`` returns joints (N, K, D), good at least where ``wanted`` (N, K). The keypoints it
 # gets are NaN where not ``visible`` (N, K).
@@ -20,7 +21,6 @@ MIN_LEFT = 4
 # Candidates of the ridge: lambda as a share of the mean variance, and the weight of the prior in poses.
 _LAMBDAS = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2)
 _PRIOR_WEIGHTS = (10.0, 100.0, 1000.0)
-_EM_STEPS = 6
 _HELD_OUT_SHARE = 0.1
 _HELD_OUT_MOST = 3000
 _SOLVE_ROWS = 4096
@@ -125,23 +125,6 @@ class MeanPose:
 
 
 @dataclass(frozen=True)
-class _Moments:
-    """Sums of ``[1, x][1, x]^T`` (P, 1 + KD, 1 + KD) and numbers of poses (P,) by pattern of labelled joints (P, K)."""
-
-    patterns: Tensor
-    counts: Tensor
-    sums: Tensor
-
-    @classmethod
-    def of(cls, keypoints: Tensor, visible: Tensor) -> _Moments:
-        x = torch.where(visible[..., None], keypoints, 0.0).double().flatten(1)
-        x = torch.cat([torch.ones(len(x), 1, dtype=x.dtype), x], dim=1)
-        patterns, row_pattern, counts = torch.unique(visible, dim=0, return_inverse=True, return_counts=True)
-        groups = x[row_pattern.argsort()].split(counts.tolist())
-        return cls(patterns, counts.double(), torch.stack([group.t() @ group for group in groups]))
-
-
-@dataclass(frozen=True)
 class _CompleteCases:
     """Sums (T, 1 + F, 1 + F) over the training poses that label all joints of a pattern, and their numbers (T,).
 
@@ -153,7 +136,7 @@ class _CompleteCases:
     counts: Tensor
 
     @classmethod
-    def of(cls, moments: _Moments, labelled: Tensor) -> _CompleteCases:
+    def of(cls, moments: PatternMoments, labelled: Tensor) -> _CompleteCases:
         patterns, row_pattern = torch.unique(labelled, dim=0, return_inverse=True)
         lacking = patterns.double() @ (~moments.patterns).double().t()  # (T, P): asked joints that a pattern has not
         complete = (lacking == 0).double()
@@ -200,10 +183,10 @@ class RidgeRegression:
         order = torch.randperm(len(keypoints), generator=torch.Generator().manual_seed(seed))
         number = max(1, min(_HELD_OUT_MOST, round(_HELD_OUT_SHARE * len(keypoints))))
         held_out, fitted = order[:number], order[number:]
-        self.moments = _Moments.of(keypoints[fitted], visible[fitted])
-        self.prior = _fit_gaussian(self.moments)
+        self.moments = PatternMoments.of(keypoints[fitted], visible[fitted])
+        self.prior = fit_gaussian(self.moments)
         self.penalty, self.prior_weight = self._choose(keypoints[held_out], visible[held_out], seed)
-        self.moments = _Moments.of(keypoints, visible)
+        self.moments = PatternMoments.of(keypoints, visible)
 
     def __call__(self, keypoints: Tensor, visible: Tensor, wanted: Tensor) -> Tensor:
         """Fill joints (N, K, D) where ``wanted`` (N, K) from those that are ``visible`` (N, K)."""
@@ -238,40 +221,6 @@ class RidgeRegression:
             known = visible[rows].repeat_interleave(dims, dim=1)
             x = torch.where(known, keypoints[rows].double().flatten(1), 0.0)
             mu, cov = mean[cases.row_pattern[rows]], covariance[cases.row_pattern[rows]]
-            estimate = _conditional_mean(x, known, mu, cov, level)
+            estimate = conditional_mean(x, known, mu, cov, level)
             filled.append(torch.where(known, x, estimate).unflatten(1, (-1, dims)))
         return torch.cat(filled)
-
-
-def _conditional_mean(x: Tensor, known: Tensor, mean: Tensor, covariance: Tensor, penalty: Tensor | float) -> Tensor:
-    """Return ``mean + C_.k (C_kk + penalty I)^-1 (x_k - mean_k)`` (N, F); unknown rows of the system are identity."""
-    keep = known.double()
-    system = covariance * keep[:, :, None] * keep[:, None, :] + torch.diag_embed(1 - keep + penalty * keep)
-    solution = torch.linalg.solve(system, ((x - mean) * keep)[..., None])
-    return mean + (covariance @ (solution * keep[..., None])).squeeze(-1)
-
-
-def _fit_gaussian(moments: _Moments) -> tuple[Tensor, Tensor]:
-    """Return mean (F,) and covariance (F, F) of a Gaussian, by expectation maximisation over incomplete poses.
-
-    Filling a pose is affine and the same for all poses of a pattern, so a step works on the patterns' sums alone.
-    """
-    size = moments.sums.shape[-1]
-    known = moments.patterns.repeat_interleave((size - 1) // moments.patterns.shape[1], dim=1).double()  # (P, F)
-    number = (known * moments.counts[:, None]).sum(dim=0).clamp(min=1)
-    mean = moments.sums[:, 0, 1:].sum(dim=0) / number
-    variance = (moments.sums.diagonal(dim1=1, dim2=2)[:, 1:].sum(dim=0) / number - mean.square()).clamp(min=1e-9)
-    covariance, ridge = torch.diag(variance), max(1e-9, 1e-6 * float(variance.mean()))
-    for _ in range(_EM_STEPS):
-        within = known[:, :, None] * covariance
-        system = within * known[:, None, :] + torch.diag_embed(1 - known + ridge * known)
-        gain = torch.linalg.solve(system, within).transpose(1, 2) * known[:, None, :]  # x -> expected x, (P, F, F)
-        linear = gain * (1 - known)[:, :, None] + torch.diag_embed(known)
-        affine = torch.cat([(mean - linear @ mean)[..., None], linear], dim=2)
-        affine = torch.cat([torch.eye(1, size, dtype=mean.dtype).expand(len(known), 1, size), affine], dim=1)
-        left = (covariance - gain @ within) * (1 - known)[:, :, None] * (1 - known)[:, None, :]
-        total = (affine @ moments.sums @ affine.transpose(1, 2)).sum(dim=0) / moments.counts.sum()
-        spread = torch.einsum("p,pij->ij", moments.counts, left) / moments.counts.sum()
-        mean = total[0, 1:]
-        covariance = total[1:, 1:] - mean[:, None] * mean + spread
-    return mean, covariance

@@ -43,11 +43,19 @@ class JointEmbedding(nn.Module):
             ValueError: If a guided network gets no features, an unguided one gets some, or their shape is wrong.
         """
         self.check_features(keypoints, features)
-        # Unknown joints may hold anything, NaN included, and must not reach the gradient.
-        embedded = self.coordinates(torch.where(visible[..., None], keypoints, 0.0))
+        # Half precision would round a coordinate to half a pixel of the crop.
+        with torch.autocast(keypoints.device.type, enabled=False):
+            embedded = self.coordinates(self.start(keypoints, visible))
         if self.guidance is not None and features is not None:
             embedded = torch.cat([embedded, self.guidance(torch.where(visible[..., None], features, 0.0))], dim=-1)
-        return torch.where(visible[..., None], embedded, self.mask_token.to(embedded.dtype))
+        mask_token = self.mask_token.to(embedded.dtype)
+        return torch.where(visible[..., None], embedded, mask_token if self.fill is None else embedded + mask_token)
+
+    def start(self, keypoints: Tensor, visible: Tensor) -> Tensor:
+        """Return joints (B, K, D), float32, with the estimate, or 0, where unknown: NaN there must reach no gradient."""
+        if self.fill is not None:
+            return self.fill(keypoints, visible)
+        return torch.where(visible[..., None], keypoints.float(), 0.0)
 
     def check_features(self, keypoints: Tensor, features: Tensor | None) -> None:
         """Refuse image features that do not belong to ``keypoints`` (B, K, D) or to this network."""

@@ -53,7 +53,13 @@ class PoseTokenizer(nn.Module):
         super().__init__()
         self.config = config
         joint_width = config.encoder_width if config.encoder == "mixer" else config.joint_width
-        self.embedding = JointEmbedding(config.space.num_dims, joint_width, config.guidance_channels)
+        self.embedding = JointEmbedding(
+            config.skeleton.num_keypoints,
+            config.space.num_dims,
+            joint_width,
+            config.guidance_channels,
+            config.fill == "gaussian",
+        )
         self.encoder = _build_encoder(config, joint_width)
         self.quantizer = _build_quantizer(config)
         self.decoder = _build_decoder(config)

@@ -10,6 +10,7 @@ from pct.pose_space import PoseSpace
 from pct.skeleton import COCO17, Skeleton
 
 _CHOICES = {
+    "fill": ("none", "gaussian"),
     "encoder": ("mixer", "mlp"),
     "decoder": ("mixer", "flat"),
     "quantizer": ("ema", "fsq", "quantile"),
@@ -24,6 +25,8 @@ class TokenizerSizes:
         num_tokens: Tokens M a pose.
         codebook_size: Entries V.
         codebook_dim: Width D of an entry; with ``fsq`` and ``quantile`` the number of levels.
+        fill: ``none`` (the paper's: a mask vector in place of an unknown joint) or ``gaussian`` (a linear estimate of it,
+            plus the mask vector).
         encoder: ``mixer`` (the paper's) or ``mlp`` (a residual MLP over all joints at once).
         joint_width: Width of a joint's embedding with ``mlp``; a mixer's is ``encoder_width``.
         encoder_width: Channels of the encoder's blocks.
@@ -47,6 +50,7 @@ class TokenizerSizes:
     num_tokens: int = 34
     codebook_size: int = 1024
     codebook_dim: int = 512
+    fill: Literal["none", "gaussian"] = "none"
     encoder: Literal["mixer", "mlp"] = "mixer"
     joint_width: int = 16
     encoder_width: int = 512

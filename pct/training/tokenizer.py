@@ -68,6 +68,8 @@ def train_tokenizer(run: TokenizerRun, folder: Path, progress: Any = None) -> Tr
     train_poses, val_poses = load_poses(run.data, run.seed)
     model = build_tokenizer(run, train_poses).to(device)
     normalised = model.space.normalise(train_poses.keypoints, train_poses.bbox)
+    if model.embedding.fill is not None:
+        model.embedding.fill.fit(normalised, train_poses.visible)
     augment = CropAugment(train_poses.skeleton, model.space, run.augment)
     batches = DeviceBatches(PoseBatches(normalised, train_poses.visible, augment, run.batch_size, run.seed), device)
     settings = LoopSettings(run.steps, run.log_every, run.val_every, run.checkpoint_every, run.precision)
