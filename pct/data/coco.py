@@ -244,7 +244,7 @@ def write_coco_json(
 
 
 def write_coco_poses(path: str | Path, poses: PoseTable, *, force: bool = False) -> None:
-    """Write 2D poses as a COCO keypoint file that :func:`load_coco_poses` reads back; known joints have visibility 2."""
+    """Write 2D poses as a COCO file that :func:`load_coco_poses` reads back; known joints have visibility 2."""
     images = [{"id": i, "file_name": f"{i}.jpg"} for i in torch.unique(poses.image_ids).tolist()]
     flat = torch.cat([poses.keypoints.double(), 2.0 * poses.visible[..., None]], dim=-1).flatten(1)
     values = (flat, poses.bbox.double(), poses.area.double(), poses.image_ids, poses.annotation_ids)

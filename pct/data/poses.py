@@ -74,5 +74,8 @@ class PoseTable:
         names = {table.skeleton.keypoint_names for table in tables}
         if len(names) > 1:
             raise ValueError(f"pose tables have different skeletons: {', '.join(t.skeleton.name for t in tables)}")
-        values = {f.name: torch.cat([getattr(t, f.name) for t in tables]) for f in fields(cls) if f.name != "skeleton"}
-        return replace(tables[0], **values)
+        values: dict[str, Any] = {"skeleton": tables[0].skeleton}
+        for field in fields(cls):
+            if field.name != "skeleton":
+                values[field.name] = torch.cat([getattr(table, field.name) for table in tables])
+        return cls(**values)

@@ -52,7 +52,7 @@ class JointEmbedding(nn.Module):
         return torch.where(visible[..., None], embedded, mask_token if self.fill is None else embedded + mask_token)
 
     def start(self, keypoints: Tensor, visible: Tensor) -> Tensor:
-        """Return joints (B, K, D), float32, with the estimate, or 0, where unknown: NaN there must reach no gradient."""
+        """Return joints (B, K, D) in float32; where unknown, whatever they hold, with the estimate or 0."""
         if self.fill is not None:
             return self.fill(keypoints, visible)
         return torch.where(visible[..., None], keypoints.float(), 0.0)

@@ -25,7 +25,7 @@ class TokenizerSizes:
         num_tokens: Tokens M a pose.
         codebook_size: Entries V.
         codebook_dim: Width D of an entry; with ``fsq`` and ``quantile`` the number of levels.
-        fill: ``none`` (the paper's: a mask vector in place of an unknown joint) or ``gaussian`` (a linear estimate of it,
+        fill: ``none`` (the paper's: a mask vector in place of an unknown joint) or ``gaussian`` (its linear estimate,
             plus the mask vector).
         encoder: ``mixer`` (the paper's) or ``mlp`` (a residual MLP over all joints at once).
         joint_width: Width of a joint's embedding with ``mlp``; a mixer's is ``encoder_width``.
