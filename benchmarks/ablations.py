@@ -1,0 +1,87 @@
+#!/usr/bin/env python
+"""What each choice of the default tokenizer gives: short trainings that differ from it in one thing, as a table."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from pct.models.tokenizer import PoseTokenizer
+from pct.training.config import load_run
+from pct.training.run_files import METRICS, read_metrics
+from pct.training.run_folder import MODEL_FOLDER, prepare_folder
+from pct.training.tokenizer import progress_bar, train_tokenizer
+
+BASE = Path(__file__).parent.parent / "configs" / "tokenizer_coco.yaml"
+_FSQ = ["model.quantizer=fsq"]
+_MIXER = ["model.encoder=mixer", "model.encoder_width=128", "model.encoder_token_hidden=32"]
+
+# Name: what is changed.
+VARIANTS: dict[str, list[str]] = {
+    "default": [],
+    "without the linear estimate": ["model.fill=none"],
+    "mixer decoder (K x D numbers to the joints)": ["model.decoder=mixer"],
+    "even levels (FSQ 64 x 16)": _FSQ,
+    "even levels (FSQ 4 x 4 x 4 x 4 x 4)": [*_FSQ, "model.codebook_dim=5", "model.levels=[4,4,4,4,4]"],
+    "levels 32 x 32": ["model.levels=[32,32]"],
+    "levels 128 x 8": ["model.levels=[128,8]"],
+    "levels 16 x 8 x 8": ["model.codebook_dim=3", "model.levels=[16,8,8]"],
+    "EMA codebook, width 2": ["model.quantizer=ema", "model.levels=[]", "loss.commitment_weight=1"],
+    "EMA codebook, width 8": [
+        "model.quantizer=ema",
+        "model.levels=[]",
+        "model.codebook_dim=8",
+        "loss.commitment_weight=1",
+    ],
+    "mixer encoder, width 128": _MIXER,
+    "encoder of width 256": ["model.encoder_width=256"],
+    "encoder of 1 block": ["model.encoder_blocks=1"],
+    "every pose masked": ["augment.mask_share=1"],
+    "no pose masked": ["augment.mask_share=0"],
+    "paper's augmentation": ["augment.plain_share=0", "augment.scale=0.5", "augment.outside_margin=0"],
+}
+_COLUMNS = ("mean_error_px", "median_error_px", "completion_error_px", "usage", "perplexity")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Train the variants one after the other and print the table; return the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("train", help="COCO-format file with the training persons; 2 %% of its images are held out")
+    parser.add_argument("--out", default="runs/ablations", help="folder of the runs (default: runs/ablations)")
+    parser.add_argument("--steps", type=int, default=2500, help="steps of each run (default: 2500)")
+    parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0 leaves torch's choice")
+    parser.add_argument("--only", nargs="*", default=list(VARIANTS), help="variants by name (default: all)")
+    options = parser.parse_args(argv)
+    unknown = sorted(set(options.only) - set(VARIANTS))
+    if unknown:
+        parser.error(f"unknown variants {unknown}; known are {list(VARIANTS)}")
+    out = Path(options.out)
+    rows = [_run(name, out, options) for name in options.only]
+    print("| variant | parameters |", " | ".join(_COLUMNS), "| poses/s |")
+    print("| --- |" + " --- |" * (len(_COLUMNS) + 2))
+    for row in rows:
+        values = " | ".join(f"{row[column]:.4g}" for column in _COLUMNS)
+        print(f"| {row['name']} | {row['parameters']:,} | {values} | {row['poses_per_second']:,.0f} |")
+    (out / "ablations.json").write_text(json.dumps(rows, indent=2) + "\n")
+    return 0
+
+
+def _run(name: str, out: Path, options: argparse.Namespace) -> dict[str, float | str]:
+    """Train one variant, or go on with it, and return its last validation."""
+    folder = out / "".join(c if c.isalnum() else "_" for c in name)
+    settings = [f"data.train={options.train}", f"out={folder}", f"steps={options.steps}", "val_every=0"]
+    run = load_run(BASE, [*settings, f"threads={options.threads}", "report=false", *VARIANTS[name]])
+    print(f"{name}: {' '.join(VARIANTS[name]) or 'the config as it is'}", file=sys.stderr)
+    train_tokenizer(run, prepare_folder(run, resume=True, force=False), progress_bar)
+    metrics = read_metrics(folder / METRICS)
+    tokenizer = PoseTokenizer.from_pretrained(folder / MODEL_FOLDER)
+    speed = sorted(row["poses_per_second"] for row in metrics)[len(metrics) // 2]
+    values = {column: metrics[-1][f"val_{column}"] for column in _COLUMNS}
+    parameters = sum(p.numel() for p in tokenizer.parameters())
+    return {"name": name, "parameters": parameters, "poses_per_second": speed, **values}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
