@@ -8,7 +8,8 @@ from pathlib import Path
 
 import torch
 
-from pct.data.coco import iter_coco_annotations, load_coco_poses
+from pct.data.coco import iter_coco_annotations
+from pct.data.keypoint_file import is_mpii_file, load_keypoint_file
 from pct.data.poses import PoseTable
 from pct.evaluation.evaluate import evaluate_tokenizer
 from pct.evaluation.figures import draw_figures
@@ -32,13 +33,13 @@ def run_evaluation(
     force: bool = False,
     progress: Callable[[str], None] | None = None,
 ) -> TokenizerEvaluation:
-    """Evaluate a tokenizer on a COCO-format file and write the report.
+    """Evaluate a tokenizer on a keypoint file and write the report.
 
     Args:
         tokenizer: The model.
-        poses_path: COCO-format keypoint file with the test poses.
+        poses_path: Test poses, in COCO format or the MPII JSON layout.
         out_dir: Folder of the report; made if it does not exist.
-        baseline_path: COCO-format file with training poses, for the baselines of the completion.
+        baseline_path: Keypoint file with training poses, for the baselines of the completion.
         limit: Evaluate this many randomly chosen poses; None takes all.
         seed: Of everything random.
         force: Whether an earlier report there may be replaced.
@@ -49,8 +50,8 @@ def run_evaluation(
         ValueError: If poses and tokenizer do not fit together, or a file is broken.
     """
     check_report_folder(out_dir, force)
-    poses = load_coco_poses(poses_path, tokenizer.skeleton)
-    baseline = None if baseline_path is None else load_coco_poses(baseline_path, tokenizer.skeleton)
+    poses = load_keypoint_file(poses_path, tokenizer.skeleton)
+    baseline = None if baseline_path is None else load_keypoint_file(baseline_path, tokenizer.skeleton)
     notes = []
     if limit is not None and limit < len(poses):
         order = torch.randperm(len(poses), generator=torch.Generator().manual_seed(seed))
@@ -122,6 +123,8 @@ def write_report(evaluation: TokenizerEvaluation, out_dir: str | Path, force: bo
 
 def _count_estimated_areas(path: str | Path, poses: PoseTable) -> int:
     """Count the poses whose area the file marks as an estimate (``area_estimated``) or does not give."""
+    if is_mpii_file(path):
+        return len(poses)
     estimated = [
         int(annotation["id"])
         for annotation in iter_coco_annotations(path)

@@ -20,7 +20,7 @@ class DataSection:
     """What to train on.
 
     Attributes:
-        train: COCO-format keypoint file, or ``generated``.
+        train: Keypoint file in COCO format or the MPII JSON layout, or ``generated``.
         val: The same for validation; empty holds out ``val_share`` of the training images.
         val_share: Share of the training images held out where ``val`` is empty.
         num_generated: Poses made for ``generated``.

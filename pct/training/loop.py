@@ -198,7 +198,7 @@ def _validate(model: nn.Module, validate: Callable[[], dict[str, float]] | None)
 
 
 class _Window:
-    """Losses, codebook use and speed between two log lines; part of the checkpoint, so resuming changes no number."""
+    """Losses and speed between two log lines, and codebook use in the last whole epoch; part of the checkpoint."""
 
     def __init__(self, model: nn.Module, batches: Batches) -> None:
         self.quantizers = [m for m in model.modules() if isinstance(m, Quantizer)]
@@ -226,7 +226,7 @@ class _Window:
         _check_finite(values, done)
         values["poses_per_second"] = self.timed * self.batches.batch_size / (time.perf_counter() - self.started)
         values |= self.use
-        self.sums, self.use, self.count = {}, {}, 0
+        self.sums, self.count = {}, 0
         self.restart_clock()
         return values
 

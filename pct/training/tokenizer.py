@@ -14,7 +14,7 @@ from torch import Tensor
 from pct import distributed
 from pct.data.augment import CropAugment
 from pct.data.bodies import generate_poses
-from pct.data.coco import load_coco_poses
+from pct.data.keypoint_file import load_keypoint_file
 from pct.data.poses import PoseTable
 from pct.evaluation.completion import hide_joints
 from pct.layers.quantizer import CodebookUse
@@ -33,9 +33,9 @@ def load_poses(data: DataSection, seed: int) -> tuple[PoseTable, PoseTable]:
     if data.train == "generated":
         poses = generate_poses(data.num_generated, skeleton or COCO17, seed=seed)
     else:
-        poses = load_coco_poses(data.train, skeleton, report=warnings.warn)
+        poses = load_keypoint_file(data.train, skeleton, report=warnings.warn)
     if data.val:
-        return poses, load_coco_poses(data.val, poses.skeleton, report=warnings.warn)
+        return poses, load_keypoint_file(data.val, poses.skeleton, report=warnings.warn)
     return poses.split_by_image(data.val_share, seed=seed)
 
 
