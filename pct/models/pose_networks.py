@@ -6,27 +6,24 @@ import torch
 from torch import Tensor, nn
 
 from pct.layers.gaussian_fill import GaussianFill
-from pct.layers.mixer import MixerBlock, Mlp
+from pct.layers.mixer import MixerBlock, ResidualBlock
 
 
 class JointEmbedding(nn.Module):
     """One vector a joint: linear in its coordinates, a learned mask vector where the joint is unknown.
 
     With image guidance the first half comes from the coordinates and the second from the image features at the joint
-    (PCT, 2023, section 3.1). With ``fill`` an unknown joint is embedded at its linear estimate from the known ones,
-    and the mask vector is added to say so (not in the paper; it helps completion, see docs/experiments.md).
+    (PCT, 2023, section 3.1). With ``fill`` an unknown joint is embedded at its estimate from the known ones, and
+    the mask vector is added to say so (not in the paper; it helps completion, see docs/experiments.md).
 
     Args:
-        num_keypoints: Joints K.
         num_dims: Coordinates a joint, 2 or 3.
         width: Width C of the embedding.
         guidance_channels: Channels F of the image features; 0 turns guidance off.
-        fill: Whether unknown joints are estimated first.
+        fill: Estimates unknown joints first.
     """
 
-    def __init__(
-        self, num_keypoints: int, num_dims: int, width: int, guidance_channels: int = 0, fill: bool = False
-    ) -> None:
+    def __init__(self, num_dims: int, width: int, guidance_channels: int = 0, fill: GaussianFill | None = None) -> None:
         super().__init__()
         if guidance_channels and width % 2:
             raise ValueError(f"image guidance takes half of the embedding, so the width must be even; got {width}")
@@ -34,7 +31,7 @@ class JointEmbedding(nn.Module):
         self.coordinates = nn.Linear(num_dims, width // 2 if guidance_channels else width)
         self.guidance = nn.Linear(guidance_channels, width // 2) if guidance_channels else None
         self.mask_token = nn.Parameter(torch.randn(width) * 0.02)
-        self.fill = GaussianFill(num_keypoints, num_dims) if fill else None
+        self.fill = fill
 
     def forward(self, keypoints: Tensor, visible: Tensor, features: Tensor | None = None) -> Tensor:
         """Embed joints (B, K, D) with ``visible`` (B, K) and, if guided, image features (B, K, F) to (B, K, C).
@@ -42,10 +39,14 @@ class JointEmbedding(nn.Module):
         Raises:
             ValueError: If a guided network gets no features, an unguided one gets some, or their shape is wrong.
         """
-        self.check_features(keypoints, features)
+        return self.embed(self.start(keypoints, visible), visible, features)
+
+    def embed(self, joints: Tensor, visible: Tensor, features: Tensor | None = None) -> Tensor:
+        """Embed what :meth:`start` returns."""
+        self.check_features(joints, features)
         # Half precision would round a coordinate to half a pixel of the crop.
-        with torch.autocast(keypoints.device.type, enabled=False):
-            embedded = self.coordinates(self.start(keypoints, visible))
+        with torch.autocast(joints.device.type, enabled=False):
+            embedded = self.coordinates(joints)
         if self.guidance is not None and features is not None:
             embedded = torch.cat([embedded, self.guidance(torch.where(visible[..., None], features, 0.0))], dim=-1)
         mask_token = self.mask_token.to(embedded.dtype)
@@ -110,19 +111,6 @@ class MixerEncoder(nn.Module):
         """Map embedded joints (B, K, C) to token features (B, M, D)."""
         tokens = self.to_tokens(self.trunk(x).transpose(1, 2)).transpose(1, 2)
         return self.to_features(tokens)
-
-
-class ResidualBlock(nn.Module):
-    """``x + MLP(norm(x))`` over the last axis."""
-
-    def __init__(self, width: int, hidden: int) -> None:
-        super().__init__()
-        self.norm = nn.LayerNorm(width)
-        self.mlp = Mlp(width, hidden)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (B, C) to (B, C)."""
-        return x + self.mlp(self.norm(x))
 
 
 class MlpEncoder(nn.Module):

@@ -8,6 +8,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from pct.layers.gaussian_fill import GaussianFill
+from pct.layers.network_fill import NetworkFill
 from pct.layers.quantile import QuantileQuantizer
 from pct.layers.quantizer import EMAQuantizer, FSQQuantizer, Quantizer
 from pct.models import checkpoint
@@ -29,12 +31,15 @@ class TokenizerOutput:
         indices: Integer tokens (B, M).
         commitment_loss: Scalar of the quantizer.
         z: Encoder features (B, M, codebook_dim) before quantization.
+        estimate: Joints (B, K, D) in model units with the unknown ones estimated, before encoding; None where no
+            network learns that.
     """
 
     keypoints: Tensor
     indices: Tensor
     commitment_loss: Tensor
     z: Tensor
+    estimate: Tensor | None = None
 
 
 class PoseTokenizer(nn.Module):
@@ -54,11 +59,7 @@ class PoseTokenizer(nn.Module):
         self.config = config
         joint_width = config.encoder_width if config.encoder == "mixer" else config.joint_width
         self.embedding = JointEmbedding(
-            config.skeleton.num_keypoints,
-            config.space.num_dims,
-            joint_width,
-            config.guidance_channels,
-            config.fill == "gaussian",
+            config.space.num_dims, joint_width, config.guidance_channels, _build_fill(config)
         )
         self.encoder = _build_encoder(config, joint_width)
         self.quantizer = _build_quantizer(config)
@@ -86,12 +87,14 @@ class PoseTokenizer(nn.Module):
             visible: True where the encoder may see the joint (B, K).
             features: Image features at the joints (B, K, F), for a guided tokenizer.
         """
-        z = self.encode_features(keypoints, visible, features)
+        joints = self.embedding.start(keypoints, visible)
+        z = self.encoder(self.embedding.embed(joints, visible, features))
         quantized = self.quantizer(z)
         # Half precision would round a coordinate to half a pixel of the crop.
         with torch.autocast(z.device.type, enabled=False):
             decoded = self.decoder(quantized.z_q)
-        return TokenizerOutput(decoded, quantized.indices, quantized.commitment_loss, z)
+        estimate = joints if self.config.fill == "network" else None
+        return TokenizerOutput(decoded, quantized.indices, quantized.commitment_loss, z, estimate)
 
     @torch.no_grad()
     def encode(
@@ -234,6 +237,13 @@ class PoseTokenizer(nn.Module):
                 "known joints must be finite (mark it not visible to have it filled in)"
             )
         return keypoints, visible
+
+
+def _build_fill(config: TokenizerConfig) -> GaussianFill | None:
+    keypoints, dims = config.skeleton.num_keypoints, config.space.num_dims
+    if config.fill == "network":
+        return NetworkFill(keypoints, dims, config.fill_width, config.fill_blocks)
+    return GaussianFill(keypoints, dims) if config.fill == "gaussian" else None
 
 
 def _build_encoder(config: TokenizerConfig, joint_width: int) -> MixerEncoder | MlpEncoder:

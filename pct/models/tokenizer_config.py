@@ -10,7 +10,7 @@ from pct.pose_space import PoseSpace
 from pct.skeleton import COCO17, Skeleton
 
 _CHOICES = {
-    "fill": ("none", "gaussian"),
+    "fill": ("none", "gaussian", "network"),
     "encoder": ("mixer", "mlp"),
     "decoder": ("mixer", "flat"),
     "quantizer": ("ema", "fsq", "quantile"),
@@ -26,7 +26,9 @@ class TokenizerSizes:
         codebook_size: Entries V.
         codebook_dim: Width D of an entry; with ``fsq`` and ``quantile`` the number of levels.
         fill: ``none`` (the paper's: a mask vector in place of an unknown joint) or ``gaussian`` (its linear estimate,
-            plus the mask vector).
+            plus the mask vector) or ``network`` (a network starts from that estimate).
+        fill_width: Width of that network.
+        fill_blocks: Residual blocks of that network.
         encoder: ``mixer`` (the paper's) or ``mlp`` (a residual MLP over all joints at once).
         joint_width: Width of a joint's embedding with ``mlp``; a mixer's is ``encoder_width``.
         encoder_width: Channels of the encoder's blocks.
@@ -50,7 +52,9 @@ class TokenizerSizes:
     num_tokens: int = 34
     codebook_size: int = 1024
     codebook_dim: int = 512
-    fill: Literal["none", "gaussian"] = "none"
+    fill: Literal["none", "gaussian", "network"] = "none"
+    fill_width: int = 512
+    fill_blocks: int = 2
     encoder: Literal["mixer", "mlp"] = "mixer"
     joint_width: int = 16
     encoder_width: int = 512

@@ -41,11 +41,13 @@ class LossSection:
     Attributes:
         beta: Where smooth-L1 turns from quadratic to linear, in model units.
         commitment_weight: Weight of the commitment loss.
+        completion_weight: Weight of the loss of the network that estimates unknown joints, where the model has one.
         normalisation: ``per_pose`` (mean over the known joints of each pose) or ``published``.
     """
 
     beta: float = 0.01
     commitment_weight: float = 1.0
+    completion_weight: float = 1.0
     normalisation: Literal["per_pose", "published"] = "per_pose"
 
 

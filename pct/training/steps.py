@@ -40,5 +40,10 @@ class TokenizerStep:
             output.keypoints, batch.keypoints, batch.visible, self.config.beta, self.config.normalisation
         )
         loss = pose + self.config.commitment_weight * output.commitment_loss
-        parts = {"loss": loss, "keypoint_loss": pose, "commitment_loss": output.commitment_loss}
+        parts = {"keypoint_loss": pose, "commitment_loss": output.commitment_loss}
+        if output.estimate is not None:
+            hidden = batch.visible & ~batch.encoder_visible
+            parts["completion_loss"] = keypoint_loss(output.estimate, batch.keypoints, hidden, self.config.beta)
+            loss = loss + self.config.completion_weight * parts["completion_loss"]
+        parts["loss"] = loss
         return StepLosses(loss, {name: value.detach() for name, value in parts.items()})
