@@ -111,20 +111,24 @@ class PlainTokenizer(nn.Module):
             x = block(x)
         return self.recover_embed(self.decoder_norm(x))
 
-    def loss(self, keypoints: Tensor, visible: Tensor, beta: float, commitment_weight: float) -> Tensor:
-        """Return the training loss and move the codebook by one EMA step, all by one-hot products."""
-        z = self.features(keypoints, visible)
+    def quantize(self, z: Tensor) -> Tensor:
+        """Return the entries (B, M, D) of features (B, M, D) and move the codebook by one EMA step."""
         flat = z.flatten(0, 1)
         with torch.no_grad():
             one_hot = self.one_hot(self.nearest(flat))
-        z_q = (one_hot @ self.codebook).view_as(z)
-        with torch.no_grad():
+            z_q = (one_hot @ self.codebook).view_as(z)
             self.cluster_size.mul_(0.9).add_(one_hot.sum(dim=0), alpha=0.1)
             total = self.cluster_size.sum()
             self.cluster_size.add_(1e-5).div_(total + len(self.codebook) * 1e-5).mul_(total)
             self.ema_w.mul_(0.9).add_(one_hot.t() @ flat, alpha=0.1)
             self.codebook = self.ema_w / self.cluster_size[:, None]
+        return z_q
+
+    def loss(self, keypoints: Tensor, visible: Tensor, beta: float, commitment_weight: float) -> Tensor:
+        """Return the training loss; the codebook moves."""
+        z = self.features(keypoints, visible)
+        z_q = self.quantize(z)
         decoded = self.recover(z + (z_q - z).detach())
         known = visible[..., None].float()
         keypoint_loss = F.smooth_l1_loss(decoded * known, keypoints * known, beta=beta)
-        return keypoint_loss + commitment_weight * F.mse_loss(z_q.detach(), z)
+        return keypoint_loss + commitment_weight * F.mse_loss(z_q, z)

@@ -87,13 +87,15 @@ class PoseSpace:
         """
         self._check(keypoints)
         origin, scale = self._frame(reference)
-        return ((keypoints.double() - origin[:, None]) / scale[:, None, None]).float()
+        exact = keypoints.to(torch.float64, copy=True)  # one copy, changed in place: a batch may be large
+        return exact.sub_(origin[:, None]).div_(scale[:, None, None]).float()
 
     def restore(self, keypoints: Tensor, reference: Tensor) -> Tensor:
         """Undo :meth:`normalise`: joints (B, K, D) in model units back to image pixels or millimetres."""
         self._check(keypoints)
         origin, scale = self._frame(reference)
-        return (keypoints.double() * scale[:, None, None] + origin[:, None]).float()
+        exact = keypoints.to(torch.float64, copy=True)
+        return exact.mul_(scale[:, None, None]).add_(origin[:, None]).float()
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values; ``PoseSpace(**values)`` is the same space."""

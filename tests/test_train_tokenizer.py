@@ -71,6 +71,12 @@ def _threads_as_before() -> object:
     torch.set_num_threads(before)
 
 
+@pytest.fixture
+def without_curves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawing takes most of a tiny run's time."""
+    monkeypatch.setattr("pct.plots.plot_training_curves", lambda *_: None)
+
+
 def train(config: Path, *arguments: str, out: str = "run") -> int:
     """Call the tool in this process."""
     return load_tool().main([str(config), f"out={config.parent / out}", "--quiet", *arguments])
@@ -113,6 +119,7 @@ def test_a_run_leaves_everything_it_promises(config: Path, capsys: pytest.Captur
     assert {"usage", "perplexity", "val_mean_error_px", "val_median_error_px", "val_perplexity"} <= set(last)
 
 
+@pytest.mark.usefixtures("without_curves")
 def test_the_same_command_gives_the_same_model(config: Path) -> None:
     assert train(config, out="first") == train(config, out="second") == 0
     first, second = (
@@ -121,6 +128,7 @@ def test_the_same_command_gives_the_same_model(config: Path) -> None:
     assert first == second
 
 
+@pytest.mark.usefixtures("without_curves")
 def test_an_existing_run_is_refused_resumed_or_replaced(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = config.parent / "run"
     assert train(config, "steps=8") == 0
@@ -142,6 +150,7 @@ def test_an_existing_run_is_refused_resumed_or_replaced(config: Path, capsys: py
     assert (folder / "notes.txt").read_text() == "mine"
 
 
+@pytest.mark.usefixtures("without_curves")
 def test_force_leaves_nothing_of_the_old_run_beside_a_new_one_that_fails(config: Path) -> None:
     assert train(config, "steps=2") == 0
     folder = config.parent / "run"
@@ -216,6 +225,7 @@ def test_help_fits_a_screen(capsys: pytest.CaptureFixture[str]) -> None:
     assert max(len(line) for line in lines) <= 120
 
 
+@pytest.mark.usefixtures("without_curves")
 def test_sigterm_saves_and_says_how_to_go_on(config: Path) -> None:
     """In a process of its own, as a cluster ends a job; it then goes on as that sentence says."""
     folder = config.parent / "run"
@@ -238,6 +248,7 @@ def test_sigterm_saves_and_says_how_to_go_on(config: Path) -> None:
     assert [row["step"] for row in read_metrics(folder / "metrics.jsonl")] == list(range(1, steps + 1))
 
 
+@pytest.mark.usefixtures("without_curves")
 @pytest.mark.parametrize("overrides", [(), QUANTILE], ids=["ema", "quantile"])
 def test_two_processes_with_half_the_batch_train_as_one(config: Path, overrides: tuple[str, ...]) -> None:
     """20 steps under torchrun with gloo: start from data, revival and every logged number included."""
