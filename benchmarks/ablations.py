@@ -15,32 +15,24 @@ from pct.training.run_folder import MODEL_FOLDER, prepare_folder
 from pct.training.tokenizer import progress_bar, train_tokenizer
 
 BASE = Path(__file__).parent.parent / "configs" / "tokenizer_coco.yaml"
-_FSQ = ["model.quantizer=fsq"]
-_MIXER = ["model.encoder=mixer", "model.encoder_width=128", "model.encoder_token_hidden=32"]
+_LARGER = ["model.encoder_width=512", "model.encoder_blocks=3"]
+_EMA = ["model.quantizer=ema", "model.levels=[]", "loss.commitment_weight=1"]
 
 # Name: what is changed.
 VARIANTS: dict[str, list[str]] = {
     "default": [],
-    "without the linear estimate": ["model.fill=none"],
-    "mixer decoder (K x D numbers to the joints)": ["model.decoder=mixer"],
-    "even levels (FSQ 64 x 16)": _FSQ,
-    "even levels (FSQ 4 x 4 x 4 x 4 x 4)": [*_FSQ, "model.codebook_dim=5", "model.levels=[4,4,4,4,4]"],
+    "linear estimate, larger encoder": ["model.fill=gaussian", *_LARGER],
+    "mask vector, larger encoder": ["model.fill=none", *_LARGER],
+    "mixer decoder": ["model.decoder=mixer"],
+    "even levels (FSQ 64 x 16)": ["model.quantizer=fsq"],
+    "even levels (FSQ 4 x 4 x 4 x 4 x 4)": ["model.quantizer=fsq", "model.codebook_dim=5", "model.levels=[4,4,4,4,4]"],
     "levels 32 x 32": ["model.levels=[32,32]"],
     "levels 128 x 8": ["model.levels=[128,8]"],
-    "levels 16 x 8 x 8": ["model.codebook_dim=3", "model.levels=[16,8,8]"],
-    "EMA codebook, width 2": ["model.quantizer=ema", "model.levels=[]", "loss.commitment_weight=1"],
-    "EMA codebook, width 8": [
-        "model.quantizer=ema",
-        "model.levels=[]",
-        "model.codebook_dim=8",
-        "loss.commitment_weight=1",
-    ],
-    "mixer encoder, width 128": _MIXER,
-    "encoder of width 256": ["model.encoder_width=256"],
-    "encoder of 1 block": ["model.encoder_blocks=1"],
-    "every pose masked": ["augment.mask_share=1"],
+    "EMA codebook, width 2": [*_EMA, "model.codebook_dim=2"],
+    "EMA codebook, width 8": [*_EMA, "model.codebook_dim=8"],
+    "mixer encoder, width 128": ["model.encoder=mixer", "model.encoder_width=128", "model.encoder_token_hidden=32"],
     "no pose masked": ["augment.mask_share=0"],
-    "paper's augmentation": ["augment.plain_share=0", "augment.scale=0.5", "augment.outside_margin=0"],
+    "all poses cropped anew": ["augment.plain_share=0"],
 }
 _COLUMNS = ("mean_error_px", "median_error_px", "completion_error_px", "usage", "perplexity")
 
@@ -50,7 +42,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("train", help="COCO-format file with the training persons; 2 %% of its images are held out")
     parser.add_argument("--out", default="runs/ablations", help="folder of the runs (default: runs/ablations)")
-    parser.add_argument("--steps", type=int, default=2500, help="steps of each run (default: 2500)")
+    parser.add_argument("--steps", type=int, default=1500, help="steps of each run (default: 1500)")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0 leaves torch's choice")
     parser.add_argument("--only", nargs="*", default=list(VARIANTS), help="variants by name (default: all)")
     options = parser.parse_args(argv)
