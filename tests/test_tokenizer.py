@@ -233,3 +233,10 @@ def test_config_refuses_what_does_not_fit() -> None:
     with pytest.raises(ValueError, match="codebook of 64 x 2"):
         replace(TINY, quantizer="fsq", levels=(8, 8))
     assert TokenizerConfig.from_dict(TINY.to_dict()) == TINY
+
+
+def test_fingerprint_is_that_of_weights_and_settings_that_differ_from_the_defaults() -> None:
+    torch.manual_seed(0)
+    tokenizer = PoseTokenizer(TokenizerConfig(encoder_width=16, encoder_blocks=1, codebook_dim=4, codebook_size=16))
+    values = {"encoder_width": 16, "encoder_blocks": 1, "codebook_dim": 4, "codebook_size": 16}
+    assert tokenizer.fingerprint() == checkpoint.fingerprint(values, tokenizer.state_dict())

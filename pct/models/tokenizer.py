@@ -174,7 +174,10 @@ class PoseTokenizer(nn.Module):
 
     def fingerprint(self) -> str:
         """Return 16 hex digits that name these weights and sizes; token files carry them."""
-        return checkpoint.fingerprint(self.config.to_dict(), self.state_dict())
+        # Defaults stay out: a setting that a later version adds must not rename the models of today.
+        defaults = TokenizerConfig().to_dict()
+        values = {name: value for name, value in self.config.to_dict().items() if value != defaults[name]}
+        return checkpoint.fingerprint(values, self.state_dict())
 
     def save_pretrained(self, folder: str | Path, card: str | None = None, force: bool = False) -> None:
         """Write ``config.json`` and ``model.safetensors`` (and ``README.md`` from ``card``) into ``folder``.
