@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pct import PoseSpace, PoseTokenizer, TokenizerConfig
 from pct.layers.losses import keypoint_loss
+from pct.models import checkpoint
 
 TINY = TokenizerConfig(
     num_tokens=6,
