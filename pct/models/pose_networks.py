@@ -191,23 +191,15 @@ class MixerDecoder(PoseDecoder):
     """The decoder of the paper: linear over the token axis, linear over the channels, few mixer blocks, coordinates.
 
     Args:
+        num_keypoints: Joints K.
         num_tokens: Tokens M.
         codebook_dim: Width D of a codebook entry.
-    The others are those of :class:`PoseDecoder`.
+        width: Channels of the blocks.
+        sizes: The other arguments of :class:`PoseDecoder`.
     """
 
-    def __init__(
-        self,
-        num_keypoints: int,
-        num_tokens: int,
-        codebook_dim: int,
-        width: int,
-        num_blocks: int,
-        token_hidden: int,
-        channel_hidden: int,
-        num_dims: int,
-    ) -> None:
-        super().__init__(num_keypoints, width, num_blocks, token_hidden, channel_hidden, num_dims)
+    def __init__(self, num_keypoints: int, num_tokens: int, codebook_dim: int, width: int, **sizes: int) -> None:
+        super().__init__(num_keypoints, width, **sizes)
         self.to_joints = nn.Linear(num_tokens, num_keypoints)
         self.start = nn.Linear(codebook_dim, width)
 
@@ -223,23 +215,15 @@ class FlatDecoder(PoseDecoder):
     full map carries everything. A linear path from tokens to coordinates runs beside the blocks.
 
     Args:
+        num_keypoints: Joints K.
         num_tokens: Tokens M.
         codebook_dim: Width D of a codebook entry.
-    The others are those of :class:`PoseDecoder`.
+        width: Channels of the blocks.
+        sizes: The other arguments of :class:`PoseDecoder`.
     """
 
-    def __init__(
-        self,
-        num_keypoints: int,
-        num_tokens: int,
-        codebook_dim: int,
-        width: int,
-        num_blocks: int,
-        token_hidden: int,
-        channel_hidden: int,
-        num_dims: int,
-    ) -> None:
-        super().__init__(num_keypoints, width, num_blocks, token_hidden, channel_hidden, num_dims)
+    def __init__(self, num_keypoints: int, num_tokens: int, codebook_dim: int, width: int, **sizes: int) -> None:
+        super().__init__(num_keypoints, width, **sizes)
         self.joints = num_keypoints
         self.start = nn.Linear(num_tokens * codebook_dim, num_keypoints * width)
         self.shortcut = nn.Linear(num_tokens * codebook_dim, num_keypoints * num_dims, bias=False)

@@ -282,8 +282,8 @@ def _build_decoder(config: TokenizerConfig) -> MixerDecoder | FlatDecoder:
         config.num_tokens,
         config.codebook_dim,
         config.decoder_width,
-        config.decoder_blocks,
-        config.decoder_token_hidden,
-        config.decoder_channel_hidden or config.decoder_width,
-        config.space.num_dims,
+        num_blocks=config.decoder_blocks,
+        token_hidden=config.decoder_token_hidden,
+        channel_hidden=config.decoder_channel_hidden or config.decoder_width,
+        num_dims=config.space.num_dims,
     )
