@@ -226,7 +226,9 @@ class FlatDecoder(PoseDecoder):
         super().__init__(num_keypoints, width, **sizes)
         self.joints = num_keypoints
         self.start = nn.Linear(num_tokens * codebook_dim, num_keypoints * width)
-        self.shortcut = nn.Linear(num_tokens * codebook_dim, num_keypoints * num_dims, bias=False)
+        self.shortcut = nn.Linear(
+            num_tokens * codebook_dim, num_keypoints * self.to_coordinates.out_features, bias=False
+        )
 
     def forward(self, z_q: Tensor) -> Tensor:
         """Map codebook entries or mixtures (B, M, D) to joints (B, K, num_dims) in model units."""
