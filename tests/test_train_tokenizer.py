@@ -254,7 +254,7 @@ def test_two_processes_with_half_the_batch_train_as_one(config: Path, overrides:
     """20 steps under torchrun with gloo: start from data, revival and every logged number included."""
     process = start(config, *overrides, out="two", processes=2)
     assert train(config, *overrides, out="one") == 0
-    _, error = process.communicate(timeout=300)
+    _, error = process.communicate(timeout=600)
     assert process.returncode == 0, error
     one, two = config.parent / "one", config.parent / "two"
     rows, rows_of_two = read_metrics(one / "metrics.jsonl"), read_metrics(two / "metrics.jsonl")
@@ -277,7 +277,7 @@ def test_two_killed_runs_go_on_as_one() -> None:
         [sys.executable, str(ROOT / "benchmarks" / "kill_resume.py"), "--kills", "2", "--seed", "1"],
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "2 of 2 kills" in done.stdout
