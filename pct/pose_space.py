@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -12,6 +13,8 @@ from pct.geometry import crop_from_bbox
 
 _KINDS = ("crop2d", "root3d")
 _UNITS = ("unit", "pixels")
+# Poses that are held in float64 at once.
+_ROWS = 8192
 
 
 @dataclass(frozen=True)
@@ -68,8 +71,8 @@ class PoseSpace:
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """Lowest and highest coordinate inside the crop, in model units (``crop2d``)."""
-        return (0.0, float(self.crop_size)) if self.units == "pixels" else (-1.0, 1.0)
+        """Lowest and highest coordinate inside the crop, in model units; one unit around the root for ``root3d``."""
+        return (0.0, float(self.crop_size)) if (self.kind, self.units) == ("crop2d", "pixels") else (-1.0, 1.0)
 
     def normalise(self, keypoints: Tensor, reference: Tensor) -> Tensor:
         """Bring joints into model units.
@@ -85,21 +88,24 @@ class PoseSpace:
         Raises:
             ValueError: If the number of coordinates is wrong or a box has no area.
         """
-        self._check(keypoints)
-        origin, scale = self._frame(reference)
-        exact = keypoints.to(torch.float64, copy=True)  # one copy, changed in place: a batch may be large
-        return exact.sub_(origin[:, None]).div_(scale[:, None, None]).float()
+        parts = self._in_parts(keypoints, reference)
+        return torch.cat([((x.double() - origin) / unit).float() for x, origin, unit in parts])
 
     def restore(self, keypoints: Tensor, reference: Tensor) -> Tensor:
         """Undo :meth:`normalise`: joints (B, K, D) in model units back to image pixels or millimetres."""
-        self._check(keypoints)
-        origin, scale = self._frame(reference)
-        exact = keypoints.to(torch.float64, copy=True)
-        return exact.mul_(scale[:, None, None]).add_(origin[:, None]).float()
+        parts = self._in_parts(keypoints, reference)
+        return torch.cat([(x.double() * unit + origin).float() for x, origin, unit in parts])
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values; ``PoseSpace(**values)`` is the same space."""
         return asdict(self)
+
+    def _in_parts(self, keypoints: Tensor, reference: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Yield joints, origin and length of a unit in blocks, so that little is held in float64 at once."""
+        self._check(keypoints)
+        origin, scale = self._frame(reference)
+        origin, scale = origin.expand(len(keypoints), -1)[:, None], scale.expand(len(keypoints))[:, None, None]
+        return zip(keypoints.split(_ROWS), origin.split(_ROWS), scale.split(_ROWS), strict=True)
 
     def _check(self, keypoints: Tensor) -> None:
         if keypoints.ndim != 3 or keypoints.shape[-1] != self.num_dims:

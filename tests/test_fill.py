@@ -11,6 +11,8 @@ from pct.layers.gaussian_fill import GaussianFill, PatternMoments, conditional_m
 from pct.layers.losses import keypoint_loss
 from pct.layers.network_fill import NetworkFill
 
+FLIP = [0, 2, 1, 4, 3]
+
 
 def _correlated_poses(n: int, k: int = 5) -> Tensor:
     generator = torch.Generator().manual_seed(0)
@@ -52,7 +54,7 @@ def test_conditional_mean_is_least_squares_on_the_known_numbers() -> None:
     torch.testing.assert_close(estimate[:, known], x[:, known], atol=1e-6, rtol=1e-6)
 
 
-@pytest.mark.parametrize("fill", [GaussianFill(5, 2), NetworkFill(5, 2, 16, 1)], ids=["gaussian", "network"])
+@pytest.mark.parametrize("fill", [GaussianFill(5, 2), NetworkFill(5, 2, 16, 1, FLIP)], ids=["gaussian", "network"])
 def test_known_joints_stay_and_unknown_ones_may_hold_anything(fill: GaussianFill) -> None:
     x = _correlated_poses(200)
     visible = _some_hidden(x)
@@ -77,10 +79,38 @@ def test_estimate_beats_the_mean() -> None:
 def test_network_starts_at_the_linear_estimate() -> None:
     x = _correlated_poses(200)
     visible = _some_hidden(x)
-    linear, network = GaussianFill(5, 2), NetworkFill(5, 2, 16, 1)
-    linear.fit(x, visible)
+    linear, network = GaussianFill(5, 2), NetworkFill(5, 2, 16, 1, FLIP)
+    both = torch.cat([x, x[:, FLIP] * torch.tensor([-1.0, 1.0])])
+    linear.fit(both, torch.cat([visible, visible[:, FLIP]]))
     network.fit(x, visible)
     torch.testing.assert_close(network(x, visible), linear(x, visible))
+
+
+@pytest.mark.parametrize(("middle", "half"), [(0.0, 1.0), (128.0, 128.0)])
+def test_estimate_of_the_mirror_image_is_the_mirror_image_of_the_estimate(middle: float, half: float) -> None:
+    x = _correlated_poses(200) * half + middle
+    visible = _some_hidden(x)
+    torch.manual_seed(0)
+    network = NetworkFill(5, 2, 16, 1, FLIP, middle, half).eval()
+    torch.nn.init.normal_(network.correction.weight)
+    network.fit(x, visible)
+    mirrored = torch.stack([2 * middle - x[:, FLIP, 0], x[:, FLIP, 1]], dim=-1)
+    filled = network(x, visible)
+    expected = torch.stack([2 * middle - filled[:, FLIP, 0], filled[:, FLIP, 1]], dim=-1)
+    torch.testing.assert_close(network(mirrored, visible[:, FLIP]), expected, atol=1e-3 * half, rtol=1e-3)
+
+
+def test_correction_is_the_same_in_pixels_and_in_units() -> None:
+    x = _correlated_poses(200)
+    visible = _some_hidden(x)
+    torch.manual_seed(0)
+    units = NetworkFill(5, 2, 16, 1, FLIP)
+    torch.nn.init.normal_(units.correction.weight)
+    pixels = NetworkFill(5, 2, 16, 1, FLIP, 128.0, 128.0)
+    pixels.load_state_dict(units.state_dict())
+    units.fit(x, visible)
+    pixels.fit(x * 128 + 128, visible)
+    torch.testing.assert_close((pixels(x * 128 + 128, visible) - 128) / 128, units(x, visible), atol=1e-3, rtol=1e-3)
 
 
 @pytest.mark.parametrize("fill", ["gaussian", "network"])

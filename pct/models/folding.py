@@ -18,8 +18,8 @@ from pct.models.pose_networks import FlatDecoder, JointEmbedding, MixerDecoder, 
 if TYPE_CHECKING:
     from pct.models.tokenizer import PoseTokenizer
 
-# Numbers that the largest activation of a chunk may have: chunks stay in the CPU's caches (4 MB), and memory does not
-# depend on the number of poses. A GPU wants larger ones.
+# Numbers that the activations of a chunk may have: chunks stay in the CPU's caches (4 MB), and memory does not depend on
+# the number of poses. A GPU wants larger ones.
 _CHUNK_NUMBERS = {"cpu": 1 << 20, "cuda": 1 << 27}
 
 
@@ -204,7 +204,8 @@ class _FoldedMlpEncoder:
         self.search = NearestEntry(quantizer.codebook) if isinstance(quantizer, EMAQuantizer) else quantizer.assign
         self.num_tokens = encoder.num_tokens
         self.features = encoder.num_tokens, encoder.codebook_dim
-        self.numbers = encoder.start.out_features + encoder.to_features.out_features
+        # Input, norm, hidden layer and result of a block are alive at once.
+        self.numbers = 4 * encoder.start.out_features + encoder.to_features.out_features
 
     def __call__(self, joints: Tensor) -> Tensor:
         x, shortcut = self.start(joints.flatten(1)).tensor_split([self.width], dim=1)

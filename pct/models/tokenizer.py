@@ -245,7 +245,9 @@ class PoseTokenizer(nn.Module):
 def _build_fill(config: TokenizerConfig) -> GaussianFill | None:
     keypoints, dims = config.skeleton.num_keypoints, config.space.num_dims
     if config.fill == "network":
-        return NetworkFill(keypoints, dims, config.fill_width, config.fill_blocks)
+        low, high = config.space.bounds
+        flip_index, middle, half = config.skeleton.flip_index.tolist(), (low + high) / 2, (high - low) / 2
+        return NetworkFill(keypoints, dims, config.fill_width, config.fill_blocks, flip_index, middle, half)
     return GaussianFill(keypoints, dims) if config.fill == "gaussian" else None
 
 
