@@ -18,8 +18,8 @@ from pct.models.pose_networks import FlatDecoder, JointEmbedding, MixerDecoder, 
 if TYPE_CHECKING:
     from pct.models.tokenizer import PoseTokenizer
 
-# Numbers that the activations of a chunk may have: chunks stay in the CPU's caches (4 MB), and memory does not grow with
-# the number of poses. A GPU wants larger ones.
+# Numbers that the activations of a chunk may have: chunks stay in the CPU's caches (4 MB), and memory does not grow
+# with the number of poses. A GPU wants larger ones.
 _CHUNK_NUMBERS = {"cpu": 1 << 20, "cuda": 1 << 27}
 
 
