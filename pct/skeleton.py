@@ -146,6 +146,8 @@ class Skeleton:
         missing = sorted({"name", "keypoint_names"} - set(values))
         if unknown or missing:
             raise ValueError(f"skeleton: unknown keys {unknown}, missing keys {missing}; known are {sorted(known)}")
+        if not isinstance(values["keypoint_names"], (list, tuple)):
+            raise ValueError(f"skeleton: keypoint_names is {values['keypoint_names']!r}; it must be a list of names")
         names = tuple(str(n) for n in values["keypoint_names"])
         flip_pairs = values.get("flip_pairs")
         if flip_pairs is None:
@@ -170,11 +172,14 @@ class Skeleton:
         """Read a skeleton from a YAML file with the keys of :meth:`from_dict`."""
         try:
             values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-        except yaml.YAMLError as error:
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
             raise ValueError(f"{path}: not valid YAML: {error}") from error
         if not isinstance(values, dict):
             raise ValueError(f"{path}: expected a mapping with name and keypoint_names, got {type(values).__name__}")
-        return cls.from_dict(values)
+        try:
+            return cls.from_dict(values)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
 
     @classmethod
     def from_coco_category(cls, category: Mapping[str, Any]) -> Skeleton:
@@ -182,13 +187,13 @@ class Skeleton:
 
         A category with the joint names of a built-in skeleton gives that built-in one, sigmas included.
         """
-        names = tuple(str(n) for n in category.get("keypoints", ()))
+        names = tuple(str(n) for n in category.get("keypoints") or ())
         if not names:
             raise ValueError(f"COCO category {category.get('name')!r} has no keypoints")
         for skeleton in SKELETONS.values():
             if skeleton.keypoint_names == names:
                 return skeleton
-        edges = [(int(a) - 1, int(b) - 1) for a, b in category.get("skeleton", ())]
+        edges = [(a - 1, b - 1) for a, b in _pairs(category.get("skeleton") or (), names)]
         name = re.sub(r"\W+", "_", str(category.get("name", "custom"))) + str(len(names))
         return cls.from_dict({"name": name, "keypoint_names": names, "edges": edges, "sigmas": category.get("sigmas")})
 
@@ -206,14 +211,18 @@ def derive_flip_pairs(names: Sequence[str]) -> list[tuple[int, int]]:
     return pairs
 
 
-def _pairs(pairs: Sequence[Sequence[Any]], names: tuple[str, ...]) -> tuple[tuple[int, int], ...]:
+def _pairs(pairs: Any, names: tuple[str, ...]) -> tuple[tuple[int, int], ...]:
     def joint(value: Any) -> int:
         if isinstance(value, str):
             if value not in names:
                 raise ValueError(f"unknown joint {value!r}; the joints are {', '.join(names)}")
             return names.index(value)
-        return int(value)
+        if not isinstance(value, int):
+            raise ValueError(f"joint {value!r} is neither a name nor an index")
+        return value
 
+    if not isinstance(pairs, (list, tuple)) or not all(isinstance(p, (list, tuple)) and len(p) == 2 for p in pairs):
+        raise ValueError(f"{pairs!r} is no list of pairs of joints")
     return tuple((joint(a), joint(b)) for a, b in pairs)
 
 

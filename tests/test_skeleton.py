@@ -106,6 +106,12 @@ def test_flip_pairs_from_names(names, pairs) -> None:
         ({"sigmas": [0.1, 0.0, 0.1]}, "sigmas must be positive"),
         ({"edges": [("nose", "tail")]}, "unknown joint 'tail'; the joints are nose, left_hand, right_hand"),
         ({"bones": []}, r"unknown keys \['bones'\]"),
+        ({"keypoint_names": 3}, "keypoint_names is 3; it must be a list of names"),
+        ({"keypoint_names": None}, "keypoint_names is None"),
+        ({"edges": [0, 1]}, r"\[0, 1\] is no list of pairs"),
+        ({"edges": [[0, 1, 2]]}, "is no list of pairs"),
+        ({"flip_pairs": "x"}, "'x' is no list of pairs"),
+        ({"edges": [(0.5, 1)]}, "joint 0.5 is neither a name nor an index"),
     ],
 )
 def test_bad_skeleton_says_what_is_wrong(change, message) -> None:
@@ -123,7 +129,14 @@ def test_unknown_skeleton(name, message) -> None:
         get_skeleton(name)
 
 
-@pytest.mark.parametrize(("text", "message"), [("- a\n- b\n", "expected a mapping"), ("name: [", "not valid YAML")])
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("- a\n- b\n", "expected a mapping"),
+        ("name: [", "not valid YAML"),
+        ("keypoint_names: [a]", "skeleton: .*missing"),
+    ],
+)
 def test_bad_yaml_names_the_file(tmp_path, text, message) -> None:
     path = tmp_path / "bad.yaml"
     path.write_text(text)
@@ -134,3 +147,8 @@ def test_bad_yaml_names_the_file(tmp_path, text, message) -> None:
 def test_category_without_joints() -> None:
     with pytest.raises(ValueError, match="category 'car' has no keypoints"):
         Skeleton.from_coco_category({"name": "car"})
+
+
+def test_category_without_bones() -> None:
+    category = {"name": "dots", "keypoints": ["a", "b"], "skeleton": None, "sigmas": [0.1, 0.1]}
+    assert Skeleton.from_coco_category(category).edges == ()
