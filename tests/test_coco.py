@@ -120,10 +120,12 @@ def test_repeated_id(file) -> None:
         ("[]", r"this is a JSON list \(COCO results\?\); expected an annotation file"),
         ('[{"image_id": 1, "keypoints": [1, 2, 3], "score": 0.5}]', "this is a JSON list"),
         ('{"images": []}', "no annotations; the file has images"),
-        ('{"annotations": []}', "no annotations"),
         ('{"annotations": 3}', "no annotations"),
+        ('{"annotations": []}', "no annotations; `annotations` must be a list with at least one entry"),
         ("{}", "no annotations; the file has no keys"),
-        ("\x80\x81", "malformed"),
+        ("\x80\x81", "malformed.* lexical error"),
+        ("\x1f\x8b\x08", "malformed.* compressed by gzip"),
+        ('{"annotations": [' + "[" * 100_000 + "]" * 100_000 + "]}", "malformed.* over 500 deep"),
     ],
 )
 def test_bad_files_are_named(file, text, message) -> None:
@@ -132,6 +134,17 @@ def test_bad_files_are_named(file, text, message) -> None:
         list(iter_coco_annotations(file))
     with pytest.raises(ValueError, match=r"poses\.json: "):
         load_coco_poses(file, TRIANGLE)
+
+
+def test_byte_order_mark_is_passed_over(file) -> None:
+    write(file, [person(1)])
+    file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
+    assert load_coco_poses(file, TRIANGLE).annotation_ids.tolist() == [1]
+
+
+def test_brackets_in_names_are_no_depth(file) -> None:
+    write(file, [person(i, note=":[{" * 20) for i in range(200)])
+    assert len(load_coco_poses(file, TRIANGLE)) == 200
 
 
 def test_nobody_to_read(file) -> None:

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import ijson
+import numpy as np
 
 # A whole string (or one that the data cuts off), or a number that JSON does not have.
 _LOOSE_NUMBERS = re.compile(rb'("(?:[^"\\]|\\.)*(?:"|\Z))|-?\bInfinity\b|\bNaN\b', re.DOTALL)
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*(?:"|\Z)', re.DOTALL)
 _QUOTES = re.compile(rb'\\.|(")', re.DOTALL)
+# Lists and objects in each other: ijson's memory grows with the square of it. COCO has 4.
+_DEEPEST = 500
+_DEPTH_CHANGE = np.zeros(256, np.int8)
+_DEPTH_CHANGE[list(b"[{")], _DEPTH_CHANGE[list(b"]}")] = 1, -1
 
 
 def iter_json_items(path: str | Path, key: str, required: bool) -> Iterator[Any]:
@@ -36,8 +43,12 @@ def iter_json_items(path: str | Path, key: str, required: bool) -> Iterator[Any]
         if count == 0:
             _explain_nothing(path, key, required)
     except (ijson.JSONError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
-        raise ValueError(f"{path}: malformed or truncated JSON after {count} {key}: {reason[:200]}") from None
+        # Where the text around an error is no UTF-8, yajl's sentence comes as bytes.
+        reason = error.args[0] if isinstance(error, ijson.JSONError) and error.args else error
+        text = reason.decode(errors="replace") if isinstance(reason, bytes) else str(reason)
+        raise ValueError(
+            f"{path}: malformed or truncated JSON after {count} {key}: {' '.join(text.split())[:200]}"
+        ) from None
 
 
 def _explain_nothing(path: str | Path, key: str, required: bool) -> None:
@@ -52,17 +63,24 @@ def _explain_nothing(path: str | Path, key: str, required: bool) -> None:
                 )
             if prefix == "" and event == "map_key":
                 keys.append(value)
+    if required and key in keys:
+        raise ValueError(f"{path}: no {key}; `{key}` must be a list with at least one entry")
     if required:
         raise ValueError(f"{path}: no {key}; the file has {', '.join(keys) or 'no keys'}")
 
 
 class _StrictNumbers:
-    """A file whose bare NaN, Infinity and -Infinity, which json.dump writes and JSON does not know, read as null."""
+    """A file whose bare NaN, Infinity and -Infinity, which json.dump writes and JSON does not know, read as null.
+
+    A byte order mark, which some editors put in front, is left out.
+    """
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
-        self._held = b""
+        self._held = file.read(3).removeprefix(codecs.BOM_UTF8)
         self._in_string = False
+        if self._held.startswith(b"\x1f\x8b"):
+            raise ijson.JSONError("the file is compressed by gzip; unpack it first")
 
     def read(self, size: int) -> bytes:
         if size == 0:
@@ -76,11 +94,20 @@ class _StrictNumbers:
         return self._clean(rest)
 
     def _clean(self, data: bytes) -> bytes:
+        opened = b'"' if self._in_string else b""
+        # Strings may hold brackets too; they are looked for only where there are very many.
+        if _depth(data) > _DEEPEST and _depth(_STRING.sub(b"", opened + data)) > _DEEPEST:
+            raise ijson.JSONError(f"lists or objects lie over {_DEEPEST} deep in each other")
         if b"NaN" in data or b"Infinity" in data:
-            opened = b'"' if self._in_string else b""
             cleaned = _LOOSE_NUMBERS.sub(lambda m: m[1] or b"null", opened + data)[len(opened) :]
         else:
             cleaned = data
         quotes = sum(1 for m in _QUOTES.finditer(data) if m[1]) if b"\\" in data else data.count(b'"')
         self._in_string ^= bool(quotes % 2)
         return cleaned
+
+
+def _depth(data: bytes) -> int:
+    """Return the most brackets in ``data`` that are open at once."""
+    depth = _DEPTH_CHANGE[np.frombuffer(data, np.uint8)].cumsum(dtype=np.int32)
+    return int((depth - np.minimum.accumulate(depth)).max(initial=0))
