@@ -67,6 +67,7 @@ def truncate(path: Path, size: int) -> None:
         (lambda f: change_config(f, skeleton={"name": "x"}), "do not make this model"),
         (lambda f: change_weights(f, encoder__norm__weight=torch.ones(9)), r"size mismatch for encoder\.norm"),
         (lambda f: change_weights(f, encoder__norm__weight=None), r"Missing key.*encoder\.norm\.weight"),
+        (lambda f: change_weights(f, encoder__norm__weight=torch.full((8,), torch.nan)), r"encoder\.norm.* holds NaN"),
         (lambda f: change_weights(f, extra=torch.ones(1)), r"Unexpected key.*extra"),
         (lambda f: (f / "model.safetensors").write_bytes(pickle.dumps({"a": 1})), "not a safetensors file"),
     ],

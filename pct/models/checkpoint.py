@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
@@ -62,7 +63,8 @@ def load_model(name: str | Path, kind: str) -> tuple[dict[str, Any], dict[str, T
     """Read config and weights of a model folder, a model that ships with the package, or a hub id.
 
     Raises:
-        CheckpointError: If there is no such model, or a file is missing, truncated or of another kind or version.
+        CheckpointError: If there is no such model, or a file is missing, truncated, not finite, or of another kind or
+            version.
     """
     folder = find_model(name)
     try:
@@ -78,7 +80,11 @@ def load_model(name: str | Path, kind: str) -> tuple[dict[str, Any], dict[str, T
         raise CheckpointError(f"{folder / _CONFIG}: format_version is {version!r}; this version reads {FORMAT_VERSION}")
     if not (folder / _WEIGHTS).exists():
         raise CheckpointError(f"{folder}: no {_WEIGHTS}")
-    return config, read_tensors(folder / _WEIGHTS)
+    state = read_tensors(folder / _WEIGHTS)
+    broken = [tensor_name for tensor_name, tensor in state.items() if not torch.isfinite(tensor).all()]
+    if broken:
+        raise CheckpointError(f"{folder / _WEIGHTS}: {broken[0]} holds NaN or infinite numbers; train the model anew")
+    return config, state
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
