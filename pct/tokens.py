@@ -27,6 +27,7 @@ FORMAT_VERSION = 1
 _KEY = "pct"
 # Poses a row group: large enough that its description costs nothing, small enough to be held.
 _ROW_GROUP = 16_384
+_MOST_IDS = 2**24
 
 
 class TokenFileError(ValueError):
@@ -79,8 +80,11 @@ class TokenMetadata:
         if set(values) != names:
             raise TokenFileError(f"{path}: metadata has the keys {sorted(values)}; it must have {sorted(names)}")
         for name in ("codebook_size", "num_tokens"):
-            if not isinstance(values[name], int) or not 0 < values[name] < 2**31:
-                raise TokenFileError(f"{path}: metadata gives {name} as {values[name]!r}; it must be positive")
+            # Readers count the use of every id: an absurd number here must not take all memory there.
+            if not isinstance(values[name], int) or not 0 < values[name] <= _MOST_IDS:
+                raise TokenFileError(
+                    f"{path}: metadata gives {name} as {values[name]!r}; it must be an integer from 1 to {_MOST_IDS}"
+                )
         try:
             values["skeleton"] = Skeleton.from_dict(values["skeleton"])
         except (ValueError, TypeError, KeyError) as error:

@@ -176,6 +176,10 @@ def test_joints_of_another_skeleton_are_refused_naming_both(tmp_path) -> None:
         ({"visible": np.ones((6, 4))}, r"visible has shape \(6, 4\); it must have \(6, 3\)"),
         ({"bbox": np.ones((5, 4))}, r"bbox has shape \(5, 4\); it must have \(6, 4\)"),
         ({"image_ids": np.ones(6)}, "image_ids holds float64; it must hold integers"),
+        (
+            {"image_ids": np.full(6, 2**64 - 1, np.uint64)},
+            "image_ids holds 18446744073709551615; it must hold integers",
+        ),
         ({"bbox": None, "boxes": np.ones((6, 4))}, "unknown array 'boxes'; did you mean 'bbox'"),
         ({"keypoint_names": np.array(["a", "b", "c"])}, "3 joints a, b, c; the model's skeleton triangle"),
     ],

@@ -172,6 +172,7 @@ def test_other_format_versions_are_refused(tmp_path, version) -> None:
     ("changes", "sentence"),
     [
         ({"codebook_size": 0}, "codebook_size as 0"),
+        ({"codebook_size": 2**30}, "codebook_size as 1073741824; it must be an integer from 1 to 16777216"),
         ({"num_tokens": "34"}, "num_tokens as '34'"),
         ({"skeleton": {"name": "x"}}, "no skeleton"),
         ({"skeleton": 3}, "no skeleton"),

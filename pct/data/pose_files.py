@@ -208,6 +208,8 @@ def _number_array(path: Path, name: str, array: np.ndarray) -> np.ndarray:
         raise PoseFileError(
             f"{path}: {name} holds {array.dtype}; it must hold {'integers' if kinds == 'iu' else 'numbers'}"
         )
+    if array.dtype == np.uint64 and kinds == "iu" and (array > 2**63 - 1).any():
+        raise PoseFileError(f"{path}: {name} holds {array.max()}; it must hold integers of 64 bits with a sign")
     return array.astype(np.int64 if kinds == "iu" else np.float64)
 
 
