@@ -13,7 +13,7 @@ import torch
 from tqdm import tqdm
 
 from pct.codec import DECODE_SUFFIXES, decode_file, encode_file
-from pct.data.pose_files import check_pose_file, count_poses
+from pct.data.pose_files import PoseFileError, check_pose_file, count_poses
 from pct.describe import as_lines, describe_pretrained, describe_token_file
 from pct.files import OutputError, check_output
 from pct.models.tokenizer import PoseTokenizer
@@ -103,7 +103,8 @@ def evaluate(args: Namespace) -> None:
     """Measure a model on a COCO file and write a report."""
     from pct.evaluation.report import check_report_folder, run_evaluation
 
-    check_pose_file(args.file)
+    if check_pose_file(args.file).suffix.lower() != ".json":
+        raise PoseFileError(f"{args.file}: a model is measured on labelled joints in a .json (COCO or MPII layout)")
     check_report_folder(args.out, args.force)
     run_evaluation(
         _load(args),
@@ -124,9 +125,10 @@ def _load(args: Namespace) -> PoseTokenizer:
         device = torch.device(name)
         if device.type == "cuda" and not torch.cuda.is_available():
             raise RuntimeError("there is no CUDA device here")
-        torch.zeros(1, device=device)
-    except RuntimeError as error:
-        raise ValueError(f"device {name!r} cannot be used: {error}") from None
+        torch.zeros(1, device=device).cpu()
+    except (RuntimeError, NotImplementedError) as error:
+        # What torch says after its first sentence are lists of backends.
+        raise ValueError(f"device {name!r} cannot be used: {str(error).partition('. ')[0]}") from None
     return PoseTokenizer.from_pretrained(args.model, device)
 
 

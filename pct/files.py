@@ -34,7 +34,8 @@ def check_output(path: str | Path, suffixes: Sequence[str] = (), force: bool = F
         raise OutputError(f"output folder {path.parent} does not exist; make it first")
     if not os.access(path.parent, os.W_OK):
         raise OutputError(f"output folder {path.parent} is not writable")
-    if path.exists() and not force:
+    # A link that points to nothing, or at itself, does not "exist", but it would be replaced too.
+    if (path.exists() or path.is_symlink()) and not force:
         raise FileExistsError(f"output {path} exists; give --force (force=True) to replace it")
     return path
 

@@ -26,6 +26,8 @@ def table_to_text(source: str | Path, out: str | Path, force: bool = False) -> i
         FileExistsError: If ``out`` exists and ``force`` is not set.
     """
     with TokenReader(source) as reader, open_atomically(out, force) as file:
+        if len(reader) == 0:
+            raise TokenFileError(f"{source}: no poses; the table has no rows")
         for tokens in reader.batches(_BATCH):
             file.write("".join(f"{line}\n" for line in tokens_to_text(tokens.indices)).encode())
         return len(reader)

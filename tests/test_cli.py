@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 
@@ -245,10 +246,38 @@ def test_tokens_of_another_model_name_both(here, model, capsys) -> None:
         expect_error(capsys, (*argv, "--model", "other"), first, other.fingerprint(), "another model")
 
 
+def test_links_to_nowhere_are_not_replaced_unasked(here, model, capsys) -> None:
+    write_poses(here / "poses.json")
+    (here / "t.parquet").symlink_to("t.parquet")
+    expect_error(capsys, ("encode", "poses.json", "-o", "t.parquet", "--model", model), "t.parquet exists", "--force")
+    assert (here / "t.parquet").is_symlink()
+
+
+def test_evaluate_wants_labels(here, capsys) -> None:
+    np.savez(here / "poses.npz", keypoints=np.ones((2, 17, 2)))
+    expect_error(capsys, ("evaluate", "poses.npz", "-o", "report"), "poses.npz", "labelled joints in a .json")
+
+
+def test_a_table_without_rows_gives_no_text(here, model, capsys) -> None:
+    run(capsys, "encode", write_poses(here / "poses.json"), "-o", "t.parquet", "--model", model)
+    pq.write_table(pq.read_table(here / "t.parquet").slice(0, 0), here / "none.parquet")
+    expect_error(capsys, ("text", "none.parquet", "-o", "none.txt"), "none.parquet: no poses")
+    assert not (here / "none.txt").exists()
+
+
+@pytest.mark.parametrize("number", ["0", "-3", "1.5", "1" + "0" * 30])
+def test_numbers_out_of_range_are_wrong_usage(here, capsys, number) -> None:
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["encode", "poses.json", "-o", "t.parquet", "--batch-size", number])
+    assert stop.value.code == 2
+    assert "is not an integer from 1 to 999999999" in capsys.readouterr().err
+
+
 def test_devices_that_are_not_there_are_one_sentence(here, model, capsys) -> None:
     write_poses(here / "poses.json")
     argv = ("encode", "poses.json", "-o", "t.parquet", "--model", model, "--device")
     expect_error(capsys, (*argv, "warp"), "device 'warp'")
+    expect_error(capsys, (*argv, "meta"), "device 'meta' cannot be used")
     if not torch.cuda.is_available():
         expect_error(capsys, (*argv, "cuda"), "device 'cuda'", "no CUDA device")
 
