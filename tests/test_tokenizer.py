@@ -192,6 +192,8 @@ def test_eight_poses_can_be_learnt_by_heart(kind: str) -> None:
         (lambda a: a["visible"][3].fill_(False), "pose of row 3 has no visible joint"),
         (lambda a: a.update(visible=a["visible"][:, :5]), r"visible must be \(4, 17\)"),
         (lambda a: a["bbox"][1, 2:].fill_(0), "row 1"),
+        (lambda a: a.update(bbox=a["bbox"][:3]), "3 boxes for 4 poses"),
+        (lambda a: a.update(bbox=a["bbox"][:1]), "1 boxes for 4 poses"),
         (lambda a: a.update(bbox=None), "encode needs the person's bbox"),
         (lambda a: a.update(features=torch.zeros(4, 17, 3)), "takes no image features"),
     ],
@@ -220,6 +222,31 @@ def test_bad_poses_are_named(change, message: str) -> None:  # type: ignore[no-u
 def test_bad_tokens_are_named(indices: Tensor, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make(TINY).decode(indices)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_models_of_another_precision_say_so(dtype: torch.dtype) -> None:
+    tokenizer = make(TINY).to(dtype)
+    keypoints, visible, _ = model_poses(TINY, 2)
+    bbox = torch.tensor([[0.0, 0, 100, 100]]).repeat(2, 1)
+    for call in (
+        lambda: tokenizer.encode(keypoints, visible, bbox),
+        lambda: tokenizer.decode(torch.zeros(2, 6, dtype=torch.int64)),
+        lambda: tokenizer.decode_soft(torch.full((2, 6, 64), 1 / 64)),
+    ):
+        with pytest.raises(ValueError, match=r"the weights are .*tokenizer\.float\(\)"):
+            call()
+
+
+def test_soft_decoding_is_float32_whatever_comes_in() -> None:
+    tokenizer = make(TINY)
+    indices = torch.randint(64, (3, 6), generator=torch.Generator().manual_seed(1))
+    probs = torch.nn.functional.one_hot(indices, 64).float()
+    expected = tokenizer.decode(indices)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        torch.testing.assert_close(tokenizer.decode_soft(probs), expected, rtol=0, atol=1e-5)
+    for given in (probs.double(), probs.half(), probs.numpy(), probs.tolist()):
+        torch.testing.assert_close(tokenizer.decode_soft(given), expected, rtol=0, atol=1e-5)
 
 
 def test_a_guided_tokenizer_asks_for_features() -> None:

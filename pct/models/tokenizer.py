@@ -8,13 +8,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from pct.layers.gaussian_fill import GaussianFill
-from pct.layers.network_fill import NetworkFill
-from pct.layers.quantile import QuantileQuantizer
-from pct.layers.quantizer import EMAQuantizer, FSQQuantizer, Quantizer
 from pct.models import checkpoint
+from pct.models.build import build_decoder, build_encoder, build_fill, build_quantizer
 from pct.models.folding import FoldedTokenizer
-from pct.models.pose_networks import FlatDecoder, JointEmbedding, MixerDecoder, MixerEncoder, MlpEncoder
+from pct.models.pose_networks import JointEmbedding
 from pct.models.tokenizer_config import TokenizerConfig, TokenizerSizes
 from pct.pose_space import PoseSpace
 from pct.skeleton import Skeleton
@@ -59,11 +56,11 @@ class PoseTokenizer(nn.Module):
         self.config = config
         joint_width = config.encoder_width if config.encoder == "mixer" else config.joint_width
         self.embedding = JointEmbedding(
-            config.space.num_dims, joint_width, config.guidance_channels, _build_fill(config)
+            config.space.num_dims, joint_width, config.guidance_channels, build_fill(config)
         )
-        self.encoder = _build_encoder(config, joint_width)
-        self.quantizer = _build_quantizer(config)
-        self.decoder = _build_decoder(config)
+        self.encoder = build_encoder(config, joint_width)
+        self.quantizer = build_quantizer(config)
+        self.decoder = build_decoder(config)
 
     @property
     def skeleton(self) -> Skeleton:
@@ -121,13 +118,16 @@ class PoseTokenizer(nn.Module):
             ValueError: On a wrong shape, a pose without a known joint, a known joint that is not finite, or a box
                 without area.
         """
+        self._check_precision()
         keypoints, visible = self._check_poses(keypoints, visible)
         if bbox is None:
             if self.space.kind == "crop2d":
                 raise ValueError("encode needs the person's bbox (B, 4); pct.bbox_from_keypoints makes one from joints")
             bbox = keypoints[:, self.space.root]
-        keypoints = torch.where(visible[..., None], keypoints, 0.0)
-        normalised = self.space.normalise(keypoints, torch.as_tensor(bbox, device=keypoints.device))
+        bbox = torch.as_tensor(bbox, device=keypoints.device)
+        if len(bbox) != len(keypoints):
+            raise ValueError(f"{len(bbox)} boxes for {len(keypoints)} poses")
+        normalised = self.space.normalise(torch.where(visible[..., None], keypoints, 0.0), bbox)
         if len(normalised) == 0:
             return torch.zeros(0, self.config.num_tokens, dtype=torch.int64, device=keypoints.device)
         return FoldedTokenizer.of(self).encode(normalised, visible, features)
@@ -147,6 +147,7 @@ class PoseTokenizer(nn.Module):
         Raises:
             ValueError: On a wrong shape or an id outside the codebook.
         """
+        self._check_precision()
         indices = torch.as_tensor(indices, device=self.device)
         m, v = self.config.num_tokens, self.config.codebook_size
         if indices.ndim != 2 or indices.shape[1] != m or indices.is_floating_point() or indices.dtype == torch.bool:
@@ -161,11 +162,28 @@ class PoseTokenizer(nn.Module):
         return self._restore(FoldedTokenizer.of(self).decode(indices), bbox)
 
     def decode_soft(self, probs: Tensor, bbox: Tensor | None = None) -> Tensor:
-        """Decode the expected codebook entry under ``probs`` (B, M, V); differentiable, for classifiers of tokens."""
+        """Decode the expected codebook entry under ``probs`` (B, M, V); differentiable, for classifiers of tokens.
+
+        It works in float32, also under autocast: half precision would round a joint to a pixel of the crop.
+
+        Args:
+            probs: Probabilities of the entries (B, M, V), of any float type.
+            bbox: As for :meth:`decode`.
+
+        Returns:
+            Joints (B, K, D), float32, in the units of :meth:`decode`.
+
+        Raises:
+            ValueError: On a wrong shape, or boxes that do not fit.
+        """
+        self._check_precision()
+        probs = torch.as_tensor(probs, dtype=torch.float32, device=self.device)
         expected = (self.config.num_tokens, self.config.codebook_size)
         if probs.ndim != 3 or tuple(probs.shape[1:]) != expected:
             raise ValueError(f"probs must be (B, {expected[0]}, {expected[1]}); got shape {tuple(probs.shape)}")
-        return self._restore(self.decoder(self.quantizer.expected(probs)).float(), bbox)
+        with torch.autocast(probs.device.type, enabled=False):
+            decoded = self.decoder(self.quantizer.expected(probs))
+        return self._restore(decoded, bbox)
 
     @property
     def device(self) -> torch.device:
@@ -213,6 +231,11 @@ class PoseTokenizer(nn.Module):
             raise ValueError(f"{len(bbox)} boxes for {len(keypoints)} poses")
         return self.space.restore(keypoints, bbox)
 
+    def _check_precision(self) -> None:
+        dtype = self.embedding.mask_token.dtype
+        if dtype != torch.float32:
+            raise ValueError(f"the weights are {dtype}; tokens are made and read in float32: use tokenizer.float()")
+
     def _check_poses(self, keypoints: Tensor, visible: Tensor | None) -> tuple[Tensor, Tensor]:
         keypoints = torch.as_tensor(keypoints, dtype=torch.float32, device=self.device)
         expected = (self.skeleton.num_keypoints, self.space.num_dims)
@@ -240,52 +263,3 @@ class PoseTokenizer(nn.Module):
                 "known joints must be finite (mark it not visible to have it filled in)"
             )
         return keypoints, visible
-
-
-def _build_fill(config: TokenizerConfig) -> GaussianFill | None:
-    keypoints, dims = config.skeleton.num_keypoints, config.space.num_dims
-    if config.fill == "network":
-        low, high = config.space.bounds
-        flip_index, middle, half = config.skeleton.flip_index.tolist(), (low + high) / 2, (high - low) / 2
-        return NetworkFill(keypoints, dims, config.fill_width, config.fill_blocks, flip_index, middle, half)
-    return GaussianFill(keypoints, dims) if config.fill == "gaussian" else None
-
-
-def _build_encoder(config: TokenizerConfig, joint_width: int) -> MixerEncoder | MlpEncoder:
-    keypoints, tokens = config.skeleton.num_keypoints, config.num_tokens
-    width, blocks = config.encoder_width, config.encoder_blocks
-    if config.encoder == "mlp":
-        return MlpEncoder(keypoints, tokens, joint_width, width, blocks, config.codebook_dim)
-    return MixerEncoder(
-        keypoints,
-        tokens,
-        width,
-        blocks,
-        config.encoder_token_hidden,
-        config.encoder_channel_hidden or width,
-        config.codebook_dim,
-    )
-
-
-def _build_quantizer(config: TokenizerConfig) -> Quantizer:
-    if config.quantizer == "fsq":
-        return FSQQuantizer(config.levels)
-    if config.quantizer == "quantile":
-        return QuantileQuantizer(config.levels, config.ema_decay)
-    return EMAQuantizer(
-        config.codebook_size, config.codebook_dim, config.ema_decay, config.ema_rule, config.revive_below
-    )
-
-
-def _build_decoder(config: TokenizerConfig) -> MixerDecoder | FlatDecoder:
-    kind = MixerDecoder if config.decoder == "mixer" else FlatDecoder
-    return kind(
-        config.skeleton.num_keypoints,
-        config.num_tokens,
-        config.codebook_dim,
-        config.decoder_width,
-        num_blocks=config.decoder_blocks,
-        token_hidden=config.decoder_token_hidden,
-        channel_hidden=config.decoder_channel_hidden or config.decoder_width,
-        num_dims=config.space.num_dims,
-    )
