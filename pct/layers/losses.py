@@ -46,3 +46,14 @@ def keypoint_loss(
         return losses.mean()
     known_joints = visible.sum(dim=1).clamp(min=1)
     return (losses.mean(dim=2).sum(dim=1) / known_joints).mean()
+
+
+def distance_loss(keypoints: Tensor, target_keypoints: Tensor, visible: Tensor) -> Tensor:
+    """Mean Euclidean distance between joints (B, K, D), over all joints that are ``visible`` (B, K); 0 without any.
+
+    It is the measure of completion itself, smooth at zero.
+    """
+    target = torch.where(visible[..., None], target_keypoints.float(), 0.0)
+    difference = torch.where(visible[..., None], keypoints.float(), 0.0) - target
+    distance = (difference.square().sum(dim=-1) + 1e-6).sqrt()
+    return (distance * visible).sum() / visible.sum().clamp(min=1)

@@ -73,6 +73,31 @@ class OptimSection:
 
 
 @dataclass
+class CompletionSection:
+    """A second phase, in which only the network that estimates unknown joints is trained (``model.fill: network``).
+
+    Attributes:
+        steps: Steps of the phase; 0 leaves it out.
+        lr: Peak learning rate; the other settings of the optimiser stay.
+        augment: Augmentation, nearer to the poses as they are, with joints hidden in every one.
+    """
+
+    steps: int = 0
+    lr: float = 1e-3
+    augment: AugmentConfig = field(
+        default_factory=lambda: AugmentConfig(
+            plain_share=0.8,
+            rotation=30.0,
+            scale=0.25,
+            outside_margin=0.5,
+            mask_share=1.0,
+            mask_ratio=(0.1, 0.5),
+            mask_part_share=0.1,
+        )
+    )
+
+
+@dataclass
 class TokenizerRun:
     """One training run of a tokenizer.
 
@@ -111,6 +136,7 @@ class TokenizerRun:
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     loss: LossSection = field(default_factory=LossSection)
     optim: OptimSection = field(default_factory=OptimSection)
+    completion: CompletionSection = field(default_factory=CompletionSection)
 
 
 def load_run(path: str | Path, overrides: list[str]) -> TokenizerRun:
@@ -226,5 +252,9 @@ def _check_values(run: TokenizerRun, path: Path) -> None:
         check(f"optim.{name}", getattr(optim, name), getattr(optim, name) >= 0, "at least 0")
     for name in ("beta", "commitment_weight"):
         check(f"loss.{name}", getattr(loss, name), getattr(loss, name) >= 0, "at least 0")
+    check("completion.steps", run.completion.steps, run.completion.steps >= 0, "at least 0")
+    check("completion.lr", run.completion.lr, 0 < run.completion.lr < math.inf, "positive")
+    alone = run.completion.steps == 0 or run.model.fill == "network"
+    check("completion.steps", run.completion.steps, alone, "0 unless model.fill is network")
     check("data.val_share", data.val_share, 0 < data.val_share < 1, "between 0 and 1")
     check("data.num_generated", data.num_generated, data.num_generated >= 2, "at least 2")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from pct.data.augment import AugmentedPoses
-from pct.layers.losses import keypoint_loss
+from pct.layers.losses import distance_loss, keypoint_loss
 from pct.training.config import LossSection
 
 
@@ -47,3 +47,13 @@ class TokenizerStep:
             loss = loss + self.config.completion_weight * parts["completion_loss"]
         parts["loss"] = loss
         return StepLosses(loss, {name: value.detach() for name, value in parts.items()})
+
+
+class CompletionStep:
+    """Train the network that estimates unknown joints alone, on the joints hidden from it."""
+
+    def __call__(self, model: nn.Module, batch: AugmentedPoses) -> StepLosses:
+        """Run the network on a batch; ``model`` may be wrapped for several processes."""
+        estimate = model(batch.keypoints, batch.encoder_visible)
+        loss = distance_loss(estimate, batch.keypoints, batch.visible & ~batch.encoder_visible)
+        return StepLosses(loss, {"loss": loss.detach()})

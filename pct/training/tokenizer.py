@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from pct import distributed
-from pct.data.augment import CropAugment
+from pct.data.augment import AugmentConfig, CropAugment
 from pct.data.bodies import generate_poses
 from pct.data.keypoint_file import load_keypoint_file
 from pct.data.poses import PoseTable
@@ -23,8 +23,8 @@ from pct.skeleton import COCO17, get_skeleton
 from pct.training.batches import PoseBatches
 from pct.training.config import DataSection, TokenizerRun
 from pct.training.loop import LoopSettings, train
-from pct.training.run_folder import MODEL_FOLDER
-from pct.training.steps import TokenizerStep
+from pct.training.run_folder import COMPLETION_FOLDER, MODEL_FOLDER
+from pct.training.steps import CompletionStep, TokenizerStep
 
 
 def load_poses(data: DataSection, seed: int) -> tuple[PoseTable, PoseTable]:
@@ -67,18 +67,43 @@ def train_tokenizer(run: TokenizerRun, folder: Path, progress: Any = None) -> Tr
     device = distributed.start(run.device)
     train_poses, val_poses = load_poses(run.data, run.seed)
     model = build_tokenizer(run, train_poses).to(device)
-    normalised = model.space.normalise(train_poses.keypoints, train_poses.bbox)
+    keypoints = model.space.normalise(train_poses.keypoints, train_poses.bbox)
     if model.embedding.fill is not None:
-        model.embedding.fill.fit(normalised, train_poses.visible)
-    augment = CropAugment(train_poses.skeleton, model.space, run.augment)
-    batches = DeviceBatches(PoseBatches(normalised, train_poses.visible, augment, run.batch_size, run.seed), device)
+        model.embedding.fill.fit(keypoints, train_poses.visible)
+
+    def batches(augment: AugmentConfig, seed: int) -> DeviceBatches:
+        crop = CropAugment(train_poses.skeleton, model.space, augment)
+        return DeviceBatches(PoseBatches(keypoints, train_poses.visible, crop, run.batch_size, seed), device)
+
     settings = LoopSettings(run.steps, run.log_every, run.val_every, run.checkpoint_every, run.precision)
     validate = Validation(model, val_poses, run.val_poses)
-    train(model, batches, TokenizerStep(run.loss), run.optim, settings, folder, validate, progress)
+    joint = batches(run.augment, run.seed)
+    train(model, joint, TokenizerStep(run.loss), run.optim, settings, folder, validate, progress)
     model.eval()
+    if run.completion.steps:
+        _train_completion(run, model, batches(run.completion.augment, run.seed + 1), folder, validate, progress)
     if distributed.is_main():
         model.save_pretrained(folder / MODEL_FOLDER, force=True)
     return TrainedTokenizer(model, train_poses, val_poses)
+
+
+def _train_completion(
+    run: TokenizerRun,
+    model: PoseTokenizer,
+    batches: DeviceBatches,
+    folder: Path,
+    validate: Validation,
+    progress: Any,
+) -> None:
+    """Train the network that estimates unknown joints alone; its checkpoints and logs are in a folder of their own."""
+    assert model.embedding.fill is not None
+    folder = folder / COMPLETION_FOLDER
+    folder.mkdir(exist_ok=True)
+    every = (run.log_every, run.val_every, run.checkpoint_every, run.precision)
+    optim = replace(run.optim, lr=run.completion.lr)
+    settings = LoopSettings(run.completion.steps, *every)
+    train(model.embedding.fill, batches, CompletionStep(), optim, settings, folder, validate, progress)
+    model.eval()
 
 
 class DeviceBatches:
