@@ -42,7 +42,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("train", help="COCO-format file with the training persons; 2 %% of its images are held out")
     parser.add_argument("--out", default="runs/ablations", help="folder of the runs (default: runs/ablations)")
-    parser.add_argument("--steps", type=int, default=1500, help="steps of each run (default: 1500)")
+    parser.add_argument("--steps", type=int, default=2500, help="steps of each run (default: 2500)")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0 leaves torch's choice")
     parser.add_argument("--only", nargs="*", default=list(VARIANTS), help="variants by name (default: all)")
     options = parser.parse_args(argv)
@@ -63,7 +63,13 @@ def main(argv: list[str] | None = None) -> int:
 def _run(name: str, out: Path, options: argparse.Namespace) -> dict[str, float | str]:
     """Train one variant, or go on with it, and return its last validation."""
     folder = out / "".join(c if c.isalnum() else "_" for c in name)
-    settings = [f"data.train={options.train}", f"out={folder}", f"steps={options.steps}", "val_every=0"]
+    settings = [
+        f"data.train={options.train}",
+        f"out={folder}",
+        f"steps={options.steps}",
+        "completion.steps=0",
+        "val_every=0",
+    ]
     run = load_run(BASE, [*settings, f"threads={options.threads}", "report=false", *VARIANTS[name]])
     print(f"{name}: {' '.join(VARIANTS[name]) or 'the config as it is'}", file=sys.stderr)
     train_tokenizer(run, prepare_folder(run, resume=True, force=False), progress_bar)

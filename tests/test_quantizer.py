@@ -111,6 +111,8 @@ def test_expected_of_one_hot_is_lookup(quantizer: Quantizer) -> None:
     indices = torch.tensor([[0, 5, 63]])
     one_hot = torch.nn.functional.one_hot(indices, 64).float()
     torch.testing.assert_close(quantizer.expected(one_hot), quantizer.lookup(indices))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        torch.testing.assert_close(quantizer.expected(one_hot), quantizer.lookup(indices))
     probs = torch.full((1, 3, 64), 1 / 64, requires_grad=True)
     quantizer.expected(probs).sum().backward()
     assert probs.grad is not None

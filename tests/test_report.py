@@ -248,6 +248,19 @@ def _write_coco(path: Path, table: PoseTable, estimated: int) -> Path:
     return path
 
 
+def test_bad_annotations_are_left_out_and_told_of(tmp_path: Path) -> None:
+    path = _write_coco(tmp_path / "val.json", _table(), estimated=0)
+    content = json.loads(path.read_text())
+    content["annotations"][0]["bbox"] = [1, 2, 0, 4]
+    content["annotations"][1]["id"] = "two"
+    path.write_text(json.dumps(content))
+    stages: list[str] = []
+    result = run_evaluation(_tokenizer(), path, tmp_path / "out", progress=stages.append)
+    assert result.reconstruction.num_poses == len(content["annotations"]) - 2
+    assert result.provenance.notes[0].startswith("2 bad annotations were left out; the first: ")
+    assert "skipped 2 bad annotations" in stages[0]
+
+
 def test_run_evaluation_reads_files_and_tells_of_estimated_areas(tmp_path: Path) -> None:
     test_file = _write_coco(tmp_path / "val.json", _table(), estimated=3)
     train_file = _write_coco(tmp_path / "train.json", _table(100, seed=1), estimated=0)

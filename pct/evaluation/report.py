@@ -37,7 +37,8 @@ def run_evaluation(
 
     Args:
         tokenizer: The model.
-        poses_path: Test poses, in COCO format or the MPII JSON layout.
+        poses_path: Test poses, in COCO format or the MPII JSON layout. Bad annotations are left out, and the report
+            says so.
         out_dir: Folder of the report; made if it does not exist.
         baseline_path: Keypoint file with training poses, for the baselines of the completion.
         limit: Evaluate this many randomly chosen poses; None takes all.
@@ -50,9 +51,14 @@ def run_evaluation(
         ValueError: If poses and tokenizer do not fit together, or a file is broken.
     """
     check_report_folder(out_dir, force)
-    poses = load_keypoint_file(poses_path, tokenizer.skeleton)
-    baseline = None if baseline_path is None else load_keypoint_file(baseline_path, tokenizer.skeleton)
-    notes = []
+    bad: list[str] = []
+    poses = load_keypoint_file(poses_path, tokenizer.skeleton, bad.append)
+    notes = [f"{len(bad):,} bad annotations were left out; the first: {bad[0]}"] if bad else []
+    baseline = None
+    if baseline_path is not None:
+        baseline = load_keypoint_file(baseline_path, tokenizer.skeleton, bad.append)
+    if bad and progress is not None:
+        progress(f"skipped {len(bad):,} bad annotations; the first: {bad[0]}")
     if limit is not None and limit < len(poses):
         order = torch.randperm(len(poses), generator=torch.Generator().manual_seed(seed))
         poses = poses.select(order[:limit].sort().values)
@@ -126,10 +132,10 @@ def _count_estimated_areas(path: str | Path, poses: PoseTable) -> int:
     if is_mpii_file(path):
         return len(poses)
     estimated = [
-        int(annotation["id"])
+        annotation["id"]
         for annotation in iter_coco_annotations(path)
         if isinstance(annotation, dict)
-        and "id" in annotation
+        and isinstance(annotation.get("id"), int)
         and (annotation.get("area_estimated") or "area" not in annotation)
     ]
     return int(torch.isin(poses.annotation_ids, torch.tensor(estimated, dtype=torch.int64)).sum())

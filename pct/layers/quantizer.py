@@ -91,8 +91,9 @@ class Quantizer(nn.Module):
         return F.embedding(indices, self.codebook)
 
     def expected(self, probs: Tensor) -> Tensor:
-        """Return the mixture (..., D) of the entries under ``probs`` (..., V); differentiable."""
-        return probs @ self.codebook
+        """Return the mixture (..., D) of the entries under ``probs`` (..., V), in float32; differentiable."""
+        with torch.autocast(probs.device.type, enabled=False):
+            return probs.float() @ self.codebook
 
     def pop_epoch_use(self) -> CodebookUse:
         """Return the use of the codebook in training since the last call, over all processes, and start anew."""
