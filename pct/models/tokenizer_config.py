@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
 from pct.pose_space import PoseSpace
@@ -15,6 +15,8 @@ _CHOICES = {
     "decoder": ("mixer", "flat"),
     "quantizer": ("ema", "fsq", "quantile"),
 }
+# What may stand for a default of that type: 1 is a good decay too.
+_NUMBERS: dict[type, type | tuple[type, ...]] = {int: int, float: (int, float)}
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,12 @@ class TokenizerSizes:
     revive_below: float = 0.05
 
     def __post_init__(self) -> None:
+        for size in fields(TokenizerSizes):
+            value, number = getattr(self, size.name), _NUMBERS.get(type(size.default))
+            wrong = number and (type(value) is bool or not isinstance(value, number))
+            if wrong or (number and value < 0):
+                kind = "an integer" if number is int else "a number"
+                raise ValueError(f"tokenizer {size.name} is {value!r}; it must be {kind} of at least 0")
         for name in ("num_tokens", "codebook_size", "codebook_dim", "joint_width", "encoder_width", "decoder_width"):
             if getattr(self, name) < 1:
                 raise ValueError(f"tokenizer {name} must be at least 1, got {getattr(self, name)}")
