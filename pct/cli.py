@@ -212,7 +212,7 @@ def _explain(error: Exception) -> str:
     """Return an error as one line: what people can act on as it is, what is our fault with its type."""
     text = " ".join(str(error).split())
     if isinstance(error, ModuleNotFoundError):
-        return f"this command needs the package {error.name}; pip install 'pct[train]' brings it"
+        return f'this command needs the package {error.name}; pip install ".[train]" in a checkout of pct brings it'
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     if isinstance(error, (ValueError, OSError)):

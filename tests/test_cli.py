@@ -310,7 +310,7 @@ def test_a_missing_package_is_named(here, capsys, monkeypatch) -> None:
         raise ModuleNotFoundError("No module named 'cv2'", name="cv2")
 
     monkeypatch.setattr(commands, "info", fail)
-    expect_error(capsys, ("info",), "needs the package cv2", "pip install 'pct[train]'")
+    expect_error(capsys, ("info",), "needs the package cv2", 'pip install ".[train]"')
 
 
 def test_a_progress_bar_comes_when_asked(here, model, capsys) -> None:
