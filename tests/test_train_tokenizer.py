@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import fields
+from operator import attrgetter
 from pathlib import Path
 from types import ModuleType
 
@@ -181,7 +181,9 @@ def test_a_resumed_run_keeps_its_settings(
 
 
 def test_what_a_resumed_run_may_change_are_keys_of_the_config() -> None:
-    assert {f.name for f in fields(TokenizerRun)} >= FREE_ON_RESUME
+    run = TokenizerRun()
+    for key in FREE_ON_RESUME:
+        attrgetter(key)(run)
 
 
 @pytest.mark.parametrize(
