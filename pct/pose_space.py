@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -49,8 +50,11 @@ class PoseSpace:
         if self.units not in _UNITS:
             raise ValueError(f"pose space units are {self.units!r}; allowed are {', '.join(_UNITS)}")
         for name in ("padding", "crop_size", "millimetres"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"pose space {name} must be positive, got {getattr(self, name)}")
+            value = getattr(self, name)
+            if not isinstance(value, (int, float)) or not 0 < value < math.inf:
+                raise ValueError(f"pose space {name} must be a positive number, got {value!r}")
+        if not isinstance(self.root, int) or self.root < 0:
+            raise ValueError(f"pose space root must be the index of a joint, got {self.root!r}")
 
     @property
     def num_dims(self) -> int:
@@ -103,6 +107,8 @@ class PoseSpace:
     def _in_parts(self, keypoints: Tensor, reference: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Yield joints, origin and length of a unit in blocks, so that little is held in float64 at once."""
         self._check(keypoints)
+        if len(reference) != len(keypoints):
+            raise ValueError(f"{len(reference)} boxes or root positions for {len(keypoints)} poses; give one for each")
         origin, scale = self._frame(reference)
         origin, scale = origin.expand(len(keypoints), -1)[:, None], scale.expand(len(keypoints))[:, None, None]
         return zip(keypoints.split(_ROWS), origin.split(_ROWS), scale.split(_ROWS), strict=True)
