@@ -117,7 +117,7 @@ def test_repeated_id(file) -> None:
         ("", "malformed or truncated JSON"),
         ("{", "malformed or truncated JSON"),
         ('{"annotations": [{"id": 1}, {"id"', "malformed or truncated JSON after 1 annotations"),
-        ("[]", r"this is a JSON list \(COCO results\?\); expected an annotation file"),
+        ("[]", r"this is a JSON list, as COCO results and MPII files are; expected an annotation file"),
         ('[{"image_id": 1, "keypoints": [1, 2, 3], "score": 0.5}]', "this is a JSON list"),
         ('{"images": []}', "no annotations; the file has images"),
         ('{"annotations": 3}', "no annotations"),

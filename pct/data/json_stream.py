@@ -58,8 +58,8 @@ def _explain_nothing(path: str | Path, key: str, required: bool) -> None:
         for prefix, event, value in ijson.parse(_StrictNumbers(file)):
             if prefix == "" and event == "start_array":
                 raise ValueError(
-                    f"{path}: this is a JSON list, as COCO results and MPII files are; expected a COCO annotation file with "
-                    f"`categories` and `annotations`"
+                    f"{path}: this is a JSON list, as COCO results and MPII files are; expected an annotation file in "
+                    f"COCO format, with `categories` and `annotations`"
                 )
             if prefix == "" and event == "map_key":
                 keys.append(value)
