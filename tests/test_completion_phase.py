@@ -52,6 +52,15 @@ def test_only_the_estimating_network_moves(tmp_path: Path) -> None:
     assert "val_completion_error_px" in rows[-1]
 
 
+def test_adaptation_moves_all_but_the_network(tmp_path: Path) -> None:
+    run = _run(tmp_path, 3)
+    first = _train(run)
+    adapted = _train(replace(run, completion=replace(run.completion, adapt_steps=5)), resume=True)
+    moved = {name for name in first if not torch.equal(first[name], adapted[name])}
+    assert not any(name.startswith("embedding.fill.") for name in moved), moved
+    assert {"encoder.start.weight", "decoder.start.weight", "embedding.mask_token"} <= moved
+
+
 def test_a_resumed_phase_gives_the_weights_of_an_uninterrupted_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -54,6 +54,7 @@ class PoseTokenizer(nn.Module):
     def __init__(self, config: TokenizerConfig) -> None:
         super().__init__()
         self.config = config
+        self.fill_is_frozen = False
         joint_width = config.encoder_width if config.encoder == "mixer" else config.joint_width
         self.embedding = JointEmbedding(
             config.space.num_dims, joint_width, config.guidance_channels, build_fill(config)
@@ -71,6 +72,19 @@ class PoseTokenizer(nn.Module):
     def space(self) -> PoseSpace:
         """What the coordinates mean."""
         return self.config.space
+
+    def freeze_fill(self) -> None:
+        """Keep the network that estimates unknown joints as it is, in evaluation mode, while the rest is trained."""
+        if self.embedding.fill is not None:
+            self.embedding.fill.requires_grad_(False).eval()
+            self.fill_is_frozen = True
+
+    def train(self, mode: bool = True) -> PoseTokenizer:
+        """Set training or evaluation mode; a frozen part stays in evaluation mode."""
+        super().train(mode)
+        if self.fill_is_frozen and self.embedding.fill is not None:
+            self.embedding.fill.eval()
+        return self
 
     def encode_features(self, keypoints: Tensor, visible: Tensor, features: Tensor | None = None) -> Tensor:
         """Map normalised joints (B, K, D) with ``visible`` (B, K) to token features (B, M, codebook_dim)."""

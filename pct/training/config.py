@@ -79,11 +79,16 @@ class CompletionSection:
     Attributes:
         steps: Steps of the phase; 0 leaves it out.
         lr: Peak learning rate; the other settings of the optimiser stay.
+        adapt_steps: Steps in which encoder and decoder then get used to the network's better estimates, while it stays
+            as it is; 0 leaves them out.
+        adapt_lr: Peak learning rate of these.
         augment: Augmentation, nearer to the poses as they are, with joints hidden in every one.
     """
 
     steps: int = 0
     lr: float = 1e-3
+    adapt_steps: int = 0
+    adapt_lr: float = 5e-4
     augment: AugmentConfig = field(
         default_factory=lambda: AugmentConfig(
             plain_share=0.8,
@@ -253,6 +258,8 @@ def _check_values(run: TokenizerRun, path: Path) -> None:
     for name in ("beta", "commitment_weight"):
         check(f"loss.{name}", getattr(loss, name), getattr(loss, name) >= 0, "at least 0")
     check("completion.steps", run.completion.steps, run.completion.steps >= 0, "at least 0")
+    check("completion.adapt_steps", run.completion.adapt_steps, run.completion.adapt_steps >= 0, "at least 0")
+    check("completion.adapt_lr", run.completion.adapt_lr, 0 < run.completion.adapt_lr < math.inf, "positive")
     check("completion.lr", run.completion.lr, 0 < run.completion.lr < math.inf, "positive")
     alone = run.completion.steps == 0 or run.model.fill == "network"
     check("completion.steps", run.completion.steps, alone, "0 unless model.fill is network")

@@ -13,7 +13,7 @@ from pct.training.config import TokenizerRun, dump_run, load_run
 from pct.training.run_files import CHECKPOINT, METRICS
 
 CONFIG, MODEL_FOLDER, REPORT_FOLDER, CURVES = "config.yaml", "model", "report", "curves.png"
-COMPLETION_FOLDER = "completion"
+COMPLETION_FOLDER, ADAPTATION_FOLDER = "completion", "adaptation"
 _TENSORBOARD = "tensorboard"
 
 # What a resumed run may change: where, how long and how watched it runs. Of these only the steps move the numbers,
@@ -22,6 +22,7 @@ FREE_ON_RESUME = {
     "out",
     "steps",
     "completion.steps",
+    "completion.adapt_steps",
     "device",
     "threads",
     "log_every",
@@ -91,7 +92,7 @@ def _flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _remove_run(folder: Path) -> None:
     # The config goes last: while it is there, the folder counts as a run that --force may replace.
-    for name in (MODEL_FOLDER, REPORT_FOLDER, COMPLETION_FOLDER, _TENSORBOARD):
+    for name in (MODEL_FOLDER, REPORT_FOLDER, COMPLETION_FOLDER, ADAPTATION_FOLDER, _TENSORBOARD):
         if (folder / name).is_dir():
             shutil.rmtree(folder / name)
     for name in (CHECKPOINT, METRICS, CURVES, CONFIG):

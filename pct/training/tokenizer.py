@@ -23,7 +23,7 @@ from pct.skeleton import COCO17, get_skeleton
 from pct.training.batches import PoseBatches
 from pct.training.config import DataSection, TokenizerRun
 from pct.training.loop import LoopSettings, train
-from pct.training.run_folder import COMPLETION_FOLDER, MODEL_FOLDER
+from pct.training.run_folder import ADAPTATION_FOLDER, COMPLETION_FOLDER, MODEL_FOLDER
 from pct.training.steps import CompletionStep, TokenizerStep
 
 
@@ -82,6 +82,8 @@ def train_tokenizer(run: TokenizerRun, folder: Path, progress: Any = None) -> Tr
     model.eval()
     if run.completion.steps:
         _train_completion(run, model, batches(run.completion.augment, run.seed + 1), folder, validate, progress)
+    if run.completion.adapt_steps:
+        _adapt(run, model, batches(run.augment, run.seed + 2), folder, validate, progress)
     if distributed.is_main():
         model.save_pretrained(folder / MODEL_FOLDER, force=True)
     return TrainedTokenizer(model, train_poses, val_poses)
@@ -103,6 +105,26 @@ def _train_completion(
     optim = replace(run.optim, lr=run.completion.lr)
     settings = LoopSettings(run.completion.steps, *every)
     train(model.embedding.fill, batches, CompletionStep(), optim, settings, folder, validate, progress)
+    model.eval()
+
+
+def _adapt(
+    run: TokenizerRun,
+    model: PoseTokenizer,
+    batches: DeviceBatches,
+    folder: Path,
+    validate: Validation,
+    progress: Any,
+) -> None:
+    """Train all but the network that estimates unknown joints; checkpoints and logs are in a folder of their own."""
+    folder = folder / ADAPTATION_FOLDER
+    folder.mkdir(exist_ok=True)
+    model.freeze_fill()
+    optim = replace(run.optim, lr=run.completion.adapt_lr)
+    settings = LoopSettings(
+        run.completion.adapt_steps, run.log_every, run.val_every, run.checkpoint_every, run.precision
+    )
+    train(model, batches, TokenizerStep(run.loss), optim, settings, folder, validate, progress)
     model.eval()
 
 
