@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pct import distributed
 from pct.data.augment import AugmentConfig, CropAugment
@@ -24,7 +24,9 @@ from pct.training.batches import PoseBatches
 from pct.training.config import DataSection, TokenizerRun
 from pct.training.loop import LoopSettings, train
 from pct.training.run_folder import ADAPTATION_FOLDER, COMPLETION_FOLDER, MODEL_FOLDER
-from pct.training.steps import CompletionStep, TokenizerStep
+from pct.training.steps import CompletionStep, StepLosses, TokenizerStep
+
+StepFunction = Callable[[nn.Module, Any], StepLosses]
 
 
 def load_poses(data: DataSection, seed: int) -> tuple[PoseTable, PoseTable]:
@@ -75,57 +77,28 @@ def train_tokenizer(run: TokenizerRun, folder: Path, progress: Any = None) -> Tr
         crop = CropAugment(train_poses.skeleton, model.space, augment)
         return DeviceBatches(PoseBatches(keypoints, train_poses.visible, crop, run.batch_size, seed), device)
 
-    settings = LoopSettings(run.steps, run.log_every, run.val_every, run.checkpoint_every, run.precision)
     validate = Validation(model, val_poses, run.val_poses)
-    joint = batches(run.augment, run.seed)
-    train(model, joint, TokenizerStep(run.loss), run.optim, settings, folder, validate, progress)
-    model.eval()
-    if run.completion.steps:
-        _train_completion(run, model, batches(run.completion.augment, run.seed + 1), folder, validate, progress)
-    if run.completion.adapt_steps:
-        _adapt(run, model, batches(run.augment, run.seed + 2), folder, validate, progress)
+
+    def phase(part: nn.Module, step: StepFunction, poses: DeviceBatches, steps: int, lr: float, name: str) -> None:
+        """Train a part of the model; checkpoints and logs are in a folder of their own."""
+        (folder / name).mkdir(exist_ok=True)
+        settings = LoopSettings(steps, run.log_every, run.val_every, run.checkpoint_every, run.precision)
+        train(part, poses, step, replace(run.optim, lr=lr), settings, folder / name, validate, progress)
+        model.eval()
+
+    joint, completion = TokenizerStep(run.loss), run.completion
+    phase(model, joint, batches(run.augment, run.seed), run.steps, run.optim.lr, "")
+    if completion.steps:
+        assert model.embedding.fill is not None
+        poses = batches(completion.augment, run.seed + 1)
+        phase(model.embedding.fill, CompletionStep(), poses, completion.steps, completion.lr, COMPLETION_FOLDER)
+    if completion.adapt_steps:
+        model.freeze_fill()
+        poses = batches(run.augment, run.seed + 2)
+        phase(model, joint, poses, completion.adapt_steps, completion.adapt_lr, ADAPTATION_FOLDER)
     if distributed.is_main():
         model.save_pretrained(folder / MODEL_FOLDER, force=True)
     return TrainedTokenizer(model, train_poses, val_poses)
-
-
-def _train_completion(
-    run: TokenizerRun,
-    model: PoseTokenizer,
-    batches: DeviceBatches,
-    folder: Path,
-    validate: Validation,
-    progress: Any,
-) -> None:
-    """Train the network that estimates unknown joints alone; its checkpoints and logs are in a folder of their own."""
-    assert model.embedding.fill is not None
-    folder = folder / COMPLETION_FOLDER
-    folder.mkdir(exist_ok=True)
-    every = (run.log_every, run.val_every, run.checkpoint_every, run.precision)
-    optim = replace(run.optim, lr=run.completion.lr)
-    settings = LoopSettings(run.completion.steps, *every)
-    train(model.embedding.fill, batches, CompletionStep(), optim, settings, folder, validate, progress)
-    model.eval()
-
-
-def _adapt(
-    run: TokenizerRun,
-    model: PoseTokenizer,
-    batches: DeviceBatches,
-    folder: Path,
-    validate: Validation,
-    progress: Any,
-) -> None:
-    """Train all but the network that estimates unknown joints; checkpoints and logs are in a folder of their own."""
-    folder = folder / ADAPTATION_FOLDER
-    folder.mkdir(exist_ok=True)
-    model.freeze_fill()
-    optim = replace(run.optim, lr=run.completion.adapt_lr)
-    settings = LoopSettings(
-        run.completion.adapt_steps, run.log_every, run.val_every, run.checkpoint_every, run.precision
-    )
-    train(model, batches, TokenizerStep(run.loss), optim, settings, folder, validate, progress)
-    model.eval()
 
 
 class DeviceBatches:
