@@ -8,11 +8,10 @@ DEMO_OUT ?= demo
 
 install: $(VENV)/.installed
 
-# The constraints name tested versions; torch first, so that a CPU build on the machine is taken as it is.
+# The constraints name tested versions: torch and the torchvision that timm needs must be builds of one kind.
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet -c constraints.txt torch
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev]"
 	touch $@
 
