@@ -52,6 +52,7 @@ ROOMS = {
     "huggingface_hub": {"pct.models.checkpoint"},
     "omegaconf": {"pct.training.config"},
     "tensorboard": {"pct.training.run_files"},
+    "timm": {"pct.layers.backbone"},
     "matplotlib": {"pct.visualize", "pct.plots"},
     "cv2": {"pct.visualize"},
 }
