@@ -54,7 +54,9 @@ ROOMS = {
     "tensorboard": {"pct.training.run_files"},
     "timm": {"pct.layers.backbone"},
     "matplotlib": {"pct.visualize", "pct.plots"},
-    "cv2": {"pct.visualize"},
+    "cv2": {"pct.data.photo_crop", "pct.visualize"},
+    "PIL": {"pct.data.photo_files"},
+    "albumentations": {"pct.data.photo_augment"},
 }
 FREE = {"torch", "numpy", "tqdm"}
 # All that `import pct` may need.

@@ -63,26 +63,32 @@ def load_coco_poses(
             area, coordinates that are not finite, a wrong number of keypoints, a repeated id) and ``report`` is None.
     """
     chosen = find_category(path, skeleton, category)
-    persons: list[Mapping[str, Any]] = []
+    persons = list(read_persons(path, chosen, report))
+    if not persons:
+        raise ValueError(f"{path}: no person with a labelled joint, so there is nothing to read")
+    return annotations_to_table(persons, chosen.skeleton)
+
+
+def read_persons(
+    path: str | Path, category: CocoCategory, report: Callable[[str], None] | None = None
+) -> Iterator[Mapping[str, Any]]:
+    """Yield the annotations of :func:`load_coco_poses` as they are in the file; same checks, same ``report``."""
     seen: set[int] = set()
     for annotation in iter_coco_annotations(path):
-        if not is_labelled_person(annotation, chosen.category_id):
+        if not is_labelled_person(annotation, category.category_id):
             continue
-        fault = find_fault(annotation, chosen.skeleton.num_keypoints)
+        fault = find_fault(annotation, category.skeleton.num_keypoints)
         if fault is None and annotation["id"] in seen:
             fault = "another annotation has the same id; ids must differ"
         if fault is None:
             seen.add(annotation["id"])
-            persons.append(annotation)
+            yield annotation
             continue
         name = annotation.get("id") if isinstance(annotation, Mapping) else None
         message = f"{path}: annotation {name}: {fault}"
         if report is None:
             raise ValueError(message)
         report(message)
-    if not persons:
-        raise ValueError(f"{path}: no person with a labelled joint, so there is nothing to read")
-    return annotations_to_table(persons, chosen.skeleton)
 
 
 def annotations_to_table(annotations: Sequence[Mapping[str, Any]], skeleton: Skeleton) -> PoseTable:

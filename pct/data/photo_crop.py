@@ -1,0 +1,262 @@
+"""Person crops: one affine warp from a box on the photo to the input, plain or jittered, and batches of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pct.data.photo_augment import PhotoAugmentConfig
+from pct.data.photos import PersonPhoto
+from pct.geometry import crop_from_bbox
+from pct.pose_space import PoseSpace
+from pct.skeleton import Skeleton
+
+# Of the pictures that most pretrained backbones were trained on, channels in the order RGB, for values in [0, 1].
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class CropTransform:
+    """Where a crop lies on its photo: maps of points from image pixels to the model's input and to model units.
+
+    All of it follows from ``frame``, the map to the crop's frame: its middle is (0, 0), x right and y down, and the
+    longer half side of the input is 1. The frame's edges are the outer edges of the input's outermost pixels, so that
+    turning the input round left to right negates x exactly. Pixels, of the photo and of the input, are counted as in
+    OpenCV: the centre of the first one is (0, 0).
+
+    Attributes:
+        frame: Affine map (2, 3), float64, from image pixels to the frame.
+        image_size: Height and width of the input in pixels.
+        bounds: Lowest and highest model coordinate inside the crop.
+        flipped: Whether the map mirrors, so that left and right joints change places.
+    """
+
+    frame: np.ndarray
+    image_size: tuple[int, int]
+    bounds: tuple[float, float] = (-1.0, 1.0)
+    flipped: bool = False
+
+    @property
+    def affine(self) -> np.ndarray:
+        """Affine map (2, 3), float64, from image pixels to input pixels."""
+        height, width = self.image_size
+        half = max(height, width) / 2
+        return half * self.frame + [[0, 0, width / 2 - 0.5], [0, 0, height / 2 - 0.5]]
+
+    @property
+    def half_size(self) -> np.ndarray:
+        """Half width and half height (2,) of the input in the frame; the longer is 1."""
+        return half_size(self.image_size)
+
+    def warp(self, image: np.ndarray) -> np.ndarray:
+        """Cut the crop (H, W, 3) out of a photo (H0, W0, 3), uint8; black where the photo ends."""
+        import cv2
+
+        height, width = self.image_size
+        return cv2.warpAffine(image, self.affine, (width, height), flags=cv2.INTER_LINEAR)
+
+    def to_frame(self, points: np.ndarray) -> np.ndarray:
+        """Map points (N, 2) from image pixels to the frame, float64."""
+        return points.astype(np.float64) @ self.frame[:, :2].T + self.frame[:, 2]
+
+    def to_model(self, points: np.ndarray) -> np.ndarray:
+        """Map points (N, 2) from image pixels to model units, float32."""
+        low, high = self.bounds
+        return ((low + high) / 2 + (high - low) / 2 * self.to_frame(points)).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class PersonCrop:
+    """One row of a :class:`PhotoBatch`: the crop (H, W, 3) as uint8 RGB, and the rest as there."""
+
+    image: np.ndarray
+    keypoints: np.ndarray
+    visibility: np.ndarray
+    bbox: np.ndarray
+    area: float
+    affine: np.ndarray
+    image_id: int
+    annotation_id: int
+
+
+@dataclass(frozen=True)
+class PhotoBatch:
+    """Crops of B persons with their joints.
+
+    Attributes:
+        pixels: Crops (B, 3, H, W), uint8 RGB; models take :attr:`images`.
+        keypoints: Joints (B, K, 2) in model units; 0 where unlabelled.
+        visibility: COCO's labels (B, K), int64: 0 not labelled, 1 labelled but hidden, 2 labelled and seen.
+        bbox: Boxes (B, 4) as x, y, width, height in image pixels, grown to the input's aspect: the reference of
+            :meth:`PoseSpace.restore` for crops that are not augmented.
+        area: Segment areas (B,) in square image pixels, the scale of OKS.
+        affine: Maps (B, 2, 3) from image pixels to input pixels, pixel centres whole numbers in both.
+        image_ids: Photo of each person (B,), int64.
+        annotation_ids: Annotation of each person (B,), int64.
+    """
+
+    pixels: Tensor
+    keypoints: Tensor
+    visibility: Tensor
+    bbox: Tensor
+    area: Tensor
+    affine: Tensor
+    image_ids: Tensor
+    annotation_ids: Tensor
+
+    @classmethod
+    def from_crops(cls, crops: Sequence[PersonCrop]) -> PhotoBatch:
+        """Stack crops of one size."""
+
+        def stack(name: str, dtype: Any) -> Tensor:
+            return torch.from_numpy(np.stack([np.asarray(getattr(crop, name), dtype) for crop in crops]))
+
+        return cls(
+            pixels=stack("image", np.uint8).permute(0, 3, 1, 2).contiguous(),
+            keypoints=stack("keypoints", np.float32),
+            visibility=stack("visibility", np.int64),
+            bbox=stack("bbox", np.float32),
+            area=stack("area", np.float32),
+            affine=stack("affine", np.float32),
+            image_ids=stack("image_id", np.int64),
+            annotation_ids=stack("annotation_id", np.int64),
+        )
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    @property
+    def images(self) -> Tensor:
+        """The model's input (B, 3, H, W): float32, with ImageNet's mean and deviation taken out."""
+        return normalise_pixels(self.pixels)
+
+    @property
+    def visible(self) -> Tensor:
+        """True where the joint is labelled (B, K)."""
+        return self.visibility > 0
+
+    def rows(self, part: slice) -> PhotoBatch:
+        """Return a part of the batch."""
+        return PhotoBatch(*(getattr(self, field.name)[part] for field in fields(self)))
+
+    def to(self, device: torch.device) -> PhotoBatch:
+        """Return the batch on a device."""
+        return PhotoBatch(*(getattr(self, field.name).to(device) for field in fields(self)))
+
+
+def normalise_pixels(pixels: Tensor) -> Tensor:
+    """Turn crops (B, 3, H, W), uint8 RGB, into a model's float32 input with ImageNet's mean and deviation taken out."""
+    mean = torch.tensor(IMAGENET_MEAN, device=pixels.device)[:, None, None] * 255
+    std = torch.tensor(IMAGENET_STD, device=pixels.device)[:, None, None] * 255
+    return (pixels.float() - mean) / std
+
+
+def half_size(image_size: tuple[int, int]) -> np.ndarray:
+    """Return half width and half height (2,) of an input of ``image_size`` (height, width); the longer is 1."""
+    height, width = image_size
+    return np.array([width, height]) / max(height, width)
+
+
+def fit_bbox_to_aspect(bbox: np.ndarray, aspect: float) -> np.ndarray:
+    """Grow boxes (..., 4) around their centre to ``aspect``, width over height; float32."""
+    center, size = bbox[..., :2] + bbox[..., 2:] / 2, bbox[..., 2:]
+    width = np.maximum(size[..., 0], size[..., 1] * aspect)
+    grown = np.stack([width, width / aspect], axis=-1)
+    return np.concatenate([center - grown / 2, grown], axis=-1).astype(np.float32)
+
+
+def plain_crop(bbox: np.ndarray, space: PoseSpace, image_size: tuple[int, int]) -> CropTransform:
+    """Return the crop of a box without jitter: :meth:`PoseSpace.normalise` of the box in the input's aspect.
+
+    Args:
+        bbox: Box (4,) as x, y, width, height in image pixels.
+        space: Its ``padding`` and bounds.
+        image_size: Height and width of the model's input in pixels.
+
+    Raises:
+        ValueError: If the box has no area or is not finite, or the space is not of crops.
+    """
+    if space.kind != "crop2d":
+        raise ValueError(f"crops of photos belong to a crop2d pose space, not {space.kind}")
+    fitted = fit_bbox_to_aspect(np.asarray(bbox, np.float64), image_size[1] / image_size[0])
+    center, side = crop_from_bbox(torch.from_numpy(fitted).double()[None], space.padding)
+    half = float(side[0]) / 2
+    x, y = center[0].tolist()
+    frame = np.array([[1, 0, -x], [0, 1, -y]]) / half
+    return CropTransform(frame, image_size, space.bounds)
+
+
+def jitter_crop(
+    crop: CropTransform, person: PersonPhoto, skeleton: Skeleton, config: PhotoAugmentConfig, rng: np.random.Generator
+) -> CropTransform:
+    """Return a crop flipped, moved to half of the body, rotated, shifted and scaled by chance; see the config."""
+    map_ = np.vstack([crop.frame, [0, 0, 1]])
+    flip = rng.random() < config.flip_prob
+    if flip:
+        map_ = np.diag([-1.0, 1.0, 1.0]) @ map_
+    if rng.random() < config.half_body_prob:
+        map_ = _half_body(map_, person, skeleton, crop.half_size, config, rng) @ map_
+    scale = np.clip(1 + rng.standard_normal() * config.scale, 1 - config.scale, 1 + config.scale)
+    angle = math.radians(np.clip(rng.standard_normal(), -2, 2) * config.rotation)
+    angle *= rng.random() < config.rotation_prob
+    shift = (rng.random(2) * 2 - 1) * 2 * config.shift * crop.half_size
+    shift *= rng.random() < config.shift_prob
+    cos, sin = math.cos(angle), math.sin(angle)
+    moved = np.array([[cos, -sin, -shift[0]], [sin, cos, -shift[1]], [0, 0, scale]]) / scale
+    return CropTransform((moved @ map_)[:2], crop.image_size, crop.bounds, crop.flipped ^ flip)
+
+
+def crop_person(
+    person: PersonPhoto, skeleton: Skeleton, crop: CropTransform, outside_margin: float = math.inf
+) -> PersonCrop:
+    """Cut a person's crop out of the photo and bring the joints into model units.
+
+    Args:
+        person: The sample.
+        skeleton: Whose left and right joints change places in a mirrored crop.
+        crop: Where the crop lies.
+        outside_margin: Joints farther outside the crop than this share of its half side become unlabelled.
+    """
+    order = skeleton.flip_index if crop.flipped else slice(None)
+    points, visibility = person.keypoints[order], person.visibility[order]
+    inside = (np.abs(crop.to_frame(points)) <= crop.half_size * (1 + outside_margin)).all(axis=1)
+    visibility = np.where(inside, visibility, 0)
+    return PersonCrop(
+        image=crop.warp(person.image),
+        keypoints=np.where(visibility[:, None] > 0, crop.to_model(points), np.float32(0)),
+        visibility=visibility,
+        bbox=fit_bbox_to_aspect(person.bbox, crop.image_size[1] / crop.image_size[0]),
+        area=person.area,
+        affine=crop.affine,
+        image_id=person.image_id,
+        annotation_id=person.annotation_id,
+    )
+
+
+def _half_body(
+    map_: np.ndarray,
+    person: PersonPhoto,
+    skeleton: Skeleton,
+    size: np.ndarray,
+    config: PhotoAugmentConfig,
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """Return the map (3, 3) within the frame that makes upper or lower body fill it; the identity if too few joints."""
+    labelled = person.visibility > 0
+    lower = np.isin(np.arange(skeleton.num_keypoints), skeleton.lower_body)
+    part = labelled & (lower if rng.random() < 0.5 else ~lower)
+    if labelled.sum() <= config.half_body_joints or part.sum() <= 2:
+        return np.eye(3)
+    points = person.keypoints[part] @ map_[:2, :2].T + map_[:2, 2]
+    low, high = points.min(axis=0), points.max(axis=0)
+    # 1.5 is the published margin around the chosen joints; the floor keeps a single spot from filling the crop.
+    factor = max(float(((high - low) / 2 * 1.5 / size).max()), 0.05)
+    x, y = (low + high) / 2
+    return np.array([[1, 0, -x], [0, 1, -y], [0, 0, factor]]) / factor
