@@ -16,7 +16,8 @@ from torch import Tensor
 from pct import PoseTokenizer, get_skeleton
 from pct.layers.guidance import features_at_joints
 from pct.layers.losses import keypoint_loss
-from pct.models.convert import PREFIX, _official_name, check_conversion, convert_tokenizer, read_official
+from pct.models.convert import PREFIX, _official_name, check_conversion, convert_tokenizer
+from pct.models.official import read_official
 
 STRIDE = 32
 

@@ -6,7 +6,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from pct.models.convert import ConversionCheck, ConvertedTokenizer, check_conversion, convert_tokenizer, read_official
+from pct.models.convert import ConversionCheck, ConvertedTokenizer, check_conversion, convert_tokenizer
+from pct.models.official import read_official
 from pct.skeleton import get_skeleton
 
 

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import pickle
 import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from pct.models.checkpoint import read_tensors
+from pct.models.official import MIXER_NAMES, count_numbered, rename_tensors, size_of
 from pct.models.tokenizer import PoseTokenizer, TokenizerConfig
 from pct.pose_space import PoseSpace
 from pct.skeleton import COCO17, Skeleton
@@ -34,14 +32,6 @@ _NAMES = {
     "decoder.start": "decoder_start",
     "decoder.norm": "decoder_layer_norm",
     "decoder.to_coordinates": "recover_embed",
-}
-_BLOCK_NAMES = {
-    "norm1": "layernorm1",
-    "norm2": "layernorm2",
-    "token_mlp.0": "MLP_token.ff.0",
-    "token_mlp.2": "MLP_token.ff.3",
-    "channel_mlp.0": "MLP_channel.ff.0",
-    "channel_mlp.2": "MLP_channel.ff.3",
 }
 # Ours only: the official release does not count its updates.
 _UPDATES = "quantizer.updates"
@@ -83,37 +73,6 @@ class ConversionCheck:
     equal_tokens: float
 
 
-def read_official(path: str | Path) -> dict[str, Tensor]:
-    """Read the tensors of an official checkpoint: ``.pth`` (without running pickled code) or ``.safetensors``.
-
-    Returns:
-        The state dict, with the wrapper ``state_dict`` and the prefix ``module.`` removed.
-
-    Raises:
-        ValueError: If the file is broken, needs pickle, or holds no state dict.
-        OSError: If it cannot be read.
-    """
-    path = Path(path)
-    if path.suffix == ".safetensors":
-        content: object = read_tensors(path)
-    else:
-        try:
-            content = torch.load(path, map_location="cpu", weights_only=True)
-        except pickle.UnpicklingError as error:
-            raise ValueError(
-                f"{path} is broken or holds pickled objects, which can run code and are refused; where you trust it, "
-                "load it yourself, write torch.save(checkpoint['state_dict'], 'weights.pth') and convert that "
-                f"({_first_line(error)})"
-            ) from None
-        except (RuntimeError, EOFError, LookupError, TypeError, ValueError, AttributeError, AssertionError) as error:
-            raise ValueError(f"{path} is not a readable PyTorch checkpoint: {_first_line(error)}") from None
-    if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
-        content = content["state_dict"]
-    if not isinstance(content, dict) or not content or not all(isinstance(v, Tensor) for v in content.values()):
-        raise ValueError(f"{path} holds no state dict: expected names with tensors, or such a dict as 'state_dict'")
-    return {str(name).removeprefix("module."): tensor for name, tensor in content.items()}
-
-
 def convert_tokenizer(
     official: Mapping[str, Tensor],
     skeleton: Skeleton = COCO17,
@@ -143,7 +102,10 @@ def convert_tokenizer(
         parts = ", ".join(f"{n} of {part}" for part, n in ignored.items()) or "nothing"
         raise ValueError(f"no tokenizer in this checkpoint: no name starts with {PREFIX}; it holds {parts}")
     config = _read_config(tensors, skeleton, space, ema_decay)
-    state = _rename(tensors, PoseTokenizer(config).state_dict())
+    ours = PoseTokenizer(config).state_dict()
+    names = {name: _official_name(name) for name in ours if name != _UPDATES}
+    state = rename_tensors(tensors, names, ours, PREFIX, "tokenizer")
+    state[_UPDATES] = torch.ones((), dtype=torch.int64)
     if units == "unit":
         state = _fold_units(state, crop_size)
     return ConvertedTokenizer(config, state, ignored)
@@ -173,21 +135,13 @@ def check_conversion(
     )
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
-
-
 def _read_config(
     tensors: Mapping[str, Tensor], skeleton: Skeleton, space: PoseSpace, ema_decay: float
 ) -> TokenizerConfig:
     """Read all sizes off the shapes; whether the shapes agree with each other is checked afterwards."""
 
     def size(name: str, axis: int) -> int:
-        if name not in tensors:
-            raise ValueError(f"the official tokenizer lacks {PREFIX}{name}")
-        if axis >= tensors[name].ndim:
-            raise ValueError(f"{PREFIX}{name} has shape {tuple(tensors[name].shape)}; expected {axis + 1} axes or more")
-        return tensors[name].shape[axis]
+        return size_of(tensors, name, axis, PREFIX)
 
     num_keypoints = size("token_mlp.weight", 1)
     if num_keypoints != skeleton.num_keypoints:
@@ -195,7 +149,7 @@ def _read_config(
             f"the tokenizer has {num_keypoints} joints, but skeleton {skeleton.name} has {skeleton.num_keypoints}; "
             "give the skeleton it was trained on"
         )
-    blocks = {side: _count_blocks(tensors, side) for side in ("encoder", "decoder")}
+    blocks = {side: count_numbered(tensors, f"{side}.") for side in ("encoder", "decoder")}
     hidden = {
         (side, mlp): size(f"{side}.0.MLP_{mlp}.ff.0.weight", 0) if blocks[side] else 1
         for side in blocks
@@ -221,44 +175,16 @@ def _read_config(
     )
 
 
-def _count_blocks(tensors: Mapping[str, Tensor], side: str) -> int:
-    numbers = [int(m.group(1)) for name in tensors if (m := re.match(rf"{side}\.(\d+)\.", name))]
-    return max(numbers, default=-1) + 1
-
-
 def _official_name(name: str) -> str:
     """Turn our parameter name into the official one, without the prefix."""
     block = re.fullmatch(r"(encoder|decoder)\.blocks\.(\d+)\.(.+)\.(weight|bias)", name)
     if block:
         side, number, inner, kind = block.groups()
-        return f"{side}.{number}.{_BLOCK_NAMES[inner]}.{kind}"
+        return f"{side}.{number}.{MIXER_NAMES[inner]}.{kind}"
     if name in _NAMES:
         return _NAMES[name]
     stem, kind = name.rsplit(".", 1)
     return f"{_NAMES[stem]}.{kind}"
-
-
-def _rename(tensors: Mapping[str, Tensor], ours: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Give official tensors our names, after a check that exactly the expected ones with the expected shapes exist."""
-    names = {name: _official_name(name) for name in ours if name != _UPDATES}
-    problems = [f"{PREFIX}{n} is missing" for n in names.values() if n not in tensors]
-    problems += [f"{PREFIX}{n} is unexpected" for n in tensors if n not in set(names.values())]
-    state = {_UPDATES: torch.ones((), dtype=torch.int64)}
-    for name, official_name in names.items():
-        if official_name not in tensors:
-            continue
-        tensor, expected = tensors[official_name], tuple(ours[name].shape)
-        # The official mask vector is (1, 1, C).
-        if tuple(tensor.shape) != expected and tuple(tensor.shape) != (1, 1, *expected):
-            problems.append(f"{PREFIX}{official_name} has shape {tuple(tensor.shape)}, expected {expected}")
-        elif not torch.isfinite(tensor).all():
-            problems.append(f"{PREFIX}{official_name} holds NaN or infinite numbers")
-        else:
-            state[name] = tensor.detach().to(torch.float32).reshape(expected).clone()
-    if problems:
-        more = f" and {len(problems) - 8} more" if len(problems) > 8 else ""
-        raise ValueError("this is not the official tokenizer: " + "; ".join(problems[:8]) + more)
-    return state
 
 
 def _fold_units(state: Mapping[str, Tensor], crop_size: int) -> dict[str, Tensor]:
