@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import codecs
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -34,21 +34,47 @@ def iter_json_items(path: str | Path, key: str, required: bool) -> Iterator[Any]
     Raises:
         ValueError: If the file is empty, malformed, truncated or a JSON list, or lacks what is required.
     """
+    return _iter_items(path, f"{key}.item", key, lambda: _explain_nothing(path, key, required))
+
+
+def iter_json_list(path: str | Path) -> Iterator[Any]:
+    """Yield the entries of a file that is a JSON list, as COCO results are, one in memory at a time.
+
+    Raises:
+        ValueError: If the file is empty, malformed, truncated or no list.
+    """
+    return _iter_items(path, "item", "entries", lambda: _explain_no_list(path))
+
+
+def _iter_items(path: str | Path, prefix: str, what: str, explain: Callable[[], None]) -> Iterator[Any]:
+    """Yield what lies under ijson's ``prefix``; ``explain`` raises the reason where nothing does, if that is wrong."""
     count = 0
     try:
         with Path(path).open("rb") as file:
-            for item in ijson.items(_StrictNumbers(file), f"{key}.item", use_float=True):
+            for item in ijson.items(_StrictNumbers(file), prefix, use_float=True):
                 count += 1
                 yield item
         if count == 0:
-            _explain_nothing(path, key, required)
+            explain()
     except (ijson.JSONError, UnicodeDecodeError) as error:
         # Where the text around an error is no UTF-8, yajl's sentence comes as bytes.
         reason = error.args[0] if isinstance(error, ijson.JSONError) and error.args else error
         text = reason.decode(errors="replace") if isinstance(reason, bytes) else str(reason)
         raise ValueError(
-            f"{path}: malformed or truncated JSON after {count} {key}: {' '.join(text.split())[:200]}"
+            f"{path}: malformed or truncated JSON after {count} {what}: {' '.join(text.split())[:200]}"
         ) from None
+
+
+def _explain_no_list(path: str | Path) -> None:
+    """Raise what a file is that is not a JSON list; an empty list is one."""
+    with Path(path).open("rb") as file:
+        for prefix, event, value in ijson.parse(_StrictNumbers(file)):
+            if prefix == "" and event == "map_key":
+                raise ValueError(f"{path}: this is a JSON object with {value!r}; expected a list, as COCO results are")
+            if prefix == "" and event not in ("start_array", "end_array", "start_map", "end_map"):
+                raise ValueError(f"{path}: this is a JSON {event}; expected a list, as COCO results are")
+            if prefix == "" and event == "end_map":
+                raise ValueError(f"{path}: this is an empty JSON object; expected a list, as COCO results are")
 
 
 def _explain_nothing(path: str | Path, key: str, required: bool) -> None:
