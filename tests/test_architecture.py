@@ -44,17 +44,17 @@ FLOORS = {
 }
 # What may be imported where; torch, numpy and tqdm are free.
 ROOMS = {
-    "yaml": {"pct.skeleton", "pct.training.config"},
+    "yaml": {"pct.skeleton", "pct.training.yaml_config"},
     "ijson": {"pct.data.json_stream"},
     "pyarrow": {"pct.parquet"},
     "pycocotools": {"pct.evaluation.metrics"},
     "safetensors": {"pct.models.checkpoint"},
     "huggingface_hub": {"pct.models.checkpoint"},
-    "omegaconf": {"pct.training.config"},
+    "omegaconf": {"pct.training.yaml_config"},
     "tensorboard": {"pct.training.run_files"},
     "timm": {"pct.layers.backbone"},
     "matplotlib": {"pct.visualize", "pct.plots"},
-    "cv2": {"pct.data.photo_crop", "pct.visualize"},
+    "cv2": {"pct.data.people_scenery", "pct.data.photo_crop", "pct.visualize"},
     "PIL": {"pct.data.photo_files"},
     "albumentations": {"pct.data.photo_augment"},
 }

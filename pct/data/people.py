@@ -1,0 +1,94 @@
+"""Photos of generated people with COCO keypoints, true visibility and 3D joints: training data without any download."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from pct.data.people_scene import Scene, SceneSource
+from pct.data.photos import PersonPhoto
+from pct.skeleton import COCO17, Skeleton
+
+
+def generate_scene(
+    seed: int, index: int, image_size: int = 256, *, backgrounds: str | Path | None = None, quality: int | None = None
+) -> Scene:
+    """Generate one photo: a pure function of its arguments.
+
+    Args:
+        seed: The same seed and index give the same photo.
+        index: Number of the scene, 0 or more.
+        image_size: Side of the picture in pixels, at least 32.
+        backgrounds: Folder with photos to put people before; None draws backgrounds.
+        quality: JPEG quality, 1 to 100; None draws one from 35 to 95.
+
+    Raises:
+        ValueError: If a value is out of its range, or there is no such folder.
+    """
+    return SceneSource.open(seed, image_size, backgrounds, quality).generate(index)
+
+
+class GeneratedPersons:
+    """The main persons of generated scenes: a source of person photos that never ends and needs no files.
+
+    Attributes:
+        skeleton: COCO's 17 joints.
+
+    Args:
+        num_persons: How many there are.
+        seed: The same seed gives the same persons.
+        image_size: Side of the pictures in pixels.
+        backgrounds: Folder with photos for the background; None draws backgrounds.
+        first_index: Number of the scene of person 0.
+
+    Raises:
+        ValueError: If ``num_persons`` is not positive, or there is no such folder.
+    """
+
+    skeleton: Skeleton = COCO17
+
+    def __init__(
+        self,
+        num_persons: int,
+        seed: int,
+        image_size: int = 256,
+        backgrounds: str | Path | None = None,
+        first_index: int = 0,
+    ) -> None:
+        if num_persons < 1:
+            raise ValueError(f"the number of generated persons must be positive, got {num_persons}")
+        if first_index < 0:
+            raise ValueError(f"the first index must not be negative, got {first_index}")
+        self._num_persons, self._first_index = num_persons, first_index
+        self._source = SceneSource.open(seed, image_size, backgrounds)
+
+    def __len__(self) -> int:
+        return self._num_persons
+
+    def __getitem__(self, i: int) -> PersonPhoto:
+        index = self._index(i)
+        scene = self.scene(i)
+        person = scene.persons[0]
+        return PersonPhoto(
+            image=scene.image,
+            bbox=person.bbox,
+            keypoints=person.keypoints,
+            visibility=person.visibility,
+            area=person.area,
+            image_id=index,
+            annotation_id=index,
+        )
+
+    def scene(self, i: int) -> Scene:
+        """Return the whole scene of person ``i``."""
+        return self._source.generate(self._index(i))
+
+    def joints3d(self, i: int) -> np.ndarray:
+        """Return the Human3.6M joints (17, 3) of person ``i`` in camera millimetres."""
+        return self.scene(i).persons[0].joints3d
+
+    def _index(self, i: int) -> int:
+        if not 0 <= i < self._num_persons:
+            raise IndexError(f"person {i} of {self._num_persons}")
+        return self._first_index + i

@@ -1,0 +1,148 @@
+"""Where generated people stand and how cameras look at them: from body millimetres to camera millimetres."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+_NEAREST = 600.0  # millimetres: nothing of the main person is nearer to the camera
+
+
+@dataclass(frozen=True)
+class Camera:
+    """A perspective camera; its axes are x right, y down, z forward.
+
+    Attributes:
+        size: Side of the square picture in pixels.
+        focal: Focal length in pixels.
+        pitch: How far it looks down, in radians.
+        roll: How far it is turned about its own axis, in radians.
+    """
+
+    size: int
+    focal: float
+    pitch: float
+    roll: float
+
+    @property
+    def intrinsics(self) -> np.ndarray:
+        """Matrix (3, 3) from camera coordinates to pixels; (0, 0) is the first pixel's centre."""
+        center = (self.size - 1) / 2
+        return np.array([[self.focal, 0, center], [0, self.focal, center], [0, 0, 1]], dtype=np.float32)
+
+    @property
+    def axes(self) -> np.ndarray:
+        """Rotation (3, 3) from the world (x left, y up, z towards the camera) to the camera."""
+        cos, sin = math.cos(self.pitch), math.sin(self.pitch)
+        tilt = np.array([[1, 0, 0], [0, cos, -sin], [0, sin, cos]])
+        cos, sin = math.cos(self.roll), math.sin(self.roll)
+        turn = np.array([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1]])
+        return turn @ tilt @ np.diag([1.0, -1.0, -1.0])
+
+    @property
+    def horizon(self) -> float:
+        """Pixel row of the horizon in the middle of the picture."""
+        return (self.size - 1) / 2 - self.focal * math.tan(self.pitch)
+
+    def project(self, points: np.ndarray) -> np.ndarray:
+        """Return pixels (..., 2) of points (..., 3) in camera millimetres."""
+        return self.focal * points[..., :2] / points[..., 2:] + (self.size - 1) / 2
+
+
+def draw_camera(size: int, rng: np.random.Generator) -> Camera:
+    """Draw a camera that stands about upright and looks slightly down, sometimes from above."""
+    pitch = rng.normal(5.0, 7.0)
+    if rng.random() < 0.12:
+        pitch += rng.uniform(5.0, 40.0)
+    return Camera(
+        size=size,
+        focal=size * float(rng.uniform(0.9, 2.8)),
+        pitch=math.radians(float(np.clip(pitch, -20, 60))),
+        roll=math.radians(float(rng.normal(0.0, 4.0))),
+    )
+
+
+def place_main(body: np.ndarray, camera: Camera, rng: np.random.Generator, whole: bool = False) -> np.ndarray:
+    """Put the person that a picture is about before the camera.
+
+    Args:
+        body: Points (P, 3) in millimetres, y up.
+        camera: The camera.
+        rng: Source of randomness.
+        whole: Keep the person within the picture.
+
+    Returns:
+        The points (P, 3) in camera millimetres.
+    """
+    # Photographers prefer faces.
+    azimuth = rng.normal(0.0, 0.75) if rng.random() < 0.65 else rng.uniform(-math.pi, math.pi)
+    points = (turn(body, azimuth) - (body.min(axis=0) + body.max(axis=0)) / 2) @ camera.axes.T
+    low, high = points.min(axis=0), points.max(axis=0)
+    points = points - (low + high) / 2
+    extent = high - low + 0.05 * (high - low).max()
+    close_up = not whole and rng.random() < 0.14
+    share = rng.uniform(1.0, 1.7) if close_up else math.exp(rng.uniform(math.log(80 / 256), math.log(240 / 256)))
+    pixels = share * camera.size
+    distance = max(camera.focal * extent[:2].max() / pixels, _NEAREST + extent[2] / 2)
+    half = camera.focal * extent[:2] / distance / 2
+    place = [_place(float(h), camera.size, rng, whole) for h in half]
+    if close_up:
+        # Close-ups show the face.
+        place[1] = half[1] + camera.size * rng.uniform(0.0, 0.15)
+    offset = (np.array(place) - (camera.size - 1) / 2) * distance / camera.focal
+    return points + np.array([*offset, distance])
+
+
+def place_other(
+    body: np.ndarray, main_floor: np.ndarray, camera: Camera, rng: np.random.Generator
+) -> np.ndarray | None:
+    """Put another person on the floor that the main person stands on.
+
+    Args:
+        body: Points (P, 3) in millimetres, y up, the floor at 0.
+        main_floor: Where the main person stands (3,), camera millimetres.
+        camera: The camera.
+        rng: Source of randomness.
+
+    Returns:
+        The points (P, 3) in camera millimetres, or None if they would stand at or behind the lens.
+    """
+    # Neither inside the main person nor so far aside that nobody sees them.
+    aside = rng.uniform(-700, 700) if rng.random() < 0.6 else rng.uniform(-2000, 2000)
+    ahead = rng.choice([-1, 1]) * rng.uniform(250, 1200) if abs(aside) < 450 else rng.uniform(-1500, 1200)
+    shift = np.array([aside, 0.0, ahead])
+    standing = turn(body, rng.uniform(-math.pi, math.pi)) + shift
+    points = standing @ camera.axes.T + main_floor
+    return points if points[:, 2].min() > _NEAREST else None
+
+
+def floor_of(body_floor: float, points: np.ndarray, camera: Camera) -> np.ndarray:
+    """Return the place (3,) on the floor under the middle of a body in camera millimetres.
+
+    Args:
+        body_floor: Height of the body's middle over the floor in millimetres.
+        points: The body (P, 3).
+        camera: The camera.
+    """
+    return points.mean(axis=0) - camera.axes[:, 1] * body_floor
+
+
+def turn(body: np.ndarray, azimuth: float) -> np.ndarray:
+    """Turn a body (P, 3) about the vertical y axis, to its left for positive angles."""
+    cos, sin = math.cos(azimuth), math.sin(azimuth)
+    return body @ np.array([[cos, 0, -sin], [0, 1, 0], [sin, 0, cos]])
+
+
+def _place(half: float, size: int, rng: np.random.Generator, whole: bool) -> float:
+    """Return the pixel of a person's middle along one image axis; ``half`` is half the person's extent in pixels."""
+    low, high = half, size - half
+    if low >= high:
+        middle = size / 2
+        return middle if whole else middle + rng.uniform(-0.5, 0.5) * (half - size / 2) + rng.normal(0, 0.05 * size)
+    if not whole and rng.random() < 0.12:
+        # Partly beyond the border.
+        beyond = rng.uniform(0.1, 0.8) * half
+        return low - beyond if rng.random() < 0.5 else high + beyond
+    return rng.uniform(low, high)

@@ -1,0 +1,83 @@
+"""Generated people: scenes repeat, labels agree with geometry and with what is drawn."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pct.data.people import GeneratedPersons, generate_scene
+from pct.data.people_scene import Scene
+from pct.skeleton import COCO17, H36M17
+
+
+@pytest.fixture(scope="module")
+def scenes() -> list[Scene]:
+    return [generate_scene(3, i) for i in range(60)]
+
+
+def test_scenes_are_a_function_of_seed_and_index(scenes: list[Scene]) -> None:
+    for i in (41, 7):
+        again = generate_scene(3, i)
+        assert again.jpeg == scenes[i].jpeg
+        assert np.array_equal(again.persons[0].joints3d, scenes[i].persons[0].joints3d)
+    assert generate_scene(4, 7).jpeg != scenes[7].jpeg
+
+
+def test_keypoints_are_the_projected_3d_joints(scenes: list[Scene]) -> None:
+    pairs = [
+        (COCO17.keypoint_names.index(f"{side}_{name}"), H36M17.keypoint_names.index(f"{side}_{name}"))
+        for side in ("left", "right")
+        for name in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
+    ]
+    for scene in scenes:
+        for person in scene.persons:
+            pixels = person.joints3d @ scene.intrinsics.T
+            pixels = pixels[:, :2] / pixels[:, 2:]
+            for coco, h36m in pairs:
+                if person.visibility[coco]:
+                    assert np.abs(person.keypoints[coco] - pixels[h36m]).max() < 0.01
+
+
+def test_boxes_hold_the_joints_and_lie_in_the_picture(scenes: list[Scene]) -> None:
+    for scene in scenes:
+        for person in scene.persons:
+            low, high = person.bbox[:2], person.bbox[:2] + person.bbox[2:]
+            assert (low >= 0).all()
+            assert (high <= 256).all()
+            known = person.keypoints[person.visibility > 0]
+            assert (known > low - 1).all()
+            assert (known < high + 1).all()
+            assert 1 <= person.area <= person.bbox[2] * person.bbox[3]
+
+
+def test_visibility_has_all_kinds_in_sensible_shares(scenes: list[Scene]) -> None:
+    visibility = np.stack([scene.persons[0].visibility for scene in scenes])
+    hidden = (visibility == 1).sum() / (visibility > 0).sum()
+    assert 0.12 < hidden < 0.33
+    assert 0.01 < (visibility == 0).mean() < 0.25
+    assert ((visibility == 2).sum(axis=1) >= 5).all()
+
+
+def test_generated_persons_are_the_main_persons_of_scenes(scenes: list[Scene]) -> None:
+    persons = GeneratedPersons(10, seed=3, first_index=20)
+    assert len(persons) == 10
+    person = persons[5]
+    assert np.array_equal(person.image, scenes[25].image)
+    assert np.array_equal(person.keypoints, scenes[25].persons[0].keypoints)
+    assert np.array_equal(persons.joints3d(5), scenes[25].persons[0].joints3d)
+    assert person.image_id == person.annotation_id == 25
+    with pytest.raises(IndexError):
+        persons[10]
+
+
+def test_bad_arguments_are_refused() -> None:
+    with pytest.raises(ValueError, match="-1"):
+        generate_scene(-1, 0)
+    with pytest.raises(ValueError, match="32"):
+        generate_scene(0, 0, 16)
+    with pytest.raises(ValueError, match="quality"):
+        generate_scene(0, 0, quality=0)
+    with pytest.raises(ValueError, match="positive"):
+        GeneratedPersons(0, seed=1)
+    with pytest.raises(ValueError, match="does not exist"):
+        GeneratedPersons(1, seed=1, backgrounds="nowhere")
