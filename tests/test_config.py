@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from pct.data.augment import AugmentConfig
 from pct.models.tokenizer import TokenizerSizes
 from pct.pose_space import PoseSpace
-from pct.training.config import DataSection, LossSection, OptimSection, TokenizerRun, dump_run, load_run
+from pct.training.config import DataSection, LossSection, OptimSection, TokenizerRun, load_run
+from pct.training.yaml_config import dump_config
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
 
@@ -124,13 +125,13 @@ RUNS = st.builds(
 @example(run=TokenizerRun(out="null"))
 def test_load_inverts_dump(tmp_path_factory: pytest.TempPathFactory, run: TokenizerRun) -> None:
     path = tmp_path_factory.getbasetemp() / "dumped.yaml"
-    path.write_text(dump_run(run), encoding="utf-8")
+    path.write_text(dump_config(run), encoding="utf-8")
     assert load_run(path, []) == run
 
 
 def test_dump_names_every_key() -> None:
     """Who reads the config.yaml beside a model sees all of its settings, whatever the defaults become later."""
-    dumped = yaml.safe_load(dump_run(TokenizerRun()))
+    dumped = yaml.safe_load(dump_config(TokenizerRun()))
     assert set(dumped) == {f.name for f in fields(TokenizerRun)}
     for name in dumped:
         section = getattr(TokenizerRun(), name)
@@ -139,7 +140,7 @@ def test_dump_names_every_key() -> None:
 
 
 def test_dump_of_a_changed_run_differs() -> None:
-    assert dump_run(replace(TokenizerRun(), seed=1)) != dump_run(TokenizerRun())
+    assert dump_config(replace(TokenizerRun(), seed=1)) != dump_config(TokenizerRun())
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)

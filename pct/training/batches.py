@@ -1,6 +1,8 @@
-"""Batches of stage one: pure functions of (seed, step), so that resuming needs no state and all processes agree."""
+"""Batches of poses: pure functions of (seed, step), so that resuming needs no state and all processes agree."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -55,3 +57,19 @@ class PoseBatches:
         share = self.batch_size // distributed.world_size()
         first = distributed.rank() * share
         return batch.rows(slice(first, first + share))
+
+
+class DeviceBatches:
+    """Batches moved to a device.
+
+    Args:
+        batches: Batches by step, with ``steps_per_epoch`` and ``batch_size``.
+        device: Where they go.
+    """
+
+    def __init__(self, batches: Any, device: torch.device) -> None:
+        self.batches, self.device = batches, device
+        self.steps_per_epoch, self.batch_size = batches.steps_per_epoch, batches.batch_size
+
+    def __getitem__(self, step: int) -> Any:
+        return self.batches[step].to(self.device)

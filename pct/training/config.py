@@ -1,10 +1,7 @@
-"""Configs of training runs: YAML and key=value overrides to typed dataclasses; an unknown key is an error."""
+"""Configs of stage one's training runs: their sections, defaults and ranges."""
 
 from __future__ import annotations
 
-import dataclasses
-import difflib
-import json
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +10,7 @@ from typing import Any, Literal
 from pct.data.augment import AugmentConfig
 from pct.models.tokenizer import TokenizerSizes
 from pct.pose_space import PoseSpace
+from pct.training.yaml_config import load_config
 
 
 @dataclass
@@ -149,96 +147,11 @@ def load_run(path: str | Path, overrides: list[str]) -> TokenizerRun:
 
     Raises:
         ValueError: If the file is missing or no YAML, a key is unknown (the nearest is named), or a value has the
-            wrong type.
+            wrong type or is out of its range.
     """
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-    from yaml import YAMLError
-
-    path = Path(path)
-    if not path.is_file():
-        raise ValueError(f"config {path} does not exist; the ones that come with pct are in configs/")
-    for item in overrides:
-        if "=" not in item:
-            raise ValueError(f"override {item!r} must be key=value, for instance optim.lr=0.001")
-    try:
-        values = OmegaConf.to_container(OmegaConf.load(path))
-        given = OmegaConf.to_container(OmegaConf.from_dotlist(overrides))
-    except (OmegaConfBaseException, YAMLError, OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not a valid config: {_first_line(error)}") from error
-    filled = _schema()
-    for source, content in ((str(path), values), ("command line", given)):
-        _fill(filled, content, TokenizerRun, source, "")
-    try:
-        run = OmegaConf.to_object(filled)
-    except OmegaConfBaseException as error:
-        raise ValueError(f"{path}: {_first_line(error)}") from error
-    except ValueError as error:  # of a section's own checks
-        raise ValueError(f"{path}: {error}") from error
-    assert isinstance(run, TokenizerRun)
-    _check_values(run, path)
+    run = load_config(path, overrides, TokenizerRun)
+    _check_values(run, Path(path))
     return run
-
-
-def dump_run(run: TokenizerRun) -> str:
-    """Return the run as YAML that :func:`load_run` reads back to the same run."""
-    from omegaconf import OmegaConf
-
-    # Its own writer: it puts quotes round a folder named 1e3, which its reader would take for a number.
-    return OmegaConf.to_yaml(OmegaConf.create(json.loads(json.dumps(dataclasses.asdict(run)))))
-
-
-def _schema() -> Any:
-    """Return the typed schema; frozen dataclasses come read-only, which would refuse the file's values."""
-    from omegaconf import DictConfig, OmegaConf
-
-    def open_up(node: DictConfig) -> None:
-        OmegaConf.set_readonly(node, None)
-        for key in node:
-            child = node._get_node(key)
-            if isinstance(child, DictConfig):
-                open_up(child)
-
-    schema = OmegaConf.structured(TokenizerRun)
-    open_up(schema)
-    return schema
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0]
-
-
-def _fill(target: Any, values: Any, schema: Any, source: str, prefix: str) -> None:
-    """Put ``values`` into the typed config ``target`` one by one, so that every error names its key and its source."""
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-
-    if not isinstance(values, dict):
-        raise ValueError(f"{source}: {prefix.rstrip('.') or 'the config'} must be a mapping of keys to values")
-    fields = {f.name: f for f in dataclasses.fields(schema)}
-    for key, value in values.items():
-        if key not in fields:
-            raise ValueError(f"{source}: unknown key {prefix}{key}; {_nearest(str(key), fields, prefix)}")
-        section = fields[key].default_factory
-        if dataclasses.is_dataclass(section):
-            _fill(target[key], value, section, source, f"{prefix}{key}.")
-            continue
-        try:
-            OmegaConf.update(target, str(key), value)
-        except OmegaConfBaseException as error:
-            kind = str(fields[key].type).replace("Literal", "one of ")
-            raise ValueError(f"{source}: {prefix}{key} is {value!r}; it must be {kind}") from error
-
-
-def _nearest(key: str, fields: dict[str, Any], prefix: str) -> str:
-    near = difflib.get_close_matches(key, fields, n=1)
-    if near:
-        return f"did you mean {prefix}{near[0]}?"
-    for section in dataclasses.fields(TokenizerRun):
-        kind = section.default_factory
-        if dataclasses.is_dataclass(kind) and key in {f.name for f in dataclasses.fields(kind)}:
-            return f"did you mean {section.name}.{key}?"
-    return f"known are {', '.join(fields)}"
 
 
 def _check_values(run: TokenizerRun, path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,15 +59,26 @@ def learning_rate(step: int, steps: int, config: OptimSection) -> float:
     return config.lr * warm * (config.min_lr_ratio + (1 - config.min_lr_ratio) * cosine)
 
 
-def build_optimizer(model: nn.Module, config: OptimSection) -> torch.optim.AdamW:
-    """AdamW; weight decay on matrices only, not on biases, norms and mask vectors."""
-    matrices = [p for p in model.parameters() if p.requires_grad and p.ndim > 1]
-    vectors = [p for p in model.parameters() if p.requires_grad and p.ndim <= 1]
-    groups = [
-        {"params": matrices, "weight_decay": config.weight_decay},
-        {"params": vectors, "weight_decay": 0.0},
+def build_optimizer(
+    model: nn.Module, config: OptimSection, lr_scales: Mapping[str, float] | None = None
+) -> torch.optim.AdamW:
+    """AdamW; weight decay on matrices only, not on biases, norms and mask vectors.
+
+    Args:
+        model: Its parameters that require a gradient are trained.
+        config: Settings.
+        lr_scales: Factors of the learning rate by parameter name; 1 where it has none.
+    """
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            decay = config.weight_decay if parameter.ndim > 1 else 0.0
+            groups.setdefault(((lr_scales or {}).get(name, 1.0), decay), []).append(parameter)
+    settings = [
+        {"params": params, "lr_scale": scale, "weight_decay": decay}
+        for (scale, decay), params in sorted(groups.items(), key=lambda item: item[0], reverse=True)
     ]
-    return torch.optim.AdamW(groups, lr=config.lr, betas=config.betas)
+    return torch.optim.AdamW(settings, lr=config.lr, betas=config.betas)
 
 
 def train(
@@ -79,6 +90,7 @@ def train(
     folder: Path,
     validate: Callable[[], dict[str, float]] | None = None,
     progress: Callable[[Iterable[int], int], Any] | None = None,
+    lr_scales: Mapping[str, float] | None = None,
 ) -> None:
     """Train ``model`` in place, from the folder's checkpoint if there is one.
 
@@ -91,6 +103,7 @@ def train(
         folder: Where checkpoint and logs go; must exist.
         validate: Numbers to log beside the losses; called in evaluation mode on the main process.
         progress: Wraps the range of steps in a bar; gets the range and the first step.
+        lr_scales: Factors of the learning rate by parameter name.
 
     Raises:
         FloatingPointError: If the loss is no longer finite.
@@ -99,7 +112,7 @@ def train(
         TrainingStopped: After Ctrl-C or SIGTERM; a checkpoint is written.
     """
     device = next(model.parameters()).device
-    optimizer = build_optimizer(model, optim)
+    optimizer = build_optimizer(model, optim, lr_scales)
     window = _Window(model, batches)
     start = _resume(model, optimizer, window, folder, settings.steps)
     wrapped = _wrap(model) if distributed.is_distributed() else model
@@ -110,7 +123,7 @@ def train(
         for step in bar if bar is not None else steps:
             rate = learning_rate(step, settings.steps, optim)
             for group in optimizer.param_groups:
-                group["lr"] = rate
+                group["lr"] = rate * group["lr_scale"]
             with _autocast(device, settings.precision):
                 losses = step_losses(wrapped, batches[step])
             optimizer.zero_grad()
@@ -217,7 +230,8 @@ class _Window:
         if done % self.batches.steps_per_epoch == 0:
             for quantizer in self.quantizers:
                 use = quantizer.pop_epoch_use()
-                self.use = {"usage": use.usage, "perplexity": use.perplexity}
+                if use.usage > 0:  # the codebook of a frozen tokenizer counts nothing
+                    self.use = {"usage": use.usage, "perplexity": use.perplexity}
 
     def close(self, done: int) -> dict[str, float]:
         """Return the means over all processes since the last call."""

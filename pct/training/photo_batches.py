@@ -1,33 +1,33 @@
-"""Batches of person crops: pure functions of (seed, step), prepared ahead by threads, whatever their number."""
+"""Batches of person crops: pure functions of (seed, step), made here or ahead of time by worker processes."""
 
 from __future__ import annotations
 
+import signal
 import warnings
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
-from threading import Lock
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import count
+from typing import Any
 
 import numpy as np
+from torch.utils.data import DataLoader, Dataset
 
 from pct import distributed
 from pct.data.photo_augment import ColourAugment, PhotoAugmentConfig
-from pct.data.photo_crop import PersonCrop, PhotoBatch, crop_person, jitter_crop, plain_crop
+from pct.data.photo_crop import PersonCrop, PhotoBatch, crop_person, jitter_crop, limit_threads, plain_crop
 from pct.data.photo_files import PhotoError
 from pct.data.photos import PersonSource
 from pct.pose_space import PoseSpace
 
 # Persons that are tried in place of one whose photo cannot be read.
 _ATTEMPTS = 20
-# Batches that threads prepare ahead of the one that is asked for.
-_AHEAD = 2
 
 
 class PhotoBatches:
     """Augmented crops of persons, shuffled anew every epoch.
 
     Every sample draws from a generator of its own, seeded by (seed, step, row): a batch depends neither on the number
-    of threads nor on that of processes, and a process reads the photos of its own part only. A person whose photo
+    of workers nor on that of processes, and a process reads the photos of its own part only. A person whose photo
     cannot be read is reported, and another one drawn in its place.
 
     Args:
@@ -37,7 +37,8 @@ class PhotoBatches:
         batch_size: Persons a step over all processes.
         seed: Of order and augmentation.
         augment: Strengths; None augments nothing, and keeps labels outside the crop.
-        num_workers: Threads that prepare batches ahead; 0 prepares each when it is asked for.
+        num_workers: Processes that make the next batches ahead; 0 makes each when it is asked for. They serve steps
+            that are asked for one after the other; another step starts them anew.
         report: Called once for each photo that cannot be read; by default a warning.
 
     Raises:
@@ -61,14 +62,14 @@ class PhotoBatches:
             raise ValueError(
                 f"batch_size {batch_size} must be positive and divide by the {distributed.world_size()} processes"
             )
-        self.source, self.space, self.image_size = source, space, image_size
-        self.batch_size, self.seed, self.augment = batch_size, seed, augment
-        self.steps_per_epoch = max(1, len(source) // batch_size)
-        self._colours = ColourAugment(augment, image_size) if augment else None
-        self._report, self._reported, self._lock = report or warnings.warn, set[str](), Lock()
-        self._epoch, self._order = -1, np.empty(0, np.int64)
-        self._pool = ThreadPoolExecutor(num_workers, "photos") if num_workers else None
-        self._waiting: dict[int, list[Future[PersonCrop]]] = {}
+        self.batch_size, self.steps_per_epoch = batch_size, max(1, len(source) // batch_size)
+        share = batch_size // distributed.world_size()
+        first = distributed.rank() * share
+        crops = _Crops(source, space, image_size, seed, augment)
+        self._parts = _TrainingParts(crops, batch_size, range(first, first + share))
+        self._num_workers, self._reports = num_workers, _Reports(report)
+        self._ahead: Iterator[_Part] = iter(())
+        self._next = -1
 
     def __getitem__(self, step: int) -> PhotoBatch:
         """Return this process's part of the batch of ``step``.
@@ -76,61 +77,18 @@ class PhotoBatches:
         Raises:
             PhotoError: If 20 persons in a row have photos that cannot be read.
         """
-        if self._pool is None:
-            return PhotoBatch.from_crops([self._sample(step, row, person) for row, person in self._persons(step)])
-        wanted = range(step, step + _AHEAD + 1)
-        for other in [s for s in self._waiting if s not in wanted]:
-            for future in self._waiting.pop(other):
-                future.cancel()
-        for ahead in wanted:
-            if ahead not in self._waiting:
-                persons = self._persons(ahead)
-                self._waiting[ahead] = [self._pool.submit(self._sample, ahead, row, i) for row, i in persons]
-        return PhotoBatch.from_crops([future.result() for future in self._waiting.pop(step)])
+        if self._num_workers and step != self._next:
+            self._ahead = _in_order(self._parts, count(step), self._num_workers)
+        part = next(self._ahead) if self._num_workers else self._parts[step]
+        self._next = step + 1
+        self._reports.add(part.faults)
+        if part.batch is None:
+            raise PhotoError(f"{part.faults[-1]}; so do {_ATTEMPTS} persons in a row")
+        return part.batch
 
     def close(self) -> None:
-        """Stop the threads; what was prepared ahead is dropped."""
-        if self._pool is not None:
-            self._pool.shutdown(cancel_futures=True)
-
-    def _persons(self, step: int) -> list[tuple[int, int]]:
-        """Return row and person of this process's part of a batch."""
-        epoch, place = divmod(step, self.steps_per_epoch)
-        if epoch != self._epoch:
-            rng = np.random.default_rng((self.seed, epoch))
-            self._order, self._epoch = rng.permutation(len(self.source)), epoch
-        share = self.batch_size // distributed.world_size()
-        first = distributed.rank() * share
-        # A set smaller than a batch fills it by repetition.
-        places = np.arange(place * self.batch_size + first, place * self.batch_size + first + share)
-        return list(zip(range(first, first + share), self._order[places % len(self._order)].tolist(), strict=True))
-
-    def _sample(self, step: int, row: int, index: int) -> PersonCrop:
-        rng = np.random.default_rng((self.seed, step, row))
-        for _ in range(_ATTEMPTS):
-            try:
-                return self._crop(index, rng)
-            except PhotoError as error:
-                last = error
-                self._report_once(str(error))
-                index = int(rng.integers(len(self.source)))
-        raise last
-
-    def _crop(self, index: int, rng: np.random.Generator) -> PersonCrop:
-        person, skeleton, augment = self.source[index], self.source.skeleton, self.augment
-        crop = plain_crop(person.bbox, self.space, self.image_size)
-        if augment is None or self._colours is None:
-            return crop_person(person, skeleton, crop)
-        crop = jitter_crop(crop, person, skeleton, augment, rng)
-        result = crop_person(person, skeleton, crop, augment.outside_margin)
-        return replace(result, image=self._colours(result.image, int(rng.integers(2**31))))
-
-    def _report_once(self, message: str) -> None:
-        with self._lock:
-            new = message not in self._reported
-            self._reported.add(message)
-        if new:
-            self._report(f"{message}; its persons are skipped")
+        """Stop the worker processes; the next step that is asked for starts them again."""
+        self._ahead, self._next = iter(()), -1
 
 
 def evaluation_batches(
@@ -138,6 +96,7 @@ def evaluation_batches(
     space: PoseSpace,
     image_size: tuple[int, int],
     batch_size: int,
+    num_workers: int = 0,
     report: Callable[[str], None] | None = None,
 ) -> Iterator[PhotoBatch]:
     """Yield all persons in order, in plain crops with all their labels; the last batch may be smaller.
@@ -147,20 +106,138 @@ def evaluation_batches(
         space: Where the model's coordinates lie; its padding gives the crop.
         image_size: Height and width of the model's input in pixels.
         batch_size: Persons a batch.
+        num_workers: Processes that make batches ahead; 0 makes each when it is asked for.
         report: Called once for each photo that cannot be read, and whose persons are skipped; by default a warning.
     """
-    report, reported, crops = report or warnings.warn, set[str](), list[PersonCrop]()
-    for index in range(len(source)):
-        try:
-            person = source[index]
-        except PhotoError as error:
-            if str(error) not in reported:
-                report(f"{error}; its persons are skipped")
-            reported.add(str(error))
-            continue
-        crops.append(crop_person(person, source.skeleton, plain_crop(person.bbox, space, image_size)))
-        if len(crops) == batch_size:
-            yield PhotoBatch.from_crops(crops)
-            crops = []
-    if crops:
-        yield PhotoBatch.from_crops(crops)
+    parts, reports = _EvaluationParts(_Crops(source, space, image_size), batch_size), _Reports(report)
+    for part in _in_order(parts, range(len(parts)), num_workers):
+        reports.add(part.faults)
+        if part.batch is not None:
+            yield part.batch
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A batch, None if no photo of it can be read, and what is wrong with the photos that cannot."""
+
+    batch: PhotoBatch | None
+    faults: Sequence[str]
+
+
+class _Crops:
+    """Crops of persons by number."""
+
+    def __init__(
+        self,
+        source: PersonSource,
+        space: PoseSpace,
+        image_size: tuple[int, int],
+        seed: int = 0,
+        augment: PhotoAugmentConfig | None = None,
+    ) -> None:
+        self.source, self.space, self.image_size, self.seed, self.augment = source, space, image_size, seed, augment
+        self._colours = ColourAugment(augment, image_size) if augment else None
+
+    def plain(self, index: int) -> PersonCrop:
+        """Return a person's crop; PhotoError if the photo cannot be read."""
+        person = self.source[index]
+        return crop_person(person, self.source.skeleton, plain_crop(person.bbox, self.space, self.image_size))
+
+    def drawn(self, index: int, step: int, row: int, faults: list[str]) -> PersonCrop | None:
+        """Return a person's augmented crop, or another one's if the photo cannot be read, which ``faults`` is told."""
+        rng = np.random.default_rng((self.seed, step, row))
+        for _ in range(_ATTEMPTS):
+            try:
+                return self.plain(index) if self.augment is None else self._augmented(index, self.augment, rng)
+            except PhotoError as error:
+                faults.append(str(error))
+                index = int(rng.integers(len(self.source)))
+        return None
+
+    def _augmented(self, index: int, augment: PhotoAugmentConfig, rng: np.random.Generator) -> PersonCrop:
+        assert self._colours is not None
+        person, skeleton = self.source[index], self.source.skeleton
+        crop = jitter_crop(plain_crop(person.bbox, self.space, self.image_size), person, skeleton, augment, rng)
+        result = crop_person(person, skeleton, crop, augment.outside_margin)
+        return replace(result, image=self._colours(result.image, int(rng.integers(2**31))))
+
+
+class _TrainingParts(Dataset[_Part]):
+    """The rows of this process of the batch of every step."""
+
+    def __init__(self, crops: _Crops, batch_size: int, rows: range) -> None:
+        self.crops, self.batch_size, self.rows = crops, batch_size, rows
+        self._epoch, self._order = -1, np.empty(0, np.int64)
+
+    def __getitem__(self, step: int) -> _Part:
+        num_persons = len(self.crops.source)
+        epoch, place = divmod(step, max(1, num_persons // self.batch_size))
+        if epoch != self._epoch:
+            rng = np.random.default_rng((self.crops.seed, epoch))
+            self._epoch, self._order = epoch, rng.permutation(num_persons)
+        faults: list[str] = []
+        crops = []
+        for row in self.rows:
+            # A set smaller than a batch fills it by repetition.
+            index = int(self._order[(place * self.batch_size + row) % num_persons])
+            crop = self.crops.drawn(index, step, row, faults)
+            if crop is None:
+                return _Part(None, faults)
+            crops.append(crop)
+        return _Part(PhotoBatch.from_crops(crops), faults)
+
+
+class _EvaluationParts(Dataset[_Part]):
+    """All persons in order."""
+
+    def __init__(self, crops: _Crops, batch_size: int) -> None:
+        self.crops, self.batch_size = crops, batch_size
+
+    def __len__(self) -> int:
+        return -(-len(self.crops.source) // self.batch_size)
+
+    def __getitem__(self, number: int) -> _Part:
+        faults: list[str] = []
+        crops = []
+        end = min(len(self.crops.source), (number + 1) * self.batch_size)
+        for index in range(number * self.batch_size, end):
+            try:
+                crops.append(self.crops.plain(index))
+            except PhotoError as error:
+                faults.append(str(error))
+        return _Part(PhotoBatch.from_crops(crops) if crops else None, faults)
+
+
+class _Reports:
+    """Says once of each photo that it cannot be read."""
+
+    def __init__(self, report: Callable[[str], None] | None) -> None:
+        self._report, self._said = report or warnings.warn, set[str]()
+
+    def add(self, faults: Iterable[str]) -> None:
+        for fault in faults:
+            if fault not in self._said:
+                self._said.add(fault)
+                self._report(f"{fault}; its persons are skipped")
+
+
+def _in_order(parts: Dataset[_Part], numbers: Iterable[int], num_workers: int) -> Iterator[_Part]:
+    """Yield the parts of ``numbers``; ``num_workers`` processes make them ahead."""
+    if num_workers == 0:
+        return (parts[number] for number in numbers)
+    # One number is one part: nothing is left to collate.
+    loader: Any = DataLoader(
+        parts,
+        batch_size=None,
+        sampler=numbers,
+        num_workers=num_workers,
+        worker_init_fn=_start_worker,
+    )
+    return iter(loader)
+
+
+def _start_worker(_number: int) -> None:
+    # Ctrl-C reaches all processes; the main one decides when the work ends, and ends the workers.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    limit_threads()

@@ -9,11 +9,11 @@ from typing import Any
 
 from pct import distributed
 from pct.files import write_atomically
-from pct.training.config import TokenizerRun, dump_run, load_run
 from pct.training.run_files import CHECKPOINT, METRICS
+from pct.training.yaml_config import dump_config, load_config
 
 CONFIG, MODEL_FOLDER, REPORT_FOLDER, CURVES = "config.yaml", "model", "report", "curves.png"
-COMPLETION_FOLDER, ADAPTATION_FOLDER = "completion", "adaptation"
+COMPLETION_FOLDER, ADAPTATION_FOLDER, PRETRAIN_FOLDER = "completion", "adaptation", "pretrain"
 _TENSORBOARD = "tensorboard"
 
 # What a resumed run may change: where, how long and how watched it runs. Of these only the steps move the numbers,
@@ -23,22 +23,25 @@ FREE_ON_RESUME = {
     "steps",
     "completion.steps",
     "completion.adapt_steps",
+    "pretrain.steps",
     "device",
     "threads",
+    "workers",
     "log_every",
     "val_every",
     "checkpoint_every",
     "val_poses",
+    "val_persons",
     "report",
     "report_poses",
 }
 
 
-def prepare_folder(run: TokenizerRun, resume: bool, force: bool) -> Path:
+def prepare_folder(run: Any, resume: bool, force: bool) -> Path:
     """Make the run's folder and write the resolved config into it.
 
     Args:
-        run: The resolved config.
+        run: The resolved config, a dataclass with the folder as ``out``.
         resume: Go on with the run that the folder holds; where it holds none, a new one starts.
         force: Remove the run that the folder holds: its files under the names that a run gives them, nothing else.
 
@@ -63,18 +66,18 @@ def prepare_folder(run: TokenizerRun, resume: bool, force: bool) -> Path:
         # A process that was killed while it wrote leaves its temporary file.
         for leftover in (*folder.glob(".*.tmp"), *folder.glob(f"{MODEL_FOLDER}/.*.tmp")):
             leftover.unlink(missing_ok=True)
-        write_atomically(folder / CONFIG, dump_run(run).encode())
+        write_atomically(folder / CONFIG, dump_config(run).encode())
     distributed.barrier()
     return folder
 
 
-def check_same_run(config: Path, run: TokenizerRun) -> None:
+def check_same_run(config: Path, run: Any) -> None:
     """Check that a run can go on from the checkpoints of the one that wrote ``config``.
 
     Raises:
         ValueError: If a setting differs that must not; it is named with both values.
     """
-    before, now = _flatten(asdict(load_run(config, []))), _flatten(asdict(run))
+    before, now = _flatten(asdict(load_config(config, [], type(run)))), _flatten(asdict(run))
     for key, value in now.items():
         if key not in FREE_ON_RESUME and before[key] != value:
             raise ValueError(
@@ -92,7 +95,7 @@ def _flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _remove_run(folder: Path) -> None:
     # The config goes last: while it is there, the folder counts as a run that --force may replace.
-    for name in (MODEL_FOLDER, REPORT_FOLDER, COMPLETION_FOLDER, ADAPTATION_FOLDER, _TENSORBOARD):
+    for name in (MODEL_FOLDER, REPORT_FOLDER, COMPLETION_FOLDER, ADAPTATION_FOLDER, PRETRAIN_FOLDER, _TENSORBOARD):
         if (folder / name).is_dir():
             shutil.rmtree(folder / name)
     for name in (CHECKPOINT, METRICS, CURVES, CONFIG):

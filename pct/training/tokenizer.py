@@ -20,7 +20,7 @@ from pct.evaluation.completion import hide_joints
 from pct.layers.quantizer import CodebookUse
 from pct.models.tokenizer import PoseTokenizer, TokenizerConfig
 from pct.skeleton import COCO17, get_skeleton
-from pct.training.batches import PoseBatches
+from pct.training.batches import DeviceBatches, PoseBatches
 from pct.training.config import DataSection, TokenizerRun
 from pct.training.loop import LoopSettings, train
 from pct.training.run_folder import ADAPTATION_FOLDER, COMPLETION_FOLDER, MODEL_FOLDER
@@ -99,17 +99,6 @@ def train_tokenizer(run: TokenizerRun, folder: Path, progress: Any = None) -> Tr
     if distributed.is_main():
         model.save_pretrained(folder / MODEL_FOLDER, force=True)
     return TrainedTokenizer(model, train_poses, val_poses)
-
-
-class DeviceBatches:
-    """Batches moved to a device."""
-
-    def __init__(self, batches: PoseBatches, device: torch.device) -> None:
-        self.batches, self.device = batches, device
-        self.steps_per_epoch, self.batch_size = batches.steps_per_epoch, batches.batch_size
-
-    def __getitem__(self, step: int) -> Any:
-        return self.batches[step].to(self.device)
 
 
 class Validation:

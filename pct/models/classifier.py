@@ -1,0 +1,172 @@
+"""PoseClassifier: a photo of a person to the tokens of its pose, decoded by a frozen tokenizer; stage two's model."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pct.layers.backbone import Backbone
+from pct.layers.positions import grid_positions
+from pct.models import checkpoint
+from pct.models.checkpoint import CheckpointError
+from pct.models.photo_config import BackboneSizes, Calibration, HeadSizes
+from pct.models.published_head import PublishedTokenHead
+from pct.models.token_head import QueryTokenHead
+from pct.models.tokenizer import PoseTokenizer
+
+KIND = "pose_classifier"
+TOKENIZER_FOLDER = "tokenizer"
+
+
+@dataclass(frozen=True)
+class ClassifierConfig:
+    """Everything that a classifier is built from, besides its tokenizer.
+
+    Attributes:
+        backbone: Its sizes.
+        head: Its sizes.
+        calibration: Of the joints' confidence.
+    """
+
+    backbone: BackboneSizes = field(default_factory=BackboneSizes)
+    head: HeadSizes = field(default_factory=HeadSizes)
+    calibration: Calibration = field(default_factory=Calibration)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for ``config.json``."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> ClassifierConfig:
+        """Build the config from the plain values of :meth:`to_dict`."""
+        backbone = {**values["backbone"], "image_size": tuple(values["backbone"]["image_size"])}
+        return cls(BackboneSizes(**backbone), HeadSizes(**values["head"]), Calibration(**values["calibration"]))
+
+
+@dataclass(frozen=True)
+class ClassifierOutput:
+    """What a classifier makes of photos.
+
+    Attributes:
+        logits: Over the codebook's entries for every token (B, M, V).
+        keypoints: The expected pose (B, K, D) in model units: the decoded mixture of the entries.
+    """
+
+    logits: Tensor
+    keypoints: Tensor
+
+    @property
+    def probs(self) -> Tensor:
+        """Probabilities of the entries (B, M, V)."""
+        return self.logits.softmax(dim=-1)
+
+
+class PoseClassifier(nn.Module):
+    """Reads the tokens of a person's pose off a photo ("Human Pose as Compositional Tokens", 2023, section 3.2).
+
+    The tokenizer's codebook and decoder are part of it and frozen; its encoder only makes labels for training.
+
+    Args:
+        config: Sizes.
+        tokenizer: Trained tokenizer; it is frozen.
+        pretrained: Take timm's weights for the backbone.
+    """
+
+    def __init__(self, config: ClassifierConfig, tokenizer: PoseTokenizer, pretrained: bool = False) -> None:
+        super().__init__()
+        self.config = config
+        self.backbone = config.backbone.build(pretrained)
+        self.tokenizer = tokenizer.requires_grad_(False).eval()
+        self.backbone_is_frozen = False
+        self.head = _build_head(config.head, self.backbone, tokenizer)
+        positions = grid_positions(self.backbone.grid, self.head.position_channels)
+        self.register_buffer("positions", positions, persistent=False)
+
+    positions: Tensor
+
+    def forward(self, images: Tensor) -> ClassifierOutput:
+        """Map normalised crops (B, 3, H, W) to logits and expected poses in model units."""
+        if self.backbone_is_frozen:
+            with torch.no_grad():
+                features = self.backbone(images)
+        else:
+            features = self.backbone(images)
+        rows = features.flatten(2).transpose(1, 2)  # (B, h * w, C)
+        logits = self.head(torch.cat([rows, self.positions.to(rows.dtype).expand(len(rows), -1, -1)], dim=-1))
+        return ClassifierOutput(logits, self.tokenizer.decode_soft(logits.softmax(dim=-1)))
+
+    def freeze_backbone(self) -> None:
+        """Keep the backbone as it is, in evaluation mode, while the head is trained."""
+        self.backbone.requires_grad_(False).eval()
+        self.backbone_is_frozen = True
+
+    def train(self, mode: bool = True) -> PoseClassifier:
+        """Set training or evaluation mode; the tokenizer and a frozen backbone stay in evaluation mode."""
+        super().train(mode)
+        self.tokenizer.eval()
+        if self.backbone_is_frozen:
+            self.backbone.eval()
+        return self
+
+    def save_pretrained(self, folder: str | Path, card: str | None = None, force: bool = False) -> None:
+        """Write ``config.json``, ``model.safetensors`` and the tokenizer's folder ``tokenizer/`` into ``folder``.
+
+        Raises:
+            FileExistsError: If the folder holds a model and ``force`` is not set.
+        """
+        state = {name: value for name, value in self.state_dict().items() if not name.startswith("tokenizer.")}
+        config = {**self.config.to_dict(), "tokenizer": self.tokenizer.fingerprint()}
+        checkpoint.save_model(folder, KIND, config, state, card, force)
+        self.tokenizer.save_pretrained(Path(folder) / TOKENIZER_FOLDER, force=force)
+
+    @classmethod
+    def from_pretrained(cls, name: str | Path, device: str | torch.device = "cpu") -> PoseClassifier:
+        """Load a classifier with its tokenizer, in evaluation mode.
+
+        Args:
+            name: A model folder, the name of a model that ships with the package, or a hub id.
+            device: Where to put the weights.
+
+        Raises:
+            CheckpointError: If there is no such model, its files do not fit together, or its tokenizer is not the one
+                that the head was trained for.
+        """
+        values, state = checkpoint.load_model(name, KIND)
+        trained_for = values.pop("tokenizer", None)
+        folder = checkpoint.find_model(name)
+        tokenizer = PoseTokenizer.from_pretrained(folder / TOKENIZER_FOLDER)
+        if tokenizer.fingerprint() != trained_for:
+            raise CheckpointError(
+                f"{name}: the head was trained for tokenizer {trained_for}, but the folder holds tokenizer "
+                f"{tokenizer.fingerprint()}; the tokens of the one mean nothing to the other"
+            )
+        with checkpoint.explain(name):
+            model = cls(ClassifierConfig.from_dict(values), tokenizer)
+            model.load_state_dict({**state, **_with_prefix(tokenizer.state_dict())})
+        return model.to(device).eval()
+
+
+def _build_head(sizes: HeadSizes, backbone: Backbone, tokenizer: PoseTokenizer) -> QueryTokenHead | PublishedTokenHead:
+    tokens, codebook = tokenizer.config.num_tokens, tokenizer.quantizer.codebook.detach()
+    if sizes.kind == "query":
+        return QueryTokenHead(backbone.channels, tokens, codebook, sizes.width, sizes.num_heads, sizes.num_blocks)
+    return PublishedTokenHead(
+        backbone.channels,
+        backbone.grid,
+        tokens,
+        len(codebook),
+        width=sizes.width,
+        num_blocks=sizes.num_blocks,
+        conv_channels=sizes.conv_channels,
+        token_hidden=sizes.token_hidden,
+        channel_hidden=sizes.channel_hidden,
+        conv_blocks=sizes.conv_blocks,
+    )
+
+
+def _with_prefix(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {f"tokenizer.{name}": value for name, value in state.items()}

@@ -1,0 +1,168 @@
+"""HeatmapModel: one heatmap a joint from the same backbones; the baseline, and the backbones' pre-training."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pct.models import checkpoint
+from pct.models.photo_config import BackboneSizes, HeatmapSizes
+from pct.pose_space import PoseSpace
+from pct.skeleton import COCO17, Skeleton
+
+KIND = "heatmap_model"
+
+
+@dataclass(frozen=True)
+class HeatmapConfig:
+    """Everything that a heatmap model is built from.
+
+    Attributes:
+        backbone: Its sizes.
+        heatmap: Sizes of the deconvolutions.
+        skeleton: Whose joints it finds.
+        space: What model units mean (``crop2d``).
+    """
+
+    backbone: BackboneSizes = field(default_factory=BackboneSizes)
+    heatmap: HeatmapSizes = field(default_factory=HeatmapSizes)
+    skeleton: Skeleton = COCO17
+    space: PoseSpace = field(default_factory=PoseSpace)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for ``config.json``."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> HeatmapConfig:
+        """Build the config from the plain values of :meth:`to_dict`."""
+        backbone = {**values["backbone"], "image_size": tuple(values["backbone"]["image_size"])}
+        skeleton, space = Skeleton.from_dict(values["skeleton"]), PoseSpace(**values["space"])
+        return cls(BackboneSizes(**backbone), HeatmapSizes(**values["heatmap"]), skeleton, space)
+
+
+class HeatmapModel(nn.Module):
+    """Deconvolutions on a backbone ("Simple Baselines for Human Pose Estimation", Xiao et al., 2018, section 2).
+
+    Args:
+        config: Sizes.
+        pretrained: Take timm's weights for the backbone.
+    """
+
+    def __init__(self, config: HeatmapConfig, pretrained: bool = False) -> None:
+        super().__init__()
+        self.config = config
+        self.backbone = config.backbone.build(pretrained)
+        layers: list[nn.Module] = []
+        channels = self.backbone.channels
+        for _ in range(config.heatmap.num_deconvs):
+            layers += [
+                nn.ConvTranspose2d(channels, config.heatmap.width, 4, stride=2, padding=1, bias=False),
+                nn.BatchNorm2d(config.heatmap.width),
+                nn.ReLU(),
+            ]
+            channels = config.heatmap.width
+        self.deconvs = nn.Sequential(*layers)
+        self.last = nn.Conv2d(channels, config.skeleton.num_keypoints, 1)
+        nn.init.normal_(self.last.weight, std=0.001)
+        if self.last.bias is not None:
+            nn.init.zeros_(self.last.bias)
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Height and width of the heatmaps."""
+        scale = 2**self.config.heatmap.num_deconvs
+        return self.backbone.grid[0] * scale, self.backbone.grid[1] * scale
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map normalised crops (B, 3, H, W) to heatmaps (B, K, h, w), near 1 where a joint is."""
+        return self.last(self.deconvs(self.backbone(images)))
+
+    def to_cells(self, keypoints: Tensor) -> Tensor:
+        """Return joints (..., 2) in model units as places in the heatmaps; (0, 0) is where the first value lies."""
+        return self._in_frame(keypoints) * self._cells(keypoints) / 2 - self.config.heatmap.cell_center
+
+    def targets(self, keypoints: Tensor, sigma: float) -> Tensor:
+        """Return normal bells (B, K, h, w) of height 1 and deviation ``sigma`` cells around joints (B, K, 2)."""
+        cells = self.to_cells(keypoints)
+        height, width = self.grid
+        x = torch.arange(width, device=cells.device) - cells[..., :1]  # (B, K, w)
+        y = torch.arange(height, device=cells.device) - cells[..., 1:]
+        bell_x, bell_y = (torch.exp(-d.square() / (2 * sigma**2)) for d in (x, y))
+        return bell_y[..., :, None] * bell_x[..., None, :]
+
+    def decode(self, heatmaps: Tensor) -> tuple[Tensor, Tensor]:
+        """Find the joints: the highest cell, refined to the top of the normal bell through it and its neighbours.
+
+        The refinement is that of "Distribution-Aware Coordinate Representation" (Zhang et al., 2020, eq. 8) an axis.
+
+        Args:
+            heatmaps: (B, K, h, w).
+
+        Returns:
+            Joints (B, K, 2) in model units, and scores (B, K) in [0, 1], the height of the highest cell.
+        """
+        height, width = heatmaps.shape[2:]
+        heatmaps = heatmaps.float()
+        score, flat = heatmaps.flatten(2).max(dim=-1)
+        x, y = flat % width, flat // width
+        rows = heatmaps.flatten(2)
+        x_offset = _top(rows, flat, 1, (x > 0) & (x < width - 1))
+        y_offset = _top(rows, flat, width, (y > 0) & (y < height - 1))
+        cells = torch.stack([x + x_offset, y + y_offset], dim=-1)
+        places = 2 * (cells + self.config.heatmap.cell_center) / self._cells(cells)
+        return self._from_frame(places), score.clamp(0.0, 1.0)
+
+    def save_pretrained(self, folder: str | Path, card: str | None = None, force: bool = False) -> None:
+        """Write ``config.json`` and ``model.safetensors`` into ``folder``.
+
+        Raises:
+            FileExistsError: If the folder holds a model and ``force`` is not set.
+        """
+        checkpoint.save_model(folder, KIND, self.config.to_dict(), self.state_dict(), card, force)
+
+    @classmethod
+    def from_pretrained(cls, name: str | Path, device: str | torch.device = "cpu") -> HeatmapModel:
+        """Load a heatmap model in evaluation mode from a folder, by the name of a shipped one, or from the hub.
+
+        Raises:
+            CheckpointError: If there is no such model or its files do not fit together.
+        """
+        values, state = checkpoint.load_model(name, KIND)
+        with checkpoint.explain(name):
+            model = cls(HeatmapConfig.from_dict(values))
+            model.load_state_dict(state)
+        return model.to(device).eval()
+
+    def _cells(self, like: Tensor) -> Tensor:
+        height, width = self.grid
+        return like.new_tensor([width, height])
+
+    def _half(self, like: Tensor) -> Tensor:
+        """Half of the photo's width and height over half of the longer side: its extent in the square frame."""
+        height, width = self.config.backbone.image_size
+        return like.new_tensor([width, height]) / max(height, width)
+
+    def _in_frame(self, keypoints: Tensor) -> Tensor:
+        """From model units to 0 at the photo's left or upper edge, 2 at the other."""
+        low, high = self.config.space.bounds
+        square = (keypoints - (low + high) / 2) / ((high - low) / 2)
+        return square / self._half(square) + 1
+
+    def _from_frame(self, places: Tensor) -> Tensor:
+        low, high = self.config.space.bounds
+        return (places - 1) * self._half(places) * ((high - low) / 2) + (low + high) / 2
+
+
+def _top(rows: Tensor, flat: Tensor, step: int, inside: Tensor) -> Tensor:
+    """Return the offset (B, K) in [-0.5, 0.5] of the top of the parabola through three neighbours' logarithms."""
+    last = rows.shape[-1] - 1
+    places = [(flat + shift * step).clamp(0, last) for shift in (-1, 0, 1)]
+    before, middle, after = (rows.gather(-1, p[..., None])[..., 0].clamp(min=1e-6).log() for p in places)
+    curvature = 2 * middle - before - after
+    offset = (after - before) / (2 * curvature.clamp(min=1e-6))
+    return torch.where(inside & (curvature > 1e-6), offset.clamp(-0.5, 0.5), 0.0)

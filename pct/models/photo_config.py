@@ -1,0 +1,95 @@
+"""Sizes of the models that read photos, as plain values: backbone, token head, heatmap head."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from pct.layers.backbone import Backbone
+
+
+@dataclass(frozen=True)
+class BackboneSizes:
+    """Which backbone, and how much of it.
+
+    Attributes:
+        name: A name of timm, or ``swin_pico`` / ``swinv2_pico`` (ours, about 1 M parameters).
+        image_size: Height and width of the crops it sees, in pixels.
+        stage: Which stage's features; -1 is the last.
+        drop_path: Highest rate of stochastic depth in training.
+        options: Further arguments of timm's constructor.
+    """
+
+    name: str = "swin_pico"
+    image_size: tuple[int, int] = (128, 128)
+    stage: int = -1
+    drop_path: float = 0.0
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def build(self, pretrained: bool = False) -> Backbone:
+        """Build it with random weights, or timm's pretrained ones."""
+        height, width = self.image_size
+        return Backbone(self.name, (height, width), pretrained, self.stage, self.drop_path, self.options)
+
+
+@dataclass(frozen=True)
+class HeadSizes:
+    """Sizes of the token head.
+
+    Attributes:
+        kind: ``query`` (learned queries attend to the features) or ``published`` (the paper's, for one input size).
+        width: Width of a token's hidden vector.
+        num_heads: Attention heads (``query``).
+        num_blocks: Attention and mixer blocks, or mixer blocks (``published``).
+        conv_channels: Channels of the convolutions (``published``).
+        token_hidden: Hidden width of the mixers' MLPs over the tokens (``published``).
+        channel_hidden: Hidden width of the mixers' MLPs over the channels (``published``).
+        conv_blocks: Residual blocks of two convolutions (``published``).
+    """
+
+    kind: Literal["query", "published"] = "query"
+    width: int = 128
+    num_heads: int = 8
+    num_blocks: int = 2
+    conv_channels: int = 256
+    token_hidden: int = 64
+    channel_hidden: int = 256
+    conv_blocks: int = 2
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("query", "published"):
+            raise ValueError(f"head kind is {self.kind!r}; allowed are query, published")
+        for name, value in vars(self).items():
+            if name != "kind" and value < 1:
+                raise ValueError(f"head {name} must be at least 1, got {value}")
+
+
+@dataclass(frozen=True)
+class HeatmapSizes:
+    """Sizes of the deconvolutions of the heatmap baseline.
+
+    Attributes:
+        num_deconvs: Deconvolutions, each doubling the resolution.
+        width: Their channels.
+        cell_center: Where in its cell a value of a heatmap lies, in cells from the upper left corner: 0.5 is the
+            middle; the published models have 0.
+    """
+
+    num_deconvs: int = 2
+    width: int = 64
+    cell_center: float = 0.5
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """From the spread of sampled poses to the expected error: ``error^2 = factor * spread^2 + floor^2``.
+
+    Fitted on poses that the model was not trained on; until then the spread is taken as it is.
+
+    Attributes:
+        factor: Of the squared spread.
+        floor: In units of the joint's OKS scale (its sigma times the square root of the person's area).
+    """
+
+    factor: float = 1.0
+    floor: float = 0.0

@@ -1,0 +1,112 @@
+"""Token heads: features to logits over the codebook for every token; they know nothing of photos."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pct.layers.mixer import MixerBlock
+
+
+class CodebookLogits(nn.Module):
+    """Logits over the entries of a codebook that know where the entries lie.
+
+    A linear layer treats 1,024 entries as strangers and must see each of them often. Here each token's hidden vector
+    also gives a place in the codebook's space and a precision a channel, and an entry's logit falls with its squared
+    distance from that place, as under a normal distribution; the linear layer, which starts at zero, adds what such a
+    bell cannot say (several modes, gaps).
+
+    Args:
+        width: Width of the hidden vectors.
+        codebook: Entries (V, D).
+    """
+
+    entries: Tensor
+
+    def __init__(self, width: int, codebook: Tensor) -> None:
+        super().__init__()
+        size, dim = codebook.shape
+        self.place, self.precision, self.free = nn.Linear(width, dim), nn.Linear(width, dim), nn.Linear(width, size)
+        for layer in (self.precision, self.free):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+        standardised = (codebook - codebook.mean(dim=0)) / codebook.std(dim=0).clamp(min=1e-6)
+        self.register_buffer("entries", standardised)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map hidden vectors (B, M, width) to logits (B, M, V), float32."""
+        place, log_precision, free = self.place(x), self.precision(x), self.free(x)
+        with torch.autocast(x.device.type, enabled=False):
+            # Scalar levels lie about 1/30 of the deviation apart: nothing sharper can be told.
+            precision = (2 * log_precision.float().clamp(-3.0, 4.0)).exp()
+            # The square's term without the entry changes no probability.
+            bell = (precision * place.float()) @ self.entries.t() - 0.5 * precision @ self.entries.square().t()
+            return bell + free.float()
+
+
+class QueryTokenHead(nn.Module):
+    """A learned query a token that attends to the features, then mixer blocks over the tokens.
+
+    It depends neither on the number of positions nor on their order: where a position lies must be in its features.
+
+    Args:
+        channels: Channels of the features, without the codes of their places.
+        num_tokens: Tokens M.
+        codebook: Entries (V, D) of the tokenizer's codebook.
+        width: Width of the hidden vectors.
+        num_heads: Attention heads.
+        num_blocks: Pairs of attention and mixer block.
+        position_channels: Last channels of the features, which say where each lies; none with 0.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        num_tokens: int,
+        codebook: Tensor,
+        width: int = 128,
+        num_heads: int = 8,
+        num_blocks: int = 2,
+        position_channels: int = 32,
+    ) -> None:
+        super().__init__()
+        self.position_channels = position_channels
+        if width % num_heads:
+            raise ValueError(f"head width {width} must divide by its {num_heads} attention heads")
+        self.project = nn.Linear(channels + position_channels, width)
+        self.norm = nn.LayerNorm(width)
+        self.queries = nn.Parameter(torch.randn(num_tokens, width) * 0.5)
+        self.blocks = nn.ModuleList(QueryBlock(num_tokens, width, num_heads) for _ in range(num_blocks))
+        self.last_norm = nn.LayerNorm(width)
+        self.logits = CodebookLogits(width, codebook)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Map features (B, P, channels + position_channels) to logits (B, M, V), float32."""
+        memory = self.norm(self.project(features))
+        x = self.queries.expand(len(features), -1, -1)
+        for block in self.blocks:
+            x = block(x, memory)
+        return self.logits(self.last_norm(x))
+
+
+class QueryBlock(nn.Module):
+    """Tokens read the features by attention, then mix with one another: ``x + attention``, then a mixer block."""
+
+    def __init__(self, num_tokens: int, width: int, num_heads: int) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.norm = nn.LayerNorm(width)
+        self.query, self.key_value = nn.Linear(width, width), nn.Linear(width, 2 * width)
+        self.out = nn.Linear(width, width)
+        self.mixer = MixerBlock(num_tokens, width, 2 * num_tokens, 2 * width)
+
+    def forward(self, x: Tensor, memory: Tensor) -> Tensor:
+        """Map tokens (B, M, C) with features (B, P, C) to tokens (B, M, C)."""
+        query = self._split(self.query(self.norm(x)))
+        key, value = (self._split(part) for part in self.key_value(memory).chunk(2, dim=-1))
+        read = F.scaled_dot_product_attention(query, key, value)  # (B, heads, M, C / heads)
+        return self.mixer(x + self.out(read.transpose(1, 2).flatten(2)))
+
+    def _split(self, x: Tensor) -> Tensor:
+        return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)

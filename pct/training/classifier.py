@@ -1,0 +1,175 @@
+"""Stage two from a config to a trained model: token classifier, or the heatmap baseline on the same photos."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pct import distributed
+from pct.data.photos import PersonSource
+from pct.models.checkpoint import CheckpointError, load_model
+from pct.models.classifier import KIND as CLASSIFIER
+from pct.models.classifier import ClassifierConfig, PoseClassifier
+from pct.models.heatmap import KIND as HEATMAP
+from pct.models.heatmap import HeatmapConfig, HeatmapModel
+from pct.models.photo_config import HeatmapSizes
+from pct.models.tokenizer import PoseTokenizer
+from pct.training.batches import DeviceBatches
+from pct.training.config import OptimSection
+from pct.training.loop import LoopSettings, train
+from pct.training.photo_batches import PhotoBatches
+from pct.training.photo_config import ClassifierRun, HeatmapRun, PhotoRun
+from pct.training.photo_data import train_persons, val_persons
+from pct.training.photo_steps import HeatmapStep, TokenStep
+from pct.training.photo_validation import PhotoValidation, classifier_predictor, heatmap_predictor
+from pct.training.run_folder import MODEL_FOLDER, PRETRAIN_FOLDER
+
+
+@dataclass(frozen=True)
+class PhotoSetting:
+    """What both kinds of model are trained with: device, tokenizer and persons."""
+
+    device: torch.device
+    tokenizer: PoseTokenizer
+    train: PersonSource
+    val: PersonSource
+
+    @classmethod
+    def of(cls, run: PhotoRun) -> PhotoSetting:
+        """Load what a run asks for."""
+        if run.threads:
+            torch.set_num_threads(run.threads)
+        device = distributed.start(run.device)
+        tokenizer = PoseTokenizer.from_pretrained(run.tokenizer, device)
+        if tokenizer.space.kind != "crop2d":
+            raise ValueError(
+                f"tokenizer {run.tokenizer} is of a {tokenizer.space.kind} space; photos need a crop2d tokenizer"
+            )
+        return cls(device, tokenizer, train_persons(run.data, tokenizer), val_persons(run.data, tokenizer))
+
+
+def train_classifier(run: ClassifierRun, folder: Path, progress: Any = None) -> PoseClassifier:
+    """Train a token classifier as ``run`` says, and save it under ``folder/model``.
+
+    Args:
+        run: The resolved config.
+        folder: The run's folder; an interrupted run there goes on where it stopped.
+        progress: Wraps the steps in a bar; see :func:`pct.training.loop.train`.
+    """
+    setting = PhotoSetting.of(run)
+    torch.manual_seed(run.seed)
+    config = ClassifierConfig(replace(run.backbone, image_size=_image_size(run)), run.head)
+    model = PoseClassifier(config, setting.tokenizer, run.pretrained).to(setting.device)
+    _start_backbone(model.backbone, run)
+    if run.pretrain.steps:
+        first = build_heatmap_model(run, run.pretrain.heatmap, setting).to(setting.device)
+        first.backbone.load_state_dict(model.backbone.state_dict())
+        (folder / PRETRAIN_FOLDER).mkdir(exist_ok=True)
+        optim = replace(run.optim, lr=run.pretrain.lr)
+        _train_heatmaps(
+            first, run, run.pretrain.steps, run.pretrain.loss.sigma, optim, setting, folder / PRETRAIN_FOLDER, progress
+        )
+        model.backbone.load_state_dict(first.backbone.state_dict())
+    if run.freeze_backbone:
+        model.freeze_backbone()
+    validate = _validation(classifier_predictor(model, run.loss.beta), run, setting)
+    step = TokenStep(setting.tokenizer, run.loss)
+    scales = _learning_rate_scales(model.backbone, run)
+    batches = _batches(run, setting, run.seed)
+    train(model, batches, step, run.optim, _settings(run, run.steps), folder, validate, progress, scales)
+    model.eval()
+    if distributed.is_main():
+        model.save_pretrained(folder / MODEL_FOLDER, force=True)
+    return model
+
+
+def train_heatmap_model(run: HeatmapRun, folder: Path, progress: Any = None) -> HeatmapModel:
+    """Train the heatmap baseline as ``run`` says, and save it under ``folder/model``; as :func:`train_classifier`."""
+    setting = PhotoSetting.of(run)
+    torch.manual_seed(run.seed)
+    model = build_heatmap_model(run, run.heatmap, setting).to(setting.device)
+    _start_backbone(model.backbone, run)
+    _train_heatmaps(model, run, run.steps, run.loss.sigma, run.optim, setting, folder, progress)
+    if distributed.is_main():
+        model.save_pretrained(folder / MODEL_FOLDER, force=True)
+    return model
+
+
+def build_heatmap_model(run: PhotoRun, heatmap: HeatmapSizes, setting: PhotoSetting) -> HeatmapModel:
+    """Build a heatmap model on the run's backbone, for the tokenizer's joints and crops."""
+    tokenizer = setting.tokenizer
+    backbone = replace(run.backbone, image_size=_image_size(run))
+    return HeatmapModel(HeatmapConfig(backbone, heatmap, tokenizer.skeleton, tokenizer.space), run.pretrained)
+
+
+def _train_heatmaps(
+    model: HeatmapModel,
+    run: PhotoRun,
+    steps: int,
+    sigma: float,
+    optim: OptimSection,
+    setting: PhotoSetting,
+    folder: Path,
+    progress: Any,
+) -> None:
+    if run.freeze_backbone:
+        model.backbone.requires_grad_(False)
+    validate = _validation(heatmap_predictor(model), run, setting)
+    scales = _learning_rate_scales(model.backbone, run)
+    batches = _batches(run, setting, run.seed + 1)
+    step = HeatmapStep(model, sigma)
+    train(model, batches, step, optim, _settings(run, steps), folder, validate, progress, scales)
+    model.eval()
+
+
+def _image_size(run: PhotoRun) -> tuple[int, int]:
+    height, width = run.backbone.image_size
+    return int(height), int(width)
+
+
+def _settings(run: PhotoRun, steps: int) -> LoopSettings:
+    return LoopSettings(steps, run.log_every, run.val_every, run.checkpoint_every, run.precision)
+
+
+def _batches(run: PhotoRun, setting: PhotoSetting, seed: int) -> DeviceBatches:
+    space, augment = setting.tokenizer.space, run.augment
+    batches = PhotoBatches(setting.train, space, _image_size(run), run.batch_size, seed, augment, run.workers)
+    return DeviceBatches(batches, setting.device)
+
+
+def _validation(
+    predict: Callable[[Any], tuple[Tensor, dict[str, Tensor]]], run: PhotoRun, setting: PhotoSetting
+) -> PhotoValidation:
+    size, limit = _image_size(run), run.val_persons
+    return PhotoValidation(predict, setting.tokenizer, setting.val, size, limit, setting.device)
+
+
+def _learning_rate_scales(backbone: Any, run: PhotoRun) -> Mapping[str, float] | None:
+    if run.layer_decay == 1:
+        return None
+    return {f"backbone.{name}": scale for name, scale in backbone.learning_rate_scales(run.layer_decay).items()}
+
+
+def _start_backbone(backbone: Any, run: PhotoRun) -> None:
+    """Take the weights of another model's backbone."""
+    if not run.backbone_from:
+        return
+    state = None
+    for kind in (CLASSIFIER, HEATMAP):
+        try:
+            state = load_model(run.backbone_from, kind)[1]
+            break
+        except CheckpointError as error:
+            fault = error
+    if state is None:
+        raise fault
+    weights = {name.removeprefix("backbone."): w for name, w in state.items() if name.startswith("backbone.")}
+    try:
+        backbone.load_state_dict(weights)
+    except RuntimeError as error:
+        raise CheckpointError(f"{run.backbone_from}: its backbone is not a {run.backbone.name} of this size") from error

@@ -1,0 +1,218 @@
+"""Configs of training runs on photos: token classifier and heatmap baseline share data, crops and schedule."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from pct.data.photo_augment import PhotoAugmentConfig
+from pct.models.photo_config import BackboneSizes, HeadSizes, HeatmapSizes
+from pct.training.config import OptimSection
+from pct.training.yaml_config import load_config
+
+
+@dataclass
+class PhotoData:
+    """What to train on.
+
+    Attributes:
+        train: COCO-format keypoint file, or ``generated`` for generated people made while training.
+        train_images: Folder of its photos.
+        val: COCO-format keypoint file for validation and calibration; empty takes generated people.
+        val_images: Folder of its photos.
+        num_generated: Generated persons to train on, for ``generated``.
+        num_val: Generated persons to validate on.
+        min_keypoints: Persons with fewer labelled joints are left out of training.
+        backgrounds: Folder of photos behind generated people; empty draws backgrounds.
+        mocap: Motion-capture file (``.npz``) whose postures half of the generated people take; empty takes none.
+    """
+
+    train: str = "generated"
+    train_images: str = ""
+    val: str = ""
+    val_images: str = ""
+    num_generated: int = 100_000
+    num_val: int = 1000
+    min_keypoints: int = 1
+    backgrounds: str = ""
+    mocap: str = ""
+
+
+@dataclass
+class PhotoRun:
+    """What every training run on photos has.
+
+    Attributes:
+        out: Folder of the run: checkpoints, logs, curves and model.
+        steps: Optimiser steps.
+        batch_size: Persons a step over all processes.
+        seed: Of weights, order and augmentation.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        precision: ``fp32`` or ``bf16`` (autocast; codebook and decoder stay in float32).
+        threads: CPU threads of torch; 0 leaves torch's choice.
+        workers: Threads that read and crop photos ahead; 0 does so between the steps.
+        log_every: Steps between lines of ``metrics.jsonl``.
+        val_every: Steps between validations; 0 validates at the end only.
+        checkpoint_every: Steps between checkpoints.
+        val_persons: At most so many persons are validated on while training.
+        tokenizer: Folder, shipped name or hub id of the trained tokenizer; it says whose joints are found and what
+            the crop is, for heatmaps too.
+        data: Photos.
+        backbone: Which one, and the size of the crops.
+        pretrained: Start from timm's weights for the backbone (fetched from the hub).
+        backbone_from: Folder of a classifier or heatmap model whose backbone to start from; empty for none.
+        freeze_backbone: Train the head alone.
+        layer_decay: Factor of the learning rate from each layer of the backbone to the one before it.
+        augment: Augmentation.
+        optim: Optimiser and schedule.
+    """
+
+    out: str = "runs/photos"
+    steps: int = 10_000
+    batch_size: int = 64
+    seed: int = 0
+    device: str = "auto"
+    precision: Literal["fp32", "bf16"] = "fp32"
+    threads: int = 0
+    workers: int = 2
+    log_every: int = 50
+    val_every: int = 1000
+    checkpoint_every: int = 500
+    val_persons: int = 512
+    tokenizer: str = "coco17"
+    data: PhotoData = field(default_factory=PhotoData)
+    backbone: BackboneSizes = field(default_factory=BackboneSizes)
+    pretrained: bool = False
+    backbone_from: str = ""
+    freeze_backbone: bool = False
+    layer_decay: float = 1.0
+    augment: PhotoAugmentConfig = field(default_factory=PhotoAugmentConfig)
+    optim: OptimSection = field(default_factory=lambda: OptimSection(lr=1e-3, betas=(0.9, 0.999)))
+
+
+@dataclass
+class HeatmapLoss:
+    """Loss of heatmaps: mean squared error to normal bells.
+
+    Attributes:
+        sigma: Deviation of the bells in cells of the heatmap.
+    """
+
+    sigma: float = 1.5
+
+
+@dataclass
+class TokenLoss:
+    """Losses of the token classifier.
+
+    Attributes:
+        token_weight: Weight of the cross-entropy of the tokens, in nats a token.
+        keypoint_weight: Weight of smooth-L1 of the expected pose, in model units (half the crop's side).
+        beta: Where smooth-L1 turns from quadratic to linear, in model units.
+        softness: Deviation, in mean distances between neighbouring entries, of the bell that spreads a label over the
+            codebook around the encoder's features; 0 takes the nearest entry alone.
+    """
+
+    token_weight: float = 1.0
+    keypoint_weight: float = 20.0
+    beta: float = 0.02
+    softness: float = 0.0
+
+
+@dataclass
+class PretrainSection:
+    """A first phase, in which the backbone learns heatmaps.
+
+    Attributes:
+        steps: Steps of the phase; 0 leaves it out.
+        heatmap: Sizes of its deconvolutions.
+        loss: Its loss.
+        lr: Peak learning rate; the other settings of the optimiser stay.
+    """
+
+    steps: int = 0
+    heatmap: HeatmapSizes = field(default_factory=HeatmapSizes)
+    loss: HeatmapLoss = field(default_factory=HeatmapLoss)
+    lr: float = 1e-3
+
+
+@dataclass
+class ClassifierRun(PhotoRun):
+    """A training run of a token classifier.
+
+    Attributes:
+        head: Sizes of the token head.
+        loss: Losses.
+        pretrain: A first phase that trains the backbone on heatmaps.
+    """
+
+    out: str = "runs/classifier"
+    head: HeadSizes = field(default_factory=HeadSizes)
+    loss: TokenLoss = field(default_factory=TokenLoss)
+    pretrain: PretrainSection = field(default_factory=PretrainSection)
+
+
+@dataclass
+class HeatmapRun(PhotoRun):
+    """A training run of the heatmap baseline.
+
+    Attributes:
+        heatmap: Sizes of the deconvolutions.
+        loss: Loss.
+    """
+
+    out: str = "runs/heatmap"
+    heatmap: HeatmapSizes = field(default_factory=HeatmapSizes)
+    loss: HeatmapLoss = field(default_factory=HeatmapLoss)
+
+
+def load_classifier_run(path: str | Path, overrides: list[str]) -> ClassifierRun:
+    """Read a classifier's YAML file and apply ``key=value`` overrides.
+
+    Raises:
+        ValueError: As :func:`pct.training.yaml_config.load_config`, and for values out of their range.
+    """
+    run = load_config(path, overrides, ClassifierRun)
+    _check_values(run, Path(path))
+    for name in ("token_weight", "keypoint_weight", "beta", "softness"):
+        _check(path, f"loss.{name}", getattr(run.loss, name), getattr(run.loss, name) >= 0, "at least 0")
+    _check(path, "pretrain.steps", run.pretrain.steps, run.pretrain.steps >= 0, "at least 0")
+    _check(path, "pretrain.lr", run.pretrain.lr, 0 < run.pretrain.lr < math.inf, "positive")
+    return run
+
+
+def load_heatmap_run(path: str | Path, overrides: list[str]) -> HeatmapRun:
+    """Read a heatmap model's YAML file and apply ``key=value`` overrides.
+
+    Raises:
+        ValueError: As :func:`pct.training.yaml_config.load_config`, and for values out of their range.
+    """
+    run = load_config(path, overrides, HeatmapRun)
+    _check_values(run, Path(path))
+    _check(path, "loss.sigma", run.loss.sigma, 0 < run.loss.sigma < math.inf, "positive")
+    return run
+
+
+def _check(path: str | Path, name: str, value: Any, good: bool, rule: str) -> None:
+    if not good:
+        raise ValueError(f"{path}: {name} is {value}; it must be {rule}")
+
+
+def _check_values(run: PhotoRun, path: Path) -> None:
+    for name in ("steps", "batch_size", "log_every", "checkpoint_every", "val_persons"):
+        _check(path, name, getattr(run, name), getattr(run, name) >= 1, "at least 1")
+    for name in ("val_every", "threads", "workers"):
+        _check(path, name, getattr(run, name), getattr(run, name) >= 0, "at least 0")
+    _check(path, "layer_decay", run.layer_decay, 0 < run.layer_decay <= 1, "in (0, 1]")
+    _check(path, "optim.lr", run.optim.lr, 0 < run.optim.lr < math.inf, "positive")
+    size = run.backbone.image_size
+    _check(path, "backbone.image_size", list(size), len(size) == 2 and min(size) >= 16, "two sizes of at least 16")
+    data = run.data
+    for name in ("num_generated", "num_val", "min_keypoints"):
+        _check(path, f"data.{name}", getattr(data, name), getattr(data, name) >= 1, "at least 1")
+    for name in ("train", "val"):
+        file, folder = getattr(data, name), getattr(data, f"{name}_images")
+        needs = bool(file) and file != "generated"
+        _check(path, f"data.{name}_images", repr(folder), bool(folder) == needs, f"the folder of data.{name}'s photos")

@@ -1,0 +1,115 @@
+"""YAML files and key=value overrides to typed dataclasses, and back; an unknown key is an error."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+from pathlib import Path
+from typing import Any, TypeVar
+
+Run = TypeVar("Run")
+
+
+def load_config(path: str | Path, overrides: list[str], schema: type[Run]) -> Run:
+    """Read a YAML file into the dataclass ``schema`` and apply ``key=value`` overrides (``model.encoder_width=128``).
+
+    Raises:
+        ValueError: If the file is missing or no YAML, a key is unknown (the nearest is named), or a value has the
+            wrong type.
+    """
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
+
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError(f"config {path} does not exist; the ones that come with pct are in configs/")
+    for item in overrides:
+        if "=" not in item:
+            raise ValueError(f"override {item!r} must be key=value, for instance optim.lr=0.001")
+    try:
+        values = OmegaConf.to_container(OmegaConf.load(path))
+        given = OmegaConf.to_container(OmegaConf.from_dotlist(overrides))
+    except (OmegaConfBaseException, YAMLError, OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: not a valid config: {_first_line(error)}") from error
+    filled = _open(schema)
+    for source, content in ((str(path), values), ("command line", given)):
+        _fill(filled, content, schema, schema, source, "")
+    try:
+        run = OmegaConf.to_object(filled)
+    except OmegaConfBaseException as error:
+        raise ValueError(f"{path}: {_first_line(error)}") from error
+    except ValueError as error:  # of a section's own checks
+        raise ValueError(f"{path}: {error}") from error
+    assert isinstance(run, schema)
+    return run
+
+
+def dump_config(run: Any) -> str:
+    """Return a config as YAML that :func:`load_config` reads back to the same config."""
+    from omegaconf import OmegaConf
+
+    # Its own writer: it puts quotes round a folder named 1e3, which its reader would take for a number.
+    return OmegaConf.to_yaml(OmegaConf.create(json.loads(json.dumps(dataclasses.asdict(run)))))
+
+
+def _open(schema: type) -> Any:
+    """Return the typed schema; frozen dataclasses come read-only, which would refuse the file's values."""
+    from omegaconf import DictConfig, OmegaConf
+
+    def open_up(node: DictConfig) -> None:
+        OmegaConf.set_readonly(node, None)
+        for key in node:
+            child = node._get_node(key)
+            if isinstance(child, DictConfig):
+                open_up(child)
+
+    made = OmegaConf.structured(schema)
+    open_up(made)
+    return made
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0]
+
+
+def _fill(target: Any, values: Any, schema: Any, root: Any, source: str, prefix: str) -> None:
+    """Put ``values`` into the typed config ``target`` one by one, so that every error names its key and its source."""
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    if not isinstance(values, dict):
+        raise ValueError(f"{source}: {prefix.rstrip('.') or 'the config'} must be a mapping of keys to values")
+    fields = {f.name: f for f in dataclasses.fields(schema)}
+    for key, value in values.items():
+        if key not in fields:
+            raise ValueError(f"{source}: unknown key {prefix}{key}; {_nearest(str(key), fields, root, prefix)}")
+        section = _section(fields[key])
+        if section is not None:
+            _fill(target[key], value, section, root, source, f"{prefix}{key}.")
+            continue
+        try:
+            OmegaConf.update(target, str(key), value)
+        except OmegaConfBaseException as error:
+            kind = str(fields[key].type).replace("Literal", "one of ")
+            raise ValueError(f"{source}: {prefix}{key} is {value!r}; it must be {kind}") from error
+
+
+def _section(field: dataclasses.Field) -> Any:
+    """Return the dataclass of a field that is a section, or None; a section's default may be a changed one."""
+    if field.default_factory is dataclasses.MISSING:
+        return None
+    kind = field.default_factory if isinstance(field.default_factory, type) else type(field.default_factory())
+    return kind if dataclasses.is_dataclass(kind) else None
+
+
+def _nearest(key: str, fields: dict[str, Any], root: Any, prefix: str) -> str:
+    near = difflib.get_close_matches(key, fields, n=1)
+    if near:
+        return f"did you mean {prefix}{near[0]}?"
+    for section in dataclasses.fields(root):
+        kind = _section(section)
+        if kind is not None and key in {f.name for f in dataclasses.fields(kind)}:
+            return f"did you mean {section.name}.{key}?"
+    return f"known are {', '.join(fields)}"
