@@ -12,7 +12,8 @@ from pct.models.tokenizer import PoseTokenizer
 from pct.training.config import load_run
 from pct.training.run_files import METRICS, read_metrics
 from pct.training.run_folder import MODEL_FOLDER, prepare_folder
-from pct.training.tokenizer import progress_bar, train_tokenizer
+from pct.training.tokenizer import train_tokenizer
+from pct.training_command import progress_bar
 
 BASE = Path(__file__).parent.parent / "configs" / "tokenizer_coco.yaml"
 _LARGER = ["model.encoder_width=512", "model.encoder_blocks=3"]

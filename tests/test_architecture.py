@@ -38,6 +38,7 @@ FLOORS = {
     "pct.estimator": 4,
     "pct.training": 4,
     "pct.evaluation": 4,
+    "pct.training_command": 5,
     "pct.commands": 5,
     "pct.cli": 5,
     "pct.__main__": 5,

@@ -3,19 +3,18 @@
 
 from __future__ import annotations
 
-import argparse
-import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from pct import distributed
 from pct.training.config import TokenizerRun, load_run
 from pct.training.run_files import METRICS
-from pct.training.run_folder import CONFIG, CURVES, MODEL_FOLDER, REPORT_FOLDER, prepare_folder
-from pct.training.stopping import TrainingStopped
-from pct.training.tokenizer import TrainedTokenizer, progress_bar, train_tokenizer
+from pct.training.run_folder import CURVES, MODEL_FOLDER, REPORT_FOLDER
+from pct.training.tokenizer import TrainedTokenizer, train_tokenizer
+from pct.training_command import run_training
 
 DESCRIPTION = """\
 Train a pose tokenizer and write it, its curves and its report into one folder.
@@ -31,43 +30,11 @@ with --resume and gives the same numbers."""
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; return the exit status."""
-    parser = argparse.ArgumentParser(description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("config", help="YAML file of the run; see configs/")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="change the config: optim.lr=0.001")
-    existing = parser.add_mutually_exclusive_group()
-    existing.add_argument("--resume", action="store_true", help="go on with the run in the folder `out`, if any")
-    existing.add_argument("--force", action="store_true", help="replace the run in the folder `out`")
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
-    options = parser.parse_intermixed_args(argv)
-    try:
-        run = load_run(options.config, options.overrides)
-        return _run_or_stop(run, options)
-    except (ValueError, OSError, FloatingPointError) as error:
-        print(f"train_tokenizer: error: {error}", file=sys.stderr)
-        return 1
-    finally:
-        distributed.stop()
+    return run_training("train_tokenizer", DESCRIPTION, load_run, _train, argv)
 
 
-def _run_or_stop(run: TokenizerRun, options: argparse.Namespace) -> int:
-    try:
-        _run(run, options)
-    except KeyboardInterrupt as stop:
-        if distributed.is_main():
-            print(
-                f"train_tokenizer: {str(stop) or 'interrupted'}; go on with\n"
-                f"  tools/train_tokenizer.py {Path(run.out) / CONFIG} --resume",
-                file=sys.stderr,
-            )
-        # The shell's convention: 128 + the signal's number.
-        return 128 + (stop.signal_number if isinstance(stop, TrainingStopped) else signal.SIGINT)
-    return 0
-
-
-def _run(run: TokenizerRun, options: argparse.Namespace) -> None:
-    distributed.start(run.device)
-    folder = prepare_folder(run, options.resume, options.force)
-    trained = train_tokenizer(run, folder, None if options.quiet else progress_bar)
+def _train(run: TokenizerRun, folder: Path, progress: Any) -> None:
+    trained = train_tokenizer(run, folder, progress)
     if not distributed.is_main():
         return
     from pct.plots import plot_training_curves

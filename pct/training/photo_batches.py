@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import signal
 import warnings
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
@@ -78,7 +80,10 @@ class PhotoBatches:
             PhotoError: If 20 persons in a row have photos that cannot be read.
         """
         if self._num_workers and step != self._next:
+            self.close()
             self._ahead = _in_order(self._parts, count(step), self._num_workers)
+            # Before multiprocessing's own end, which would kill the workers amid their work.
+            atexit.register(_close, weakref.ref(self))
         part = next(self._ahead) if self._num_workers else self._parts[step]
         self._next = step + 1
         self._reports.add(part.faults)
@@ -234,6 +239,12 @@ def _in_order(parts: Dataset[_Part], numbers: Iterable[int], num_workers: int) -
         worker_init_fn=_start_worker,
     )
     return iter(loader)
+
+
+def _close(batches: weakref.ref[PhotoBatches]) -> None:
+    alive = batches()
+    if alive is not None:
+        alive.close()
 
 
 def _start_worker(_number: int) -> None:

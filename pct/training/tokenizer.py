@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -137,11 +137,3 @@ class Validation:
             errors.append((output.keypoints - keypoints).norm(dim=-1).cpu())
             indices.append(output.indices.cpu())
         return torch.cat(errors) * self.model.space.report_scale, torch.cat(indices)
-
-
-def progress_bar(steps: Iterable[int], start: int) -> Any:
-    """Wrap the steps of a run in a tqdm bar that starts at the step resumed from."""
-    from tqdm import tqdm
-
-    total = start + len(steps)  # type: ignore[arg-type]
-    return tqdm(steps, initial=start, total=total, desc="train", unit="step", dynamic_ncols=True, smoothing=0.05)
