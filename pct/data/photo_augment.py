@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 from dataclasses import dataclass
 from typing import Any
 
@@ -104,38 +103,32 @@ class ColourAugment:
             raise ValueError(
                 f"augment grid_unit {config.grid_unit} is {high} px at input size {image_size}; it must fit into that"
             )
-        self.config, self.grid_unit = config, (low, high)
-        # albumentations keeps its random state in the transform: every thread has its own.
-        self._own = threading.local()
+        self._compose = _build(config, (low, high))
 
     def __call__(self, image: np.ndarray, seed: int) -> np.ndarray:
         """Return a changed copy of a crop (H, W, 3), uint8 RGB."""
-        compose = getattr(self._own, "compose", None)
-        if compose is None:
-            compose = self._own.compose = self._build()
-        compose.set_random_seed(seed)
-        return compose(image=image)["image"]
+        self._compose.set_random_seed(seed)
+        return self._compose(image=image)["image"]
 
-    def _build(self) -> Any:
-        # Without it, the library asks the network for a newer version of itself.
-        os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
-        import albumentations
 
-        config, steps = self.config, []
-        if config.colour_prob and (config.brightness or config.contrast or config.saturation or config.hue):
-            steps.append(
-                albumentations.ColorJitter(
-                    brightness=config.brightness,
-                    contrast=config.contrast,
-                    saturation=config.saturation,
-                    hue=config.hue,
-                    p=config.colour_prob,
-                )
+def _build(config: PhotoAugmentConfig, grid_unit: tuple[int, int]) -> Any:
+    # Without it, the library asks the network for a newer version of itself.
+    os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
+    import albumentations
+
+    steps: list[Any] = []
+    if config.colour_prob and (config.brightness or config.contrast or config.saturation or config.hue):
+        steps.append(
+            albumentations.ColorJitter(
+                brightness=config.brightness,
+                contrast=config.contrast,
+                saturation=config.saturation,
+                hue=config.hue,
+                p=config.colour_prob,
             )
-        if config.grid_prob:
-            steps.append(
-                albumentations.GridDropout(unit_size_range=self.grid_unit, random_offset=True, p=config.grid_prob)
-            )
-        if config.blur_prob:
-            steps.append(albumentations.Blur(blur_limit=(3, config.blur_size), p=config.blur_prob))
-        return albumentations.Compose(steps)
+        )
+    if config.grid_prob:
+        steps.append(albumentations.GridDropout(unit_size_range=grid_unit, random_offset=True, p=config.grid_prob))
+    if config.blur_prob:
+        steps.append(albumentations.Blur(blur_limit=(3, config.blur_size), p=config.blur_prob))
+    return albumentations.Compose(steps)

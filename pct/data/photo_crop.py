@@ -50,11 +50,6 @@ class CropTransform:
         half = max(height, width) / 2
         return half * self.frame + [[0, 0, width / 2 - 0.5], [0, 0, height / 2 - 0.5]]
 
-    @property
-    def half_size(self) -> np.ndarray:
-        """Half width and half height (2,) of the input in the frame; the longer is 1."""
-        return half_size(self.image_size)
-
     def warp(self, image: np.ndarray) -> np.ndarray:
         """Cut the crop (H, W, 3) out of a photo (H0, W0, 3), uint8; black where the photo ends."""
         import cv2
@@ -65,6 +60,10 @@ class CropTransform:
     def to_frame(self, points: np.ndarray) -> np.ndarray:
         """Map points (N, 2) from image pixels to the frame, float64."""
         return points.astype(np.float64) @ self.frame[:, :2].T + self.frame[:, 2]
+
+    def contains(self, points: np.ndarray, margin: float = 0.0) -> np.ndarray:
+        """Whether points (N, 2) in image pixels lie in the crop, or outside by at most ``margin`` of its half side."""
+        return (np.abs(self.to_frame(points)) <= half_size(self.image_size) * (1 + margin)).all(axis=1)
 
     def to_model(self, points: np.ndarray) -> np.ndarray:
         """Map points (N, 2) from image pixels to model units, float32."""
@@ -158,6 +157,13 @@ def normalise_pixels(pixels: Tensor) -> Tensor:
     return (pixels.float() - mean) / std
 
 
+def limit_threads() -> None:
+    """Let OpenCV use one thread in this process: a worker process has the others beside it."""
+    import cv2
+
+    cv2.setNumThreads(1)
+
+
 def half_size(image_size: tuple[int, int]) -> np.ndarray:
     """Return half width and half height (2,) of an input of ``image_size`` (height, width); the longer is 1."""
     height, width = image_size
@@ -196,21 +202,27 @@ def plain_crop(bbox: np.ndarray, space: PoseSpace, image_size: tuple[int, int]) 
 def jitter_crop(
     crop: CropTransform, person: PersonPhoto, skeleton: Skeleton, config: PhotoAugmentConfig, rng: np.random.Generator
 ) -> CropTransform:
-    """Return a crop flipped, moved to half of the body, rotated, shifted and scaled by chance; see the config."""
+    """Return a crop flipped, moved to half of the body, rotated, shifted and scaled by chance; see the config.
+
+    Where no labelled joint would be left in it, ``crop`` is returned as it is.
+    """
     map_ = np.vstack([crop.frame, [0, 0, 1]])
     flip = rng.random() < config.flip_prob
     if flip:
         map_ = np.diag([-1.0, 1.0, 1.0]) @ map_
     if rng.random() < config.half_body_prob:
-        map_ = _half_body(map_, person, skeleton, crop.half_size, config, rng) @ map_
+        map_ = _half_body(map_, person, skeleton, half_size(crop.image_size), config, rng) @ map_
     scale = np.clip(1 + rng.standard_normal() * config.scale, 1 - config.scale, 1 + config.scale)
     angle = math.radians(np.clip(rng.standard_normal(), -2, 2) * config.rotation)
     angle *= rng.random() < config.rotation_prob
-    shift = (rng.random(2) * 2 - 1) * 2 * config.shift * crop.half_size
+    shift = (rng.random(2) * 2 - 1) * 2 * config.shift * half_size(crop.image_size)
     shift *= rng.random() < config.shift_prob
     cos, sin = math.cos(angle), math.sin(angle)
     moved = np.array([[cos, -sin, -shift[0]], [sin, cos, -shift[1]], [0, 0, scale]]) / scale
-    return CropTransform((moved @ map_)[:2], crop.image_size, crop.bounds, crop.flipped ^ flip)
+    jittered = CropTransform((moved @ map_)[:2], crop.image_size, crop.bounds, crop.flipped ^ flip)
+    # A crop without a label teaches nothing.
+    kept = jittered.contains(person.keypoints[person.visibility > 0], config.outside_margin).any()
+    return jittered if kept else crop
 
 
 def crop_person(
@@ -226,8 +238,7 @@ def crop_person(
     """
     order = skeleton.flip_index if crop.flipped else slice(None)
     points, visibility = person.keypoints[order], person.visibility[order]
-    inside = (np.abs(crop.to_frame(points)) <= crop.half_size * (1 + outside_margin)).all(axis=1)
-    visibility = np.where(inside, visibility, 0)
+    visibility = np.where(crop.contains(points, outside_margin), visibility, 0)
     return PersonCrop(
         image=crop.warp(person.image),
         keypoints=np.where(visibility[:, None] > 0, crop.to_model(points), np.float32(0)),

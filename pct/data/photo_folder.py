@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +39,7 @@ class PhotoFolder:
                 raise ValueError(f"{annotations_path}: {fault}")
             self._images[image["id"]] = {name: image.get(name) for name in ("file_name", "width", "height")}
         self._bytes: dict[Path, bytes] | None = {} if cache else None
-        self._decode = lru_cache(_DECODED)(self._read)
+        self._decoded: dict[int, np.ndarray] = {}
 
     def path(self, image_id: int) -> Path | None:
         """Return where the photo should be, or None if no image has the id."""
@@ -63,9 +62,13 @@ class PhotoFolder:
             PhotoError: If it cannot be read, or has another size than the annotation file states: its labels would
                 be at wrong places.
         """
-        return self._decode(image_id)
+        image = self._decoded.pop(image_id, None)
+        self._decoded[image_id] = image = self._decode(image_id) if image is None else image
+        if len(self._decoded) > _DECODED:
+            self._decoded.pop(next(iter(self._decoded)))
+        return image
 
-    def _read(self, image_id: int) -> np.ndarray:
+    def _decode(self, image_id: int) -> np.ndarray:
         path = self.path(image_id)
         if path is None:
             raise PhotoError(f"image {image_id} has no entry in the annotation file")

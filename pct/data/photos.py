@@ -41,7 +41,7 @@ class PersonPhoto:
 
 
 class PersonSource(Protocol):
-    """Persons by number: the same number always gives the same sample, from any thread.
+    """Persons by number: the same number always gives the same sample.
 
     ``__getitem__`` raises :class:`~pct.data.photo_files.PhotoError` where the person's photo cannot be read.
     """
