@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 import pickle
 from pathlib import Path
-from types import ModuleType
 
-import numpy as np
 import pytest
 import torch
+from official_weights import Reference, assert_relative, load_tool, make_tokenizer_weights
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -19,50 +17,10 @@ from pct.layers.losses import keypoint_loss
 from pct.models.convert import PREFIX, _official_name, check_conversion, convert_tokenizer
 from pct.models.official import read_official
 
-STRIDE = 32
-
-
-def load_tool() -> ModuleType:
-    path = Path(__file__).parents[1] / "tools" / "convert_pct.py"
-    spec = importlib.util.spec_from_file_location("convert_pct", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-class Reference:
-    """One file of reference vectors as tensors."""
-
-    def __init__(self, path: Path) -> None:
-        with np.load(path) as arrays:
-            self.arrays = {name: torch.from_numpy(arrays[name]) for name in arrays}
-        self.state = {n.removeprefix("state/"): t for n, t in self.arrays.items() if n.startswith("state/")}
-        self.crop_size = int(self["hyper/image_size"])
-        joints = self["in/joints"]
-        self.keypoints, self.visible = joints[..., :2], joints[..., 2] > 0
-        self.features = None
-        if float(self["hyper/guide_ratio"]) > 0:
-            self.features = features_at_joints(self["in/feature_map"], self.keypoints, STRIDE)
-
-    def __getitem__(self, name: str) -> Tensor:
-        return self.arrays[name]
-
-    def build(self, units: str) -> PoseTokenizer:
-        return convert_tokenizer(self.state, units=units, crop_size=self.crop_size).build()
-
 
 @pytest.fixture(scope="module", params=["unguided", "guided"])
 def reference(request: pytest.FixtureRequest, shared_dir: Path) -> Reference:
     return Reference(shared_dir / "reference" / f"coco17_{request.param}.npz")
-
-
-def assert_relative(ours: Tensor, expected: Tensor, tolerance: float = 1e-4) -> None:
-    """Every number within ``tolerance`` of the largest expected one."""
-    assert ours.shape == expected.shape
-    error = float((ours - expected).abs().max() / expected.abs().max())
-    assert error < tolerance, f"relative error {error:.2e}"
 
 
 @pytest.mark.shared
@@ -145,51 +103,10 @@ def test_reference_classifier_mixture_decodes(reference: Reference) -> None:
     assert_relative(decoded, reference["classify/joints"])
 
 
-def make_official(
-    joints: int = 17, guidance: int = 0, width: int = 12, blocks: int = 2, decoder_blocks: int = 1
-) -> dict[str, Tensor]:
-    """A random tokenizer of the official layout, its names written out, with parts of a whole model beside it."""
-    generator = torch.Generator().manual_seed(0)
-    tokens, entries, dim, decoder, token_hidden, channel_hidden = 6, 16, 8, 10, 5, 14
-    shapes: dict[str, tuple[int, ...]] = {
-        "invisible_token": (1, 1, width),
-        "codebook": (entries, dim),
-        "ema_cluster_size": (entries,),
-        "ema_w": (entries, dim),
-    }
-
-    def linear(name: str, rows: int, columns: int) -> None:
-        shapes[f"{name}.weight"], shapes[f"{name}.bias"] = (rows, columns), (rows,)
-
-    def norm(name: str, size: int) -> None:
-        shapes[f"{name}.weight"], shapes[f"{name}.bias"] = (size,), (size,)
-
-    def mixers(side: str, count: int, size: int) -> None:
-        for i in range(count):
-            norm(f"{side}.{i}.layernorm1", size)
-            linear(f"{side}.{i}.MLP_token.ff.0", token_hidden, joints)
-            linear(f"{side}.{i}.MLP_token.ff.3", joints, token_hidden)
-            norm(f"{side}.{i}.layernorm2", size)
-            linear(f"{side}.{i}.MLP_channel.ff.0", channel_hidden, size)
-            linear(f"{side}.{i}.MLP_channel.ff.3", size, channel_hidden)
-
-    linear("start_embed", width // 2 if guidance else width, 2)
-    if guidance:
-        linear("start_img_embed", width // 2, guidance)
-    mixers("encoder", blocks, width)
-    norm("encoder_layer_norm", width)
-    linear("token_mlp", tokens, joints)
-    linear("feature_embed", dim, width)
-    linear("decoder_token_mlp", joints, tokens)
-    linear("decoder_start", decoder, dim)
-    mixers("decoder", decoder_blocks, decoder)
-    norm("decoder_layer_norm", decoder)
-    linear("recover_embed", 2, decoder)
-    # Pixels come in as hundreds: small first weights keep the features in the range of the codebook.
-    state = {f"{PREFIX}{n}": torch.randn(shape, generator=generator) * 0.3 for n, shape in shapes.items()}
-    state[f"{PREFIX}start_embed.weight"] *= 0.05
-    state[f"{PREFIX}ema_cluster_size"] = state[f"{PREFIX}ema_cluster_size"].abs() + 1
-    return {"backbone.norm.weight": torch.ones(3), "keypoint_head.cls_pred_layer.bias": torch.ones(4), **state}
+def make_official(**sizes: int) -> dict[str, Tensor]:
+    """A random tokenizer of the official layout, with parts of a whole model beside it."""
+    beside = {"backbone.norm.weight": torch.ones(3), "keypoint_head.cls_pred_layer.bias": torch.ones(4)}
+    return {**beside, **make_tokenizer_weights(**sizes)}
 
 
 @pytest.mark.parametrize("guidance", [0, 7])
@@ -210,7 +127,7 @@ def test_whole_checkpoint_is_converted_by_the_tool(tmp_path: Path, capsys: pytes
     arguments = [str(tmp_path / "official.pth"), str(tmp_path / "model"), "--skeleton", "crowdpose14"]
     assert tool.main(arguments) == 0
     said = capsys.readouterr().out
-    assert "1 tensors of backbone, 1 tensors of keypoint_head" in said
+    assert "left: 1 tensors of backbone, 1 tensors of keypoint_head" in said
     tokenizer = PoseTokenizer.from_pretrained(tmp_path / "model")
     assert tokenizer.config.ema_rule == "published"
     assert tokenizer.config.guidance_channels == 7

@@ -72,10 +72,17 @@ def size_of(tensors: Mapping[str, Tensor], name: str, axis: int, prefix: str) ->
     return tensors[name].shape[axis]
 
 
-def count_numbered(tensors: Mapping[str, Tensor], pattern: str) -> int:
-    """Return one more than the highest number N among the names that start with ``pattern`` followed by ``N.``."""
-    numbers = [name.removeprefix(pattern).split(".")[0] for name in tensors if name.startswith(pattern)]
-    return max((int(number) for number in numbers if number.isdigit()), default=-1) + 1
+def count_numbered(tensors: Mapping[str, Tensor], start: str) -> int:
+    """Return one more than the highest number N among the names that begin with ``start`` and then ``N.``.
+
+    Raises:
+        ValueError: If most of the numbers are missing: a file must not make anyone build a million empty blocks.
+    """
+    numbers = {name.removeprefix(start).split(".")[0] for name in tensors if name.startswith(start)}
+    count = max((int(number) for number in numbers if number.isdecimal()), default=-1) + 1
+    if count > 2 * len(numbers):
+        raise ValueError(f"the official checkpoint counts {start} to {count - 1} but holds only {len(numbers)} of them")
+    return count
 
 
 def rename_tensors(
