@@ -42,7 +42,14 @@ class ClassifierConfig:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> ClassifierConfig:
-        """Build the config from the plain values of :meth:`to_dict`."""
+        """Build the config from the plain values of :meth:`to_dict`.
+
+        Raises:
+            ValueError: On an unknown key or a bad value.
+        """
+        unknown = sorted(set(values) - set(cls.__dataclass_fields__))
+        if unknown:
+            raise ValueError(f"classifier config has unknown keys: {', '.join(unknown)}")
         backbone = {**values["backbone"], "image_size": tuple(values["backbone"]["image_size"])}
         return cls(BackboneSizes(**backbone), HeadSizes(**values["head"]), Calibration(**values["calibration"]))
 

@@ -1,0 +1,46 @@
+"""Tiny models of photos that several test files share."""
+
+from __future__ import annotations
+
+import torch
+
+from pct.models.classifier import ClassifierConfig, PoseClassifier
+from pct.models.heatmap import HeatmapConfig, HeatmapModel
+from pct.models.photo_config import BackboneSizes, HeadSizes, HeatmapSizes
+from pct.models.tokenizer import PoseTokenizer, TokenizerConfig
+
+SWIN = {"embed_dim": 8, "depths": (1, 1), "num_heads": (1, 2), "window_size": 4}
+BACKBONE = BackboneSizes("swin_pico", (32, 32), options=SWIN)
+HEAD = HeadSizes(width=16, num_heads=2, num_blocks=1)
+
+
+def make_coco_tokenizer(seed: int = 0, **changes) -> PoseTokenizer:
+    """Return an untrained tokenizer of COCO's joints."""
+    torch.manual_seed(seed)
+    sizes = {
+        "num_tokens": 6,
+        "codebook_size": 16,
+        "codebook_dim": 2,
+        "quantizer": "quantile",
+        "levels": (4, 4),
+        "encoder": "mlp",
+        "encoder_width": 16,
+        "encoder_blocks": 1,
+        "decoder": "flat",
+        "decoder_width": 8,
+        **changes,
+    }
+    return PoseTokenizer(TokenizerConfig(**sizes)).eval()
+
+
+def make_classifier(seed: int = 0, backbone: BackboneSizes = BACKBONE, head: HeadSizes = HEAD) -> PoseClassifier:
+    """Return an untrained classifier in evaluation mode."""
+    tokenizer = make_coco_tokenizer(seed)
+    torch.manual_seed(seed)
+    return PoseClassifier(ClassifierConfig(backbone, head), tokenizer).eval()
+
+
+def make_heatmap_model(seed: int = 0, backbone: BackboneSizes = BACKBONE) -> HeatmapModel:
+    """Return an untrained heatmap model in evaluation mode."""
+    torch.manual_seed(seed)
+    return HeatmapModel(HeatmapConfig(backbone, HeatmapSizes(1, 8))).eval()
