@@ -1,0 +1,199 @@
+"""Predict poses from normalised crops: expected, most likely and sampled poses of a classifier, tops of heatmaps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pct.data.coco import AREA_SHARE
+from pct.models.classifier import PoseClassifier
+from pct.models.heatmap import HeatmapModel
+from pct.models.photo_config import Calibration
+from pct.models.tokenizer import PoseTokenizer
+from pct.pose_space import PoseSpace
+from pct.skeleton import Skeleton
+
+# Height of the person that stands for all where a model's poses are in millimetres.
+_PERSON_MM = 1700.0
+
+
+@dataclass(frozen=True)
+class PhotoPrediction:
+    """Poses of B persons in the three forms that tokens of a photo have; coordinates in model units.
+
+    Attributes:
+        keypoints: Expected pose (B, K, D): the decoded mixture of the codebook's entries; the mean of both views with
+            the flip test.
+        confidence: Of each joint (B, K), in [0, 1]: the keypoint similarity that is expected of it.
+        indices: Most likely integer tokens (B, M) of the photo as it is, int64.
+        token_probs: Their probabilities (B, M).
+        likely_keypoints: The pose (B, K, D) that the most likely tokens decode to; the mean of both views with the
+            flip test.
+        samples: Poses (S, B, K, D) that sampled tokens of the photo as it is decode to.
+    """
+
+    keypoints: Tensor
+    confidence: Tensor
+    indices: Tensor
+    token_probs: Tensor
+    likely_keypoints: Tensor
+    samples: Tensor
+
+
+@torch.no_grad()
+def predict_tokens(
+    model: PoseClassifier,
+    images: Tensor,
+    flip: bool = True,
+    num_samples: int = 16,
+    generator: torch.Generator | None = None,
+    area: Tensor | None = None,
+) -> PhotoPrediction:
+    """Predict tokens and poses of persons, with the confidence of every joint.
+
+    Args:
+        model: The classifier, in evaluation mode.
+        images: Normalised crops (B, 3, H, W).
+        flip: Average the poses with those of the mirrored crops (the flip test).
+        num_samples: Poses S that are sampled; the confidence rests on them.
+        generator: Of the random numbers that choose the samples; torch's own by default.
+        area: Area of each person (B,) in square model units, the scale of the confidence (see
+            :func:`area_in_model_units`); by default that of a person whose box is half as wide as long.
+
+    Raises:
+        ValueError: If ``num_samples`` is below 1 or the crops do not have the model's size.
+    """
+    if num_samples < 1:
+        raise ValueError(f"num_samples must be at least 1, got {num_samples}; confidence comes from the samples")
+    count, tokenizer = len(images), model.tokenizer
+    with torch.inference_mode():
+        output = model(torch.cat([images, images.flip(-1)]) if flip else images)
+        probs = output.probs.float()
+    top = probs.max(dim=-1)
+    expected, likely = (_merge_views(poses, count, tokenizer) for poses in (output.keypoints, tokenizer.decode(top[1])))
+    samples = _sample_poses(tokenizer, probs[:count], num_samples, generator)
+    if area is None:
+        area = typical_area(tokenizer.space).expand(count)
+    spread = joint_spread(expected, samples, torch.from_numpy(tokenizer.skeleton.oks_sigmas), area)
+    return PhotoPrediction(
+        keypoints=expected,
+        confidence=confidence_from_spread(spread, model.config.calibration),
+        indices=top[1][:count].clone(),
+        token_probs=top[0][:count].clone(),
+        likely_keypoints=likely,
+        samples=samples,
+    )
+
+
+def joint_spread(keypoints: Tensor, samples: Tensor, sigmas: Tensor, area: Tensor) -> Tensor:
+    """Return how far sampled poses lie from the expected one, in units of each joint's OKS scale.
+
+    Args:
+        keypoints: Expected poses (B, K, D).
+        samples: Sampled poses (S, B, K, D), in the same unit of length.
+        sigmas: OKS constants of the joints (K,).
+        area: Areas of the persons (B,) in that unit, squared.
+
+    Returns:
+        Mean squared distances (B, K) over the squared scale, ``(2 sigma)^2 area``: the exponent of the keypoint
+        similarity is minus one half of such a number.
+    """
+    squared = (samples - keypoints).square().sum(dim=-1).mean(dim=0)
+    return squared / ((2 * sigmas.to(squared)).square() * area.to(squared)[:, None])
+
+
+def confidence_from_spread(spread: Tensor, calibration: Calibration) -> Tensor:
+    """Return the keypoint similarity that is expected at a spread, in (0, 1].
+
+    Calibration turns the spread into the mean squared error to be expected, e^2 = factor spread + floor^2, in squared
+    OKS scales. The mean of the similarity, exp(-d^2 / 2), over errors that are normal with that mean square in the
+    plane is 1 / (1 + e^2 / 2).
+
+    Args:
+        spread: Of :func:`joint_spread`, any shape.
+        calibration: Of the classifier.
+    """
+    return 1 / (1 + (calibration.factor * spread + calibration.floor**2) / 2)
+
+
+def area_in_model_units(area: Tensor, bbox: Tensor, space: PoseSpace) -> Tensor:
+    """Return the persons' areas as :func:`predict_tokens` takes them.
+
+    Args:
+        area: Areas (B,) in square image pixels; 0.52 of the box's where no outline is known.
+        bbox: The boxes (B, 4) that the crops were cut with, grown to the input's aspect, as x, y, width, height.
+        space: Of the model. In millimetres a photo's pixels say nothing: :func:`typical_area` then.
+    """
+    if space.kind != "crop2d":
+        return typical_area(space).expand(len(area))
+    low, high = space.bounds
+    unit = space.padding * bbox[:, 2:].amax(dim=1) / (high - low)
+    return area / unit.square()
+
+
+def typical_area(space: PoseSpace) -> Tensor:
+    """Return the area, in square model units, of a person whose box is half as wide as long."""
+    low, high = space.bounds
+    length = (high - low) / space.padding if space.kind == "crop2d" else _PERSON_MM / space.millimetres
+    return torch.tensor(AREA_SHARE * length**2 / 2)
+
+
+@torch.no_grad()
+def predict_heatmaps(model: HeatmapModel, images: Tensor, flip: bool = True) -> tuple[Tensor, Tensor]:
+    """Find the joints of persons at the tops of their heatmaps.
+
+    Args:
+        model: The heatmap model, in evaluation mode.
+        images: Normalised crops (B, 3, H, W).
+        flip: Average the heatmaps with those of the mirrored crops (the flip test).
+
+    Returns:
+        Joints (B, K, 2) in model units and scores (B, K) in [0, 1].
+    """
+    with torch.inference_mode():
+        maps = model(torch.cat([images, images.flip(-1)]) if flip else images)
+    if flip:
+        straight, mirrored = maps.chunk(2)
+        back = mirrored[:, torch.from_numpy(model.config.skeleton.flip_index).to(maps.device)].flip(-1)
+        # The first value of a row lies cell_center cells from the left edge and the last one 1 - cell_center from the
+        # right one, so the turned row is off by the difference.
+        shift = round(1 - 2 * model.config.heatmap.cell_center)
+        columns = (torch.arange(maps.shape[-1], device=maps.device) - shift).clamp(0, maps.shape[-1] - 1)
+        maps = (straight + back[..., columns]) / 2
+    return model.decode(maps)
+
+
+def mirror_keypoints(keypoints: Tensor, skeleton: Skeleton, space: PoseSpace) -> Tensor:
+    """Return poses (..., K, D) in model units as a mirrored crop shows them; twice gives the poses back."""
+    low, high = space.bounds
+    swapped = keypoints[..., torch.from_numpy(skeleton.flip_index).to(keypoints.device), :]
+    return torch.cat([low + high - swapped[..., :1], swapped[..., 1:]], dim=-1)
+
+
+def _merge_views(poses: Tensor, count: int, tokenizer: PoseTokenizer) -> Tensor:
+    """Return the poses (B, K, D); where those of mirrored crops follow them, the mean of both."""
+    if len(poses) == count:
+        return poses.clone()
+    return (poses[:count] + mirror_keypoints(poses[count:], tokenizer.skeleton, tokenizer.space)) / 2
+
+
+def _sample_poses(
+    tokenizer: PoseTokenizer, probs: Tensor, num_samples: int, generator: torch.Generator | None
+) -> Tensor:
+    """Sample each token from ``probs`` (B, M, V) and decode: (S, B, K, D).
+
+    The random numbers of a token are spread evenly over its S samples (Latin hypercube sampling, McKay et al., 1979),
+    which makes the spread of few samples steadier. All persons share them: what a person gets does not depend on who
+    else is in the batch.
+    """
+    count, tokens, entries = probs.shape
+    device = generator.device if generator is not None else torch.device("cpu")
+    order, within = torch.rand(2, tokens, num_samples, generator=generator, device=device)
+    numbers = ((order.argsort(dim=-1) + within) / num_samples).to(probs)
+    cumulative = probs.cumsum(dim=-1)
+    # Sums of many small numbers do not end at 1 exactly.
+    chosen = torch.searchsorted(cumulative, numbers.expand(count, -1, -1) * cumulative[..., -1:], right=True)
+    indices = chosen.clamp(max=entries - 1).permute(2, 0, 1)  # (S, B, M)
+    return tokenizer.decode(indices.flatten(0, 1)).unflatten(0, (num_samples, count))
