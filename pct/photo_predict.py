@@ -32,6 +32,7 @@ class PhotoPrediction:
         likely_keypoints: The pose (B, K, D) that the most likely tokens decode to; the mean of both views with the
             flip test.
         samples: Poses (S, B, K, D) that sampled tokens of the photo as it is decode to.
+        probs: Probabilities of all entries (B, M, V) of the photo as it is.
     """
 
     keypoints: Tensor
@@ -40,6 +41,7 @@ class PhotoPrediction:
     token_probs: Tensor
     likely_keypoints: Tensor
     samples: Tensor
+    probs: Tensor
 
 
 @torch.no_grad()
@@ -84,6 +86,7 @@ def predict_tokens(
         token_probs=top[0][:count].clone(),
         likely_keypoints=likely,
         samples=samples,
+        probs=probs[:count],
     )
 
 
