@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -24,10 +25,12 @@ from pct import get_skeleton
 from pct.layers.losses import keypoint_loss
 from pct.models.classifier import ClassifierOutput, PoseClassifier
 from pct.models.convert import convert_tokenizer
-from pct.models.convert_backbone import _KNOWN, _coordinates, _read_sizes, convert_backbone
+from pct.models.convert_backbone import _coordinates, _read_sizes, convert_backbone
 from pct.models.convert_photo import convert_classifier, convert_heatmap_model, convert_token_head, kind_of
 from pct.models.heatmap import HeatmapModel
+from pct.training.photo_config import load_classifier_run, load_heatmap_run
 
+CONFIGS = Path(__file__).parents[1] / "configs"
 SIDE = 64
 
 
@@ -123,21 +126,26 @@ def test_windows_are_shifted_in_the_first_two_stages_only() -> None:
 
 
 @pytest.mark.parametrize(
-    ("width", "depths", "heads", "parameters"),
+    ("size", "width", "depths", "heads", "parameters"),
     [
-        (128, (2, 2, 18, 2), (4, 8, 16, 32), 86.9e6),
-        (192, (2, 2, 18, 2), (6, 12, 24, 48), 195.2e6),
-        (256, (2, 2, 42, 2), (8, 16, 32, 64), 655e6),
+        ("base", 128, (2, 2, 18, 2), (4, 8, 16, 32), 86.9e6),
+        ("large", 192, (2, 2, 18, 2), (6, 12, 24, 48), 195.2e6),
+        ("huge", 256, (2, 2, 42, 2), (8, 16, 32, 64), 655e6),
     ],
 )
-def test_published_sizes_are_recognised(width: int, depths: tuple, heads: tuple, parameters: float) -> None:
+def test_published_sizes_are_those_of_the_configs(
+    size: str, width: int, depths: tuple, heads: tuple, parameters: float
+) -> None:
+    """So a converted backbone can start or be the backbone of a run."""
     official = {"patch_embed.proj.weight": torch.zeros(width, 3, 4, 4)}
     for stage, (depth, number) in enumerate(zip(depths, heads, strict=True)):
         for i in range(depth):
             official[f"layers.{stage}.blocks.{i}.attn.logit_scale"] = torch.zeros(number, 1, 1)
     sizes = _read_sizes(official, 256, "backbone.")
-    name = _KNOWN.get((width, depths, heads))
-    assert sizes.options == ({} if name else {"embed_dim": width, "depths": list(depths), "num_heads": list(heads)})
+    classifier = load_classifier_run(CONFIGS / f"classifier_coco_{size}.yaml", [])
+    heatmap = load_heatmap_run(CONFIGS / f"heatmap_coco_{size}.yaml", [])
+    assert sizes == replace(classifier.backbone, image_size=tuple(classifier.backbone.image_size))
+    assert sizes == replace(heatmap.backbone, image_size=tuple(heatmap.backbone.image_size), drop_path=0.0)
     with torch.device("meta"):
         backbone = sizes.build()
     assert backbone.channels == 8 * width

@@ -1,3 +1,4 @@
+#!/usr/bin/env python
 """Convert a published PCT checkpoint to a model folder: ``tools/convert_pct.py official.pth OUT``."""
 
 from __future__ import annotations
