@@ -29,6 +29,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--first-index", type=int, default=0, help="number of the first scene (default: 0)")
     parser.add_argument("--image-size", type=int, default=256, help="side of the photos in pixels (default: 256)")
     parser.add_argument("--backgrounds", metavar="FOLDER", help="photos for the background (default: drawn ones)")
+    parser.add_argument("--mocap", metavar="FILE", help=".npz file that half of the postures are from")
     parser.add_argument("--quality", type=int, help="JPEG quality, 1 to 100 (default: from 35 to 95, drawn)")
     parser.add_argument("--workers", type=int, default=1, help="processes (default: 1)")
     parser.add_argument("--force", action="store_true", help="replace a data set that is there")
@@ -52,6 +53,7 @@ def _run(options: argparse.Namespace) -> int:
         options.seed,
         image_size=options.image_size,
         backgrounds=options.backgrounds,
+        mocap=options.mocap,
         quality=options.quality,
     )
     with tqdm(total=options.num_images, unit="photo", disable=options.quiet) as bar:

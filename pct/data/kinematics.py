@@ -28,6 +28,16 @@ _SHARES = {
     "shank": 0.240,
     "foot": 0.125,
 }
+# Points of the head, left, up and forward of the skull's base as shares of its height.
+HEAD_PLACES: dict[str, tuple[float, float, float]] = {
+    "head": (0.0, 0.55, 0.05),
+    "head_top": (0.0, 1.0, 0.0),
+    "nose": (0.0, 0.22, 0.62),
+    "left_eye": (0.17, 0.40, 0.50),
+    "right_eye": (-0.17, 0.40, 0.50),
+    "left_ear": (0.36, 0.32, 0.02),
+    "right_ear": (-0.36, 0.32, 0.02),
+}
 _LENGTH_STD = 0.05  # of each length by itself, as a share
 _STATURE = (1690.0, 110.0)  # adults, millimetres
 _CHILD_SHARE, _CHILD_STATURE = 0.15, (1250.0, 180.0)
@@ -120,17 +130,7 @@ def _add_head(points: dict[str, Tensor], chest: Tensor, lengths: Lengths, angles
     points["upper_neck"] = base
     points["neck"] = (points["thorax"] + base) / 2
     size = lengths["skull_to_top"]
-    # Left, up and forward of the skull's base, as shares of its height.
-    places = {
-        "head": (0.0, 0.55, 0.05),
-        "head_top": (0.0, 1.0, 0.0),
-        "nose": (0.0, 0.22, 0.62),
-        "left_eye": (0.17, 0.40, 0.50),
-        "right_eye": (-0.17, 0.40, 0.50),
-        "left_ear": (0.36, 0.32, 0.02),
-        "right_ear": (-0.36, 0.32, 0.02),
-    }
-    for name, place in places.items():
+    for name, place in HEAD_PLACES.items():
         points[name] = base + size[:, None] * (head @ torch.tensor(place))
 
 

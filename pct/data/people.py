@@ -12,7 +12,13 @@ from pct.skeleton import COCO17, Skeleton
 
 
 def generate_scene(
-    seed: int, index: int, image_size: int = 256, *, backgrounds: str | Path | None = None, quality: int | None = None
+    seed: int,
+    index: int,
+    image_size: int = 256,
+    *,
+    backgrounds: str | Path | None = None,
+    mocap: str | Path | None = None,
+    quality: int | None = None,
 ) -> Scene:
     """Generate one photo: a pure function of its arguments.
 
@@ -21,12 +27,13 @@ def generate_scene(
         index: Number of the scene, 0 or more.
         image_size: Side of the picture in pixels, at least 32.
         backgrounds: Folder with photos to put people before; None draws backgrounds.
+        mocap: Motion capture file that half of the postures are from; None makes up all postures.
         quality: JPEG quality, 1 to 100; None draws one from 35 to 95.
 
     Raises:
-        ValueError: If a value is out of its range, or there is no such folder.
+        ValueError: If a value is out of its range, or a folder or file cannot be used.
     """
-    return SceneSource.open(seed, image_size, backgrounds, quality).generate(index)
+    return SceneSource.open(seed, image_size, backgrounds, mocap, quality).generate(index)
 
 
 class GeneratedPersons:
@@ -40,10 +47,11 @@ class GeneratedPersons:
         seed: The same seed gives the same persons.
         image_size: Side of the pictures in pixels.
         backgrounds: Folder with photos for the background; None draws backgrounds.
+        mocap: Motion capture file that half of the postures are from; None makes up all postures.
         first_index: Number of the scene of person 0.
 
     Raises:
-        ValueError: If ``num_persons`` is not positive, or there is no such folder.
+        ValueError: If ``num_persons`` is not positive, or a folder or file cannot be used.
     """
 
     skeleton: Skeleton = COCO17
@@ -54,6 +62,7 @@ class GeneratedPersons:
         seed: int,
         image_size: int = 256,
         backgrounds: str | Path | None = None,
+        mocap: str | Path | None = None,
         first_index: int = 0,
     ) -> None:
         if num_persons < 1:
@@ -61,7 +70,7 @@ class GeneratedPersons:
         if first_index < 0:
             raise ValueError(f"the first index must not be negative, got {first_index}")
         self._num_persons, self._first_index = num_persons, first_index
-        self._source = SceneSource.open(seed, image_size, backgrounds)
+        self._source = SceneSource.open(seed, image_size, backgrounds, mocap)
 
     def __len__(self) -> int:
         return self._num_persons

@@ -77,7 +77,7 @@ def place_main(body: np.ndarray, camera: Camera, rng: np.random.Generator, whole
         The points (P, 3) in camera millimetres.
     """
     # Photographers prefer faces.
-    azimuth = rng.normal(0.0, 0.75) if rng.random() < 0.65 else rng.uniform(-math.pi, math.pi)
+    azimuth = rng.normal(0.0, 0.7) if rng.random() < 0.7 else rng.uniform(-math.pi, math.pi)
     points = (turn(body, azimuth) - (body.min(axis=0) + body.max(axis=0)) / 2) @ camera.axes.T
     low, high = points.min(axis=0), points.max(axis=0)
     points = points - (low + high) / 2
@@ -111,7 +111,7 @@ def place_other(
     """
     # Neither inside the main person nor so far aside that nobody sees them.
     aside = rng.uniform(-700, 700) if rng.random() < 0.6 else rng.uniform(-2000, 2000)
-    ahead = rng.choice([-1, 1]) * rng.uniform(250, 1200) if abs(aside) < 450 else rng.uniform(-1500, 1200)
+    ahead = (-1 if rng.random() < 0.6 else 1) * rng.uniform(250, 1200) if abs(aside) < 450 else rng.uniform(-1500, 1200)
     shift = np.array([aside, 0.0, ahead])
     standing = turn(body, rng.uniform(-math.pi, math.pi)) + shift
     points = standing @ camera.axes.T + main_floor

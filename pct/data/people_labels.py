@@ -7,15 +7,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from pct.data.bodies import body_joints
+from pct.data.people_bodies import PARTS, THING
 from pct.data.people_camera import Camera
-from pct.data.people_looks import PARTS
-from pct.data.people_render import Canvas, Solid
+from pct.data.people_render import Canvas, Capsule, Solid
 from pct.skeleton import COCO17, H36M17
 
 _MIN_AREA = 36.0 / 256**2  # share of the picture from which on a person is annotated
 
 COCO_POINTS, _H36M = body_joints(COCO17), body_joints(H36M17)
-# How far, in millimetres, the own body's surface may be in front of a joint that is still seen: what is around it.
+# How far, in millimetres, the own body's surface may be in front of a joint that is still seen: what is around it
+# in an average adult.
 _DEEP = {"nose": 40.0, "eye": 40.0, "ear": 75.0, "shoulder": 110.0, "elbow": 80.0, "wrist": 65.0,
          "hip": 160.0, "knee": 105.0, "ankle": 75.0}  # fmt: skip
 # Limbs that a joint is part of never hide it, however they point at the camera.
@@ -27,6 +28,8 @@ _OWN_LIMB = np.array(
         for name in COCO17.keypoint_names
     ]
 )
+# Places along a limb at which its box is measured.
+_SHARES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 _TOLERANCE = np.array([_DEEP[name.split("_")[-1]] for name in COCO17.keypoint_names])
 
 
@@ -55,34 +58,53 @@ class Actor:
 
     Attributes:
         points: The :data:`pct.data.kinematics.BODY_POINTS` (P, 3) in camera millimetres.
-        solids: What it is drawn with, each with the number of its part in :data:`pct.data.people_looks.PARTS`.
-        stature: Height in millimetres.
+        solids: What it is drawn with, each with the number of its part in :data:`pct.data.people_bodies.PARTS`.
+        girth: How thick the body is, against an average adult.
     """
 
     points: np.ndarray
     solids: list[tuple[int, Solid]]
-    stature: float
+    girth: float
 
 
 def outline(canvas: Canvas, actor: Actor) -> tuple[float, float, float, float]:
-    """Return left, top, right and bottom of a whole person in pixels, cut off at the picture's border."""
-    boxes = np.array([canvas.extent(solid) for _, solid in actor.solids])
-    low = np.clip(boxes[:, :2].min(axis=0), 0, canvas.size)
-    high = np.clip(boxes[:, 2:].max(axis=0), 0, canvas.size)
-    return float(low[0]), float(low[1]), float(high[0]), float(high[1])
+    """Return left, top, right and bottom of a whole person in pixels, cut off at the picture's border.
+
+    What the person carries is left out.
+    """
+    boxes = np.array([box for part, solid in actor.solids if part != THING for box in _pieces(canvas, solid)])
+    size = canvas.size
+    boxes = boxes[((boxes[:, :2] < size) & (boxes[:, 2:] > 0)).all(axis=1)].clip(0, size)
+    left, top = boxes[:, :2].min(axis=0, initial=size).tolist()
+    right, bottom = boxes[:, 2:].max(axis=0, initial=0).tolist()
+    return left, top, right, bottom
+
+
+def _pieces(canvas: Canvas, solid: Solid) -> list[tuple[float, float, float, float]]:
+    """Return boxes of short pieces: what of a long limb lies outside the picture must not widen the box inside."""
+    if not isinstance(solid, Capsule):
+        return [canvas.extent(solid)]
+    (ax, ay, scale_a), (bx, by, scale_b) = canvas.project(solid.start), canvas.project(solid.end)
+    ra, rb = solid.radii[0] * scale_a, solid.radii[1] * scale_b
+    pieces = []
+    for share in _SHARES:
+        x, y, r = ax + share * (bx - ax), ay + share * (by - ay), ra + share * (rb - ra)
+        pieces.append((x - r, y - r, x + r, y + r))
+    return pieces
 
 
 def annotate(canvas: Canvas, actor: Actor, number: int, camera: Camera) -> ScenePerson | None:
     """Label a person, or return None where too little of it is seen."""
-    area = int((canvas.owner // len(PARTS) == number).sum())
+    first = number * len(PARTS)
+    area = int(((canvas.owner >= first) & (canvas.owner < first + len(PARTS)) & (canvas.owner != first + THING)).sum())
     joints = actor.points[COCO_POINTS]
     pixels = camera.project(joints)
     inside = inside_picture(pixels, canvas.size)
     columns, rows = np.round(pixels).clip(0, canvas.size - 1).astype(int).T
     seen, before = canvas.owner[rows, columns], joints[:, 2] - canvas.depth[rows, columns]
-    own, part = seen // len(PARTS) == number, seen % len(PARTS)
+    own, part = (seen // len(PARTS) == number) & (seen % len(PARTS) != THING), seen % len(PARTS)
     own_limb = own & _OWN_LIMB[np.arange(len(part)), part]
-    hidden = ~own_limb & (before > np.where(own, _TOLERANCE * actor.stature / 1690.0, 0.0))
+    hidden = ~own_limb & (before > np.where(own, _TOLERANCE * actor.girth, 0.0))
     visibility = np.where(inside, np.where(hidden, 1, 2), 0)
     if area < _MIN_AREA * canvas.size**2 or not (visibility == 2).any():
         return None

@@ -19,8 +19,8 @@ class Material:
     """What a surface looks like.
 
     Attributes:
-        color: RGB (3,) in 0..255 where the texture is 0.
-        accent: RGB (3,) where the texture is 1.
+        color: RGB (3,) float32 in 0..255 where the texture is 0.
+        accent: RGB (3,) float32 where the texture is 1.
         texture: Mixture (TEXTURE_SIDE, TEXTURE_SIDE) in [0, 1]; None is all ``color``.
         texel: Side of a texel in millimetres.
     """
@@ -34,9 +34,9 @@ class Material:
         """Return the colours (n, 3) at surface coordinates (n,) in millimetres."""
         if self.texture is None:
             return np.broadcast_to(self.color, (len(u), 3))
-        columns = (u / self.texel).astype(np.int64) & (TEXTURE_SIDE - 1)
-        rows = (v / self.texel).astype(np.int64) & (TEXTURE_SIDE - 1)
-        mix = self.texture[rows, columns][:, None]
+        columns = (u / self.texel).astype(np.int32) & (TEXTURE_SIDE - 1)
+        rows = (v / self.texel).astype(np.int32) & (TEXTURE_SIDE - 1)
+        mix = self.texture.take(rows * TEXTURE_SIDE + columns)[:, None]
         return self.color + mix * (self.accent - self.color)
 
 
@@ -137,7 +137,8 @@ class Canvas:
             return
         window = (slice(y0, y1), slice(x0, x1))
         surface = self._capsule(solid, window) if isinstance(solid, Capsule) else self._ellipsoid(solid, window)
-        self._blend(surface, owner, light)
+        if len(surface.pixels):
+            self._blend(surface, owner, light)
 
     def cover(self, alpha: np.ndarray, colors: np.ndarray, depth: float, owner: int) -> None:
         """Put a flat thing before all that is farther away.
@@ -160,27 +161,23 @@ class Canvas:
         ex, ey = bx - ax, by - ay
         length = max(math.hypot(ex, ey), 1e-3)
         dx, dy = self._grid[window[1]] - ax, (self._grid[window[0]] - ay)[:, None]
-        along = np.clip((dx * ex + dy * ey) / length**2, 0.0, 1.0)
+        along = np.clip(dx * (ex / length**2) + dy * (ey / length**2), 0.0, 1.0)
         nx, ny = dx - along * ex, dy - along * ey
         radius = radius_a + along * (radius_b - radius_a)
-        distance = np.sqrt(nx * nx + ny * ny)
-        cover = radius - distance + 0.5
-        rows, columns = np.nonzero(cover > 0)
-        along, nx, ny, radius = (a[rows, columns] for a in (along, nx, ny, radius))
+        cover = radius - np.sqrt(nx * nx + ny * ny) + 0.5
+        inside = np.flatnonzero(cover > 0)
+        along, nx, ny, radius, alpha = (a.take(inside) for a in (along, nx, ny, radius, cover))
         nx, ny = nx / radius, ny / radius
         nz = -np.sqrt(np.maximum(1.0 - nx * nx - ny * ny, 0.0))
-        millimetres = solid.radii[0] + along * (solid.radii[1] - solid.radii[0])
+        girth = solid.radii[0] + along * (solid.radii[1] - solid.radii[0])
         za, zb = float(solid.start[2]), float(solid.end[2])
+        depth = za + along * (zb - za) + nz * girth
+        pixels, seen = self._nearer(inside, window, depth)
+        along, nx, ny, nz, girth = (a.take(seen) for a in (along, nx, ny, nz, girth))
         side = (ny * ex - nx * ey) / length
         bone = math.dist(solid.start.tolist(), solid.end.tolist())
-        return _Surface(
-            rows + window[0].start,
-            columns + window[1].start,
-            np.minimum(cover[rows, columns], 1.0),
-            za + along * (zb - za) + nz * millimetres,
-            (nx, ny, nz),
-            solid.material.colors(side * millimetres + 500.0, along * bone + 500.0),
-        )
+        colors = solid.material.colors(side * girth + 500.0, along * bone + 500.0)
+        return _Surface(pixels, alpha.take(seen), depth.take(seen), (nx, ny, nz), colors)
 
     def _ellipsoid(self, solid: Ellipsoid, window: tuple[slice, slice]) -> _Surface:
         x, y, scale = self.project(solid.center)
@@ -192,50 +189,57 @@ class Canvas:
         half_b = f[0][2] * dx + f[1][2] * dy
         c = f[0][0] * dx * dx + 2 * f[0][1] * dx * dy + f[1][1] * dy * dy
         outline = c - half_b * half_b / f[2][2]  # 1 on the outline
-        smallest = float(solid.semi.min()) * scale
-        cover = (1.0 - np.sqrt(np.maximum(outline, 0.0))) * smallest + 0.5
-        rows, columns = np.nonzero(cover > 0)
-        half_b, outline = half_b[rows, columns], outline[rows, columns]
+        cover = (1.0 - np.sqrt(np.maximum(outline, 0.0))) * (float(solid.semi.min()) * scale) + 0.5
+        inside = np.flatnonzero(cover > 0)
+        half_b, outline, alpha = half_b.take(inside), outline.take(inside), cover.take(inside)
         dz = (-half_b - np.sqrt(np.maximum(1.0 - outline, 0.0) * f[2][2])) / f[2][2]
-        point = np.stack([dx[columns], dy[rows, 0], dz], axis=1)
+        depth = float(solid.center[2]) + dz
+        pixels, seen = self._nearer(inside, window, depth)
+        rows, columns = np.divmod(inside.take(seen), len(dx))
+        point = np.stack([dx.take(columns), dy.take(rows), dz.take(seen)], axis=1)
         normal = point @ form.astype(np.float32)
-        normal /= np.linalg.norm(normal, axis=1, keepdims=True)
+        normal /= np.sqrt(np.einsum("ij,ij->i", normal, normal))[:, None]
         local = point @ solid.axes.astype(np.float32)
         if solid.paint is None:
             colors = solid.material.colors(local[:, 0] + 500.0, local[:, 1] + 500.0)
         else:
             colors = solid.paint(local / solid.semi.astype(np.float32))
-        return _Surface(
-            rows + window[0].start,
-            columns + window[1].start,
-            np.minimum(cover[rows, columns], 1.0),
-            float(solid.center[2]) + dz,
-            (normal[:, 0], normal[:, 1], normal[:, 2]),
-            colors,
-        )
+        return _Surface(pixels, alpha.take(seen), depth.take(seen), (normal[:, 0], normal[:, 1], normal[:, 2]), colors)
+
+    def _nearer(
+        self, inside: np.ndarray, window: tuple[slice, slice], depth: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return which pixels of the picture are covered by something nearer than all before, and their places.
+
+        Args:
+            inside: Pixels (n,) of the window, counted row by row.
+            window: Rows and columns of the picture.
+            depth: Depth (n,) of what is drawn there.
+        """
+        rows, columns = np.divmod(inside, window[1].stop - window[1].start)
+        pixels = (rows + window[0].start) * self.size + (columns + window[1].start)
+        seen = np.flatnonzero(depth < self.depth.take(pixels))
+        return pixels.take(seen), seen
 
     def _blend(self, surface: _Surface, owner: int, light: Light) -> None:
-        rows, columns = surface.rows, surface.columns
-        nearer = surface.depth < self.depth[rows, columns]
         lx, ly, lz = light.direction
         nx, ny, nz = surface.normal
         shade = light.ambient + (1.0 - light.ambient) * np.maximum(nx * lx + ny * ly + nz * lz, 0.0)
-        color = (surface.colors * shade[:, None])[nearer]
-        rows, columns, alpha = rows[nearer], columns[nearer], surface.alpha[nearer]
-        behind = self.color[rows, columns]
-        self.color[rows, columns] = behind + alpha[:, None] * (color - behind)
-        solid = alpha >= 0.5
-        rows, columns = rows[solid], columns[solid]
-        self.depth[rows, columns] = surface.depth[nearer][solid]
-        self.owner[rows, columns] = owner
+        color = self.color.reshape(-1, 3)
+        behind = color.take(surface.pixels, axis=0)
+        alpha = np.minimum(surface.alpha, 1.0)
+        color[surface.pixels] = behind + alpha[:, None] * (surface.colors * shade[:, None] - behind)
+        solid = np.flatnonzero(alpha >= 0.5)
+        pixels = surface.pixels.take(solid)
+        self.depth.reshape(-1)[pixels] = surface.depth.take(solid)
+        self.owner.reshape(-1)[pixels] = owner
 
 
 @dataclass(frozen=True)
 class _Surface:
-    """The pixels (n,) of a solid: rows, columns, coverage, depth in millimetres, unit normal, RGB (n, 3)."""
+    """What is seen of a solid: pixels (n,) counted row by row, coverage, depth in millimetres, normals, RGB (n, 3)."""
 
-    rows: np.ndarray
-    columns: np.ndarray
+    pixels: np.ndarray
     alpha: np.ndarray
     depth: np.ndarray
     normal: tuple[np.ndarray, np.ndarray, np.ndarray]

@@ -8,11 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from pct.data.kinematics import generate_bodies
-from pct.data.people_camera import Camera, draw_camera, place_main, place_other
+from pct.data.kinematics import BODY_POINTS, generate_bodies, mirror_bodies
+from pct.data.mocap import complete_bodies, load_mocap
+from pct.data.people_bodies import PARTS, dress, girth_of
+from pct.data.people_camera import Camera, draw_camera, place_main, place_other, turn
 from pct.data.people_labels import COCO_POINTS, Actor, ScenePerson, annotate, inside_picture, outline
-from pct.data.people_looks import PARTS, draw_look, dress, stature_of
+from pct.data.people_looks import draw_look
 from pct.data.people_render import Canvas, Capsule, Light, Solid
 from pct.data.people_scenery import (
     decode_jpeg,
@@ -27,7 +30,8 @@ from pct.data.people_scenery import (
 _BLOCK = 512  # scenes that draw their bodies together
 _ATTEMPTS = 6
 _MIN_SEEN = 5  # joints of the main person that are seen
-_OCCLUDER = 0.35  # how often there are things in front of the main person
+_MOCAP = 0.5  # share of the postures that are from motion capture, where there is any
+_OCCLUDER = 0.28  # how often there are things in front of the main person
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,8 @@ class SceneSource:
         seed: The same seed gives the same scenes.
         image_size: Side of the pictures in pixels, at least 32.
         backgrounds: Photos to put people before; none draws backgrounds.
+        mocap: Motion capture file (see :func:`pct.data.mocap.load_mocap`) that half of the postures are from; None
+            makes up all postures.
         quality: JPEG quality, 1 to 100; None draws one from 35 to 95 for each scene.
 
     Raises:
@@ -64,6 +70,7 @@ class SceneSource:
     seed: int
     image_size: int = 256
     backgrounds: tuple[Path, ...] = ()
+    mocap: Path | None = None
     quality: int | None = None
 
     def __post_init__(self) -> None:
@@ -80,15 +87,20 @@ class SceneSource:
         seed: int,
         image_size: int = 256,
         backgrounds: str | Path | None = None,
+        mocap: str | Path | None = None,
         quality: int | None = None,
     ) -> SceneSource:
-        """Open a source whose backgrounds are the photos of a folder.
+        """Open a source whose backgrounds are the photos of a folder, and read its motion capture.
 
         Raises:
-            ValueError: If there is no such folder or it has no photo, or a value is out of its range.
+            ValueError: If there is no such folder or it has no photo, the motion capture cannot be used, or a value
+                is out of its range.
         """
         photos = () if backgrounds is None else list_photos(backgrounds)
-        return cls(seed, image_size, photos, quality)
+        source = cls(seed, image_size, photos, None if mocap is None else Path(mocap), quality)
+        if source.mocap is not None:
+            _mocap_bodies(source.mocap)
+        return source
 
     def generate(self, index: int) -> Scene:
         """Draw scene ``index``, 0 or more."""
@@ -104,17 +116,33 @@ class SceneSource:
 
 
 @lru_cache(maxsize=256)
-def _bodies(seed: int, block: int) -> np.ndarray:
+def _bodies(seed: int, block: int, mocap: Path | None) -> np.ndarray:
     """Return the bodies (_BLOCK, P, 3) that the scenes of a block choose from."""
     words = np.random.SeedSequence([seed, block]).generate_state(2)
     generator = torch.Generator().manual_seed(int(words[0]) << 31 ^ int(words[1]))
-    return generate_bodies(_BLOCK, generator).numpy().astype(np.float64)
+    bodies = generate_bodies(_BLOCK, generator)
+    if mocap is not None:
+        recorded = _mocap_bodies(mocap)
+        recorded = recorded[torch.randint(len(recorded), (_BLOCK,), generator=generator)]
+        mirrored = torch.rand(_BLOCK, 1, 1, generator=generator) < 0.5
+        recorded = torch.where(mirrored, mirror_bodies(recorded), recorded)
+        bodies = torch.where(torch.rand(_BLOCK, 1, 1, generator=generator) < _MOCAP, recorded, bodies)
+    return bodies.numpy().astype(np.float64)
+
+
+@lru_cache(maxsize=4)
+def _mocap_bodies(path: Path) -> Tensor:
+    """Return all bodies (F, P, 3) of a motion capture file, float32, turned to look along z like generated ones."""
+    bodies = complete_bodies(load_mocap(path).joints)
+    left = bodies[:, BODY_POINTS.index("left_hip")] - bodies[:, BODY_POINTS.index("right_hip")]
+    angle = np.arctan2(left[:, 2], left[:, 0])
+    return torch.from_numpy(np.stack([turn(b, a) for b, a in zip(bodies, angle, strict=True)])).float()
 
 
 def _try_scene(source: SceneSource, index: int, rng: np.random.Generator, whole: bool) -> Scene | None:
     size = source.image_size
     camera = draw_camera(size, rng)
-    actors = _cast(_bodies(source.seed, index // _BLOCK), index % _BLOCK, camera, rng, whole)
+    actors = _cast(_bodies(source.seed, index // _BLOCK, source.mocap), index % _BLOCK, camera, rng, whole)
     if inside_picture(camera.project(actors[0].points[COCO_POINTS]), size).sum() < _MIN_SEEN:
         return None
     photos = source.backgrounds
@@ -151,8 +179,9 @@ def _cast(bodies: np.ndarray, row: int, camera: Camera, rng: np.random.Generator
 
 
 def _dress(points: np.ndarray, rng: np.random.Generator) -> Actor:
-    stature = stature_of(points)
-    return Actor(points, dress(points, draw_look(rng), stature), stature)
+    look = draw_look(rng)
+    girth = girth_of(points, look.build)
+    return Actor(points, dress(points, look, girth), girth)
 
 
 def _draw_light(rng: np.random.Generator) -> Light:

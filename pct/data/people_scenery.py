@@ -121,7 +121,7 @@ def photograph(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     image = (image - 128.0) * gains.astype(np.float32) + np.float32(128.0 + brightness)
     noise = _noise_tile()
     y, x = (int(rng.integers(0, len(noise) - n + 1)) for n in image.shape[:2])
-    strength = rng.gamma(1.5, 3.0)
+    strength = rng.gamma(1.5, 2.2)
     image += np.float32(strength) * noise[y : y + image.shape[0], x : x + image.shape[1]]
     return np.clip(image, 0, 255).astype(np.uint8)
 
