@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-import datetime
-import os
-import platform
-import shlex
-import sys
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -21,6 +15,7 @@ from pct.evaluation.completion import Fill, MeanPose, RidgeRegression, measure_c
 from pct.evaluation.crop_codec import CropCodec
 from pct.evaluation.examples import choose_examples
 from pct.evaluation.metrics import ErrorSummary, coco_keypoint_ap, joint_distances, joint_errors, oks, pck
+from pct.evaluation.provenance import make_provenance
 from pct.evaluation.results import Completion, JointResult, Provenance, Reconstruction, TokenizerEvaluation
 from pct.models.tokenizer import PoseTokenizer
 
@@ -170,37 +165,14 @@ def _provenance(
         f"{config.num_tokens} tokens from a codebook of {config.codebook_size} x {config.codebook_dim} "
         f"({config.quantizer.upper()}), {encoder} encoder, {parameters:,} weights, skeleton {config.skeleton.name}"
     )
-    device = str(tokenizer.device)
-    if tokenizer.device.type == "cuda":
-        device = torch.cuda.get_device_name(tokenizer.device)
-    threads = torch.get_num_threads()
-    return Provenance(
+    return make_provenance(
+        model,
+        tokenizer.fingerprint(),
+        tokenizer.device,
         data=data or "poses given in memory",
         baseline_data=baseline_data,
-        command=command or _command(),
-        fingerprint=tokenizer.fingerprint(),
-        model=model,
-        hardware=f"{_processor()}, {os.cpu_count()} cores, {threads} threads; model on {device}",
-        software=f"Python {platform.python_version()}, torch {torch.__version__}",
-        date=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        seconds=round(seconds, 1),
+        command=command,
+        seconds=seconds,
         seed=seed,
-        notes=list(notes),
+        notes=notes,
     )
-
-
-def _command() -> str:
-    """Return this process's command line, without the folder of the program."""
-    program = Path(sys.argv[0])
-    start = ["python", "-m", program.parent.name] if program.name == "__main__.py" else [program.name]
-    return shlex.join([*start, *sys.argv[1:]])
-
-
-def _processor() -> str:
-    """Return the processor's name where the system tells it (Linux), else its architecture."""
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        for line in info.read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 # COCO's evaluator keeps this many persons an image; images with more get room for all of theirs.
-_COCO_MAX_DETECTIONS = 20
+COCO_MAX_DETECTIONS = 20
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,7 @@ class CocoAP:
         ar: Mean recall over the thresholds.
         ar50: Recall at OKS 0.50.
         ar75: Recall at OKS 0.75.
+        by_threshold: Average precision at each OKS threshold, "0.50", "0.55" ... "0.95".
     """
 
     ap: float | None
@@ -39,6 +40,45 @@ class CocoAP:
     ar: float | None
     ar50: float | None
     ar75: float | None
+    by_threshold: dict[str, float | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class PersonLabels:
+    """The true persons of some images, as COCO's evaluator takes them.
+
+    Attributes:
+        keypoints: Joints (N, K, 2) in image pixels; unlabelled ones may hold anything.
+        visible: True where the joint is labelled (N, K). Finding or missing a person without a labelled joint counts
+            neither way, and a prediction that lies in twice its box is not held against the model.
+        bbox: Boxes (N, 4) as x, y, width, height in image pixels.
+        area: Segment area (N,) in square pixels, the scale of OKS.
+        image_ids: Image of each person (N,), int64.
+        crowd: True for a region that stands for many persons (N,); any number of predictions may lie in it. None: no
+            such region.
+    """
+
+    keypoints: Tensor
+    visible: Tensor
+    bbox: Tensor
+    area: Tensor
+    image_ids: Tensor
+    crowd: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.keypoints)
+
+
+@dataclass(frozen=True)
+class PoseResults:
+    """R predicted poses: joints (R, K, 2) in image pixels, the image (R,) and the score (R,) of each."""
+
+    keypoints: Tensor
+    image_ids: Tensor
+    scores: Tensor
+
+    def __len__(self) -> int:
+        return len(self.keypoints)
 
 
 @dataclass(frozen=True)
@@ -148,57 +188,69 @@ def coco_keypoint_ap(
     """
     if len(keypoints) == 0:
         raise ValueError("AP needs at least one pose, got none")
+    results = PoseResults(keypoints, image_ids, torch.ones(len(keypoints)) if scores is None else scores)
+    largest = int(torch.unique(image_ids, return_counts=True)[1].max())
+    labels = PersonLabels(target_keypoints, visible, bbox, area, image_ids)
+    return coco_results_ap(results, labels, sigmas, max(COCO_MAX_DETECTIONS, largest))
+
+
+def coco_results_ap(
+    results: PoseResults, labels: PersonLabels, sigmas: Tensor, max_detections: int = COCO_MAX_DETECTIONS
+) -> CocoAP:
+    """Measure any predictions, matched by score and OKS, with COCO's own keypoint evaluator (pycocotools).
+
+    Args:
+        results: The predictions; none is a result as any other.
+        labels: The true persons. Images that only ``results`` name count too: predictions there are wrong.
+        sigmas: The skeleton's OKS constants (K,).
+        max_detections: At most so many predictions an image count, those with the best scores.
+
+    Raises:
+        ValueError: If there are no true persons.
+    """
+    if len(labels) == 0:
+        raise ValueError("AP needs at least one true person, got none")
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
-    truth, results = COCO(), _results(keypoints, image_ids, scores)
-    truth.dataset = _dataset(target_keypoints, visible, bbox, area, image_ids)
+    truth, found = COCO(), COCO()
+    truth.dataset, found.dataset = _dataset(labels, results.image_ids), {"annotations": []}
     with contextlib.redirect_stdout(io.StringIO()):
         truth.createIndex()
-        evaluator = COCOeval(truth, truth.loadRes(results), "keypoints")
+        found = truth.loadRes(_results(results)) if len(results) else found
+        evaluator = COCOeval(truth, found, "keypoints")
         evaluator.params.kpt_oks_sigmas = sigmas.double().cpu().numpy()
-        largest = int(torch.unique(image_ids, return_counts=True)[1].max())
-        evaluator.params.maxDets = [max(_COCO_MAX_DETECTIONS, largest)]
+        evaluator.params.maxDets = [max_detections]
         evaluator.evaluate()
         evaluator.accumulate()
     return _read(evaluator)
 
 
-def _dataset(keypoints: Tensor, visible: Tensor, bbox: Tensor, area: Tensor, image_ids: Tensor) -> dict[str, Any]:
+def _dataset(labels: PersonLabels, more_images: Tensor) -> dict[str, Any]:
     """Return the true poses as the content of a COCO file; 2 is its flag of a labelled joint."""
-    labelled = torch.where(visible[..., None], keypoints, 0.0)
-    triples = torch.cat([labelled.double(), 2.0 * visible[..., None].double()], dim=-1).flatten(1)
-    annotations = [
-        {
-            "id": i + 1,
-            "image_id": image_id,
-            "category_id": 1,
-            "iscrowd": 0,
-            "keypoints": triple,
-            "num_keypoints": number,
-            "bbox": box,
-            "area": size,
-        }
-        for i, (image_id, triple, number, box, size) in enumerate(
-            zip(
-                image_ids.tolist(),
-                triples.tolist(),
-                visible.sum(dim=1).tolist(),
-                bbox.double().tolist(),
-                area.double().tolist(),
-                strict=True,
-            )
-        )
-    ]
-    images = [{"id": image_id} for image_id in torch.unique(image_ids).tolist()]
+    visible = labels.visible
+    known = torch.where(visible[..., None], labels.keypoints, 0.0)
+    triples = torch.cat([known.double(), 2.0 * visible[..., None].double()], dim=-1).flatten(1)
+    crowd = torch.zeros(len(labels)) if labels.crowd is None else labels.crowd
+    columns = {
+        "image_id": labels.image_ids.tolist(),
+        "iscrowd": crowd.int().tolist(),
+        "keypoints": triples.tolist(),
+        "num_keypoints": visible.sum(dim=1).tolist(),
+        "bbox": labels.bbox.double().tolist(),
+        "area": labels.area.double().tolist(),
+    }
+    rows = zip(*columns.values(), strict=True)
+    annotations = [{"id": i, "category_id": 1, **dict(zip(columns, row, strict=True))} for i, row in enumerate(rows, 1)]
+    images = [{"id": i} for i in torch.unique(torch.cat([labels.image_ids, more_images])).tolist()]
     return {"info": {}, "images": images, "annotations": annotations, "categories": [{"id": 1, "name": "person"}]}
 
 
-def _results(keypoints: Tensor, image_ids: Tensor, scores: Tensor | None) -> list[dict[str, Any]]:
+def _results(results: PoseResults) -> list[dict[str, Any]]:
     """Return poses in COCO's results format."""
-    scores = torch.ones(len(keypoints)) if scores is None else scores
-    triples = torch.cat([keypoints.double(), torch.ones_like(keypoints[..., :1]).double()], dim=-1).flatten(1)
-    rows = zip(image_ids.tolist(), triples.tolist(), scores.tolist(), strict=True)
+    keypoints = results.keypoints.double()
+    triples = torch.cat([keypoints, torch.ones_like(keypoints[..., :1])], dim=-1).flatten(1)
+    rows = zip(results.image_ids.tolist(), triples.tolist(), results.scores.tolist(), strict=True)
     return [{"image_id": i, "category_id": 1, "keypoints": triple, "score": s} for i, triple, s in rows]
 
 
@@ -222,4 +274,5 @@ def _read(evaluator: Any) -> CocoAP:
         ar=mean(recall[:, 0, whole]),
         ar50=mean(recall[threshold[0.5], 0, whole]),
         ar75=mean(recall[threshold[0.75], 0, whole]),
+        by_threshold={f"{t:.2f}": mean(precision[i, :, 0, whole]) for t, i in threshold.items()},
     )
