@@ -79,8 +79,9 @@ def token_labels(tokenizer: PoseTokenizer, keypoints: Tensor, visible: Tensor) -
 @torch.no_grad()
 def token_accuracy(logits: Tensor, indices: Tensor) -> dict[str, Tensor]:
     """Return the shares of the tokens (B, M) that are the likeliest, and among the 5 likeliest, under logits."""
-    top = logits.topk(5, dim=-1).indices == indices[..., None]
-    return {"top1": top[..., 0].float().mean(), "top5": top.any(dim=-1).float().mean()}
+    # Counting who is likelier costs far less than sorting.
+    likelier = (logits > logits.gather(-1, indices[..., None])).sum(dim=-1)
+    return {"top1": (likelier < 1).float().mean(), "top5": (likelier < 5).float().mean()}
 
 
 class HeatmapStep:

@@ -1,0 +1,105 @@
+"""Training steps on photos: labels are the frozen encoder's tokens, unlabelled joints count nowhere, losses fall."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from tiny_photo_models import make_classifier, make_heatmap_model
+
+from pct.data.photo_crop import PhotoBatch
+from pct.training.photo_config import TokenLoss
+from pct.training.photo_steps import HeatmapStep, TokenStep, token_accuracy, token_labels
+
+
+def make_batch(count: int = 4, size: int = 32) -> PhotoBatch:
+    generator = torch.Generator().manual_seed(0)
+    visibility = torch.randint(3, (count, 17), generator=generator)
+    visibility[:, 0] = 2
+    return PhotoBatch(
+        pixels=torch.randint(256, (count, 3, size, size), generator=generator).to(torch.uint8),
+        keypoints=(torch.rand(count, 17, 2, generator=generator) * 2 - 1) * (visibility > 0)[..., None],
+        visibility=visibility,
+        bbox=torch.tensor([[0.0, 0.0, 25.6, 25.6]]).repeat(count, 1),
+        area=torch.full((count,), 300.0),
+        affine=torch.zeros(count, 2, 3),
+        image_ids=torch.arange(count),
+        annotation_ids=torch.arange(count),
+    )
+
+
+def test_labels_are_the_tokens_that_encode_gives_for_the_same_pose() -> None:
+    model, batch = make_classifier(), make_batch()
+    pixels = model.tokenizer.space.restore(batch.keypoints, batch.bbox)
+    expected = model.tokenizer.encode(pixels, batch.visible, batch.bbox)
+    labels = token_labels(model.tokenizer, batch.keypoints, batch.visible)
+    assert (labels.indices == expected).float().mean() > 0.99
+
+
+@pytest.mark.parametrize("softness", [0.0, 1.0])
+def test_what_unlabelled_joints_hold_does_not_matter(softness: float) -> None:
+    model, batch = make_classifier(), make_batch()
+    other = replace(batch, keypoints=torch.where(batch.visible[..., None], batch.keypoints, 7.0))
+    step = TokenStep(model.tokenizer, TokenLoss(softness=softness))
+    assert step(model, batch).loss == step(model, other).loss
+
+
+def test_a_person_without_a_label_counts_in_neither_loss() -> None:
+    model, batch = make_classifier(), make_batch()
+    step = TokenStep(model.tokenizer, TokenLoss(keypoint_weight=0.0))
+    visibility = batch.visibility.clone()
+    visibility[3:] = 0
+    cut = step(model, replace(batch, visibility=visibility)).parts["token_loss"]
+    torch.testing.assert_close(cut, step(model, batch.rows(slice(0, 3))).parts["token_loss"])
+
+
+def test_soft_labels_tend_to_hard_ones() -> None:
+    model, batch = make_classifier(), make_batch()
+    hard = TokenStep(model.tokenizer, TokenLoss())(model, batch).parts["token_loss"]
+    sharp = TokenStep(model.tokenizer, TokenLoss(softness=1e-3))(model, batch).parts["token_loss"]
+    soft = TokenStep(model.tokenizer, TokenLoss(softness=3.0))(model, batch).parts["token_loss"]
+    torch.testing.assert_close(sharp, hard, atol=1e-4, rtol=1e-4)
+    assert abs(soft - hard) > 1e-3
+
+
+def test_weights_weigh() -> None:
+    model, batch = make_classifier(), make_batch()
+    parts = TokenStep(model.tokenizer, TokenLoss(token_weight=2.0, keypoint_weight=3.0))(model, batch).parts
+    torch.testing.assert_close(parts["loss"], 2 * parts["token_loss"] + 3 * parts["keypoint_loss"])
+
+
+def test_accuracy_counts_the_likeliest_and_the_five_likeliest() -> None:
+    logits = torch.arange(10.0).expand(1, 2, 10)
+    accuracy = token_accuracy(logits, torch.tensor([[9, 5]]))
+    assert (accuracy["top1"], accuracy["top5"]) == (0.5, 1.0)
+    assert token_accuracy(logits, torch.tensor([[4, 0]]))["top5"] == 0.0
+
+
+def test_both_losses_fall_on_a_batch_that_is_seen_again_and_again() -> None:
+    model, batch = make_classifier(), make_batch()
+    step = TokenStep(model.tokenizer, TokenLoss())
+    losses = fit(model.train(), step, batch, 80)
+    assert losses[-1]["token_loss"] < 0.6 * losses[0]["token_loss"]
+    assert losses[-1]["keypoint_loss"] < losses[0]["keypoint_loss"]
+
+
+def test_heatmaps_learn_and_ignore_unlabelled_joints() -> None:
+    model, batch = make_heatmap_model(), make_batch()
+    step = HeatmapStep(model, sigma=1.0)
+    other = replace(batch, keypoints=torch.where(batch.visible[..., None], batch.keypoints, 0.3))
+    assert step(model, batch).loss == step(model, other).loss
+    losses = fit(model.train(), step, batch, 60)
+    assert losses[-1]["loss"] < 0.5 * losses[0]["loss"]
+
+
+def fit(model: torch.nn.Module, step: TokenStep | HeatmapStep, batch: PhotoBatch, steps: int) -> list[dict]:
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=5e-3)
+    rows = []
+    for _ in range(steps):
+        losses = step(model, batch)
+        optimizer.zero_grad()
+        losses.loss.backward()
+        optimizer.step()
+        rows.append(losses.parts)
+    return rows
