@@ -10,6 +10,8 @@ import numpy as np
 
 # Transparent parts are shown on white, as a page would.
 _BACKGROUND = (255, 255, 255, 255)
+# OpenCV counts the pixels of a side with 16 bits.
+_LONGEST = 32_766
 
 
 class PhotoError(ValueError):
@@ -32,6 +34,36 @@ def read_photo(path: str | Path) -> np.ndarray:
         PhotoError: If the file is missing, empty, truncated, or not a photo.
     """
     return decode_photo(read_bytes(path), path)
+
+
+def as_photo(image: str | Path | np.ndarray) -> np.ndarray:
+    """Return a photo (H, W, 3), uint8 RGB, from a file or an array.
+
+    Args:
+        image: A photo file, or an array of uint8: RGB (H, W, 3), RGBA (H, W, 4) which is laid on white, or grey (H, W)
+            or (H, W, 1). Colours in OpenCV's order, BGR, cannot be told from RGB: turn them round first.
+
+    Raises:
+        PhotoError: If the photo cannot be read, or the array has another type or shape, or no pixels.
+    """
+    if isinstance(image, (str, Path)):
+        return read_photo(image)
+    if not isinstance(image, np.ndarray):
+        raise PhotoError(f"a photo must be a file or a numpy array of uint8; got {type(image).__name__}")
+    if image.dtype != np.uint8:
+        raise PhotoError(f"a photo's array must be uint8, 0 to 255; got {image.dtype}")
+    if image.ndim == 2:
+        image = image[..., None]
+    if image.ndim != 3 or image.shape[2] not in (1, 3, 4):
+        raise PhotoError(f"a photo's array must be (H, W, 3), (H, W, 4) or (H, W); got shape {image.shape}")
+    if image.size == 0:
+        raise PhotoError(f"the photo has no pixels: its shape is {image.shape}")
+    if max(image.shape) > _LONGEST:
+        raise PhotoError(f"the photo has {image.shape[1]}x{image.shape[0]} pixels; a side has at most {_LONGEST:,}")
+    if image.shape[2] == 4:
+        alpha = image[..., 3:].astype(np.float32) / 255
+        return np.rint(image[..., :3] * alpha + 255 * (1 - alpha)).astype(np.uint8)
+    return np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image
 
 
 def read_bytes(path: str | Path) -> bytes:

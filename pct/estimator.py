@@ -1,0 +1,257 @@
+"""PoseEstimator: photos and boxes of persons to poses in image pixels, with tokens and confidence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from pct.data.coco import AREA_SHARE
+from pct.data.photo_crop import fit_bbox_to_aspect, normalise_pixels, plain_crop
+from pct.data.photo_files import as_photo
+from pct.models.classifier import PoseClassifier
+from pct.photo_predict import area_in_model_units, predict_tokens
+from pct.pose_space import PoseSpace
+from pct.skeleton import Skeleton
+
+# Coordinates from here on are taken for errors, as in annotation files.
+_LARGEST = 1e6
+# Samples are drawn with the same random numbers for every person: the same photo gives the same poses.
+_SEED = 0
+
+
+@dataclass(frozen=True)
+class PersonPoses:
+    """Poses of the N persons of a photo, in the order of their boxes.
+
+    Coordinates (D = 2) are image pixels, x right and y down, with the first pixel's centre at (0, 0); those of models
+    of 3D poses (D = 3) are millimetres from the root joint.
+
+    Attributes:
+        keypoints: The expected poses (N, K, D), float32: what is most accurate.
+        scores: Confidence of each joint (N, K) in [0, 1]: the keypoint similarity that is expected of it.
+        indices: The most likely integer tokens (N, M), int64.
+        token_probs: Their probabilities (N, M).
+        likely_keypoints: Poses (N, K, D) that the most likely tokens decode to.
+        samples: Poses (S, N, K, D) that sampled tokens decode to: what else the photo may show.
+        bbox: The boxes (N, 4) as x, y, width, height in image pixels, float32.
+    """
+
+    keypoints: np.ndarray
+    scores: np.ndarray
+    indices: np.ndarray
+    token_probs: np.ndarray
+    likely_keypoints: np.ndarray
+    samples: np.ndarray
+    bbox: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.keypoints)
+
+    def select(self, rows: slice) -> PersonPoses:
+        """Return some of the persons."""
+        return PersonPoses(**{name: a[:, rows] if name == "samples" else a[rows] for name, a in vars(self).items()})
+
+    @classmethod
+    def concatenate(cls, parts: list[PersonPoses]) -> PersonPoses:
+        """Put persons one after the other; there must be at least one part."""
+        names = [field.name for field in fields(cls)]
+        return cls(**{n: np.concatenate([getattr(p, n) for p in parts], axis=int(n == "samples")) for n in names})
+
+
+class PoseEstimator:
+    """Poses of persons on photos, from boxes that say where they are.
+
+    Example:
+        >>> estimator = PoseEstimator.from_pretrained("runs/people/model")
+        >>> poses = estimator.predict("photo.jpg", [[40, 10, 80, 200]])
+        >>> poses.keypoints, poses.scores, poses.indices  # (1, 17, 2) image pixels, (1, 17), (1, 34)
+
+    Args:
+        model: The classifier.
+        flip: Average each pose with that of the mirrored crop (the flip test): more accurate, twice the time.
+        batch_size: Crops at a time.
+    """
+
+    def __init__(self, model: PoseClassifier, flip: bool = False, batch_size: int = 32) -> None:
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+        self.model, self.flip, self.batch_size = model.eval(), flip, batch_size
+        self.image_size = model.config.backbone.image_size
+        space = model.tokenizer.space
+        # A space of millimetres says nothing of photos: its models see the crops of the default one.
+        self._crop_space = space if space.kind == "crop2d" else PoseSpace()
+
+    @classmethod
+    def from_pretrained(
+        cls, name: str | Path, device: str | torch.device = "cpu", flip: bool = False, batch_size: int = 32
+    ) -> PoseEstimator:
+        """Load an estimator.
+
+        Args:
+            name: Folder of a classifier, the name of one that ships with the package, or a hub id.
+            device: Where it runs.
+            flip: As for the class.
+            batch_size: As for the class.
+
+        Raises:
+            CheckpointError: If there is no such model, its files do not fit together, or its tokenizer is not the one
+                that the head was trained for.
+        """
+        return cls(PoseClassifier.from_pretrained(name, device), flip, batch_size)
+
+    @property
+    def skeleton(self) -> Skeleton:
+        """Whose joints the poses have."""
+        return self.model.tokenizer.skeleton
+
+    @property
+    def space(self) -> PoseSpace:
+        """What the model's coordinates mean."""
+        return self.model.tokenizer.space
+
+    def predict(
+        self, image: str | Path | np.ndarray, bboxes: ArrayLike | None = None, num_samples: int = 16
+    ) -> PersonPoses:
+        """Estimate the poses of the persons on one photo.
+
+        Args:
+            image: A photo file, or an array of uint8: RGB (H, W, 3), RGBA (H, W, 4), or grey (H, W).
+            bboxes: Boxes (N, 4) of the persons as x, y, width, height in image pixels. None takes the whole photo for
+                one person; no box (0, 4) gives no pose.
+            num_samples: Poses that are sampled for each person; the confidence rests on them.
+
+        Raises:
+            PhotoError: If the photo cannot be read or the array is none.
+            ValueError: If a box is not finite, has no area, or lies outside the photo; the message names its row.
+        """
+        return next(self.predict_many([(image, bboxes)], num_samples))
+
+    def predict_many(
+        self, items: Iterable[tuple[str | Path | np.ndarray, ArrayLike | None]], num_samples: int = 16
+    ) -> Iterator[PersonPoses]:
+        """Yield the poses of many photos in their order; crops of several photos go through the model together.
+
+        Photos are read as they are needed, so that ``items`` may be as long as a film.
+
+        Args:
+            items: Photos with their boxes, each as for :meth:`predict`.
+            num_samples: As for :meth:`predict`.
+        """
+        group: list[_PhotoCrops] = []
+        for image, bboxes in items:
+            group.append(self._cut(image, bboxes))
+            # Photos without a person must not pile up either.
+            if max(sum(map(len, group)), len(group)) >= self.batch_size:
+                yield from self._predict_group(group, num_samples)
+                group = []
+        yield from self._predict_group(group, num_samples)
+
+    def _cut(self, image: str | Path | np.ndarray, bboxes: ArrayLike | None) -> _PhotoCrops:
+        photo = as_photo(image)
+        height, width = photo.shape[:2]
+        boxes = check_boxes([[0, 0, width, height]] if bboxes is None else bboxes, width, height)
+        crops = [plain_crop(box, self._crop_space, self.image_size).warp(photo) for box in boxes]
+        return _PhotoCrops(crops, boxes)
+
+    def _predict_group(self, group: list[_PhotoCrops], num_samples: int) -> Iterator[PersonPoses]:
+        crops = [crop for photo in group for crop in photo.crops]
+        boxes = np.concatenate([np.zeros((0, 4)), *(photo.bbox for photo in group)])
+        # Parts of equal size: a last one with a single crop would cost nearly as much as a full one.
+        parts = np.array_split(np.arange(len(crops)), -(-len(crops) // self.batch_size) or 1)
+        poses = PersonPoses.concatenate(
+            [self._predict_crops([crops[i] for i in rows], boxes[rows], num_samples) for rows in parts]
+        )
+        start = 0
+        for photo in group:
+            yield poses.select(slice(start, start + len(photo)))
+            start += len(photo)
+
+    def _predict_crops(self, crops: list[np.ndarray], boxes: np.ndarray, num_samples: int) -> PersonPoses:
+        """Predict one batch: crops (H, W, 3), uint8, and their boxes (B, 4)."""
+        if not crops:
+            return self._no_poses(num_samples)
+        device = self.model.tokenizer.device
+        pixels = torch.from_numpy(np.stack(crops)).to(device).permute(0, 3, 1, 2)
+        fitted = torch.from_numpy(fit_bbox_to_aspect(boxes, self.image_size[1] / self.image_size[0]))
+        area = torch.from_numpy(AREA_SHARE * boxes[:, 2] * boxes[:, 3])
+        prediction = predict_tokens(
+            self.model,
+            normalise_pixels(pixels),
+            self.flip,
+            num_samples,
+            torch.Generator().manual_seed(_SEED),
+            area_in_model_units(area, fitted, self.space).to(device),
+        )
+        # Models of millimetres know a person's place as little as any photo does.
+        reference = fitted if self.space.kind == "crop2d" else torch.zeros(len(fitted), 3)
+
+        def restore(keypoints: Tensor) -> np.ndarray:
+            return self.space.restore(keypoints.cpu(), reference.repeat(len(keypoints) // len(reference), 1)).numpy()
+
+        return PersonPoses(
+            keypoints=restore(prediction.keypoints),
+            scores=prediction.confidence.cpu().numpy(),
+            indices=prediction.indices.cpu().numpy(),
+            token_probs=prediction.token_probs.cpu().numpy(),
+            likely_keypoints=restore(prediction.likely_keypoints),
+            samples=restore(prediction.samples.flatten(0, 1)).reshape(prediction.samples.shape),
+            bbox=boxes.astype(np.float32),
+        )
+
+    def _no_poses(self, num_samples: int) -> PersonPoses:
+        joints, dims, tokens = self.skeleton.num_keypoints, self.space.num_dims, self.model.tokenizer.config.num_tokens
+        return PersonPoses(
+            keypoints=np.zeros((0, joints, dims), np.float32),
+            scores=np.zeros((0, joints), np.float32),
+            indices=np.zeros((0, tokens), np.int64),
+            token_probs=np.zeros((0, tokens), np.float32),
+            likely_keypoints=np.zeros((0, joints, dims), np.float32),
+            samples=np.zeros((num_samples, 0, joints, dims), np.float32),
+            bbox=np.zeros((0, 4), np.float32),
+        )
+
+
+@dataclass(frozen=True)
+class _PhotoCrops:
+    """Crops (H, W, 3) of the persons of one photo and their boxes (N, 4), float64."""
+
+    crops: list[np.ndarray]
+    bbox: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.crops)
+
+
+def check_boxes(bboxes: ArrayLike, width: int, height: int) -> np.ndarray:
+    """Return boxes of a photo of ``width`` x ``height`` pixels as (N, 4), float64.
+
+    Raises:
+        ValueError: If the shape is another, or a box is not finite, has no area, or lies outside the photo.
+    """
+    boxes = np.asarray(bboxes, np.float64)
+    boxes = boxes.reshape(-1, 4) if boxes.size == 0 else boxes
+    if boxes.ndim != 2 or boxes.shape[1] != 4:
+        raise ValueError(f"bboxes must be (N, 4) as x, y, width, height; got shape {boxes.shape}")
+    for row, box in enumerate(boxes):
+        fault = find_box_fault(box, width, height)
+        if fault is not None:
+            raise ValueError(f"bbox of row {row} is {box.tolist()}; {fault}")
+    return boxes
+
+
+def find_box_fault(box: np.ndarray, width: int, height: int) -> str | None:
+    """Say what is wrong with a box (4,) on a photo of ``width`` x ``height`` pixels, or return None."""
+    if not (np.abs(box) < _LARGEST).all():  # NaN too
+        return f"all four numbers must be finite and below {_LARGEST:.0f}"
+    x, y, w, h = box.tolist()
+    if not (w > 0 and h > 0):
+        return "width and height must be positive"
+    if not (x < width and y < height and x + w > 0 and y + h > 0):
+        return f"it lies outside the photo of {width}x{height} pixels"
+    return None
