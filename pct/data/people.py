@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,7 @@ def generate_scene(
     Args:
         seed: The same seed and index give the same photo.
         index: Number of the scene, 0 or more.
-        image_size: Side of the picture in pixels, at least 32.
+        image_size: Side of the picture in pixels, 32 to 1024.
         backgrounds: Folder with photos to put people before; None draws backgrounds.
         mocap: Motion capture file that half of the postures are from; None makes up all postures.
         quality: JPEG quality, 1 to 100; None draws one from 35 to 95.
@@ -91,7 +92,7 @@ class GeneratedPersons:
 
     def scene(self, i: int) -> Scene:
         """Return the whole scene of person ``i``."""
-        return self._source.generate(self._index(i))
+        return _generate(self._source, self._index(i))
 
     def joints3d(self, i: int) -> np.ndarray:
         """Return the Human3.6M joints (17, 3) of person ``i`` in camera millimetres."""
@@ -101,3 +102,9 @@ class GeneratedPersons:
         if not 0 <= i < self._num_persons:
             raise IndexError(f"person {i} of {self._num_persons}")
         return self._first_index + i
+
+
+# A sample and its 3D joints are often asked for one after the other.
+@lru_cache(maxsize=4)
+def _generate(source: SceneSource, index: int) -> Scene:
+    return source.generate(index)

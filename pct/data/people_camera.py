@@ -118,17 +118,6 @@ def place_other(
     return points if points[:, 2].min() > _NEAREST else None
 
 
-def floor_of(body_floor: float, points: np.ndarray, camera: Camera) -> np.ndarray:
-    """Return the place (3,) on the floor under the middle of a body in camera millimetres.
-
-    Args:
-        body_floor: Height of the body's middle over the floor in millimetres.
-        points: The body (P, 3).
-        camera: The camera.
-    """
-    return points.mean(axis=0) - camera.axes[:, 1] * body_floor
-
-
 def turn(body: np.ndarray, azimuth: float) -> np.ndarray:
     """Turn a body (P, 3) about the vertical y axis, to its left for positive angles."""
     cos, sin = math.cos(azimuth), math.sin(azimuth)

@@ -18,6 +18,7 @@ from pct.data.people_labels import COCO_POINTS, Actor, ScenePerson, annotate, in
 from pct.data.people_looks import draw_look
 from pct.data.people_render import Canvas, Capsule, Light, Solid
 from pct.data.people_scenery import (
+    MAX_SIZE,
     decode_jpeg,
     draw_background,
     draw_occluder,
@@ -57,8 +58,9 @@ class SceneSource:
 
     Attributes:
         seed: The same seed gives the same scenes.
-        image_size: Side of the pictures in pixels, at least 32.
-        backgrounds: Photos to put people before; none draws backgrounds.
+        image_size: Side of the pictures in pixels, 32 to 1024.
+        backgrounds: Photos to put people before, best without people of their own, which nobody labels; none draws
+            backgrounds.
         mocap: Motion capture file (see :func:`pct.data.mocap.load_mocap`) that half of the postures are from; None
             makes up all postures.
         quality: JPEG quality, 1 to 100; None draws one from 35 to 95 for each scene.
@@ -76,8 +78,8 @@ class SceneSource:
     def __post_init__(self) -> None:
         if self.seed < 0:
             raise ValueError(f"the seed must not be negative, got {self.seed}")
-        if self.image_size < 32:
-            raise ValueError(f"image_size must be at least 32 pixels, got {self.image_size}")
+        if not 32 <= self.image_size <= MAX_SIZE:
+            raise ValueError(f"image_size must be from 32 to {MAX_SIZE} pixels, got {self.image_size}")
         if self.quality is not None and not 1 <= self.quality <= 100:
             raise ValueError(f"the JPEG quality must be from 1 to 100, got {self.quality}")
 

@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 
 PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
+MAX_SIZE = 1024  # of pictures, in pixels
 _SHIFT = 4  # OpenCV takes coordinates as integers with this many fractional bits
 _GRAIN = 64  # values a side of the finest noise
-_LONGEST_PHOTO = 640  # pixels: photos are kept in memory no larger than this
+_LONGEST_PHOTO, _KEPT_PHOTOS = 512, 200  # pixels, number: what is kept in memory of a background folder
 
 
 def list_photos(folder: str | Path) -> tuple[Path, ...]:
@@ -120,7 +121,7 @@ def photograph(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     gains = contrast * np.exp(rng.normal(0, 0.05, 3))
     image = (image - 128.0) * gains.astype(np.float32) + np.float32(128.0 + brightness)
     noise = _noise_tile()
-    y, x = (int(rng.integers(0, len(noise) - n + 1)) for n in image.shape[:2])
+    y, x = (int(rng.integers(0, MAX_SIZE - n + 1)) for n in image.shape[:2])
     strength = rng.gamma(1.5, 2.2)
     image += np.float32(strength) * noise[y : y + image.shape[0], x : x + image.shape[1]]
     return np.clip(image, 0, 255).astype(np.uint8)
@@ -251,11 +252,11 @@ def _color(rng: np.random.Generator) -> np.ndarray:
 
 @cache
 def _noise_tile() -> np.ndarray:
-    """Return standard normal noise (1024, 1024, 1-channel or 3), the same always: drawing it anew is slow."""
-    return np.random.default_rng(0).standard_normal((1024, 1024, 3)).astype(np.float32)
+    """Return standard normal noise (S, S, 3), always the same: drawing it anew for each picture is slow."""
+    return np.random.default_rng(0).standard_normal((MAX_SIZE, MAX_SIZE, 3)).astype(np.float32)
 
 
-@lru_cache(maxsize=512)
+@lru_cache(maxsize=_KEPT_PHOTOS)
 def _read_photo(path: Path) -> np.ndarray:
     import cv2
 
