@@ -1,4 +1,4 @@
-"""Plots of numbers: training curves, codebook use, token anatomy, completion, errors by joint (matplotlib)."""
+"""Plots of numbers: training curves, codebook use, token anatomy, errors, AP, calibration (matplotlib)."""
 
 from __future__ import annotations
 
@@ -176,6 +176,63 @@ def plot_joint_errors(
     axes.set_yticks(places, [name.replace("_", " ") for name in joint_names])
     axes.invert_yaxis()
     _dress(axes, "", f"error ({unit})", legend=True)
+    return render_figure(figure)
+
+
+def plot_thresholds(precision: Mapping[str, Mapping[str, Mapping[str, float | None]]]) -> np.ndarray:
+    """Draw AP by OKS threshold.
+
+    Args:
+        precision: By title of a plot and name of a model, AP in [0, 1] by threshold ("0.50" ...).
+
+    Returns:
+        RGB picture, uint8.
+    """
+    figure = _figure(4.6 * len(precision), 3.2)
+    for i, (title, models) in enumerate(precision.items()):
+        axes = figure.add_subplot(1, len(precision), i + 1)
+        for (name, values), color in zip(models.items(), _COLORS, strict=False):
+            known = {float(t): 100 * value for t, value in values.items() if value is not None}
+            axes.plot(known.keys(), known.values(), color=color, lw=1.6, marker="o", ms=3.5, label=name)
+        axes.set_ylim(0, 100)
+        _dress(axes, title, "OKS threshold", "AP (%)", legend=True)
+    return render_figure(figure)
+
+
+def plot_bars(groups: Sequence[str], values: Mapping[str, Sequence[float | None]], label: str) -> np.ndarray:
+    """Draw groups of bars, one bar for each name of ``values`` in each group; None leaves a gap."""
+    figure = _figure(1.6 + 1.35 * len(groups), 3.0)
+    axes = figure.add_subplot(1, 1, 1)
+    width = 0.8 / len(values)
+    for i, (name, heights) in enumerate(values.items()):
+        places = np.arange(len(groups)) + (i - (len(values) - 1) / 2) * width
+        known = [math.nan if height is None else height for height in heights]
+        axes.bar(places, known, width=width * 0.92, color=_COLORS[i % len(_COLORS)], label=name)
+    axes.set_xticks(range(len(groups)), list(groups))
+    _dress(axes, "", "", label)
+    figure.legend(loc="outside upper center", ncols=len(values), frameon=False, fontsize=8.5)
+    return render_figure(figure)
+
+
+def plot_calibration(curves: Mapping[str, Sequence[tuple[float, float, int]]]) -> np.ndarray:
+    """Draw reliability curves: what is reached against what was promised, and how many joints there are.
+
+    Args:
+        curves: By name, mean confidence, mean similarity and number of joints of each bin that has any.
+
+    Returns:
+        RGB picture, uint8.
+    """
+    figure = _figure(4.4 * len(curves), 4.2)
+    for i, (name, bins) in enumerate(curves.items()):
+        axes = figure.add_subplot(1, len(curves), i + 1)
+        confidence, similarity, count = (np.array(column, float) for column in zip(*bins, strict=True))
+        share = count / count.sum()
+        axes.bar(confidence, share, width=0.05, color="#dfe3ea", label="share of the joints")
+        axes.plot([0, 1], [0, 1], color=_GREY, lw=1, ls="--")
+        axes.plot(confidence, similarity, color=_COLORS[i % len(_COLORS)], lw=1.6, marker="o", ms=4, label="reached")
+        axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
+        _dress(axes, name, "confidence", "keypoint similarity", legend=True)
     return render_figure(figure)
 
 

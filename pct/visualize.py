@@ -67,10 +67,17 @@ class PoseLayer:
 
 @dataclass(frozen=True)
 class PosePanel:
-    """One picture of a gallery: poses over each other, the first at the bottom, and a caption."""
+    """One picture of a gallery.
+
+    Attributes:
+        layers: Poses over each other, the first at the bottom.
+        caption: Text below.
+        background: RGB picture (S, S, 3), uint8, of the crop; None is white.
+    """
 
     layers: tuple[PoseLayer, ...]
     caption: str = ""
+    background: np.ndarray | None = None
 
 
 def draw_pose(
@@ -121,11 +128,15 @@ def draw_pose(
 
 
 def draw_panel(panel: PosePanel, skeleton: Skeleton, crop_size: int = 256, size: int = 320) -> np.ndarray:
-    """Draw the poses of a panel on a white square whose frame is the crop's; RGB uint8 (size, size, 3)."""
-    image = np.full((size, size, 3), 255, dtype=np.uint8)
+    """Draw the poses of a panel on a square whose frame is the crop's; RGB uint8 (size, size, 3)."""
+    import cv2
+
+    background = np.full((1, 1, 3), 255, np.uint8) if panel.background is None else panel.background
+    image = np.asarray(cv2.resize(background, (size, size), interpolation=cv2.INTER_AREA), np.uint8)
     scale = size / crop_size
     for layer in panel.layers:
-        points = np.asarray(layer.keypoints, dtype=np.float64) * scale
+        # The frame's edges are the outer edges of pixels, whose centres are whole numbers where we draw.
+        points = np.asarray(layer.keypoints, dtype=np.float64) * scale - 0.5
         style = replace(
             layer.style,
             thickness=math.ceil(layer.style.thickness * size / 480),

@@ -1,4 +1,4 @@
-"""Measures of poses read off photos: rescoring and OKS-NMS, AP of chosen joints, calibration, PCKh, MPJPE."""
+"""Measures of poses read off photos: rescoring and OKS-NMS, AP of chosen joints, calibration."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from pct.evaluation.metrics import (
     PersonLabels,
     PoseResults,
     coco_results_ap,
-    joint_distances,
 )
 
 # "Simple Baselines for Human Pose Estimation" (Xiao et al., 2018) and most since: joints below count as not found,
@@ -178,25 +177,6 @@ def given_box_ap(results: PoseResults, labels: PersonLabels, sigmas: Tensor, joi
     results = PoseResults(results.keypoints[rows], results.image_ids[rows], results.scores[rows])
     largest = int(torch.unique(labels.image_ids, return_counts=True)[1].max())
     return coco_results_ap(results, labels, sigmas, max(COCO_MAX_DETECTIONS, largest))
-
-
-def pckh(keypoints: Tensor, target_keypoints: Tensor, visible: Tensor, head_size: Tensor, alpha: float = 0.5) -> Tensor:
-    """Return MPII's share of correct joints, those nearer to the target than ``alpha`` head sizes.
-
-    Args:
-        keypoints: Joints (N, K, 2) in image pixels.
-        target_keypoints: True joints (N, K, 2).
-        visible: True where labelled (N, K).
-        head_size: Of each person (N,) in pixels; persons with NaN do not count.
-        alpha: Share of the head size.
-
-    Returns:
-        The share of each joint (K,), float64; NaN where no person has it labelled.
-    """
-    counts = visible & torch.isfinite(head_size)[:, None]
-    distance = joint_distances(keypoints, target_keypoints, counts)
-    correct = (distance <= alpha * torch.nan_to_num(head_size).double()[:, None]) & counts
-    return correct.sum(dim=0).double() / counts.sum(dim=0)
 
 
 def occlusion_share(visibility: Tensor) -> np.ndarray:

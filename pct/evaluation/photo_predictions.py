@@ -1,0 +1,202 @@
+"""Run a model of photos over persons: poses in image pixels with confidence, and the persons' labels beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pct.data.coco import AREA_SHARE
+from pct.data.photo_crop import PhotoBatch
+from pct.data.photos import PersonPhoto, PersonSource
+from pct.evaluation.metrics import PersonLabels
+from pct.evaluation.photo_results import EXPECTED, LIKELY, ORACLE, SAMPLED, TOP, ModelPoses, PersonTable
+from pct.models.classifier import PoseClassifier
+from pct.models.heatmap import HeatmapModel
+from pct.photo_predict import area_in_model_units, joint_spread, predict_heatmaps, predict_tokens
+from pct.pose_space import PoseSpace
+from pct.skeleton import Skeleton
+from pct.training.photo_batches import evaluation_batches
+from pct.training.photo_steps import token_labels
+
+PhotoModel = PoseClassifier | HeatmapModel
+
+
+@dataclass(frozen=True)
+class PredictionOptions:
+    """How predictions are made.
+
+    Attributes:
+        flip: Average with the mirrored crops.
+        num_samples: Poses sampled for each person, whose spread makes the confidence.
+        seed: Of the samples.
+        batch_size: Persons at a time; it changes speed, and which poses are sampled.
+    """
+
+    flip: bool = True
+    num_samples: int = 16
+    seed: int = 0
+    batch_size: int = 64
+
+
+class NotedPersons:
+    """Persons of a source whose labels are noted as they are read, so that no photo is read twice for them.
+
+    Attributes:
+        notes: Number in the source and labels of each person that was read, in this order; the photo is left out.
+    """
+
+    def __init__(self, source: PersonSource, limit: int | None = None) -> None:
+        self._source, self._length = source, len(source) if limit is None else min(limit, len(source))
+        self.notes: list[tuple[int, PersonPhoto]] = []
+
+    @property
+    def skeleton(self) -> Skeleton:
+        """The source's."""
+        return self._source.skeleton
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, index: int) -> PersonPhoto:
+        person = self._source[index]
+        self.notes.append((index, replace(person, image=np.zeros((0, 0, 3), np.uint8))))
+        return person
+
+    def table(self) -> PersonTable:
+        """Return the labels of all persons that were read."""
+        rows, persons = [row for row, _ in self.notes], [person for _, person in self.notes]
+        k = self.skeleton.num_keypoints
+
+        def stack(name: str, shape: tuple[int, ...], dtype: type) -> Tensor:
+            values: np.ndarray = np.array([getattr(person, name) for person in persons], dtype)
+            return torch.from_numpy(values.reshape(len(persons), *shape))
+
+        visibility = stack("visibility", (k,), np.int64)
+        labels = PersonLabels(
+            stack("keypoints", (k, 2), np.float32),
+            visibility > 0,
+            stack("bbox", (4,), np.float32),
+            stack("area", (), np.float64),
+            stack("image_id", (), np.int64),
+        )
+        return PersonTable(labels, visibility, torch.tensor(rows), stack("annotation_id", (), np.int64))
+
+
+def predict_persons(
+    model: PhotoModel,
+    persons: NotedPersons,
+    options: PredictionOptions,
+    progress: Callable[[int], None] | None = None,
+    report: Callable[[str], None] | None = None,
+) -> ModelPoses:
+    """Predict the poses of all persons whose photo can be read.
+
+    Args:
+        model: In evaluation mode, on any device.
+        persons: Read here for the first time; their ``notes`` afterwards tell whose poses these are.
+        options: Flip test, samples and batches.
+        progress: Called with the number of persons that were done.
+        report: Called once for each photo that cannot be read; by default a warning.
+
+    Raises:
+        ValueError: If the persons' joints are not the model's, the model is 3D, or no photo can be read.
+    """
+    check_model(model, persons.skeleton)
+    device = next(model.parameters()).device
+    generator = torch.Generator().manual_seed(options.seed)
+    parts: list[ModelPoses] = []
+    batches = evaluation_batches(persons, space_of(model), image_size_of(model), options.batch_size, 0, report)
+    for batch in _moved(batches, device):
+        boxes = np.array([person.bbox for _, person in persons.notes[-len(batch) :]], np.float32)
+        if isinstance(model, PoseClassifier):
+            parts.append(_token_poses(model, batch, torch.from_numpy(boxes).to(device), options, generator))
+        else:
+            parts.append(_heatmap_poses(model, batch, options.flip))
+        if progress is not None:
+            progress(len(batch))
+    if not parts:
+        raise ValueError("there is no person whose photo can be read, so there is nothing to evaluate")
+    return _join(parts)
+
+
+def space_of(model: PhotoModel) -> PoseSpace:
+    """Return what a model's coordinates mean."""
+    return model.tokenizer.space if isinstance(model, PoseClassifier) else model.config.space
+
+
+def skeleton_of(model: PhotoModel) -> Skeleton:
+    """Return whose joints a model finds."""
+    return model.tokenizer.skeleton if isinstance(model, PoseClassifier) else model.config.skeleton
+
+
+def image_size_of(model: PhotoModel) -> tuple[int, int]:
+    """Return height and width of a model's crops in pixels."""
+    height, width = model.config.backbone.image_size
+    return height, width
+
+
+def check_model(model: PhotoModel, skeleton: Skeleton) -> None:
+    """Check that a model finds the joints of a skeleton on photos.
+
+    Raises:
+        ValueError: If it does not.
+    """
+    own = skeleton_of(model)
+    if own.keypoint_names != skeleton.keypoint_names:
+        raise ValueError(f"the persons are of skeleton {skeleton.name}; the model's is {own.name}")
+    if space_of(model).kind != "crop2d":
+        raise ValueError(f"only models of 2D poses (crop2d) can be evaluated here; this one is {space_of(model).kind}")
+
+
+def _moved(batches: Iterator[PhotoBatch], device: torch.device) -> Iterator[PhotoBatch]:
+    return (batch.to(device) for batch in batches)
+
+
+def _token_poses(
+    model: PoseClassifier, batch: PhotoBatch, boxes: Tensor, options: PredictionOptions, generator: torch.Generator
+) -> ModelPoses:
+    tokenizer = model.tokenizer
+    # What users have is a box: the segment's area would be a label.
+    area = area_in_model_units(AREA_SHARE * boxes[:, 2] * boxes[:, 3], batch.bbox, tokenizer.space)
+    found = predict_tokens(model, batch.images, options.flip, options.num_samples, generator, area)
+    labels = token_labels(tokenizer, batch.keypoints, batch.visible).indices
+    top = found.probs.topk(5, dim=-1).indices == labels[..., None]
+    forms = {
+        EXPECTED: found.keypoints,
+        LIKELY: found.likely_keypoints,
+        SAMPLED: found.samples[0],
+        ORACLE: tokenizer.decode(labels),
+    }
+    samples = torch.stack([tokenizer.space.restore(sample, batch.bbox) for sample in found.samples])
+    sigmas = torch.from_numpy(tokenizer.skeleton.oks_sigmas)
+    return ModelPoses(
+        poses={name: tokenizer.space.restore(keypoints, batch.bbox).cpu() for name, keypoints in forms.items()},
+        confidence=found.confidence.cpu(),
+        spread=joint_spread(found.keypoints, found.samples, sigmas, area).cpu(),
+        samples=samples.cpu(),
+        token_hits=torch.stack([top[..., 0], top.any(dim=-1)], dim=-1).cpu(),
+    )
+
+
+def _heatmap_poses(model: HeatmapModel, batch: PhotoBatch, flip: bool) -> ModelPoses:
+    keypoints, scores = predict_heatmaps(model, batch.images, flip)
+    return ModelPoses({TOP: model.config.space.restore(keypoints, batch.bbox).cpu()}, scores.cpu())
+
+
+def _join(parts: list[ModelPoses]) -> ModelPoses:
+    def join(name: str, dim: int = 0) -> Tensor | None:
+        values: list[Tensor | None] = [getattr(part, name) for part in parts]
+        known = [value for value in values if value is not None]
+        return torch.cat(known, dim=dim) if known else None
+
+    return ModelPoses(
+        poses={form: torch.cat([part.poses[form] for part in parts]) for form in parts[0].poses},
+        confidence=torch.cat([part.confidence for part in parts]),
+        spread=join("spread"),
+        samples=join("samples", dim=1),
+        token_hits=join("token_hits"),
+    )

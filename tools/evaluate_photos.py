@@ -1,0 +1,122 @@
+#!/usr/bin/env python
+"""Evaluate models that read photos, and write a report: tools/evaluate_photos.py ANNOTATIONS --images FOLDER ..."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+DESCRIPTION = """\
+Measure a token classifier, and a heatmap model beside it, on photos with labelled persons; write a report.
+
+  tools/evaluate_photos.py people/test/annotations.json --images people/test/images \\
+      --model runs/classifier/model --heatmap runs/heatmap/model --out report
+  tools/evaluate_photos.py person_keypoints_val2017.json --images val2017 --model runs/classifier/model \\
+      --boxes detections_val2017.json --out report
+
+ANNOTATIONS is a COCO-format keypoint file, or MPII's in the JSON layout. The models see the annotated boxes; with
+--boxes also those of a detector (COCO results JSON), whose poses are rescored and freed of doubles before COCO's
+evaluator matches them. --out receives index.html, results.json and pictures/."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line; return the exit status."""
+    options = _parse(argv)
+    try:
+        _run(options)
+    except (ValueError, OSError) as error:
+        print(f"evaluate_photos: error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("evaluate_photos: interrupted; nothing was written", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _parse(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("annotations", help="labels of the persons")
+    parser.add_argument("--images", metavar="FOLDER", required=True, help="folder of the photos")
+    parser.add_argument("--model", metavar="FOLDER", help="token classifier, such as RUN/model")
+    parser.add_argument("--heatmap", metavar="FOLDER", help="heatmap model to measure on the same persons")
+    parser.add_argument("--out", metavar="FOLDER", required=True, help="where the report goes")
+    parser.add_argument("--boxes", metavar="FILE", help="detected boxes, as COCO results JSON")
+    parser.add_argument("--no-flip", action="store_true", help="do not average with the mirrored photo")
+    parser.add_argument("--limit", type=int, metavar="N", help="the first N persons only")
+    parser.add_argument("--samples", type=int, default=16, help="sampled poses a person (default: 16)")
+    parser.add_argument("--seed", type=int, default=0, help="of the samples (default: 0)")
+    parser.add_argument("--batch-size", type=int, default=64, help="persons at a time (default: 64)")
+    parser.add_argument("--device", default="cpu", help="where the models run (default: cpu)")
+    parser.add_argument("--threads", type=int, help="CPU threads (default: torch's choice)")
+    parser.add_argument("--force", action="store_true", help="replace a report that is there")
+    parser.add_argument("--quiet", action="store_true", help="no progress bars")
+    options = parser.parse_args(argv)
+    for name in ("limit", "samples", "batch_size", "threads"):
+        value = getattr(options, name)
+        if value is not None and value < 1:
+            parser.error(f"--{name.replace('_', '-')} must be at least 1, got {value}")
+    if not options.model and not options.heatmap:
+        parser.error("give --model, --heatmap or both")
+    return options
+
+
+def _run(options: argparse.Namespace) -> None:
+    import torch
+
+    from pct.evaluation.photo_predictions import PredictionOptions
+    from pct.evaluation.photo_report import check_report_folder, run_photo_evaluation
+
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    check_report_folder(options.out, options.force)
+    evaluation, page = run_photo_evaluation(
+        _load_models(options),
+        options.annotations,
+        options.images,
+        options.out,
+        boxes_path=options.boxes,
+        limit=options.limit,
+        options=PredictionOptions(not options.no_flip, options.samples, options.seed, options.batch_size),
+        force=options.force,
+        progress=None if options.quiet else _Bars(),
+        report=lambda sentence: print(f"evaluate_photos: {sentence}", file=sys.stderr),
+    )
+    for name, result in evaluation.models.items():
+        main_ap, occluded = result.main.coco.ap, result.main.occluded.ap
+        print(f"{name:9s} AP {_percent(main_ap)}, of occluded joints {_percent(occluded)}")
+    print(f"report:   {page}")
+
+
+def _load_models(options: argparse.Namespace) -> dict:
+    from pct.models.classifier import PoseClassifier
+    from pct.models.heatmap import HeatmapModel
+
+    models: dict = {}
+    if options.model:
+        models["PCT"] = PoseClassifier.from_pretrained(options.model, options.device)
+    if options.heatmap:
+        models["heatmaps"] = HeatmapModel.from_pretrained(options.heatmap, options.device)
+    return models
+
+
+class _Bars:
+    """One progress bar for each stage that is heard of."""
+
+    def __init__(self) -> None:
+        self._stage, self._update = "", lambda done: None
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        from tqdm import tqdm
+
+        if stage != self._stage:
+            bar = tqdm(total=total, desc=stage, unit="person")
+            self._stage, self._update = stage, bar.update
+        self._update(done)
+
+
+def _percent(value: float | None) -> str:
+    return "none" if value is None else f"{100 * value:.1f}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
