@@ -30,7 +30,7 @@ from pct.data.people_scenery import (
 
 _BLOCK = 512  # scenes that draw their bodies together
 _ATTEMPTS = 6
-_MIN_SEEN = 5  # joints of the main person that are seen
+_MIN_SEEN = 5  # joints of the main person that are seen, unless it is seen from where it hides most itself
 _MOCAP = 0.5  # share of the postures that are from motion capture, where there is any
 _OCCLUDER = 0.28  # how often there are things in front of the main person
 
@@ -113,7 +113,7 @@ class SceneSource:
             scene = _try_scene(self, index, rng, whole=attempt == _ATTEMPTS - 1)
             if scene is not None:
                 return scene
-        # A whole person with nothing before it always has joints that are seen.
+        # A whole person with nothing before it always has a joint that is seen.
         raise AssertionError(f"scene {index} of seed {self.seed} shows nobody")
 
 
@@ -158,7 +158,7 @@ def _try_scene(source: SceneSource, index: int, rng: np.random.Generator, whole:
         _add_occluders(canvas, actors[0], len(actors), rng)
     persons = [annotate(canvas, actor, number, camera) for number, actor in enumerate(actors)]
     main = persons[0]
-    if main is None or (main.visibility == 2).sum() < _MIN_SEEN:
+    if main is None or (not whole and (main.visibility == 2).sum() < _MIN_SEEN):
         return None
     quality = int(rng.integers(35, 96)) if source.quality is None else source.quality
     jpeg = encode_jpeg(photograph(canvas.color, rng), quality)

@@ -188,14 +188,14 @@ def _add_thing(image: np.ndarray, rng: np.random.Generator) -> None:
     x, y = rng.uniform(0, size, 2)
     if rng.random() < 0.3:
         angle, length = rng.uniform(0, 2 * math.pi), size * rng.uniform(0.05, 0.6)
-        end = _fixed(np.array([x + length * math.cos(angle), y + length * math.sin(angle)]))
+        ends = _fixed(np.array([(x, y), (x + length * math.cos(angle), y + length * math.sin(angle))]))
         thickness = max(1, round(size * rng.uniform(0.004, 0.06)))
-        cv2.line(image, _fixed(np.array([x, y])), end, color, thickness, cv2.LINE_AA, _SHIFT)
+        cv2.line(image, ends[0].tolist(), ends[1].tolist(), color, thickness, cv2.LINE_AA, _SHIFT)
         return
     kind = str(rng.choice(["box", "ellipse", "polygon"]))
     corners = _outline(kind, size * math.exp(rng.uniform(math.log(0.03), math.log(0.35))), rng) + np.array([x, y])
     if rng.random() < 0.5:
-        cv2.fillPoly(image, [np.array([_fixed(c) for c in corners])], color, cv2.LINE_AA, _SHIFT)
+        cv2.fillPoly(image, [_fixed(corners)], color, cv2.LINE_AA, _SHIFT)
     else:
         _paste(image, corners, rng)
 
@@ -236,13 +236,13 @@ def _mask(size: int, corners: np.ndarray) -> np.ndarray:
     import cv2
 
     mask = np.zeros((size, size), dtype=np.uint8)
-    cv2.fillPoly(mask, [np.array([_fixed(c) for c in corners])], 255, cv2.LINE_AA, _SHIFT)
+    cv2.fillPoly(mask, [_fixed(corners)], 255, cv2.LINE_AA, _SHIFT)
     return mask
 
 
-def _fixed(point: np.ndarray) -> tuple[int, int]:
-    x, y = np.clip(point, -10_000, 10_000) * (1 << _SHIFT)
-    return round(float(x)), round(float(y))
+def _fixed(points: np.ndarray) -> np.ndarray:
+    """Return points (..., 2) in pixels as OpenCV takes them: integers (..., 2) with fractional bits."""
+    return np.rint(np.clip(points, -10_000, 10_000) * (1 << _SHIFT)).astype(np.int32)
 
 
 def _color(rng: np.random.Generator) -> np.ndarray:
