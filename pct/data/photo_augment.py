@@ -99,11 +99,12 @@ class ColourAugment:
     def __init__(self, config: PhotoAugmentConfig, image_size: tuple[int, int]) -> None:
         factor = max(image_size) / _REFERENCE_SIZE
         low, high = (max(2, round(size * factor)) for size in config.grid_unit)
-        if config.grid_prob and high > min(image_size):
+        if config.grid_prob and high >= min(image_size):
             raise ValueError(
-                f"augment grid_unit {config.grid_unit} is {high} px at input size {image_size}; it must fit into that"
+                f"augment grid_unit {config.grid_unit} is {high} px at input size {image_size}; it must be smaller than that"
             )
-        self._compose = _build(config, (low, high))
+        # The library draws below the higher one.
+        self._compose = _build(config, (low, high + 1))
 
     def __call__(self, image: np.ndarray, seed: int) -> np.ndarray:
         """Return a changed copy of a crop (H, W, 3), uint8 RGB."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -157,11 +158,20 @@ def normalise_pixels(pixels: Tensor) -> Tensor:
     return (pixels.float() - mean) / std
 
 
-def limit_threads() -> None:
-    """Let OpenCV use one thread in this process: a worker process has the others beside it."""
+@contextmanager
+def opencv_on_one_thread() -> Iterator[None]:
+    """Let OpenCV do without its threads for a while.
+
+    A process that is forked off while OpenCV has threads can wait for them for ever: they are not in it.
+    """
     import cv2
 
+    before = cv2.getNumThreads()
     cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(before)
 
 
 def half_size(image_size: tuple[int, int]) -> np.ndarray:

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from pct import distributed
 from pct.data.photo_augment import ColourAugment, PhotoAugmentConfig
-from pct.data.photo_crop import PersonCrop, PhotoBatch, crop_person, jitter_crop, limit_threads, plain_crop
+from pct.data.photo_crop import PersonCrop, PhotoBatch, crop_person, jitter_crop, opencv_on_one_thread, plain_crop
 from pct.data.photo_files import PhotoError
 from pct.data.photos import PersonSource
 from pct.pose_space import PoseSpace
@@ -238,7 +238,8 @@ def _in_order(parts: Dataset[_Part], numbers: Iterable[int], num_workers: int) -
         num_workers=num_workers,
         worker_init_fn=_start_worker,
     )
-    return iter(loader)
+    with opencv_on_one_thread():
+        return iter(loader)
 
 
 def _close(batches: weakref.ref[PhotoBatches]) -> None:
@@ -251,4 +252,3 @@ def _start_worker(_number: int) -> None:
     # Ctrl-C reaches all processes; the main one decides when the work ends, and ends the workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    limit_threads()
