@@ -16,6 +16,7 @@ examples:
   pct info                                                      the default model
   pct info tokens.parquet                                       a token table
   pct text tokens.parquet -o poses.txt                          tokens as lines for a language model
+  pct predict photo.jpg --model runs/people/model               poses of persons on photos
   pct COMMAND --help                                            more on a command
 """
 
@@ -57,6 +58,24 @@ examples:
 
 _VISUALIZE = """\
 Draw the first poses of a file (.json, .npz, .parquet), or of a token table, as one picture.
+"""
+
+_PREDICT = """\
+Estimate the poses of the persons on photos and videos.
+
+PHOTO is a photo, a video, or a folder of them. Persons are where --boxes or --detector
+says; without either each whole photo is one person. The folder OUT gets
+  keypoints.json  COCO results: image_id, bbox, keypoints as x, y, confidence, score
+  tokens.parquet  token table of the same persons; `pct decode` turns it into poses with
+                  --model FOLDER/tokenizer
+  drawn/          the photos and videos with the poses on them
+Photos that cannot be read and bad boxes are reported, skipped and counted.
+"""
+_PREDICT_EXAMPLES = """\
+examples:
+  pct predict photo.jpg --model runs/people/model
+  pct predict val2017 --model runs/people/model --boxes detections.json -o results
+  pct predict walk.mp4 --model runs/people/model --detector fasterrcnn_resnet50_fpn_v2
 """
 
 _EVALUATE = """\
@@ -124,6 +143,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--count", type=_positive, default=24, metavar="N", help="poses drawn (default: %(default)s)"
     )
 
+    _add_predict(commands)
     _add_evaluate(commands)
     return parser
 
@@ -143,6 +163,35 @@ def _add_codec(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     text = _add(commands, "text", "tokens to lines of text and back", _TEXT, _TEXT_EXAMPLES)
     _file_and_out(text, "token table (.parquet) or lines (.txt)", "the other of the two")
     text.add_argument("--like", metavar="TABLE", help="token table that boxes and ids come from (lines to table)")
+
+
+def _add_predict(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    predict = _add(commands, "predict", "poses of persons on photos", _PREDICT, _PREDICT_EXAMPLES)
+    predict.add_argument("photos", nargs="+", metavar="PHOTO", help="photo, video, or folder of them")
+    predict.add_argument("--model", required=True, metavar="FOLDER", help="a classifier of photos, or a hub id")
+    predict.add_argument(
+        "-o", "--out", default="predictions", metavar="OUT", help="folder of the results (default: %(default)s)"
+    )
+    boxes = predict.add_mutually_exclusive_group()
+    boxes.add_argument(
+        "--boxes", metavar="FILE", help="boxes of the persons: COCO results or COCO annotations, matched by image"
+    )
+    boxes.add_argument("--detector", metavar="NAME", help="a detector of torchvision")
+    predict.add_argument(
+        "--detector-weights", metavar="FILE", help="its weights; by default torchvision fetches and keeps them"
+    )
+    predict.add_argument(
+        "--min-score",
+        type=_share,
+        metavar="X",
+        help="leave out boxes of lower score (default: 0.5 with --detector, 0 with --boxes)",
+    )
+    predict.add_argument("--flip", action="store_true", help="flip test: more accurate, twice the time")
+    predict.add_argument("--no-draw", dest="draw", action="store_false", help="do not write drawn/")
+    predict.add_argument("--video-fps", type=_rate, metavar="N", help="frames a second used (default: all)")
+    predict.add_argument("--threads", type=_positive, metavar="N", help="CPU threads (default: torch's choice)")
+    predict.add_argument("--force", action="store_true", help="replace results in OUT")
+    _batches(predict, 32)
 
 
 def _add_evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -186,8 +235,8 @@ def _model(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _batches(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--batch-size", type=_positive, default=4096, metavar="N", help="default: %(default)s")
+def _batches(parser: argparse.ArgumentParser, size: int = 4096) -> None:
+    parser.add_argument("--batch-size", type=_positive, default=size, metavar="N", help="default: %(default)s")
     _device(parser)
     parser.add_argument("--progress", action="store_true", help="a progress bar also where stderr is no terminal")
 
@@ -200,6 +249,26 @@ def _positive(text: str) -> int:
     if not text.isdecimal() or not 1 <= len(text.lstrip("0")) <= 9:
         raise argparse.ArgumentTypeError(f"{text[:20]!r} is not an integer from 1 to 999999999")
     return int(text)
+
+
+def _share(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text[:20]!r} is not a number from 0 to 1")
+    return value
+
+
+def _rate(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value <= 1000:
+        raise argparse.ArgumentTypeError(f"{text[:20]!r} is not a number above 0, up to 1000")
+    return value
 
 
 def _version() -> str:

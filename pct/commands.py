@@ -99,6 +99,48 @@ def visualize(args: Namespace) -> None:
     print(f"picture: {out}", file=sys.stderr)
 
 
+def predict(args: Namespace) -> None:
+    """Estimate the poses on photos and videos; write COCO results, a token table and drawn photos."""
+    from pct.data.photo_inputs import find_photos
+    from pct.estimator import PoseEstimator
+    from pct.predict_boxes import choose_boxes
+    from pct.predict_files import check_folder, count_frames, predict_files
+
+    inputs = find_photos(args.photos)
+    check_folder(args.out, args.force)
+    device = _find_device(args)
+    if args.threads is not None:
+        torch.set_num_threads(args.threads)
+    estimator = PoseEstimator.from_pretrained(args.model, device, args.flip, args.batch_size)
+    with _reports() as report:
+        boxes = choose_boxes(
+            inputs,
+            boxes_file=args.boxes,
+            detector=args.detector,
+            detector_weights=args.detector_weights,
+            min_score=args.min_score,
+            device=device,
+            report=report,
+        )
+        if boxes.note:
+            print(f"pct: note: {boxes.note}", file=sys.stderr)
+        with _progress(args, lambda: count_frames(inputs, args.video_fps), " photos") as progress:
+            summary = predict_files(
+                estimator,
+                inputs,
+                args.out,
+                image_ids=boxes.image_ids,
+                find_boxes=boxes.find,
+                model_name=args.model,
+                draw=args.draw,
+                video_fps=args.video_fps,
+                force=args.force,
+                report=report,
+                progress=progress,
+            )
+    print(summary, file=sys.stderr)
+
+
 def evaluate(args: Namespace) -> None:
     """Measure a model on a COCO file and write a report."""
     from pct.evaluation.report import check_report_folder, run_evaluation
@@ -120,6 +162,10 @@ def evaluate(args: Namespace) -> None:
 
 
 def _load(args: Namespace) -> PoseTokenizer:
+    return PoseTokenizer.from_pretrained(args.model, _find_device(args))
+
+
+def _find_device(args: Namespace) -> torch.device:
     name = getattr(args, "device", "cpu")
     try:
         device = torch.device(name)
@@ -129,14 +175,16 @@ def _load(args: Namespace) -> PoseTokenizer:
     except (RuntimeError, NotImplementedError) as error:
         # What torch says after its first sentence are lists of backends.
         raise ValueError(f"device {name!r} cannot be used: {str(error).partition('. ')[0]}") from None
-    return PoseTokenizer.from_pretrained(args.model, device)
+    return device
 
 
 @contextmanager
-def _progress(args: Namespace, count: Callable[[], int | None]) -> Iterator[Callable[[int], None]]:
+def _progress(
+    args: Namespace, count: Callable[[], int | None], unit: str = " poses"
+) -> Iterator[Callable[[int], None]]:
     """Give a function that moves a progress bar on stderr, if that is a terminal or a bar is asked for."""
     shown = args.progress or sys.stderr.isatty()
-    with tqdm(total=count() if shown else None, unit=" poses", file=sys.stderr, disable=not shown) as bar:
+    with tqdm(total=count() if shown else None, unit=unit, file=sys.stderr, disable=not shown) as bar:
 
         def move(done: int) -> None:
             bar.update(done - bar.n)

@@ -21,6 +21,8 @@ from pct.skeleton import Skeleton
 
 # Coordinates from here on are taken for errors, as in annotation files.
 _LARGEST = 1e6
+# Pixels of photos whose poses are waited for: whoever goes on working with a photo holds it so long.
+_MOST_PIXELS = 100_000_000
 # Samples are drawn with the same random numbers for every person: the same photo gives the same poses.
 _SEED = 0
 
@@ -147,7 +149,8 @@ class PoseEstimator:
         for image, bboxes in items:
             group.append(self._cut(image, bboxes))
             # Photos without a person must not pile up either.
-            if max(sum(map(len, group)), len(group)) >= self.batch_size:
+            full = max(sum(map(len, group)), len(group)) >= self.batch_size
+            if full or sum(photo.num_pixels for photo in group) >= _MOST_PIXELS:
                 yield from self._predict_group(group, num_samples)
                 group = []
         yield from self._predict_group(group, num_samples)
@@ -157,7 +160,7 @@ class PoseEstimator:
         height, width = photo.shape[:2]
         boxes = check_boxes([[0, 0, width, height]] if bboxes is None else bboxes, width, height)
         crops = [plain_crop(box, self._crop_space, self.image_size).warp(photo) for box in boxes]
-        return _PhotoCrops(crops, boxes)
+        return _PhotoCrops(crops, boxes, height * width)
 
     def _predict_group(self, group: list[_PhotoCrops], num_samples: int) -> Iterator[PersonPoses]:
         crops = [crop for photo in group for crop in photo.crops]
@@ -219,10 +222,11 @@ class PoseEstimator:
 
 @dataclass(frozen=True)
 class _PhotoCrops:
-    """Crops (H, W, 3) of the persons of one photo and their boxes (N, 4), float64."""
+    """Crops (H, W, 3) of the persons of one photo, their boxes (N, 4), float64, and the photo's pixels."""
 
     crops: list[np.ndarray]
     bbox: np.ndarray
+    num_pixels: int
 
     def __len__(self) -> int:
         return len(self.crops)

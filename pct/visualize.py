@@ -191,6 +191,21 @@ def encode_png(image: np.ndarray) -> bytes:
     return data.tobytes()
 
 
+def write_jpeg(image: np.ndarray, path: str | Path, force: bool = False) -> None:
+    """Write an RGB picture (H, W, 3), uint8, to a JPEG file.
+
+    Raises:
+        FileExistsError: If the file exists and ``force`` is not set.
+    """
+    import cv2
+
+    done, data = cv2.imencode(".jpg", np.ascontiguousarray(image[..., ::-1]), [cv2.IMWRITE_JPEG_QUALITY, 92])
+    if not done:
+        raise ValueError(f"a picture of shape {image.shape} cannot be written as JPEG")
+    with open_atomically(path, force) as file:
+        file.write(data.tobytes())
+
+
 def write_png(image: np.ndarray, path: str | Path, force: bool = False) -> None:
     """Write an RGB picture to a PNG file.
 

@@ -18,7 +18,7 @@ from pct.models.tokenizer import PoseTokenizer, TokenizerConfig
 from pct.skeleton import COCO17
 from pct.tokens import TokenReader
 
-COMMANDS = ("encode", "decode", "text", "vocab", "info", "visualize", "evaluate")
+COMMANDS = ("encode", "decode", "text", "vocab", "info", "visualize", "predict", "evaluate")
 
 
 @pytest.fixture(scope="module")
