@@ -12,6 +12,7 @@ from torch import Tensor
 
 from pct import distributed
 from pct.data.photos import PersonSource
+from pct.evaluation.calibration import calibrate_classifier
 from pct.models.checkpoint import CheckpointError, load_model
 from pct.models.classifier import KIND as CLASSIFIER
 from pct.models.classifier import ClassifierConfig, PoseClassifier
@@ -54,7 +55,7 @@ class PhotoSetting:
 
 
 def train_classifier(run: ClassifierRun, folder: Path, progress: Any = None) -> PoseClassifier:
-    """Train a token classifier as ``run`` says, and save it under ``folder/model``.
+    """Train a token classifier as ``run`` says, and save it, calibrated on held-out persons, under ``folder/model``.
 
     Args:
         run: The resolved config.
@@ -84,6 +85,8 @@ def train_classifier(run: ClassifierRun, folder: Path, progress: Any = None) -> 
     train(model, batches, step, run.optim, _settings(run, run.steps), folder, validate, progress, scales)
     model.eval()
     if distributed.is_main():
+        calibration = calibrate_classifier(model, setting.val, limit=run.val_persons)
+        model.config = replace(config, calibration=calibration)
         model.save_pretrained(folder / MODEL_FOLDER, force=True)
     return model
 

@@ -1,0 +1,83 @@
+"""Fit a classifier's confidence to what it reaches on persons that it was not trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from pct.data.photos import PersonSource
+from pct.evaluation.photo_metrics import joint_similarity
+from pct.evaluation.photo_predictions import NotedPersons, PredictionOptions, predict_persons
+from pct.models.classifier import PoseClassifier
+from pct.models.photo_config import Calibration
+from pct.photo_predict import confidence_from_spread
+
+# Both constants are searched between these, on a grid that is refined around its best point: the error has one valley.
+_FACTORS, _FLOORS = (1e-3, 1e2), (1e-3, 1e1)
+_GRID, _ROUNDS = 15, 5
+
+
+def fit_calibration(spread: Tensor, similarity: Tensor) -> Calibration:
+    """Find the calibration whose confidences have the least mean squared distance to the similarities.
+
+    The mean squared distance is least for a confidence that is the mean of the similarities at each spread, which is
+    what calibrated means.
+
+    Args:
+        spread: Of joints (J,): the mean squared distance of samples from the expected pose over the squared OKS
+            scale; see :func:`pct.photo_predict.joint_spread`.
+        similarity: Keypoint similarity that the same joints reach (J,), in [0, 1].
+
+    Raises:
+        ValueError: If there are no joints, or the shapes differ.
+    """
+    if spread.ndim != 1 or spread.shape != similarity.shape or len(spread) == 0:
+        raise ValueError(
+            "a calibration is fitted to the spread and similarity of at least one joint; got shapes "
+            f"{tuple(spread.shape)} and {tuple(similarity.shape)}"
+        )
+    spread, similarity = spread.double(), similarity.double()
+    low, high = (torch.tensor(ends, dtype=torch.float64).log() for ends in zip(_FACTORS, _FLOORS, strict=True))
+    best = Calibration()
+    for _ in range(_ROUNDS):
+        axes = [torch.linspace(float(a), float(b), _GRID, dtype=torch.float64) for a, b in zip(low, high, strict=True)]
+        points = torch.cartesian_prod(*axes)
+        tried = [Calibration(*point.exp().tolist()) for point in points]
+        errors = [(confidence_from_spread(spread, c) - similarity).square().mean().item() for c in tried]
+        number = min(range(len(errors)), key=errors.__getitem__)
+        best = tried[number]
+        step = (high - low) / (_GRID - 1)
+        low, high = points[number] - 2 * step, points[number] + 2 * step
+    return best
+
+
+def calibrate_classifier(
+    model: PoseClassifier,
+    source: PersonSource,
+    options: PredictionOptions | None = None,
+    limit: int | None = None,
+    progress: Callable[[int], None] | None = None,
+    report: Callable[[str], None] | None = None,
+) -> Calibration:
+    """Fit the calibration of a classifier.
+
+    Args:
+        model: In evaluation mode; it is not changed. ``ClassifierConfig.calibration`` is where the result belongs.
+        source: Persons that were neither trained on nor are to be tested on.
+        options: Flip test and samples as they will be used.
+        limit: At most so many persons, the first ones.
+        progress: Called with the number of persons that were done.
+        report: Called once for each photo that cannot be read; by default a warning.
+
+    Raises:
+        ValueError: If the persons' joints are not the model's, or none of them has a label.
+    """
+    persons = NotedPersons(source, limit)
+    found = predict_persons(model, persons, options or PredictionOptions(), progress, report)
+    assert found.spread is not None
+    labels = persons.table().labels
+    sigmas = torch.from_numpy(model.tokenizer.skeleton.oks_sigmas)
+    similarity = joint_similarity(found.keypoints, labels.keypoints, labels.area, sigmas)
+    return fit_calibration(found.spread[labels.visible], similarity[labels.visible])
