@@ -63,12 +63,10 @@ Draw the first poses of a file (.json, .npz, .parquet), or of a token table, as 
 _PREDICT = """\
 Estimate the poses of the persons on photos and videos.
 
-PHOTO is a photo, a video, or a folder of them. Persons are where --boxes or --detector
-says; without either each whole photo is one person. The folder OUT gets
-  keypoints.json  COCO results: image_id, bbox, keypoints as x, y, confidence, score
-  tokens.parquet  token table of the same persons; `pct decode` turns it into poses with
-                  --model FOLDER/tokenizer
-  drawn/          the photos and videos with the poses on them
+Persons are where --boxes or --detector says; without either each whole photo is one.
+OUT gets keypoints.json (COCO results: bbox, keypoints as x, y, confidence, score),
+tokens.parquet (their token table; `pct decode --model FOLDER/tokenizer` reads it)
+and drawn/ (photos and videos with the poses on them).
 Photos that cannot be read and bad boxes are reported, skipped and counted.
 """
 _PREDICT_EXAMPLES = """\
@@ -173,18 +171,16 @@ def _add_predict(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "-o", "--out", default="predictions", metavar="OUT", help="folder of the results (default: %(default)s)"
     )
     boxes = predict.add_mutually_exclusive_group()
-    boxes.add_argument(
-        "--boxes", metavar="FILE", help="boxes of the persons: COCO results or COCO annotations, matched by image"
-    )
+    boxes.add_argument("--boxes", metavar="FILE", help="COCO results or annotations with boxes")
     boxes.add_argument("--detector", metavar="NAME", help="a detector of torchvision")
     predict.add_argument(
-        "--detector-weights", metavar="FILE", help="its weights; by default torchvision fetches and keeps them"
+        "--detector-weights", metavar="FILE", help="its weights; fetched from the network if not given"
     )
     predict.add_argument(
         "--min-score",
         type=_share,
         metavar="X",
-        help="leave out boxes of lower score (default: 0.5 with --detector, 0 with --boxes)",
+        help="least score of a box (default: 0.5; 0 with --boxes)",
     )
     predict.add_argument("--flip", action="store_true", help="flip test: more accurate, twice the time")
     predict.add_argument("--no-draw", dest="draw", action="store_false", help="do not write drawn/")
