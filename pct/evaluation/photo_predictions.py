@@ -164,7 +164,7 @@ def _token_poses(
     area = area_in_model_units(AREA_SHARE * boxes[:, 2] * boxes[:, 3], batch.bbox, tokenizer.space)
     found = predict_tokens(model, batch.images, options.flip, options.num_samples, generator, area)
     labels = token_labels(tokenizer, batch.keypoints, batch.visible).indices
-    top = found.probs.topk(5, dim=-1).indices == labels[..., None]
+    top = found.probs.topk(min(5, found.probs.shape[-1]), dim=-1).indices == labels[..., None]
     forms = {
         EXPECTED: found.keypoints,
         LIKELY: found.likely_keypoints,

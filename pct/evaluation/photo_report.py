@@ -13,6 +13,8 @@ import torch
 
 from pct.data.coco import find_category, iter_coco_images
 from pct.data.detections import DetectedPersons, load_detections
+from pct.data.keypoint_file import is_mpii_file
+from pct.data.mpii_photos import MpiiPersons
 from pct.data.photos import CocoPersons, PersonSource
 from pct.evaluation.detected import read_all_labels
 from pct.evaluation.photo_evaluate import DetectedBoxes, EvaluatedPoses, evaluate_photos
@@ -45,7 +47,7 @@ def run_photo_evaluation(
 
     Args:
         models: By the name that the report calls them.
-        annotations_path: COCO-format keypoint file.
+        annotations_path: COCO-format keypoint file, or MPII's in the JSON layout.
         image_folder: Folder of its photos.
         out_dir: Folder of the report; made if it does not exist.
         boxes_path: Detected boxes as COCO results JSON, for AP without the annotated boxes.
@@ -70,9 +72,13 @@ def run_photo_evaluation(
         (report or warnings.warn)(sentence)
 
     first = next(iter(models.values()))
-    source = CocoPersons(annotations_path, image_folder, skeleton_of(first), report=say)
+    source = _open_persons(annotations_path, image_folder, skeleton_of(first), say)
     boxes = None
     if boxes_path is not None:
+        if isinstance(source, MpiiPersons):
+            raise ValueError(
+                f"{annotations_path} is MPII's, whose persons come with their boxes; leave out {boxes_path}"
+            )
         boxes = _open_boxes(boxes_path, annotations_path, image_folder, _image_ids(source, limit), source.skeleton, say)
     evaluation, poses = evaluate_photos(
         models,
@@ -80,6 +86,7 @@ def run_photo_evaluation(
         options,
         limit=limit,
         boxes=boxes,
+        head_size=source.head_size if isinstance(source, MpiiPersons) else None,
         data=Path(annotations_path).name,
         progress=progress,
         report=say,
@@ -144,6 +151,14 @@ def write_photo_report(
         with open_atomically(folder / name, force=force or name.startswith(PICTURE_FOLDER)) as file:
             file.write(content)
     return folder / PAGE_FILE
+
+
+def _open_persons(
+    path: str | Path, image_folder: str | Path, skeleton: Skeleton, report: Callable[[str], None]
+) -> CocoPersons | MpiiPersons:
+    if is_mpii_file(path):
+        return MpiiPersons(path, image_folder, report=report)
+    return CocoPersons(path, image_folder, skeleton, report=report)
 
 
 def _image_ids(source: CocoPersons, limit: int | None) -> set[int] | None:
