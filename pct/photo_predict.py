@@ -73,20 +73,23 @@ def predict_tokens(
     with torch.inference_mode():
         output = model(torch.cat([images, images.flip(-1)]) if flip else images)
         probs = output.probs.float()
-    top = probs.max(dim=-1)
-    expected, likely = (_merge_views(poses, count, tokenizer) for poses in (output.keypoints, tokenizer.decode(top[1])))
-    samples = _sample_poses(tokenizer, probs[:count], num_samples, generator)
+    token_probs, indices = probs.max(dim=-1)
+    sampled = sample_tokens(probs[:count], num_samples, generator)
+    # One call: what it takes beside its arithmetic is felt with small models.
+    likely, samples = tokenizer.decode(torch.cat([indices, sampled.flatten(0, 1)])).tensor_split([len(indices)])
+    expected, likely = (_merge_views(poses, count, tokenizer) for poses in (output.keypoints, likely))
+    samples = samples.unflatten(0, (num_samples, count))
     if area is None:
         area = typical_area(tokenizer.space).expand(count)
     spread = joint_spread(expected, samples, torch.from_numpy(tokenizer.skeleton.oks_sigmas), area)
     return PhotoPrediction(
         keypoints=expected,
         confidence=confidence_from_spread(spread, model.config.calibration),
-        indices=top[1][:count].clone(),
-        token_probs=top[0][:count].clone(),
+        indices=indices[:count].clone(),
+        token_probs=token_probs[:count].clone(),
         likely_keypoints=likely,
         samples=samples,
-        probs=probs[:count],
+        probs=probs[:count].clone(),
     )
 
 
@@ -168,6 +171,31 @@ def predict_heatmaps(model: HeatmapModel, images: Tensor, flip: bool = True) -> 
     return model.decode(maps)
 
 
+def sample_tokens(probs: Tensor, num_samples: int, generator: torch.Generator | None = None) -> Tensor:
+    """Choose each token by chance, independently of the others.
+
+    The random numbers of a token are spread evenly over its S samples (Latin hypercube sampling, McKay et al., 1979),
+    which makes the spread of few samples steadier. All persons share them: what a person gets does not depend on who
+    else is in the batch.
+
+    Args:
+        probs: Probabilities of the entries (B, M, V).
+        num_samples: S.
+        generator: Of the random numbers; torch's own by default.
+
+    Returns:
+        Tokens (S, B, M), int64.
+    """
+    count, tokens, entries = probs.shape
+    device = generator.device if generator is not None else torch.device("cpu")
+    order, within = torch.rand(2, tokens, num_samples, generator=generator, device=device)
+    numbers = ((order.argsort(dim=-1) + within) / num_samples).to(probs)
+    cumulative = probs.cumsum(dim=-1)
+    # Sums of many small numbers do not end at 1 exactly.
+    chosen = torch.searchsorted(cumulative, numbers.expand(count, -1, -1) * cumulative[..., -1:], right=True)
+    return chosen.clamp(max=entries - 1).permute(2, 0, 1)
+
+
 def mirror_keypoints(keypoints: Tensor, skeleton: Skeleton, space: PoseSpace) -> Tensor:
     """Return poses (..., K, D) in model units as a mirrored crop shows them; twice gives the poses back."""
     low, high = space.bounds
@@ -180,23 +208,3 @@ def _merge_views(poses: Tensor, count: int, tokenizer: PoseTokenizer) -> Tensor:
     if len(poses) == count:
         return poses.clone()
     return (poses[:count] + mirror_keypoints(poses[count:], tokenizer.skeleton, tokenizer.space)) / 2
-
-
-def _sample_poses(
-    tokenizer: PoseTokenizer, probs: Tensor, num_samples: int, generator: torch.Generator | None
-) -> Tensor:
-    """Sample each token from ``probs`` (B, M, V) and decode: (S, B, K, D).
-
-    The random numbers of a token are spread evenly over its S samples (Latin hypercube sampling, McKay et al., 1979),
-    which makes the spread of few samples steadier. All persons share them: what a person gets does not depend on who
-    else is in the batch.
-    """
-    count, tokens, entries = probs.shape
-    device = generator.device if generator is not None else torch.device("cpu")
-    order, within = torch.rand(2, tokens, num_samples, generator=generator, device=device)
-    numbers = ((order.argsort(dim=-1) + within) / num_samples).to(probs)
-    cumulative = probs.cumsum(dim=-1)
-    # Sums of many small numbers do not end at 1 exactly.
-    chosen = torch.searchsorted(cumulative, numbers.expand(count, -1, -1) * cumulative[..., -1:], right=True)
-    indices = chosen.clamp(max=entries - 1).permute(2, 0, 1)  # (S, B, M)
-    return tokenizer.decode(indices.flatten(0, 1)).unflatten(0, (num_samples, count))

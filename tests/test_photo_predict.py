@@ -9,7 +9,7 @@ import pytest
 import torch
 from tiny_estimator import make_varied_classifier
 from tiny_photo_models import BACKBONE, make_heatmap_model
-from torch import Tensor, nn
+from torch import Tensor
 
 from pct.models.heatmap import HeatmapConfig, HeatmapModel
 from pct.models.photo_config import Calibration, HeatmapSizes
@@ -21,6 +21,7 @@ from pct.photo_predict import (
     mirror_keypoints,
     predict_heatmaps,
     predict_tokens,
+    sample_tokens,
     typical_area,
 )
 from pct.pose_space import PoseSpace
@@ -81,20 +82,13 @@ def test_a_person_gets_the_same_alone_and_among_others(flip: bool) -> None:
 
 
 def test_samples_follow_the_probabilities() -> None:
-    class OneHotTokenizer:
-        """Shows the sampled tokens as poses."""
-
-        def decode(self, indices: Tensor) -> Tensor:
-            return nn.functional.one_hot(indices, 5).float()
-
-    from pct.photo_predict import _sample_poses
-
     probs = torch.tensor([[[0.5, 0.0, 0.3, 0.2, 0.0], [0.0, 0.0, 0.0, 0.0, 1.0]], [[0.1] * 4 + [0.6], [0.2] * 5]])
-    counts = _sample_poses(OneHotTokenizer(), probs, 400, torch.Generator().manual_seed(0))  # type: ignore[arg-type]
+    samples = sample_tokens(probs, 400, torch.Generator().manual_seed(0))
+    assert samples.shape == (400, 2, 2)
     # Evenly spread random numbers: a share is off by less than one sample at each of its two ends.
-    torch.testing.assert_close(counts.mean(dim=0), probs, atol=2.01 / 400, rtol=0)
-    order = counts[:, 1].argmax(dim=-1).double()
-    assert abs(np.corrcoef(order.T)[0, 1]) < 0.15
+    shares = torch.nn.functional.one_hot(samples, 5).float().mean(dim=0)
+    torch.testing.assert_close(shares, probs, atol=2.01 / 400, rtol=0)
+    assert abs(np.corrcoef(samples[:, 1].T)[0, 1]) < 0.15  # the tokens of a pose are independent
 
 
 def test_samples_depend_on_the_generator_only() -> None:
@@ -166,6 +160,7 @@ def test_predictions_can_be_used_where_gradients_are_recorded() -> None:
     prediction = predict(make_images(), flip=True)
     (prediction.keypoints * weight + prediction.likely_keypoints * weight).sum().backward()
     (prediction.token_probs * weight).sum().backward()
+    (prediction.probs * weight).sum().backward()
     assert weight.grad is not None
     assert math.isfinite(float(weight.grad))
 
