@@ -233,7 +233,7 @@ def test_published_heatmaps_have_their_joints_at_the_corners_of_the_cells() -> N
     keypoints, _ = model.decode(heatmaps)
     pixels = (keypoints + 1) * SIDE / 2
     torch.testing.assert_close(pixels, torch.tensor([40.0, 12.0]).expand(1, 17, 2))
-    torch.testing.assert_close(model.to_cells(keypoints), torch.tensor([10.0, 3.0]).expand(1, 17, 2))
+    torch.testing.assert_close(model.cells.to_cells(keypoints), torch.tensor([10.0, 3.0]).expand(1, 17, 2))
 
 
 @pytest.mark.parametrize(

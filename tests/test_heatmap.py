@@ -34,7 +34,7 @@ def test_decoding_bells_gives_their_joints(size: tuple[int, int], units: str) ->
 def test_the_middle_of_the_crop_is_between_the_middle_cells() -> None:
     model = make_heatmap_model()
     height, width = model.grid
-    middle = model.to_cells(torch.zeros(1, 1, 2))[0, 0]
+    middle = model.cells.to_cells(torch.zeros(1, 1, 2))[0, 0]
     torch.testing.assert_close(middle, torch.tensor([(width - 1) / 2, (height - 1) / 2]))
 
 

@@ -10,13 +10,17 @@ import torch
 from torch import Tensor, nn
 
 from pct.layers.backbone import Backbone
+from pct.layers.cells import CellGrid
 from pct.layers.positions import grid_positions
 from pct.models import checkpoint
 from pct.models.checkpoint import CheckpointError
 from pct.models.photo_config import BackboneSizes, Calibration, HeadSizes
 from pct.models.published_head import PublishedTokenHead
-from pct.models.token_head import QueryTokenHead
+from pct.models.token_head import JointTokenHead, QueryTokenHead
 from pct.models.tokenizer import PoseTokenizer
+from pct.pose_space import PoseSpace
+
+TokenHead = JointTokenHead | QueryTokenHead | PublishedTokenHead
 
 KIND = "pose_classifier"
 TOKENIZER_FOLDER = "tokenizer"
@@ -61,10 +65,13 @@ class ClassifierOutput:
     Attributes:
         logits: Over the codebook's entries for every token (B, M, V).
         keypoints: The expected pose (B, K, D) in model units: the decoded mixture of the entries.
+        place_logits: Where the head looks for each joint (B, K, N), before the softmax over the places; None from heads
+            that do not look for joints.
     """
 
     logits: Tensor
     keypoints: Tensor
+    place_logits: Tensor | None = None
 
     @property
     def probs(self) -> Tensor:
@@ -103,8 +110,19 @@ class PoseClassifier(nn.Module):
         else:
             features = self.backbone(images)
         rows = features.flatten(2).transpose(1, 2)  # (B, h * w, C)
-        logits = self.head(torch.cat([rows, self.positions.to(rows.dtype).expand(len(rows), -1, -1)], dim=-1))
-        return ClassifierOutput(logits, self.tokenizer.decode_soft(logits.softmax(dim=-1)))
+        rows = torch.cat([rows, self.positions.to(rows.dtype).expand(len(rows), -1, -1)], dim=-1)
+        places = None
+        if isinstance(self.head, JointTokenHead):
+            places = self.head.place_logits(rows)
+            logits = self.head(rows, places)
+        else:
+            logits = self.head(rows)
+        return ClassifierOutput(logits, self.tokenizer.decode_soft(logits.softmax(dim=-1)), places)
+
+    @property
+    def places(self) -> Tensor | None:
+        """Where the places of ``place_logits`` lie (N, 2) in model units of the crop; None from heads without them."""
+        return self.head.places.flatten(0, 1) if isinstance(self.head, JointTokenHead) else None
 
     def freeze_backbone(self) -> None:
         """Keep the backbone as it is, in evaluation mode, while the head is trained."""
@@ -157,12 +175,16 @@ class PoseClassifier(nn.Module):
         return model.to(device).eval()
 
 
-def _build_head(sizes: HeadSizes, backbone: Backbone, tokenizer: PoseTokenizer) -> QueryTokenHead | PublishedTokenHead:
-    tokens, codebook = tokenizer.config.num_tokens, tokenizer.quantizer.codebook.detach()
+def _build_head(sizes: HeadSizes, backbone: Backbone, tokenizer: PoseTokenizer) -> TokenHead:
+    channels, tokens, codebook = backbone.channels, tokenizer.config.num_tokens, tokenizer.quantizer.codebook.detach()
+    if sizes.kind == "joint":
+        joints, places = tokenizer.skeleton.num_keypoints, _places(backbone, sizes.places, tokenizer.space)
+        encode = tokenizer.encode_whole if _has_plain_encoder(tokenizer) else None
+        return JointTokenHead(channels, places, joints, tokens, codebook, encode, sizes.width, sizes.num_blocks)
     if sizes.kind == "query":
-        return QueryTokenHead(backbone.channels, tokens, codebook, sizes.width, sizes.num_heads, sizes.num_blocks)
+        return QueryTokenHead(channels, tokens, codebook, sizes.width, sizes.num_heads, sizes.num_blocks)
     return PublishedTokenHead(
-        backbone.channels,
+        channels,
         backbone.grid,
         tokens,
         len(codebook),
@@ -173,6 +195,21 @@ def _build_head(sizes: HeadSizes, backbone: Backbone, tokenizer: PoseTokenizer) 
         channel_hidden=sizes.channel_hidden,
         conv_blocks=sizes.conv_blocks,
     )
+
+
+def _has_plain_encoder(tokenizer: PoseTokenizer) -> bool:
+    """Whether joints on the photo are all that the tokenizer's encoder takes."""
+    return tokenizer.space.kind == "crop2d" and not tokenizer.config.guidance_channels
+
+
+def _places(backbone: Backbone, number: int, space: PoseSpace) -> Tensor:
+    """Return ``number`` x ``number`` even places in each of the backbone's cells: (h * w, number ** 2, 2)."""
+    height, width = backbone.grid
+    bounds = space.bounds if space.kind == "crop2d" else (-1.0, 1.0)
+    fine = CellGrid((height * number, width * number), backbone.image_size, bounds)
+    y, x = torch.meshgrid(torch.arange(fine.grid[0]), torch.arange(fine.grid[1]), indexing="ij")
+    places = fine.from_cells(torch.stack([x, y], dim=-1).float())
+    return places.view(height, number, width, number, 2).transpose(1, 2).reshape(height * width, number**2, 2)
 
 
 def _with_prefix(state: dict[str, Tensor]) -> dict[str, Tensor]:

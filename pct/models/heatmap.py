@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pct.layers.cells import CellGrid
 from pct.models import checkpoint
 from pct.models.photo_config import BackboneSizes, HeatmapSizes
 from pct.pose_space import PoseSpace
@@ -57,6 +58,7 @@ class HeatmapModel(nn.Module):
         super().__init__()
         self.config = config
         self.backbone = config.backbone.build(pretrained)
+        self.backbone_is_frozen = False
         layers: list[nn.Module] = []
         channels = self.backbone.channels
         for _ in range(config.heatmap.num_deconvs):
@@ -78,22 +80,31 @@ class HeatmapModel(nn.Module):
         scale = 2**self.config.heatmap.num_deconvs
         return self.backbone.grid[0] * scale, self.backbone.grid[1] * scale
 
+    @property
+    def cells(self) -> CellGrid:
+        """Where the heatmaps' cells lie in the crop."""
+        height, width = self.config.backbone.image_size
+        return CellGrid(self.grid, (height, width), self.config.space.bounds, self.config.heatmap.cell_center)
+
     def forward(self, images: Tensor) -> Tensor:
         """Map normalised crops (B, 3, H, W) to heatmaps (B, K, h, w), near 1 where a joint is."""
         return self.last(self.deconvs(self.backbone(images)))
 
-    def to_cells(self, keypoints: Tensor) -> Tensor:
-        """Return joints (..., 2) in model units as places in the heatmaps; (0, 0) is where the first value lies."""
-        return self._in_frame(keypoints) * self._cells(keypoints) / 2 - self.config.heatmap.cell_center
+    def freeze_backbone(self) -> None:
+        """Keep the backbone as it is, in evaluation mode, while the deconvolutions are trained."""
+        self.backbone.requires_grad_(False).eval()
+        self.backbone_is_frozen = True
+
+    def train(self, mode: bool = True) -> HeatmapModel:
+        """Set training or evaluation mode; a frozen backbone stays in evaluation mode."""
+        super().train(mode)
+        if self.backbone_is_frozen:
+            self.backbone.eval()
+        return self
 
     def targets(self, keypoints: Tensor, sigma: float) -> Tensor:
         """Return normal bells (B, K, h, w) of height 1 and deviation ``sigma`` cells around joints (B, K, 2)."""
-        cells = self.to_cells(keypoints)
-        height, width = self.grid
-        x = torch.arange(width, device=cells.device) - cells[..., :1]  # (B, K, w)
-        y = torch.arange(height, device=cells.device) - cells[..., 1:]
-        bell_x, bell_y = (torch.exp(-d.square() / (2 * sigma**2)) for d in (x, y))
-        return bell_y[..., :, None] * bell_x[..., None, :]
+        return self.cells.bells(keypoints, sigma)
 
     def decode(self, heatmaps: Tensor) -> tuple[Tensor, Tensor]:
         """Find the joints: the highest cell, refined to the top of the normal bell through it and its neighbours.
@@ -114,8 +125,7 @@ class HeatmapModel(nn.Module):
         x_offset = _top(rows, flat, 1, (x > 0) & (x < width - 1))
         y_offset = _top(rows, flat, width, (y > 0) & (y < height - 1))
         cells = torch.stack([x + x_offset, y + y_offset], dim=-1)
-        places = 2 * (cells + self.config.heatmap.cell_center) / self._cells(cells)
-        return self._from_frame(places), score.clamp(0.0, 1.0)
+        return self.cells.from_cells(cells), score.clamp(0.0, 1.0)
 
     def save_pretrained(self, folder: str | Path, card: str | None = None, force: bool = False) -> None:
         """Write ``config.json`` and ``model.safetensors`` into ``folder``.
@@ -137,25 +147,6 @@ class HeatmapModel(nn.Module):
             model = cls(HeatmapConfig.from_dict(values))
             model.load_state_dict(state)
         return model.to(device).eval()
-
-    def _cells(self, like: Tensor) -> Tensor:
-        height, width = self.grid
-        return like.new_tensor([width, height])
-
-    def _half(self, like: Tensor) -> Tensor:
-        """Half of the photo's width and height over half of the longer side: its extent in the square frame."""
-        height, width = self.config.backbone.image_size
-        return like.new_tensor([width, height]) / max(height, width)
-
-    def _in_frame(self, keypoints: Tensor) -> Tensor:
-        """From model units to 0 at the photo's left or upper edge, 2 at the other."""
-        low, high = self.config.space.bounds
-        square = (keypoints - (low + high) / 2) / ((high - low) / 2)
-        return square / self._half(square) + 1
-
-    def _from_frame(self, places: Tensor) -> Tensor:
-        low, high = self.config.space.bounds
-        return (places - 1) * self._half(places) * ((high - low) / 2) + (low + high) / 2
 
 
 def _top(rows: Tensor, flat: Tensor, step: int, inside: Tensor) -> Tensor:

@@ -37,17 +37,21 @@ class HeadSizes:
     """Sizes of the token head.
 
     Attributes:
-        kind: ``query`` (learned queries attend to the features) or ``published`` (the paper's, for one input size).
+        kind: ``joint`` (a map of places for each joint, then mixers from joints to tokens), ``query`` (learned
+            queries attend to the features) or ``published`` (the paper's, for one input size).
+        places: Places for joints along each side of a cell of the backbone's features (``joint``).
         width: Width of a token's hidden vector.
         num_heads: Attention heads (``query``).
-        num_blocks: Attention and mixer blocks, or mixer blocks (``published``).
+        num_blocks: Mixer blocks over the joints and as many over the tokens (``joint``), pairs of attention and mixer
+            (``query``), or mixer blocks (``published``).
         conv_channels: Channels of the convolutions (``published``).
         token_hidden: Hidden width of the mixers' MLPs over the tokens (``published``).
         channel_hidden: Hidden width of the mixers' MLPs over the channels (``published``).
         conv_blocks: Residual blocks of two convolutions (``published``).
     """
 
-    kind: Literal["query", "published"] = "query"
+    kind: Literal["joint", "query", "published"] = "joint"
+    places: int = 4
     width: int = 128
     num_heads: int = 8
     num_blocks: int = 2
@@ -57,8 +61,8 @@ class HeadSizes:
     conv_blocks: int = 2
 
     def __post_init__(self) -> None:
-        if self.kind not in ("query", "published"):
-            raise ValueError(f"head kind is {self.kind!r}; allowed are query, published")
+        if self.kind not in ("joint", "query", "published"):
+            raise ValueError(f"head kind is {self.kind!r}; allowed are joint, query, published")
         for name, value in vars(self).items():
             if name != "kind" and value < 1:
                 raise ValueError(f"head {name} must be at least 1, got {value}")

@@ -90,6 +90,10 @@ class PoseTokenizer(nn.Module):
         """Map normalised joints (B, K, D) with ``visible`` (B, K) to token features (B, M, codebook_dim)."""
         return self.encoder(self.embedding(keypoints, visible, features))
 
+    def encode_whole(self, keypoints: Tensor) -> Tensor:
+        """Map normalised joints (B, K, D), all of them known, to token features (B, M, codebook_dim)."""
+        return self.encode_features(keypoints, keypoints.new_ones(keypoints.shape[:2], dtype=torch.bool))
+
     def forward(self, keypoints: Tensor, visible: Tensor, features: Tensor | None = None) -> TokenizerOutput:
         """Encode, quantize and decode normalised poses.
 

@@ -20,7 +20,7 @@ class PhotoData:
     Attributes:
         train: COCO-format keypoint file, or ``generated`` for generated people made while training.
         train_images: Folder of its photos.
-        val: COCO-format keypoint file for validation and calibration; empty takes generated people.
+        val: COCO-format keypoint file for validation and calibration; empty or ``generated`` takes generated people.
         val_images: Folder of its photos.
         num_generated: Generated persons to train on, for ``generated``.
         num_val: Generated persons to validate on.
@@ -52,7 +52,7 @@ class PhotoRun:
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         precision: ``fp32`` or ``bf16`` (autocast; codebook and decoder stay in float32).
         threads: CPU threads of torch; 0 leaves torch's choice.
-        workers: Threads that read and crop photos ahead; 0 does so between the steps.
+        workers: Processes that read and crop photos ahead; 0 does so between the steps.
         log_every: Steps between lines of ``metrics.jsonl``.
         val_every: Steps between validations; 0 validates at the end only.
         checkpoint_every: Steps between checkpoints.
@@ -63,7 +63,7 @@ class PhotoRun:
         backbone: Which one, and the size of the crops.
         pretrained: Start from timm's weights for the backbone (fetched from the hub).
         backbone_from: Folder of a classifier or heatmap model whose backbone to start from; empty for none.
-        freeze_backbone: Train the head alone.
+        freeze_backbone: Train the head alone, after a first phase if there is one.
         layer_decay: Factor of the learning rate from each layer of the backbone to the one before it.
         augment: Augmentation.
         optim: Optimiser and schedule.
@@ -110,6 +110,8 @@ class TokenLoss:
     Attributes:
         token_weight: Weight of the cross-entropy of the tokens, in nats a token.
         keypoint_weight: Weight of smooth-L1 of the expected pose, in model units (half the crop's side).
+        place_weight: Weight of the cross-entropy of where the head looks for each joint (``head.kind: joint``).
+        place_sigma: Deviation, in model units, of the bells that teach it.
         beta: Where smooth-L1 turns from quadratic to linear, in model units.
         softness: Deviation, in mean distances between neighbouring entries, of the bell that spreads a label over the
             codebook around the encoder's features; 0 takes the nearest entry alone.
@@ -117,6 +119,8 @@ class TokenLoss:
 
     token_weight: float = 1.0
     keypoint_weight: float = 20.0
+    place_weight: float = 1.0
+    place_sigma: float = 0.06
     beta: float = 0.02
     softness: float = 0.0
 
@@ -176,7 +180,7 @@ def load_classifier_run(path: str | Path, overrides: list[str]) -> ClassifierRun
     """
     run = load_config(path, overrides, ClassifierRun)
     _check_values(run, Path(path))
-    for name in ("token_weight", "keypoint_weight", "beta", "softness"):
+    for name in ("token_weight", "keypoint_weight", "place_weight", "beta", "softness"):
         _check(path, f"loss.{name}", getattr(run.loss, name), getattr(run.loss, name) >= 0, "at least 0")
     _check(path, "pretrain.steps", run.pretrain.steps, run.pretrain.steps >= 0, "at least 0")
     _check(path, "pretrain.lr", run.pretrain.lr, 0 < run.pretrain.lr < math.inf, "positive")
@@ -203,7 +207,7 @@ def _check(path: str | Path, name: str, value: Any, good: bool, rule: str) -> No
 def _check_values(run: PhotoRun, path: Path) -> None:
     for name in ("steps", "batch_size", "log_every", "checkpoint_every", "val_persons"):
         _check(path, name, getattr(run, name), getattr(run, name) >= 1, "at least 1")
-    for name in ("val_every", "threads", "workers"):
+    for name in ("val_every", "threads", "workers", "seed"):
         _check(path, name, getattr(run, name), getattr(run, name) >= 0, "at least 0")
     _check(path, "layer_decay", run.layer_decay, 0 < run.layer_decay <= 1, "in (0, 1]")
     _check(path, "optim.lr", run.optim.lr, 0 < run.optim.lr < math.inf, "positive")
@@ -215,4 +219,5 @@ def _check_values(run: PhotoRun, path: Path) -> None:
     for name in ("train", "val"):
         file, folder = getattr(data, name), getattr(data, f"{name}_images")
         needs = bool(file) and file != "generated"
-        _check(path, f"data.{name}_images", repr(folder), bool(folder) == needs, f"the folder of data.{name}'s photos")
+        rule = f"the folder of data.{name}'s photos" if needs else f"empty, as data.{name} is {file!r}"
+        _check(path, f"data.{name}_images", repr(folder), bool(folder) == needs, rule)

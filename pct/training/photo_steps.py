@@ -20,15 +20,17 @@ class TokenStep:
     """Cross-entropy of the tokens + smooth-L1 of the expected pose (PCT, 2023, eq. 5).
 
     The labels are the frozen encoder's tokens of the augmented pose, with no joint hidden from it; joints without a
-    label are filled in by the tokenizer. A person without a labelled joint in the crop counts in neither loss.
+    label are filled in by the tokenizer. A person without a labelled joint in the crop counts in no loss. A head that
+    looks for joints is also taught where they are.
 
     Args:
         tokenizer: The frozen tokenizer.
         loss: Weights.
+        places: Where the head looks for joints (N, 2) in model units, if it does.
     """
 
-    def __init__(self, tokenizer: PoseTokenizer, loss: TokenLoss) -> None:
-        self.tokenizer, self.loss = tokenizer, loss
+    def __init__(self, tokenizer: PoseTokenizer, loss: TokenLoss, places: Tensor | None) -> None:
+        self.tokenizer, self.loss, self.places = tokenizer, loss, places
         codebook = tokenizer.quantizer.codebook.detach()
         distances = torch.cdist(codebook[:1024], codebook).topk(2, largest=False).values[:, 1]
         self.spread = loss.softness * float(distances.mean())
@@ -45,7 +47,12 @@ class TokenStep:
         tokens = (losses.view(labels.indices.shape).mean(dim=1) * known).sum() / known.sum().clamp(min=1)
         pose = keypoint_loss(output.keypoints, batch.keypoints, batch.visible, self.loss.beta)
         loss = self.loss.token_weight * tokens + self.loss.keypoint_weight * pose
-        parts = {"loss": loss, "token_loss": tokens, "keypoint_loss": pose}
+        parts = {"token_loss": tokens, "keypoint_loss": pose}
+        if self.places is not None and self.loss.place_weight:
+            sigma, logits = self.loss.place_sigma, output.place_logits
+            parts["place_loss"] = place_loss(logits, batch.keypoints, batch.visible, self.places, sigma)
+            loss = loss + self.loss.place_weight * parts["place_loss"]
+        parts |= {"loss": loss}
         parts |= token_accuracy(output.logits, labels.indices)
         return StepLosses(loss, {name: value.detach() for name, value in parts.items()})
 
@@ -53,6 +60,23 @@ class TokenStep:
         """Spread each label over the entries around its features: (B, M, V), sums 1."""
         distance = torch.cdist(z.flatten(0, 1), self.tokenizer.quantizer.codebook)
         return (-0.5 * (distance / self.spread).square()).softmax(dim=-1).view(*z.shape[:2], -1)
+
+
+def place_loss(place_logits: Tensor, keypoints: Tensor, visible: Tensor, places: Tensor, sigma: float) -> Tensor:
+    """Cross-entropy between where joints are looked for and bells around them, over the labelled joints in the crop.
+
+    Args:
+        place_logits: (B, K, N), before the softmax over the places.
+        keypoints: True joints (B, K, 2) in model units.
+        visible: True where the joint is labelled (B, K).
+        places: Where the places lie (N, 2) in model units.
+        sigma: Deviation of the bells in model units.
+    """
+    distance = (keypoints[:, :, None] - places).square().sum(dim=-1)
+    known = visible & (distance.amin(dim=-1) < (3 * sigma) ** 2)  # not those far outside the crop
+    targets = (-distance / (2 * sigma**2)).softmax(dim=-1)
+    losses = -(targets * place_logits.log_softmax(dim=-1)).sum(dim=-1)
+    return (losses * known).sum() / known.sum().clamp(min=1)
 
 
 @dataclass(frozen=True)
