@@ -178,7 +178,7 @@ class _Bells(HeatmapModel):
 
 @pytest.mark.parametrize("cell_center", [0.5, 0.0])
 def test_turned_heatmaps_lie_on_the_straight_ones(cell_center: float) -> None:
-    model = _Bells(HeatmapConfig(BACKBONE, HeatmapSizes(1, 8, cell_center))).eval()
+    model = _Bells(HeatmapConfig(BACKBONE, HeatmapSizes(1, 8, cell_center=cell_center))).eval()
     images = torch.zeros(2, 3, 32, 32)
     images[0, :, 9, 6] = images[1, :, 20, 25] = 1
     straight, _ = predict_heatmaps(model, images, flip=False)

@@ -13,7 +13,9 @@ from pct.models.classifier import ClassifierConfig, PoseClassifier
 def make_varied_classifier(seed: int = 0, image_size: tuple[int, int] = (32, 32), **changes) -> PoseClassifier:
     """Return it in evaluation mode; ``changes`` are of the tokenizer."""
     tokenizer = make_coco_tokenizer(seed, **changes)
-    model = PoseClassifier(ClassifierConfig(replace(BACKBONE, image_size=image_size), HEAD), tokenizer)
+    model = PoseClassifier(
+        ClassifierConfig(replace(BACKBONE, image_size=image_size), replace(HEAD, kind="query")), tokenizer
+    )
     with torch.no_grad():
         # As it starts, all photos would get nearly the same tokens.
         for parameter in [*model.backbone.parameters(), *model.head.parameters()]:
