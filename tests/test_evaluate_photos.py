@@ -55,17 +55,24 @@ def test_it_measures_both_models_and_writes_a_report(
     assert list(results["models"]) == ["PCT", "heatmaps"]
     assert (results["num_detections"], results["flip"]) == (1, True)
     assert (tmp_path / "out" / "index.html").is_file()
-    assert run(folder, tmp_path / "out") == 1
+
+
+def test_a_report_is_replaced_when_asked_for_only(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "results.json").write_text("mine")
+    heatmaps = ["--heatmap", str(folder / "heat"), "--no-flip", "--limit", "3", "--quiet"]
+    assert run(folder, out, *heatmaps, model="") == 1
     assert "--force" in capsys.readouterr().err
-    assert run(folder, tmp_path / "out", "--force", "--no-flip", "--limit", "3", "--quiet") == 0
-    assert capsys.readouterr().err == ""
-    results = json.loads((tmp_path / "out" / "results.json").read_text(encoding="utf-8"))
-    assert (list(results["models"]), results["flip"], results["num_persons"]) == (["PCT"], False, 3)
-
-
-def test_heatmaps_alone_are_measured(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(folder, tmp_path / "out", "--heatmap", str(folder / "heat"), "--quiet", model="") == 0
-    assert capsys.readouterr().out.startswith("heatmaps  AP ")
+    assert (out / "results.json").read_text() == "mine"
+    assert run(folder, out, *heatmaps, "--force", model="") == 0
+    printed = capsys.readouterr()
+    assert printed.err == ""
+    assert printed.out.startswith("heatmaps  AP ")
+    results = json.loads((out / "results.json").read_text(encoding="utf-8"))
+    assert (list(results["models"]), results["flip"], results["num_persons"]) == (["heatmaps"], False, 3)
 
 
 @pytest.mark.parametrize(

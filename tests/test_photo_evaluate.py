@@ -144,6 +144,7 @@ def test_both_kinds_of_model_are_measured_on_the_same_persons() -> None:
     assert tokens.fingerprint != heatmaps.fingerprint
     assert tokens.calibration.bins[0].count + sum(b.count for b in tokens.calibration.bins[1:]) == result.num_joints
     assert poses.models["PCT"].keypoints.shape == (6, 17, 2)
+    assert (poses.models["PCT"].score_threshold, poses.models["heatmaps"].score_threshold) == (0, 0.2)
     assert calls == [("PCT", 5, 6), ("PCT", 1, 6), ("heatmaps", 5, 6), ("heatmaps", 1, 6)]
     json.dumps(result.to_dict(), allow_nan=False)
     again = evaluate_photos({"PCT": MODEL, "heatmaps": HEATMAPS}, source, OPTIONS)[0]

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pct.data.coco import AREA_SHARE, CocoCategory, annotations_to_table, find_fault, iter_coco_annotations
 from pct.evaluation.metrics import CocoAP, PersonLabels, PoseResults, coco_results_ap
-from pct.evaluation.photo_metrics import rescore, suppress_doubles
+from pct.evaluation.photo_metrics import suppress_doubles
 
 
 def read_all_labels(
@@ -56,24 +56,14 @@ def read_all_labels(
     return PersonLabels(table.keypoints, table.visible, table.bbox, table.area, table.image_ids, crowd)
 
 
-def detected_ap(
-    keypoints: Tensor,
-    joint_scores: Tensor,
-    boxes: PersonLabels,
-    box_scores: Tensor,
-    labels: PersonLabels,
-    sigmas: Tensor,
-) -> CocoAP:
-    """Measure poses in detected boxes as COCO does: rescoring, OKS-NMS, COCO's evaluator.
+def detected_ap(results: PoseResults, bbox: Tensor, labels: PersonLabels, sigmas: Tensor) -> CocoAP:
+    """Measure poses in detected boxes as COCO does: OKS-NMS, then COCO's evaluator.
 
     Args:
-        keypoints: Predicted joints (R, K, 2) in image pixels.
-        joint_scores: Of the joints (R, K), in [0, 1].
-        boxes: The boxes and images of the R detections; its joints are not looked at.
-        box_scores: The detector's (R,).
+        results: The pose in each box, with scores that the box's score is part of.
+        bbox: The boxes (R, 4) as x, y, width, height in image pixels.
         labels: All persons of the images.
         sigmas: OKS constants (K,).
     """
-    results = PoseResults(keypoints, boxes.image_ids, rescore(joint_scores, box_scores))
-    areas = AREA_SHARE * boxes.bbox[:, 2].double() * boxes.bbox[:, 3].double()
+    areas = AREA_SHARE * bbox[:, 2].double() * bbox[:, 3].double()
     return coco_results_ap(suppress_doubles(results, areas, sigmas), labels, sigmas)

@@ -176,7 +176,7 @@ def _measure(
     seconds: float,
 ) -> ModelResult:
     labels, sigmas = table.labels, torch.from_numpy(skeleton_of(model).oks_sigmas)
-    skeleton, scores = skeleton_of(model), rescore(found.confidence)
+    skeleton, scores = skeleton_of(model), rescore(found.confidence, threshold=found.score_threshold)
     distances = {form: _distances(keypoints, labels, space) for form, keypoints in found.poses.items()}
     poses = {
         form: _score(PoseResults(keypoints, labels.image_ids, scores), distances[form], table, sigmas)
@@ -256,7 +256,9 @@ def _measure_detected(
     table = persons.table()
     scores = torch.from_numpy(boxes.persons.detections.scores)[table.rows]
     sigmas = torch.from_numpy(skeleton_of(model).oks_sigmas)
-    return detected_ap(found.keypoints, found.confidence, table.labels, scores, boxes.labels, sigmas)
+    scores = rescore(found.confidence, scores, found.score_threshold)
+    results = PoseResults(found.keypoints, table.labels.image_ids, scores)
+    return detected_ap(results, table.labels.bbox, boxes.labels, sigmas)
 
 
 def _measure_pckh(

@@ -97,6 +97,9 @@ def expected_calibration_error(confidence: Tensor, similarity: Tensor, num_bins:
 def rescore(joint_scores: Tensor, box_scores: Tensor | None = None, threshold: float = SCORE_THRESHOLD) -> Tensor:
     """Return the score of each pose: its box's score times the mean score of its joints that were found.
 
+    Heatmaps are usually scored with the threshold. Calibrated confidences need none: their mean over all joints is the
+    OKS to be expected.
+
     Args:
         joint_scores: Of the joints (N, K), in [0, 1].
         box_scores: The detector's (N,); 1 where boxes were given by hand.

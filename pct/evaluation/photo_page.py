@@ -90,7 +90,7 @@ def _accuracy(evaluation: PhotoEvaluation, figures: Mapping[str, ReportFigure]) 
     if detected:
         more = (
             f"<h3>Detected boxes</h3><p>{evaluation.num_detections:,} boxes of a detector. The score of a pose is its "
-            "box's times the mean score of its joints above 0.2; poses with an OKS above 0.9 to a better one are taken "
+            "box's times that in the annotated boxes; poses with an OKS above 0.9 to a better one are taken "
             f"out; the evaluator takes the 20 best of a photo.</p>{_ap_table(detected)}"
         )
     return (
@@ -107,13 +107,18 @@ def _ap_table(results: Mapping[str, CocoAP]) -> str:
     rows = [[name, *map(format_percent, row)] for name, row in values.items()]
     if len(values) == 2:
         first, second = values.values()
-        gaps = ["–" if a is None or b is None else f"{100 * (a - b):+.1f}" for a, b in zip(first, second, strict=True)]
-        rows.append(["difference", *gaps])
+        rows.append(["difference", *(_format_gap(a, b) for a, b in zip(first, second, strict=True))])
     return table_html(["", *_AP_HEADER], rows, highlight=1)
 
 
 def _ap_values(coco: CocoAP) -> list[float | None]:
     return [coco.ap, coco.ap50, coco.ap75, coco.ap_medium, coco.ap_large, coco.ar, coco.ar50, coco.ar75]
+
+
+def _format_gap(value: float | None, other: float | None) -> str:
+    """Return how much more the first one is, in per cent points."""
+    # Adding 0 turns -0.0 into 0.0.
+    return "–" if value is None or other is None else f"{round(100 * (value - other), 1) + 0.0:+.1f}"
 
 
 def _pckh(models: Mapping[str, ModelResult]) -> str:
@@ -145,14 +150,11 @@ def _forms(evaluation: PhotoEvaluation) -> str:
         ]
         table = table_html(["", "AP", "AP75", "AP hidden", "mean OKS", "median error", "mean error"], rows)
         expected, likely = result.poses[EXPECTED].coco.ap, result.poses[LIKELY].coco.ap
-        gap = (
-            "" if expected is None or likely is None else f", {100 * (likely - expected):+.1f} AP against the expected"
-        )
         text += (
             f"<h3>{escape(name)}</h3><p>The likeliest token is the true pose's own in "
             f"{format_percent(result.tokens.top1)}, and the true one is among the five likeliest in "
             f"{format_percent(result.tokens.top5)}. The poses of the most likely integer tokens are those that can be "
-            f"stored{gap}.</p>{table}"
+            f"stored; their AP differs from the expected pose's by {_format_gap(likely, expected)}.</p>{table}"
         )
     if not text:
         return ""
@@ -237,6 +239,6 @@ def _method(evaluation: PhotoEvaluation) -> str:
     ]
     return (
         "<h2>How it was measured</h2><p>AP and AR are computed by pycocotools. In the annotated boxes there is one "
-        "pose a person; its score is the mean of its joints' scores above 0.2. All numbers are in "
-        f"<code>results.json</code> beside this page.</p>{facts_html(facts)}"
+        "pose a person. Its score is the mean confidence of its joints; of heatmaps, as usual, of the joints above "
+        f"0.2. All numbers are in <code>results.json</code> beside this page.</p>{facts_html(facts)}"
     )

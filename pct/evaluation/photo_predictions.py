@@ -13,6 +13,7 @@ from pct.data.coco import AREA_SHARE
 from pct.data.photo_crop import PhotoBatch
 from pct.data.photos import PersonPhoto, PersonSource
 from pct.evaluation.metrics import PersonLabels
+from pct.evaluation.photo_metrics import SCORE_THRESHOLD
 from pct.evaluation.photo_results import EXPECTED, LIKELY, ORACLE, SAMPLED, TOP, ModelPoses, PersonTable
 from pct.models.classifier import PoseClassifier
 from pct.models.heatmap import HeatmapModel
@@ -184,7 +185,8 @@ def _token_poses(
 
 def _heatmap_poses(model: HeatmapModel, batch: PhotoBatch, flip: bool) -> ModelPoses:
     keypoints, scores = predict_heatmaps(model, batch.images, flip)
-    return ModelPoses({TOP: model.config.space.restore(keypoints, batch.bbox).cpu()}, scores.cpu())
+    poses = {TOP: model.config.space.restore(keypoints, batch.bbox).cpu()}
+    return ModelPoses(poses, scores.cpu(), score_threshold=SCORE_THRESHOLD)
 
 
 def _join(parts: list[ModelPoses]) -> ModelPoses:
@@ -196,6 +198,7 @@ def _join(parts: list[ModelPoses]) -> ModelPoses:
     return ModelPoses(
         poses={form: torch.cat([part.poses[form] for part in parts]) for form in parts[0].poses},
         confidence=torch.cat([part.confidence for part in parts]),
+        score_threshold=parts[0].score_threshold,
         spread=join("spread"),
         samples=join("samples", dim=1),
         token_hits=join("token_hits"),

@@ -87,7 +87,7 @@ def run_photo_evaluation(
         limit=limit,
         boxes=boxes,
         head_size=source.head_size if isinstance(source, MpiiPersons) else None,
-        data=Path(annotations_path).name,
+        data="/".join(Path(annotations_path).parts[-2:]),
         progress=progress,
         report=say,
     )
