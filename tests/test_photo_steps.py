@@ -10,7 +10,7 @@ from tiny_photo_models import make_classifier, make_heatmap_model
 
 from pct.data.photo_crop import PhotoBatch
 from pct.training.photo_config import TokenLoss
-from pct.training.photo_steps import HeatmapStep, TokenStep, place_loss, token_accuracy, token_labels
+from pct.training.photo_steps import HeatmapStep, TokenStep, model_area, token_accuracy, token_labels
 
 
 def make_batch(count: int = 4, size: int = 32) -> PhotoBatch:
@@ -23,7 +23,7 @@ def make_batch(count: int = 4, size: int = 32) -> PhotoBatch:
         visibility=visibility,
         bbox=torch.tensor([[0.0, 0.0, 25.6, 25.6]]).repeat(count, 1),
         area=torch.full((count,), 300.0),
-        affine=torch.zeros(count, 2, 3),
+        affine=torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]).expand(count, 2, 3),
         image_ids=torch.arange(count),
         annotation_ids=torch.arange(count),
     )
@@ -41,13 +41,13 @@ def test_labels_are_the_tokens_that_encode_gives_for_the_same_pose() -> None:
 def test_what_unlabelled_joints_hold_does_not_matter(softness: float) -> None:
     model, batch = make_classifier(), make_batch()
     other = replace(batch, keypoints=torch.where(batch.visible[..., None], batch.keypoints, 7.0))
-    step = TokenStep(model.tokenizer, TokenLoss(softness=softness), model.places)
+    step = TokenStep(model.tokenizer, TokenLoss(softness=softness), model.cells)
     assert step(model, batch).loss == step(model, other).loss
 
 
 def test_a_person_without_a_label_counts_in_neither_loss() -> None:
     model, batch = make_classifier(), make_batch()
-    step = TokenStep(model.tokenizer, TokenLoss(keypoint_weight=0.0), model.places)
+    step = TokenStep(model.tokenizer, TokenLoss(keypoint_weight=0.0), model.cells)
     visibility = batch.visibility.clone()
     visibility[3:] = 0
     cut = step(model, replace(batch, visibility=visibility)).parts["token_loss"]
@@ -56,9 +56,9 @@ def test_a_person_without_a_label_counts_in_neither_loss() -> None:
 
 def test_soft_labels_tend_to_hard_ones() -> None:
     model, batch = make_classifier(), make_batch()
-    hard = TokenStep(model.tokenizer, TokenLoss(), model.places)(model, batch).parts["token_loss"]
-    sharp = TokenStep(model.tokenizer, TokenLoss(softness=1e-3), model.places)(model, batch).parts["token_loss"]
-    soft = TokenStep(model.tokenizer, TokenLoss(softness=3.0), model.places)(model, batch).parts["token_loss"]
+    hard = TokenStep(model.tokenizer, TokenLoss(), model.cells)(model, batch).parts["token_loss"]
+    sharp = TokenStep(model.tokenizer, TokenLoss(softness=1e-3), model.cells)(model, batch).parts["token_loss"]
+    soft = TokenStep(model.tokenizer, TokenLoss(softness=3.0), model.cells)(model, batch).parts["token_loss"]
     torch.testing.assert_close(sharp, hard, atol=1e-4, rtol=1e-4)
     assert abs(soft - hard) > 1e-3
 
@@ -66,28 +66,19 @@ def test_soft_labels_tend_to_hard_ones() -> None:
 def test_weights_weigh() -> None:
     model, batch = make_classifier(), make_batch()
     parts = TokenStep(
-        model.tokenizer, TokenLoss(token_weight=2.0, keypoint_weight=3.0, place_weight=4.0), model.places
+        model.tokenizer, TokenLoss(token_weight=2.0, keypoint_weight=3.0, heatmap_weight=4.0, similarity_weight=5.0), model.cells
     )(model, batch).parts
-    expected = 2 * parts["token_loss"] + 3 * parts["keypoint_loss"] + 4 * parts["place_loss"]
+    expected = 2 * parts["token_loss"] + 3 * parts["keypoint_loss"] + 4 * parts["heatmap_loss"]
+    expected = expected + 5 * parts["similarity_loss"]
     torch.testing.assert_close(parts["loss"], expected)
 
 
-def test_places_are_taught_by_the_joints_in_the_crop_only() -> None:
-    places = make_classifier().places
-    keypoints = places[5].expand(4, 17, 2)
-    visible = torch.ones(4, 17, dtype=torch.bool)
-
-    def loss(logits: torch.Tensor, joints: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
-        return place_loss(logits, joints, known, places, sigma=0.05)
-
-    right = torch.zeros(4, 17, len(places))
-    right[..., 5] = 3.0
-    assert loss(right, keypoints, visible) < loss(right.roll(1, dims=-1), keypoints, visible) - 1
-    outside, cut = keypoints.clone(), visible.clone()
-    outside[:, 3:], cut[:, 3:] = 50.0, False
-    logits = torch.randn(4, 17, len(places), generator=torch.Generator().manual_seed(0))
-    torch.testing.assert_close(loss(logits, outside, visible), loss(logits, keypoints, cut))
-    assert loss(logits, outside, torch.zeros_like(visible)) == 0
+def test_areas_follow_the_crop() -> None:
+    """A person that fills the crop twice as much has four times the area in model units."""
+    batch = make_batch()
+    torch.testing.assert_close(model_area(batch), torch.full((4,), 300 * (2 / 32) ** 2))
+    turned = torch.tensor([[0.0, -2.0, 5.0], [2.0, 0.0, 3.0]]).expand(4, 2, 3)
+    torch.testing.assert_close(model_area(replace(batch, affine=turned)), 4 * model_area(batch))
 
 
 def test_accuracy_counts_the_likeliest_and_the_five_likeliest() -> None:
@@ -99,7 +90,7 @@ def test_accuracy_counts_the_likeliest_and_the_five_likeliest() -> None:
 
 def test_both_losses_fall_on_a_batch_that_is_seen_again_and_again() -> None:
     model, batch = make_classifier(), make_batch()
-    step = TokenStep(model.tokenizer, TokenLoss(), model.places)
+    step = TokenStep(model.tokenizer, TokenLoss(), model.cells)
     losses = fit(model.train(), step, batch, 80)
     assert losses[-1]["token_loss"] < 0.6 * losses[0]["token_loss"]
     assert losses[-1]["keypoint_loss"] < losses[0]["keypoint_loss"]

@@ -11,14 +11,15 @@ from torch import Tensor, nn
 
 from pct.layers.backbone import Backbone
 from pct.layers.cells import CellGrid
+from pct.layers.heatmap_head import HeatmapHead
 from pct.layers.positions import grid_positions
 from pct.models import checkpoint
 from pct.models.checkpoint import CheckpointError
-from pct.models.photo_config import BackboneSizes, Calibration, HeadSizes
+from pct.models.joint_head import JointTokenHead
+from pct.models.photo_config import BackboneSizes, Calibration, HeadSizes, HeatmapSizes
 from pct.models.published_head import PublishedTokenHead
-from pct.models.token_head import JointTokenHead, QueryTokenHead
+from pct.models.token_head import QueryTokenHead
 from pct.models.tokenizer import PoseTokenizer
-from pct.pose_space import PoseSpace
 
 TokenHead = JointTokenHead | QueryTokenHead | PublishedTokenHead
 
@@ -55,7 +56,8 @@ class ClassifierConfig:
         if unknown:
             raise ValueError(f"classifier config has unknown keys: {', '.join(unknown)}")
         backbone = {**values["backbone"], "image_size": tuple(values["backbone"]["image_size"])}
-        return cls(BackboneSizes(**backbone), HeadSizes(**values["head"]), Calibration(**values["calibration"]))
+        head = {**values["head"], "heatmap": HeatmapSizes(**values["head"].get("heatmap", {}))}
+        return cls(BackboneSizes(**backbone), HeadSizes(**head), Calibration(**values["calibration"]))
 
 
 @dataclass(frozen=True)
@@ -65,13 +67,12 @@ class ClassifierOutput:
     Attributes:
         logits: Over the codebook's entries for every token (B, M, V).
         keypoints: The expected pose (B, K, D) in model units: the decoded mixture of the entries.
-        place_logits: Where the head looks for each joint (B, K, N), before the softmax over the places; None from heads
-            that do not look for joints.
+        heatmaps: One a joint (B, K, h, w), near 1 where it is; None from heads that do not look for joints.
     """
 
     logits: Tensor
     keypoints: Tensor
-    place_logits: Tensor | None = None
+    heatmaps: Tensor | None = None
 
     @property
     def probs(self) -> Tensor:
@@ -97,7 +98,8 @@ class PoseClassifier(nn.Module):
         self.tokenizer = tokenizer.requires_grad_(False).eval()
         self.backbone_is_frozen = False
         self.head = _build_head(config.head, self.backbone, tokenizer)
-        positions = grid_positions(self.backbone.grid, self.head.position_channels)
+        codes = 0 if isinstance(self.head, JointTokenHead) else self.head.position_channels
+        positions = grid_positions(self.backbone.grid, codes)
         self.register_buffer("positions", positions, persistent=False)
 
     positions: Tensor
@@ -111,18 +113,18 @@ class PoseClassifier(nn.Module):
             features = self.backbone(images)
         rows = features.flatten(2).transpose(1, 2)  # (B, h * w, C)
         rows = torch.cat([rows, self.positions.to(rows.dtype).expand(len(rows), -1, -1)], dim=-1)
-        places = None
-        if isinstance(self.head, JointTokenHead):
-            places = self.head.place_logits(rows)
-            logits = self.head(rows, places)
-        else:
-            logits = self.head(rows)
-        return ClassifierOutput(logits, self.tokenizer.decode_soft(logits.softmax(dim=-1)), places)
+        if not isinstance(self.head, JointTokenHead):
+            return self._output(self.head(rows))
+        heatmaps = self.head.heatmaps(rows)
+        return self._output(self.head(rows, heatmaps), heatmaps)
+
+    def _output(self, logits: Tensor, heatmaps: Tensor | None = None) -> ClassifierOutput:
+        return ClassifierOutput(logits, self.tokenizer.decode_soft(logits.softmax(dim=-1)), heatmaps)
 
     @property
-    def places(self) -> Tensor | None:
-        """Where the places of ``place_logits`` lie (N, 2) in model units of the crop; None from heads without them."""
-        return self.head.places.flatten(0, 1) if isinstance(self.head, JointTokenHead) else None
+    def cells(self) -> CellGrid | None:
+        """Where the cells of the head's heatmaps lie in the crop; None from heads without heatmaps."""
+        return self.head.cells if isinstance(self.head, JointTokenHead) else None
 
     def freeze_backbone(self) -> None:
         """Keep the backbone as it is, in evaluation mode, while the head is trained."""
@@ -178,9 +180,7 @@ class PoseClassifier(nn.Module):
 def _build_head(sizes: HeadSizes, backbone: Backbone, tokenizer: PoseTokenizer) -> TokenHead:
     channels, tokens, codebook = backbone.channels, tokenizer.config.num_tokens, tokenizer.quantizer.codebook.detach()
     if sizes.kind == "joint":
-        joints, places = tokenizer.skeleton.num_keypoints, _places(backbone, sizes.places, tokenizer.space)
-        encode = tokenizer.encode_whole if _has_plain_encoder(tokenizer) else None
-        return JointTokenHead(channels, places, joints, tokens, codebook, encode, sizes.width, sizes.num_blocks)
+        return _build_joint_head(sizes, backbone, tokenizer)
     if sizes.kind == "query":
         return QueryTokenHead(channels, tokens, codebook, sizes.width, sizes.num_heads, sizes.num_blocks)
     return PublishedTokenHead(
@@ -197,19 +197,24 @@ def _build_head(sizes: HeadSizes, backbone: Backbone, tokenizer: PoseTokenizer) 
     )
 
 
-def _has_plain_encoder(tokenizer: PoseTokenizer) -> bool:
-    """Whether joints on the photo are all that the tokenizer's encoder takes."""
-    return tokenizer.space.kind == "crop2d" and not tokenizer.config.guidance_channels
-
-
-def _places(backbone: Backbone, number: int, space: PoseSpace) -> Tensor:
-    """Return ``number`` x ``number`` even places in each of the backbone's cells: (h * w, number ** 2, 2)."""
-    height, width = backbone.grid
-    bounds = space.bounds if space.kind == "crop2d" else (-1.0, 1.0)
-    fine = CellGrid((height * number, width * number), backbone.image_size, bounds)
-    y, x = torch.meshgrid(torch.arange(fine.grid[0]), torch.arange(fine.grid[1]), indexing="ij")
-    places = fine.from_cells(torch.stack([x, y], dim=-1).float())
-    return places.view(height, number, width, number, 2).transpose(1, 2).reshape(height * width, number**2, 2)
+def _build_joint_head(sizes: HeadSizes, backbone: Backbone, tokenizer: PoseTokenizer) -> JointTokenHead:
+    heatmap, joints, space = sizes.heatmap, tokenizer.skeleton.num_keypoints, tokenizer.space
+    in_crop = space.kind == "crop2d"
+    scale = 2**heatmap.num_deconvs
+    fine = (backbone.grid[0] * scale, backbone.grid[1] * scale)
+    return JointTokenHead(
+        backbone.channels,
+        CellGrid(fine, backbone.image_size, space.bounds if in_crop else (-1.0, 1.0), heatmap.cell_center),
+        backbone.grid,
+        HeatmapHead(backbone.channels, joints, heatmap.num_deconvs, heatmap.width, heatmap.reduce),
+        joints,
+        tokenizer.config.num_tokens,
+        tokenizer.quantizer.codebook.detach(),
+        # The encoder of 3D poses, or one that wants image features, cannot take joints on the photo.
+        tokenizer.encode_whole if in_crop and not tokenizer.config.guidance_channels else None,
+        sizes.width,
+        sizes.num_blocks,
+    )
 
 
 def _with_prefix(state: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -238,7 +238,7 @@ def convert_heatmap_model(
     config = HeatmapConfig(backbone.sizes, HeatmapSizes(count, width, cell_center=0.0), skeleton, space)
     with torch.device("meta"):
         ours = {n: t for n, t in HeatmapModel(config).state_dict().items() if not n.startswith("backbone.")}
-    names = {n: n.replace("deconvs.", "deconv_layers.").replace("last.", "final_layer.") for n in ours}
+    names = {n: n.replace("head.deconvs.", "deconv_layers.").replace("head.last.", "final_layer.") for n in ours}
     state = {**_under("backbone.", backbone.state), **rename_tensors(tensors, names, ours, HEAD, "heatmap head")}
     return ConvertedHeatmapModel(config, state, _left(official, backbone.rebuilt))
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pct.layers.cells import CellGrid
+from pct.layers.heatmap_head import HeatmapHead, find_tops
 from pct.models import checkpoint
 from pct.models.photo_config import BackboneSizes, HeatmapSizes
 from pct.pose_space import PoseSpace
@@ -59,20 +60,8 @@ class HeatmapModel(nn.Module):
         self.config = config
         self.backbone = config.backbone.build(pretrained)
         self.backbone_is_frozen = False
-        layers: list[nn.Module] = []
-        channels = self.backbone.channels
-        for _ in range(config.heatmap.num_deconvs):
-            layers += [
-                nn.ConvTranspose2d(channels, config.heatmap.width, 4, stride=2, padding=1, bias=False),
-                nn.BatchNorm2d(config.heatmap.width),
-                nn.ReLU(),
-            ]
-            channels = config.heatmap.width
-        self.deconvs = nn.Sequential(*layers)
-        self.last = nn.Conv2d(channels, config.skeleton.num_keypoints, 1)
-        nn.init.normal_(self.last.weight, std=0.001)
-        if self.last.bias is not None:
-            nn.init.zeros_(self.last.bias)
+        sizes, joints = config.heatmap, config.skeleton.num_keypoints
+        self.head = HeatmapHead(self.backbone.channels, joints, sizes.num_deconvs, sizes.width, sizes.reduce)
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -88,7 +77,7 @@ class HeatmapModel(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Map normalised crops (B, 3, H, W) to heatmaps (B, K, h, w), near 1 where a joint is."""
-        return self.last(self.deconvs(self.backbone(images)))
+        return self.head(self.backbone(images))
 
     def freeze_backbone(self) -> None:
         """Keep the backbone as it is, in evaluation mode, while the deconvolutions are trained."""
@@ -107,25 +96,9 @@ class HeatmapModel(nn.Module):
         return self.cells.bells(keypoints, sigma)
 
     def decode(self, heatmaps: Tensor) -> tuple[Tensor, Tensor]:
-        """Find the joints: the highest cell, refined to the top of the normal bell through it and its neighbours.
-
-        The refinement is that of "Distribution-Aware Coordinate Representation" (Zhang et al., 2020, eq. 8) an axis.
-
-        Args:
-            heatmaps: (B, K, h, w).
-
-        Returns:
-            Joints (B, K, 2) in model units, and scores (B, K) in [0, 1], the height of the highest cell.
-        """
-        height, width = heatmaps.shape[2:]
-        heatmaps = heatmaps.float()
-        score, flat = heatmaps.flatten(2).max(dim=-1)
-        x, y = flat % width, flat // width
-        rows = heatmaps.flatten(2)
-        x_offset = _top(rows, flat, 1, (x > 0) & (x < width - 1))
-        y_offset = _top(rows, flat, width, (y > 0) & (y < height - 1))
-        cells = torch.stack([x + x_offset, y + y_offset], dim=-1)
-        return self.cells.from_cells(cells), score.clamp(0.0, 1.0)
+        """Return the joints (B, K, 2) in model units at the tops of heatmaps (B, K, h, w), and scores in [0, 1]."""
+        cells, scores = find_tops(heatmaps)
+        return self.cells.from_cells(cells), scores
 
     def save_pretrained(self, folder: str | Path, card: str | None = None, force: bool = False) -> None:
         """Write ``config.json`` and ``model.safetensors`` into ``folder``.
@@ -147,13 +120,3 @@ class HeatmapModel(nn.Module):
             model = cls(HeatmapConfig.from_dict(values))
             model.load_state_dict(state)
         return model.to(device).eval()
-
-
-def _top(rows: Tensor, flat: Tensor, step: int, inside: Tensor) -> Tensor:
-    """Return the offset (B, K) in [-0.5, 0.5] of the top of the parabola through three neighbours' logarithms."""
-    last = rows.shape[-1] - 1
-    places = [(flat + shift * step).clamp(0, last) for shift in (-1, 0, 1)]
-    before, middle, after = (rows.gather(-1, p[..., None])[..., 0].clamp(min=1e-6).log() for p in places)
-    curvature = 2 * middle - before - after
-    offset = (after - before) / (2 * curvature.clamp(min=1e-6))
-    return torch.where(inside & (curvature > 1e-6), offset.clamp(-0.5, 0.5), 0.0)

@@ -33,13 +33,31 @@ class BackboneSizes:
 
 
 @dataclass(frozen=True)
+class HeatmapSizes:
+    """Sizes of the deconvolutions of the heatmap baseline.
+
+    Attributes:
+        num_deconvs: Deconvolutions, each doubling the resolution.
+        width: Their channels.
+        reduce: Channels of a 1x1 convolution before them, which makes wide features cheap; 0 is none, as published.
+        cell_center: Where in its cell a value of a heatmap lies, in cells from the upper left corner: 0.5 is the
+            middle; the published models have 0.
+    """
+
+    num_deconvs: int = 2
+    width: int = 64
+    reduce: int = 0
+    cell_center: float = 0.5
+
+
+@dataclass(frozen=True)
 class HeadSizes:
     """Sizes of the token head.
 
     Attributes:
-        kind: ``joint`` (a map of places for each joint, then mixers from joints to tokens), ``query`` (learned
-            queries attend to the features) or ``published`` (the paper's, for one input size).
-        places: Places for joints along each side of a cell of the backbone's features (``joint``).
+        kind: ``joint`` (a heatmap for each joint, then mixers from joints to tokens), ``query`` (learned queries attend
+            to the features) or ``published`` (the paper's, for one input size).
+        heatmap: The heatmaps (``joint``).
         width: Width of a token's hidden vector.
         num_heads: Attention heads (``query``).
         num_blocks: Mixer blocks over the joints and as many over the tokens (``joint``), pairs of attention and mixer
@@ -51,7 +69,7 @@ class HeadSizes:
     """
 
     kind: Literal["joint", "query", "published"] = "joint"
-    places: int = 4
+    heatmap: HeatmapSizes = field(default_factory=HeatmapSizes)
     width: int = 128
     num_heads: int = 8
     num_blocks: int = 2
@@ -64,24 +82,8 @@ class HeadSizes:
         if self.kind not in ("joint", "query", "published"):
             raise ValueError(f"head kind is {self.kind!r}; allowed are joint, query, published")
         for name, value in vars(self).items():
-            if name != "kind" and value < 1:
+            if isinstance(value, int) and value < 1:
                 raise ValueError(f"head {name} must be at least 1, got {value}")
-
-
-@dataclass(frozen=True)
-class HeatmapSizes:
-    """Sizes of the deconvolutions of the heatmap baseline.
-
-    Attributes:
-        num_deconvs: Deconvolutions, each doubling the resolution.
-        width: Their channels.
-        cell_center: Where in its cell a value of a heatmap lies, in cells from the upper left corner: 0.5 is the
-            middle; the published models have 0.
-    """
-
-    num_deconvs: int = 2
-    width: int = 64
-    cell_center: float = 0.5
 
 
 @dataclass(frozen=True)

@@ -110,8 +110,9 @@ class TokenLoss:
     Attributes:
         token_weight: Weight of the cross-entropy of the tokens, in nats a token.
         keypoint_weight: Weight of smooth-L1 of the expected pose, in model units (half the crop's side).
-        place_weight: Weight of the cross-entropy of where the head looks for each joint (``head.kind: joint``).
-        place_sigma: Deviation, in model units, of the bells that teach it.
+        similarity_weight: Weight of one minus the expected pose's keypoint similarity (OKS).
+        heatmap_weight: Weight of the loss of the head's heatmaps (``head.kind: joint``).
+        heatmap_sigma: Deviation of their bells in cells.
         beta: Where smooth-L1 turns from quadratic to linear, in model units.
         softness: Deviation, in mean distances between neighbouring entries, of the bell that spreads a label over the
             codebook around the encoder's features; 0 takes the nearest entry alone.
@@ -119,8 +120,9 @@ class TokenLoss:
 
     token_weight: float = 1.0
     keypoint_weight: float = 20.0
-    place_weight: float = 1.0
-    place_sigma: float = 0.06
+    similarity_weight: float = 0.0
+    heatmap_weight: float = 1.0
+    heatmap_sigma: float = 1.5
     beta: float = 0.02
     softness: float = 0.0
 
@@ -180,7 +182,7 @@ def load_classifier_run(path: str | Path, overrides: list[str]) -> ClassifierRun
     """
     run = load_config(path, overrides, ClassifierRun)
     _check_values(run, Path(path))
-    for name in ("token_weight", "keypoint_weight", "place_weight", "beta", "softness"):
+    for name in ("token_weight", "keypoint_weight", "similarity_weight", "heatmap_weight", "beta", "softness"):
         _check(path, f"loss.{name}", getattr(run.loss, name), getattr(run.loss, name) >= 0, "at least 0")
     _check(path, "pretrain.steps", run.pretrain.steps, run.pretrain.steps >= 0, "at least 0")
     _check(path, "pretrain.lr", run.pretrain.lr, 0 < run.pretrain.lr < math.inf, "positive")

@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pct.data.photo_crop import PhotoBatch
-from pct.layers.losses import keypoint_loss
+from pct.layers.cells import CellGrid
+from pct.layers.losses import keypoint_loss, similarity_loss
 from pct.models.heatmap import HeatmapModel
 from pct.models.tokenizer import PoseTokenizer
 from pct.training.photo_config import TokenLoss
@@ -26,11 +27,12 @@ class TokenStep:
     Args:
         tokenizer: The frozen tokenizer.
         loss: Weights.
-        places: Where the head looks for joints (N, 2) in model units, if it does.
+        cells: Where the cells of the head's heatmaps lie, if it has some.
     """
 
-    def __init__(self, tokenizer: PoseTokenizer, loss: TokenLoss, places: Tensor | None) -> None:
-        self.tokenizer, self.loss, self.places = tokenizer, loss, places
+    def __init__(self, tokenizer: PoseTokenizer, loss: TokenLoss, cells: CellGrid | None) -> None:
+        self.tokenizer, self.loss, self.cells = tokenizer, loss, cells
+        self.sigmas = torch.tensor(tokenizer.skeleton.sigmas)
         codebook = tokenizer.quantizer.codebook.detach()
         distances = torch.cdist(codebook[:1024], codebook).topk(2, largest=False).values[:, 1]
         self.spread = loss.softness * float(distances.mean())
@@ -48,10 +50,14 @@ class TokenStep:
         pose = keypoint_loss(output.keypoints, batch.keypoints, batch.visible, self.loss.beta)
         loss = self.loss.token_weight * tokens + self.loss.keypoint_weight * pose
         parts = {"token_loss": tokens, "keypoint_loss": pose}
-        if self.places is not None and self.loss.place_weight:
-            sigma, logits = self.loss.place_sigma, output.place_logits
-            parts["place_loss"] = place_loss(logits, batch.keypoints, batch.visible, self.places, sigma)
-            loss = loss + self.loss.place_weight * parts["place_loss"]
+        if self.loss.similarity_weight:
+            scale = 2 * self.sigmas.to(pose.device) * model_area(batch)[:, None].sqrt()
+            parts["similarity_loss"] = similarity_loss(output.keypoints, batch.keypoints, batch.visible, scale)
+            loss = loss + self.loss.similarity_weight * parts["similarity_loss"]
+        if self.cells is not None and self.loss.heatmap_weight:
+            targets = self.cells.bells(batch.keypoints, self.loss.heatmap_sigma)
+            parts["heatmap_loss"] = heatmap_loss(output.heatmaps, targets, batch.visible)
+            loss = loss + self.loss.heatmap_weight * parts["heatmap_loss"]
         parts |= {"loss": loss}
         parts |= token_accuracy(output.logits, labels.indices)
         return StepLosses(loss, {name: value.detach() for name, value in parts.items()})
@@ -62,21 +68,17 @@ class TokenStep:
         return (-0.5 * (distance / self.spread).square()).softmax(dim=-1).view(*z.shape[:2], -1)
 
 
-def place_loss(place_logits: Tensor, keypoints: Tensor, visible: Tensor, places: Tensor, sigma: float) -> Tensor:
-    """Cross-entropy between where joints are looked for and bells around them, over the labelled joints in the crop.
+def model_area(batch: PhotoBatch) -> Tensor:
+    """Return the persons' areas (B,) in square model units (half a crop's side), whatever the crop's jitter."""
+    pixels = batch.area * torch.linalg.det(batch.affine[..., :2]).abs()
+    return pixels * (2 / max(batch.pixels.shape[2:])) ** 2
 
-    Args:
-        place_logits: (B, K, N), before the softmax over the places.
-        keypoints: True joints (B, K, 2) in model units.
-        visible: True where the joint is labelled (B, K).
-        places: Where the places lie (N, 2) in model units.
-        sigma: Deviation of the bells in model units.
-    """
-    distance = (keypoints[:, :, None] - places).square().sum(dim=-1)
-    known = visible & (distance.amin(dim=-1) < (3 * sigma) ** 2)  # not those far outside the crop
-    targets = (-distance / (2 * sigma**2)).softmax(dim=-1)
-    losses = -(targets * place_logits.log_softmax(dim=-1)).sum(dim=-1)
-    return (losses * known).sum() / known.sum().clamp(min=1)
+
+def heatmap_loss(heatmaps: Tensor, targets: Tensor, visible: Tensor) -> Tensor:
+    """Return a thousand times the mean squared error of heatmaps (B, K, h, w), over the joints ``visible`` (B, K)."""
+    # A thousandfold, or the loss and with it the gradient's clipping would be out of all proportion.
+    losses = 1000 * (heatmaps.float() - targets).square().mean(dim=(2, 3))
+    return (losses * visible).sum() / visible.sum().clamp(min=1)
 
 
 @dataclass(frozen=True)
@@ -121,9 +123,5 @@ class HeatmapStep:
 
     def __call__(self, model: nn.Module, batch: PhotoBatch) -> StepLosses:
         """Run the model on a batch; ``model`` may be wrapped for several processes."""
-        heatmaps = model(batch.images).float()
-        targets = self.model.targets(batch.keypoints, self.sigma)
-        losses = (heatmaps - targets).square().mean(dim=(2, 3))  # (B, K)
-        # A thousandfold the mean, or the loss and with it the gradient's clipping would be out of all proportion.
-        loss = 1000 * (losses * batch.visible).sum() / batch.visible.sum().clamp(min=1)
+        loss = heatmap_loss(model(batch.images), self.model.targets(batch.keypoints, self.sigma), batch.visible)
         return StepLosses(loss, {"loss": loss.detach()})

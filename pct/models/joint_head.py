@@ -1,0 +1,121 @@
+"""JointTokenHead: finds the joints, completes the pose, and says its tokens by way of the tokenizer's own encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from pct.layers.cells import CellGrid
+from pct.layers.heatmap_head import HeatmapHead, find_tops
+from pct.layers.mixer import MixerBlock
+from pct.layers.positions import grid_positions
+from pct.models.token_head import CodebookLogits
+
+_POSITION_CHANNELS = 32
+# How much a cell of height 1 outweighs one of height 0 when the features under a heatmap are read.
+_SHARPNESS = 8.0
+# A joint starts out at where it is seen: nine parts in ten.
+_TRUST = 2.2
+
+
+class JointTokenHead(nn.Module):
+    """Joints as they are seen, the pose that they make together, and its tokens.
+
+    1. A heatmap a joint. Its top is the joint as it is seen; the features under it are the joint's evidence.
+    2. Mixer blocks over the joints say how far to trust what is seen, and where else the joint must be, given the
+       others: joints that are hidden, or mistaken for another person's, move to where the pose wants them.
+    3. The frozen encoder of stage one turns that pose into token features, around which the logits are a bell; mixer
+       blocks over the tokens say how wide it is.
+
+    So the tokens are nearly right as soon as the joints are found, which takes far fewer photos than a codebook of
+    1,024 strange entries. Its backbone and heatmaps may come from a heatmap model. The number of positions is free.
+
+    Args:
+        channels: Channels of the features.
+        cells: Where the cells of the heatmaps lie.
+        grid: Height and width of the features' map.
+        maps: The layers from features to heatmaps.
+        num_keypoints: Joints K.
+        num_tokens: Tokens M.
+        codebook: Entries (V, D) of the tokenizer's codebook.
+        encode: The tokenizer's encoder, from joints (B, K, 2) in model units to features (B, M, D), frozen; without it
+            the bells are learned from nothing, as for the tokens of 3D poses.
+        width: Width of the hidden vectors.
+        num_blocks: Mixer blocks over the joints, and as many over the tokens.
+    """
+
+    positions: Tensor
+
+    def __init__(
+        self,
+        channels: int,
+        cells: CellGrid,
+        grid: tuple[int, int],
+        maps: HeatmapHead,
+        num_keypoints: int,
+        num_tokens: int,
+        codebook: Tensor,
+        encode: Callable[[Tensor], Tensor] | None,
+        width: int = 128,
+        num_blocks: int = 2,
+    ) -> None:
+        super().__init__()
+        self.cells, self.grid, self.maps, self.encode = cells, grid, maps, encode
+        self.register_buffer("positions", grid_positions(grid, _POSITION_CHANNELS), persistent=False)
+        self.evidence = nn.Linear(channels + _POSITION_CHANNELS, width)
+        self.seen = nn.Linear(6, width)
+        self.joints = nn.Parameter(torch.randn(num_keypoints, width) * 0.5)
+        self.joint_blocks = _mixers(num_keypoints, width, num_blocks)
+        self.norm = nn.LayerNorm(width)
+        self.trust, self.guess = nn.Linear(width, 1), nn.Linear(width, 2)
+        nn.init.zeros_(self.trust.weight)
+        nn.init.constant_(self.trust.bias, _TRUST)
+        self.to_tokens = nn.Linear(num_keypoints, num_tokens)
+        self.token_blocks = _mixers(num_tokens, width, num_blocks)
+        self.last_norm = nn.LayerNorm(width)
+        self.logits = CodebookLogits(width, codebook, anchored=encode is not None)
+
+    def heatmaps(self, features: Tensor) -> Tensor:
+        """Return the heatmaps (B, K, H, W) of features (B, P, C), near 1 where a joint is."""
+        return self.maps(features.transpose(1, 2).unflatten(2, self.grid))
+
+    def forward(self, features: Tensor, heatmaps: Tensor | None = None) -> Tensor:
+        """Map features (B, P, C) to logits (B, M, V), float32; ``heatmaps`` saves computing them again."""
+        heatmaps = (self.heatmaps(features) if heatmaps is None else heatmaps).float()
+        seen, numbers = self._look(heatmaps.detach())
+        positions = self.positions.to(features.dtype).expand(len(features), -1, -1)
+        evidence = self._under(heatmaps).to(features.dtype) @ torch.cat([features, positions], dim=-1)  # (B, K, C)
+        x = self.joint_blocks(self.evidence(evidence) + self.seen(numbers) + self.joints)
+        anchor = self.encode(self._pose(self.norm(x), seen)) if self.encode is not None else None
+        tokens = self.token_blocks(self.to_tokens(x.transpose(1, 2)).transpose(1, 2))
+        return self.logits(self.last_norm(tokens), anchor)
+
+    def _look(self, heatmaps: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the joints as they are seen (B, K, 2) in model units, and what else the maps say, (B, K, 6)."""
+        tops, scores = find_tops(heatmaps)
+        seen = self.cells.from_cells(tops)
+        height, width = heatmaps.shape[2:]
+        weights = heatmaps.flatten(2).clamp(min=1e-4)
+        weights = weights / weights.sum(dim=-1, keepdim=True)
+        y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+        places = self.cells.from_cells(torch.stack([x, y], dim=-1).flatten(0, 1).to(heatmaps))
+        mean = weights @ places
+        spread = (weights @ places.square() - mean.square()).sum(dim=-1, keepdim=True).clamp(min=0).sqrt()
+        return seen, torch.cat([seen, mean, spread, scores[..., None]], dim=-1)
+
+    def _under(self, heatmaps: Tensor) -> Tensor:
+        """Return how much of each position's features a joint's evidence takes (B, K, P), sums 1."""
+        scale = heatmaps.shape[2] // self.grid[0]
+        weights = (heatmaps * _SHARPNESS).flatten(2).softmax(dim=-1).unflatten(2, tuple(heatmaps.shape[2:]))
+        return nn.functional.avg_pool2d(weights, scale).flatten(2) * scale**2
+
+    def _pose(self, x: Tensor, seen: Tensor) -> Tensor:
+        with torch.autocast(x.device.type, enabled=False):
+            trust = self.trust(x.float()).sigmoid()
+            return trust * seen + (1 - trust) * self.guess(x.float())
+
+
+def _mixers(num_rows: int, width: int, num_blocks: int) -> nn.Sequential:
+    return nn.Sequential(*(MixerBlock(num_rows, width, 2 * num_rows, 2 * width) for _ in range(num_blocks)))
