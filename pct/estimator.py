@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
-from torch import Tensor
 
 from pct.data.coco import AREA_SHARE
 from pct.data.photo_crop import fit_bbox_to_aspect, normalise_pixels, plain_crop
@@ -193,17 +192,15 @@ class PoseEstimator:
         )
         # Models of millimetres know a person's place as little as any photo does.
         reference = fitted if self.space.kind == "crop2d" else torch.zeros(len(fitted), 3)
-
-        def restore(keypoints: Tensor) -> np.ndarray:
-            return self.space.restore(keypoints.cpu(), reference.repeat(len(keypoints) // len(reference), 1)).numpy()
-
+        poses = torch.cat([prediction.keypoints[None], prediction.likely_keypoints[None], prediction.samples]).cpu()
+        restored = self.space.restore(poses.flatten(0, 1), reference.repeat(len(poses), 1)).view(poses.shape).numpy()
         return PersonPoses(
-            keypoints=restore(prediction.keypoints),
+            keypoints=restored[0],
             scores=prediction.confidence.cpu().numpy(),
             indices=prediction.indices.cpu().numpy(),
             token_probs=prediction.token_probs.cpu().numpy(),
-            likely_keypoints=restore(prediction.likely_keypoints),
-            samples=restore(prediction.samples.flatten(0, 1)).reshape(prediction.samples.shape),
+            likely_keypoints=restored[1],
+            samples=restored[2:],
             bbox=boxes.astype(np.float32),
         )
 
