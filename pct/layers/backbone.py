@@ -145,9 +145,20 @@ def _create(name: str, image_size: tuple[int, int], pretrained: bool, drop_path:
         raise ValueError(f"backbone {name} cannot be built for {image_size} with {values}: {error}") from error
     except (OSError, RuntimeError) as error:
         raise ValueError(f"pretrained weights of backbone {name} could not be had: {error}") from error
+    if not drop_path:
+        _remove_drop_path(network)
     if not hasattr(network, "forward_intermediates"):
         raise ValueError(f"timm's {name} gives no feature maps; choose another backbone")
     return network
+
+
+def _remove_drop_path(network: nn.Module) -> None:
+    """Set stochastic depth to 0: timm's Swin has some by default."""
+    from timm.layers import DropPath
+
+    for module in network.modules():
+        if isinstance(module, DropPath):
+            module.drop_prob = 0.0
 
 
 def _renormalisation(settings: Mapping[str, Any]) -> tuple[Tensor, Tensor]:

@@ -67,13 +67,8 @@ def load_model(name: str | Path, kind: str) -> tuple[dict[str, Any], dict[str, T
             version.
     """
     folder = find_model(name)
-    try:
-        config = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise CheckpointError(f"{folder}: no {_CONFIG}, so this is not a model folder") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise CheckpointError(f"{folder / _CONFIG}: not valid JSON: {error}") from None
-    if not isinstance(config, dict) or config.pop("kind", None) != kind:
+    config = _read_config(folder)
+    if config.pop("kind", None) != kind:
         raise CheckpointError(f"{folder / _CONFIG}: this is not a {kind}")
     version = config.pop("format_version", None)
     if version != FORMAT_VERSION:
@@ -85,6 +80,25 @@ def load_model(name: str | Path, kind: str) -> tuple[dict[str, Any], dict[str, T
     if broken:
         raise CheckpointError(f"{folder / _WEIGHTS}: {broken[0]} holds NaN or infinite numbers; train the model anew")
     return config, state
+
+
+def model_kind(name: str | Path) -> str:
+    """Return what kind of model a folder (shipped model, hub id) holds, such as ``pose_tokenizer``.
+
+    Raises:
+        CheckpointError: If there is no such model.
+    """
+    return str(_read_config(find_model(name)).get("kind"))
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    try:
+        config = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CheckpointError(f"{folder}: no {_CONFIG}, so this is not a model folder") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise CheckpointError(f"{folder / _CONFIG}: not valid JSON: {error}") from None
+    return config if isinstance(config, dict) else {}
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

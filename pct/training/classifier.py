@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,8 @@ from torch import Tensor
 from pct import distributed
 from pct.data.photos import PersonSource
 from pct.evaluation.calibration import calibrate_classifier
-from pct.models.checkpoint import CheckpointError, load_model
+from pct.layers.backbone import Backbone
+from pct.models.checkpoint import CheckpointError, load_model, model_kind
 from pct.models.classifier import KIND as CLASSIFIER
 from pct.models.classifier import ClassifierConfig, PoseClassifier
 from pct.models.heatmap import KIND as HEATMAP
@@ -79,7 +80,7 @@ def train_classifier(run: ClassifierRun, folder: Path, progress: Any = None) -> 
     if run.freeze_backbone:
         model.freeze_backbone()
     validate = _validation(classifier_predictor(model, run.loss.beta), run, setting)
-    step = TokenStep(setting.tokenizer, run.loss)
+    step = TokenStep(setting.tokenizer, run.loss, model.cells)
     scales = _learning_rate_scales(model.backbone, run)
     batches = _batches(run, setting, run.seed)
     train(model, batches, step, run.optim, _settings(run, run.steps), folder, validate, progress, scales)
@@ -97,6 +98,8 @@ def train_heatmap_model(run: HeatmapRun, folder: Path, progress: Any = None) -> 
     torch.manual_seed(run.seed)
     model = build_heatmap_model(run, run.heatmap, setting).to(setting.device)
     _start_backbone(model.backbone, run)
+    if run.freeze_backbone:
+        model.freeze_backbone()
     _train_heatmaps(model, run, run.steps, run.loss.sigma, run.optim, setting, folder, progress)
     if distributed.is_main():
         model.save_pretrained(folder / MODEL_FOLDER, force=True)
@@ -120,8 +123,6 @@ def _train_heatmaps(
     folder: Path,
     progress: Any,
 ) -> None:
-    if run.freeze_backbone:
-        model.backbone.requires_grad_(False)
     validate = _validation(heatmap_predictor(model), run, setting)
     scales = _learning_rate_scales(model.backbone, run)
     batches = _batches(run, setting, run.seed + 1)
@@ -136,7 +137,7 @@ def _image_size(run: PhotoRun) -> tuple[int, int]:
 
 
 def _settings(run: PhotoRun, steps: int) -> LoopSettings:
-    return LoopSettings(steps, run.log_every, run.val_every, run.checkpoint_every, run.precision)
+    return LoopSettings(steps, run.log_every, run.val_every, run.checkpoint_every, run.precision, run.seed)
 
 
 def _batches(run: PhotoRun, setting: PhotoSetting, seed: int) -> DeviceBatches:
@@ -152,27 +153,27 @@ def _validation(
     return PhotoValidation(predict, setting.tokenizer, setting.val, size, limit, setting.device)
 
 
-def _learning_rate_scales(backbone: Any, run: PhotoRun) -> Mapping[str, float] | None:
+def _learning_rate_scales(backbone: Backbone, run: PhotoRun) -> Mapping[str, float] | None:
     if run.layer_decay == 1:
         return None
     return {f"backbone.{name}": scale for name, scale in backbone.learning_rate_scales(run.layer_decay).items()}
 
 
-def _start_backbone(backbone: Any, run: PhotoRun) -> None:
+def _start_backbone(backbone: Backbone, run: PhotoRun) -> None:
     """Take the weights of another model's backbone."""
     if not run.backbone_from:
         return
-    state = None
-    for kind in (CLASSIFIER, HEATMAP):
-        try:
-            state = load_model(run.backbone_from, kind)[1]
-            break
-        except CheckpointError as error:
-            fault = error
-    if state is None:
-        raise fault
+    kind = model_kind(run.backbone_from)
+    if kind not in (CLASSIFIER, HEATMAP):
+        raise CheckpointError(f"{run.backbone_from} is a {kind}; a backbone is taken from a {CLASSIFIER} or {HEATMAP}")
+    config, state = load_model(run.backbone_from, kind)
     weights = {name.removeprefix("backbone."): w for name, w in state.items() if name.startswith("backbone.")}
     try:
         backbone.load_state_dict(weights)
     except RuntimeError as error:
-        raise CheckpointError(f"{run.backbone_from}: its backbone is not a {run.backbone.name} of this size") from error
+        theirs, ours = _describe(config["backbone"]), _describe(asdict(run.backbone))
+        raise CheckpointError(f"{run.backbone_from}: its backbone {theirs} does not fit this run's {ours}") from error
+
+
+def _describe(sizes: Mapping[str, Any]) -> str:
+    return f"{sizes['name']} (image_size {list(sizes['image_size'])}, stage {sizes['stage']}, {sizes['options']})"

@@ -43,6 +43,8 @@ class LoopSettings:
         val_every: Steps between validations, each with a log line; 0 validates at the end only.
         checkpoint_every: Steps between checkpoints.
         precision: ``fp32`` or ``bf16``.
+        seed: Of what a model draws by chance while it is trained, such as stochastic depth. Each step has numbers of
+            its own, so that a run that goes on needs no state of them.
     """
 
     steps: int
@@ -50,6 +52,7 @@ class LoopSettings:
     val_every: int = 1000
     checkpoint_every: int = 500
     precision: str = "fp32"
+    seed: int = 0
 
 
 def learning_rate(step: int, steps: int, config: OptimSection) -> float:
@@ -124,6 +127,7 @@ def train(
             rate = learning_rate(step, settings.steps, optim)
             for group in optimizer.param_groups:
                 group["lr"] = rate * group["lr_scale"]
+            torch.manual_seed((settings.seed * 1_000_003 + step) * distributed.world_size() + distributed.rank())
             with _autocast(device, settings.precision):
                 losses = step_losses(wrapped, batches[step])
             optimizer.zero_grad()

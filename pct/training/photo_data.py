@@ -33,8 +33,12 @@ def train_persons(data: PhotoData, tokenizer: PoseTokenizer) -> PersonSource:
 
 
 def val_persons(data: PhotoData, tokenizer: PoseTokenizer) -> PersonSource:
-    """Return the persons to validate and calibrate on; none of the generated ones is trained on."""
-    if not data.val:
+    """Return the persons to validate and calibrate on; none of the generated ones is trained on.
+
+    Raises:
+        ValueError: As :func:`train_persons`.
+    """
+    if data.val in ("", "generated"):
         return _generated(data, data.num_val, _VAL_SEED, tokenizer.skeleton)
     return CocoPersons(data.val, data.val_images, tokenizer.skeleton, report=warnings.warn)
 
@@ -45,4 +49,4 @@ def _generated(data: PhotoData, number: int, seed: int, skeleton: Skeleton) -> G
             f"generated people have the joints of {GeneratedPersons.skeleton.name}, the tokenizer those of "
             f"{skeleton.name}; train on a file of that skeleton (data.train=...)"
         )
-    return GeneratedPersons(number, seed, backgrounds=data.backgrounds or None)
+    return GeneratedPersons(number, seed, backgrounds=data.backgrounds or None, mocap=data.mocap or None)

@@ -47,6 +47,8 @@ class PhotoValidation:
             self.batches.append(batch.rows(slice(0, limit - _BATCH * len(self.batches))).to(device))
             if _BATCH * len(self.batches) >= limit:
                 break
+        if not self.batches:
+            raise ValueError("none of the photos to validate on can be read")
 
     @torch.no_grad()
     def __call__(self) -> dict[str, float]:

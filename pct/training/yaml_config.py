@@ -30,7 +30,8 @@ def load_config(path: str | Path, overrides: list[str], schema: type[Run]) -> Ru
             raise ValueError(f"override {item!r} must be key=value, for instance optim.lr=0.001")
     try:
         values = OmegaConf.to_container(OmegaConf.load(path))
-        given = OmegaConf.to_container(OmegaConf.from_dotlist(overrides))
+        # An empty value is an empty text, for instance no folder; omegaconf takes it for null.
+        given = OmegaConf.to_container(OmegaConf.from_dotlist([f"{o}''" if o.endswith("=") else o for o in overrides]))
     except (OmegaConfBaseException, YAMLError, OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: not a valid config: {_first_line(error)}") from error
     filled = _open(schema)
