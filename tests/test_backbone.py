@@ -7,7 +7,7 @@ import torch
 
 from pct.layers.backbone import Backbone
 
-TINY = {"embed_dim": 8, "depths": (1, 1), "num_heads": (1, 1), "window_size": 4}
+TINY = {"patch_size": 4, "embed_dim": 8, "depths": (1, 1), "num_heads": (1, 1), "window_size": 4}
 
 
 @pytest.mark.parametrize(

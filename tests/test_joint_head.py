@@ -36,10 +36,11 @@ def poses(count: int = 3) -> torch.Tensor:
 def test_bells_that_are_fully_trusted_give_the_tokens_of_their_pose() -> None:
     head, tokenizer, keypoints = make_head(), make_coco_tokenizer(), poses()
     torch.nn.init.constant_(head.trust.bias, 50.0)
-    logits = head(torch.randn(3, 16, 12), head.cells.bells(keypoints, sigma=1.0))
-    z = tokenizer.encode_whole(keypoints)
-    expected = torch.cdist((z - head.logits.center) / head.logits.scale, head.logits.entries).argmin(dim=-1)
-    assert (logits.argmax(dim=-1) == expected).float().mean() > 0.9
+    reading = head.read(torch.randn(3, 16, 12), head.cells.bells(keypoints, sigma=1.0))
+    torch.testing.assert_close(reading.estimate, keypoints, atol=1e-3, rtol=0)
+    expected = head.logits._warp(tokenizer.encode_whole(keypoints))
+    nearest = torch.cdist(expected, head.logits.entries).argmin(dim=-1)
+    assert (reading.logits.argmax(dim=-1) == nearest).float().mean() > 0.9
 
 
 def test_a_head_that_trusts_nothing_does_not_see_the_tops() -> None:
@@ -47,7 +48,8 @@ def test_a_head_that_trusts_nothing_does_not_see_the_tops() -> None:
     torch.nn.init.constant_(head.trust.bias, -50.0)
     for part in (head.seen, head.evidence):
         torch.nn.init.zeros_(part.weight)
-    first, second = (head(torch.ones(3, 16, 12), head.cells.bells(k, sigma=1.0)) for k in (keypoints, -keypoints))
+    bells = [head.cells.bells(k, sigma=1.0) for k in (keypoints, -keypoints)]
+    first, second = (head.read(torch.ones(3, 16, 12), b).logits for b in bells)
     torch.testing.assert_close(first, second)
 
 
@@ -65,7 +67,7 @@ def test_every_weight_gets_a_gradient_and_the_tops_carry_none() -> None:
     head = make_head().train()
     features = torch.randn(4, 16, 12)
     heatmaps = head.heatmaps(features)
-    (head(features, heatmaps).square().sum() + heatmaps.square().sum()).backward()
+    (head.read(features, heatmaps).logits.square().sum() + heatmaps.square().sum()).backward()
     assert not [name for name, p in head.named_parameters() if p.grad is None]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 from tiny_photo_models import make_classifier, make_heatmap_model
 
 from pct.data.photo_crop import PhotoBatch
+from pct.layers.losses import keypoint_loss, similarity_loss
 from pct.training.photo_config import TokenLoss
 from pct.training.photo_steps import HeatmapStep, TokenStep, model_area, token_accuracy, token_labels
 
@@ -66,10 +68,18 @@ def test_soft_labels_tend_to_hard_ones() -> None:
 def test_weights_weigh() -> None:
     model, batch = make_classifier(), make_batch()
     parts = TokenStep(
-        model.tokenizer, TokenLoss(token_weight=2.0, keypoint_weight=3.0, heatmap_weight=4.0, similarity_weight=5.0), model.cells
+        model.tokenizer,
+        TokenLoss(token_weight=2.0, keypoint_weight=3.0, heatmap_weight=4.0, similarity_weight=5.0),
+        model.cells,
     )(model, batch).parts
-    expected = 2 * parts["token_loss"] + 3 * parts["keypoint_loss"] + 4 * parts["heatmap_loss"]
-    expected = expected + 5 * parts["similarity_loss"]
+    expected = 2 * parts["token_loss"] + 4 * parts["heatmap_loss"]
+    output, scale = (
+        model(batch.images),
+        2 * torch.tensor(model.tokenizer.skeleton.sigmas) * model_area(batch)[:, None].sqrt(),
+    )
+    for pose in (output.keypoints, output.estimate):  # half each
+        expected = expected + 1.5 * keypoint_loss(pose, batch.keypoints, batch.visible, beta=0.02)
+        expected = expected + 2.5 * similarity_loss(pose, batch.keypoints, batch.visible, scale)
     torch.testing.assert_close(parts["loss"], expected)
 
 
@@ -115,3 +125,18 @@ def fit(model: torch.nn.Module, step: TokenStep | HeatmapStep, batch: PhotoBatch
         optimizer.step()
         rows.append(losses.parts)
     return rows
+
+
+def test_similarity_loss_is_the_mean_of_two_widths_and_prefers_one_of_two_places() -> None:
+    keypoints, scale = torch.zeros(1, 2, 2), torch.full((1, 2), 0.1)
+    target = torch.tensor([[[0.1, 0.0], [9.0, 9.0]]])
+    visible = torch.tensor([[True, False]])
+    expected = 1 - (math.exp(-0.5) + math.exp(-0.5 / 16)) / 2
+    assert float(similarity_loss(keypoints, target, visible, scale)) == pytest.approx(expected, abs=1e-6)
+    sides = torch.tensor([[[-1.0, 0.0]], [[1.0, 0.0]]])
+    one = torch.ones(2, 1, dtype=torch.bool)
+
+    def loss(x: float) -> float:
+        return float(similarity_loss(torch.tensor([x, 0.0]).expand(2, 1, 2), sides, one, torch.full((2, 1), 0.1)))
+
+    assert loss(1.0) < loss(0.0) - 0.3

@@ -18,13 +18,23 @@ def head(**sizes: int) -> QueryTokenHead:
     return QueryTokenHead(6, 5, codebook(), width=16, num_heads=4, num_blocks=2, **sizes)
 
 
-def test_logits_start_as_a_normal_bell_over_the_codebook() -> None:
-    torch.manual_seed(0)
-    layer, entries = CodebookLogits(8, codebook()), codebook()
-    x = torch.randn(3, 5, 8)
-    standard = (entries - entries.mean(dim=0)) / entries.std(dim=0)
-    expected = -0.5 * (standard - layer.place(x)[..., None, :]).square().sum(dim=-1)
-    torch.testing.assert_close(layer(x).log_softmax(dim=-1), expected.log_softmax(dim=-1))
+def test_a_bells_mean_is_its_top_however_wide_it_is() -> None:
+    """Of a codebook with normally distributed levels; a bell of the levels' own values would be pulled inwards."""
+    levels = torch.special.ndtri((torch.arange(64) + 0.5) / 64)[:, None]
+    layer, places = CodebookLogits(4, levels, anchored=True), torch.linspace(-0.75, 0.75, 7)[None, :, None]
+    torch.nn.init.constant_(layer.precision.bias, 0.9)  # a width of 0.4
+    probs = layer(torch.zeros(1, 7, 4), places).softmax(dim=-1)
+    likely = levels[probs.argmax(dim=-1)]
+    assert (likely - places).abs().max() < 0.03
+    assert (probs @ levels - places).abs().max() < 0.04
+    plain = (-0.5 * ((places - levels.t()) / 0.4).square()).softmax(dim=-1)
+    assert (plain @ levels - places).abs().max() > 0.08
+
+
+def test_an_anchored_token_without_doubt_is_the_entry_at_its_place() -> None:
+    layer, entries = CodebookLogits(4, codebook(), anchored=True), codebook()
+    torch.nn.init.constant_(layer.precision.bias, 4.0)
+    assert torch.equal(layer(torch.zeros(1, 24, 4), entries[None]).argmax(dim=-1)[0], torch.arange(24))
 
 
 def test_a_sharper_precision_narrows_the_distribution() -> None:
@@ -69,7 +79,7 @@ def test_it_learns_to_say_where_a_mark_lies() -> None:
     features[torch.arange(8), torch.arange(8) * 2, 0] = 3.0
     labels = torch.randint(24, (8, 5), generator=torch.Generator().manual_seed(3))
     optimizer = torch.optim.AdamW(layer.parameters(), lr=3e-3)
-    for _ in range(150):
+    for _ in range(300):
         loss = torch.nn.functional.cross_entropy(layer(features).flatten(0, 1), labels.flatten())
         optimizer.zero_grad()
         loss.backward()

@@ -9,7 +9,7 @@ from pct.models.heatmap import HeatmapConfig, HeatmapModel
 from pct.models.photo_config import BackboneSizes, HeadSizes, HeatmapSizes
 from pct.models.tokenizer import PoseTokenizer, TokenizerConfig
 
-SWIN = {"embed_dim": 8, "depths": (1, 1), "num_heads": (1, 2), "window_size": 4}
+SWIN = {"patch_size": 4, "embed_dim": 8, "depths": (1, 1), "num_heads": (1, 2), "window_size": 4}
 BACKBONE = BackboneSizes("swin_pico", (32, 32), options=SWIN)
 HEAD = HeadSizes(width=16, num_heads=2, num_blocks=1)
 

@@ -15,14 +15,14 @@ IMAGE_STD = (0.229, 0.224, 0.225)
 
 # Our own sizes of timm's architectures: name -> (timm name, changes of its sizes).
 OWN_SIZES: dict[str, tuple[str, dict[str, Any]]] = {
-    # About 1 M parameters; features at stride 16, so that a crop of 128 pixels still gives 8 x 8 positions.
+    # About 1 M parameters; features at stride 16, and windows as wide as the map of a crop of 128 pixels.
     "swin_pico": (
         "swin_tiny_patch4_window7_224",
-        {"embed_dim": 32, "depths": (2, 2, 5), "num_heads": (1, 2, 4), "window_size": 4},
+        {"patch_size": 8, "embed_dim": 64, "depths": (2, 4), "num_heads": (2, 4), "window_size": 8},
     ),
     "swinv2_pico": (
         "swinv2_tiny_window8_256",
-        {"embed_dim": 32, "depths": (2, 2, 5), "num_heads": (1, 2, 4), "window_size": 4},
+        {"patch_size": 8, "embed_dim": 64, "depths": (2, 4), "num_heads": (2, 4), "window_size": 8},
     ),
 }
 

@@ -18,6 +18,7 @@ from pct.files import write_atomically
 
 FORMAT_VERSION = 1
 _CONFIG, _WEIGHTS, _CARD = "config.json", "model.safetensors", "README.md"
+_HUB_FILES = (_CONFIG, _WEIGHTS, _CARD)
 _SHIPPED = Path(__file__).parent.parent / "weights"
 
 
@@ -148,6 +149,6 @@ def _download(hub_id: str) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(hub_id, allow_patterns=[_CONFIG, _WEIGHTS, _CARD]))
+        return Path(snapshot_download(hub_id, allow_patterns=[*_HUB_FILES, *(f"*/{f}" for f in _HUB_FILES)]))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise CheckpointError(f"{hub_id!r} is no folder here and could not be fetched from the hub: {error}") from error

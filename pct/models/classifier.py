@@ -68,11 +68,13 @@ class ClassifierOutput:
         logits: Over the codebook's entries for every token (B, M, V).
         keypoints: The expected pose (B, K, D) in model units: the decoded mixture of the entries.
         heatmaps: One a joint (B, K, h, w), near 1 where it is; None from heads that do not look for joints.
+        estimate: The joints on the photo (B, K, 2) that such a head makes the tokens from, in model units.
     """
 
     logits: Tensor
     keypoints: Tensor
     heatmaps: Tensor | None = None
+    estimate: Tensor | None = None
 
     @property
     def probs(self) -> Tensor:
@@ -114,12 +116,12 @@ class PoseClassifier(nn.Module):
         rows = features.flatten(2).transpose(1, 2)  # (B, h * w, C)
         rows = torch.cat([rows, self.positions.to(rows.dtype).expand(len(rows), -1, -1)], dim=-1)
         if not isinstance(self.head, JointTokenHead):
-            return self._output(self.head(rows))
+            logits = self.head(rows)
+            return ClassifierOutput(logits, self.tokenizer.decode_soft(logits.softmax(dim=-1)))
         heatmaps = self.head.heatmaps(rows)
-        return self._output(self.head(rows, heatmaps), heatmaps)
-
-    def _output(self, logits: Tensor, heatmaps: Tensor | None = None) -> ClassifierOutput:
-        return ClassifierOutput(logits, self.tokenizer.decode_soft(logits.softmax(dim=-1)), heatmaps)
+        reading = self.head.read(rows, heatmaps)
+        keypoints = self.tokenizer.decode_soft(reading.logits.softmax(dim=-1))
+        return ClassifierOutput(reading.logits, keypoints, heatmaps, reading.estimate)
 
     @property
     def cells(self) -> CellGrid | None:

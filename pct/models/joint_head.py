@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +19,19 @@ _POSITION_CHANNELS = 32
 _SHARPNESS = 8.0
 # A joint starts out at where it is seen: nine parts in ten.
 _TRUST = 2.2
+
+
+@dataclass(frozen=True)
+class JointReading:
+    """What the head makes of features.
+
+    Attributes:
+        logits: Over the codebook's entries (B, M, V), float32.
+        estimate: The joints (B, K, 2) in model units of the crop that the tokens are made from.
+    """
+
+    logits: Tensor
+    estimate: Tensor
 
 
 class JointTokenHead(nn.Module):
@@ -81,16 +95,21 @@ class JointTokenHead(nn.Module):
         """Return the heatmaps (B, K, H, W) of features (B, P, C), near 1 where a joint is."""
         return self.maps(features.transpose(1, 2).unflatten(2, self.grid))
 
-    def forward(self, features: Tensor, heatmaps: Tensor | None = None) -> Tensor:
-        """Map features (B, P, C) to logits (B, M, V), float32; ``heatmaps`` saves computing them again."""
-        heatmaps = (self.heatmaps(features) if heatmaps is None else heatmaps).float()
+    def forward(self, features: Tensor) -> Tensor:
+        """Map features (B, P, C) to logits (B, M, V), float32."""
+        return self.read(features, self.heatmaps(features)).logits
+
+    def read(self, features: Tensor, heatmaps: Tensor) -> JointReading:
+        """Read features (B, P, C) and their heatmaps (B, K, H, W)."""
+        heatmaps = heatmaps.float()
         seen, numbers = self._look(heatmaps.detach())
         positions = self.positions.to(features.dtype).expand(len(features), -1, -1)
         evidence = self._under(heatmaps).to(features.dtype) @ torch.cat([features, positions], dim=-1)  # (B, K, C)
         x = self.joint_blocks(self.evidence(evidence) + self.seen(numbers) + self.joints)
-        anchor = self.encode(self._pose(self.norm(x), seen)) if self.encode is not None else None
+        estimate = self._pose(self.norm(x), seen)
+        anchor = self.encode(estimate) if self.encode is not None else None
         tokens = self.token_blocks(self.to_tokens(x.transpose(1, 2)).transpose(1, 2))
-        return self.logits(self.last_norm(tokens), anchor)
+        return JointReading(self.logits(self.last_norm(tokens), anchor), estimate)
 
     def _look(self, heatmaps: Tensor) -> tuple[Tensor, Tensor]:
         """Return the joints as they are seen (B, K, 2) in model units, and what else the maps say, (B, K, 6)."""

@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pct.layers.mixer import MixerBlock
 
-# Logarithms of the precision of anchored bells: at the start (a fifth of the codebook's deviation wide), and the least.
-_ANCHORED_PRECISION, _ANCHORED_WIDEST = 1.5, 1.0
+# Logarithms of a bell's precision: the least and the most, and what bells around an anchor start with.
+_WIDEST, _SHARPEST, _ANCHORED = -1.0, 4.0, 1.0
 
 
 class CodebookLogits(nn.Module):
     """Logits over the entries of a codebook that know where the entries lie.
 
-    A linear layer treats 1,024 entries as strangers and must see each of them often. Here each token's hidden vector
-    also gives a place in the codebook's space and a precision a channel, and an entry's logit falls with its squared
-    distance from that place, as under a normal distribution; the linear layer, which starts at zero, adds what such a
-    bell cannot say (several modes, gaps).
+    A linear layer treats 1,024 entries as strangers and must see each of them often. Here a token's logits are a bell
+    over the codebook's space with a place and a precision a channel. Around an anchor, the place that the tokenizer's
+    encoder gives, only the precisions are learned; without one also the places, and a linear layer, which starts at
+    zero, adds what a bell cannot say (several modes, gaps).
+
+    Where entries lie dense, more of a bell's mass falls on them, which would pull its mean there and away from its
+    top. The bell is one of ``erf(e / sqrt(3))`` of the standardised entries: for entries that are normally
+    distributed, mean and top are then the same to second order in the width, so that expected and likeliest entry
+    agree however unsure the token is.
 
     Args:
         width: Width of the hidden vectors.
         codebook: Entries (V, D).
-        anchored: Whether places are given, from which the hidden vectors say the difference only.
+        anchored: Whether places are given.
     """
 
     entries: Tensor
@@ -33,30 +40,35 @@ class CodebookLogits(nn.Module):
     def __init__(self, width: int, codebook: Tensor, anchored: bool = False) -> None:
         super().__init__()
         size, dim = codebook.shape
-        self.place, self.precision, self.free = nn.Linear(width, dim), nn.Linear(width, dim), nn.Linear(width, size)
-        for layer in (self.precision, self.free, *([self.place] if anchored else [])):
-            nn.init.zeros_(layer.weight)
-            nn.init.zeros_(layer.bias)
-        # Around an anchor, which may be wrong, a bell must stay so narrow that its mean and its top are one pose.
-        self.widest = _ANCHORED_WIDEST if anchored else -3.0
+        self.precision = nn.Linear(width, dim)
+        self.place = None if anchored else nn.Linear(width, dim)
+        self.free = None if anchored else nn.Linear(width, size)
+        for layer in (self.precision, self.free):
+            if layer is not None:
+                nn.init.zeros_(layer.weight)
+                nn.init.zeros_(layer.bias)
         if anchored:
-            nn.init.constant_(self.precision.bias, _ANCHORED_PRECISION)
+            nn.init.constant_(self.precision.bias, _ANCHORED)
         self.register_buffer("center", codebook.mean(dim=0))
         self.register_buffer("scale", codebook.std(dim=0).clamp(min=1e-6))
-        self.register_buffer("entries", (codebook - self.center) / self.scale)
+        self.register_buffer("entries", self._warp(codebook))
 
     def forward(self, x: Tensor, anchor: Tensor | None = None) -> Tensor:
         """Map hidden vectors (B, M, width), and places (B, M, D) if anchored, to logits (B, M, V), float32."""
-        place, log_precision, free = self.place(x), self.precision(x), self.free(x)
+        log_precision = self.precision(x)
+        place = self.place(x) if self.place is not None else anchor
+        free = self.free(x) if self.free is not None else None
+        assert place is not None
         with torch.autocast(x.device.type, enabled=False):
-            place = place.float()
-            if anchor is not None:
-                place = place + (anchor.float() - self.center) / self.scale
-            # Scalar levels lie about 1/30 of the deviation apart: nothing sharper can be told.
-            precision = (2 * log_precision.float().clamp(self.widest, 4.0)).exp()
+            place = place.float() if self.place is not None else self._warp(place.float())
+            precision = (2 * log_precision.float().clamp(_WIDEST, _SHARPEST)).exp()
             # The square's term without the entry changes no probability.
             bell = (precision * place) @ self.entries.t() - 0.5 * precision @ self.entries.square().t()
-            return bell + free.float()
+            return bell if free is None else bell + free.float()
+
+    def _warp(self, places: Tensor) -> Tensor:
+        """Return places (..., D) of the codebook's space as the coordinates of bells, with slope 1 in the middle."""
+        return torch.erf((places - self.center) / self.scale / math.sqrt(3)) * math.sqrt(3 * math.pi) / 2
 
 
 class QueryTokenHead(nn.Module):

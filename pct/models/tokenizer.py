@@ -11,12 +11,15 @@ from torch import Tensor, nn
 from pct.models import checkpoint
 from pct.models.build import build_decoder, build_encoder, build_fill, build_quantizer
 from pct.models.folding import FoldedTokenizer
+from pct.models.guide import ImageGuide
 from pct.models.pose_networks import JointEmbedding
 from pct.models.tokenizer_config import TokenizerConfig, TokenizerSizes
 from pct.pose_space import PoseSpace
 from pct.skeleton import Skeleton
 
 __all__ = ["PoseTokenizer", "TokenizerConfig", "TokenizerOutput", "TokenizerSizes"]
+
+GUIDANCE_FOLDER = "guidance"
 
 
 @dataclass(frozen=True)
@@ -49,11 +52,24 @@ class PoseTokenizer(nn.Module):
         >>> tokenizer = PoseTokenizer.from_pretrained()
         >>> indices = tokenizer.encode(keypoints, visible, bbox)  # (B, 34) integers
         >>> keypoints = tokenizer.decode(indices, bbox)  # (B, 17, 2) image pixels
+
+    Args:
+        config: Sizes.
+        guide: Gives the image features of a tokenizer with image guidance; without it they must be had elsewhere.
     """
 
-    def __init__(self, config: TokenizerConfig) -> None:
+    def __init__(self, config: TokenizerConfig, guide: ImageGuide | None = None) -> None:
         super().__init__()
         self.config = config
+        self.guide = guide
+        if guide is not None and (guide.channels, guide.fingerprint()) != (
+            config.guidance_channels,
+            config.guidance_from,
+        ):
+            raise ValueError(
+                f"the tokenizer is guided by {config.guidance_channels} features of backbone "
+                f"{config.guidance_from or 'unknown'}, not by {guide.channels} of {guide.fingerprint()}"
+            )
         self.fill_is_frozen = False
         joint_width = config.encoder_width if config.encoder == "mixer" else config.joint_width
         self.embedding = JointEmbedding(
@@ -92,7 +108,9 @@ class PoseTokenizer(nn.Module):
 
     def encode_whole(self, keypoints: Tensor) -> Tensor:
         """Map normalised joints (B, K, D), all of them known, to token features (B, M, codebook_dim)."""
-        return self.encode_features(keypoints, keypoints.new_ones(keypoints.shape[:2], dtype=torch.bool))
+        visible = keypoints.new_ones(keypoints.shape[:2], dtype=torch.bool)
+        # Nothing is unknown, so nothing is filled in.
+        return self.encoder(self.embedding.embed(keypoints.float(), visible))
 
     def forward(self, keypoints: Tensor, visible: Tensor, features: Tensor | None = None) -> TokenizerOutput:
         """Encode, quantize and decode normalised poses.
@@ -213,19 +231,23 @@ class PoseTokenizer(nn.Module):
         # Defaults stay out: a setting that a later version adds must not rename the models of today.
         defaults = TokenizerConfig().to_dict()
         values = {name: value for name, value in self.config.to_dict().items() if value != defaults[name]}
-        return checkpoint.fingerprint(values, self.state_dict())
+        return checkpoint.fingerprint(values, self._own_state())
 
     def save_pretrained(self, folder: str | Path, card: str | None = None, force: bool = False) -> None:
         """Write ``config.json`` and ``model.safetensors`` (and ``README.md`` from ``card``) into ``folder``.
 
+        The guide, if any, goes into the folder ``guidance`` there.
+
         Raises:
             FileExistsError: If the folder holds a model and ``force`` is not set.
         """
-        checkpoint.save_model(folder, "pose_tokenizer", self.config.to_dict(), self.state_dict(), card, force)
+        checkpoint.save_model(folder, "pose_tokenizer", self.config.to_dict(), self._own_state(), card, force)
+        if self.guide is not None:
+            self.guide.save_pretrained(Path(folder) / GUIDANCE_FOLDER, force)
 
     @classmethod
     def from_pretrained(cls, name: str | Path = "coco17", device: str | torch.device = "cpu") -> PoseTokenizer:
-        """Load a tokenizer in evaluation mode.
+        """Load a tokenizer in evaluation mode, with its guide where the folder has one.
 
         Args:
             name: A model folder, the name of a model that ships with the package (``coco17``), or a hub id
@@ -233,13 +255,22 @@ class PoseTokenizer(nn.Module):
             device: Where to put the weights.
 
         Raises:
-            CheckpointError: If there is no such model or its files do not fit together.
+            CheckpointError: If there is no such model, its files do not fit together, or its guide is not the one that
+                it was trained with.
         """
         config, state = checkpoint.load_model(name, "pose_tokenizer")
+        guidance = checkpoint.find_model(name) / GUIDANCE_FOLDER
+        guide = ImageGuide.from_pretrained(guidance) if config.get("guidance_from") and guidance.is_dir() else None
         with checkpoint.explain(name):
-            model = cls(TokenizerConfig.from_dict(config))
-            model.load_state_dict(state)
+            model = cls(TokenizerConfig.from_dict(config), guide)
+            model.load_state_dict({**model._guide_state(), **state})
         return model.to(device).eval()
+
+    def _own_state(self) -> dict[str, Tensor]:
+        return {name: value for name, value in self.state_dict().items() if not name.startswith("guide.")}
+
+    def _guide_state(self) -> dict[str, Tensor]:
+        return {name: value for name, value in self.state_dict().items() if name.startswith("guide.")}
 
     def _restore(self, keypoints: Tensor, bbox: Tensor | None) -> Tensor:
         if bbox is None:

@@ -105,10 +105,13 @@ class TokenizerConfig(TokenizerSizes):
     Attributes:
         skeleton: Whose joints the poses have.
         space: What the coordinates mean.
+        guidance_from: Fingerprint of the :class:`~pct.models.guide.ImageGuide` that the image features come from;
+            empty without guidance, and where it is not known.
     """
 
     skeleton: Skeleton = COCO17
     space: PoseSpace = field(default_factory=PoseSpace)
+    guidance_from: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for ``config.json``."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +14,13 @@ from pct import distributed
 from pct.data.photos import PersonSource
 from pct.evaluation.calibration import calibrate_classifier
 from pct.layers.backbone import Backbone
-from pct.models.checkpoint import CheckpointError, load_model, model_kind
-from pct.models.classifier import KIND as CLASSIFIER
+from pct.models.checkpoint import CheckpointError
 from pct.models.classifier import ClassifierConfig, PoseClassifier
-from pct.models.heatmap import KIND as HEATMAP
 from pct.models.heatmap import HeatmapConfig, HeatmapModel
-from pct.models.photo_config import HeatmapSizes
-from pct.models.tokenizer import PoseTokenizer
+from pct.models.joint_head import JointTokenHead
+from pct.models.photo_config import BackboneSizes, HeatmapSizes
+from pct.models.saved_backbone import SavedBackbone
+from pct.models.tokenizer import GUIDANCE_FOLDER, PoseTokenizer
 from pct.training.batches import DeviceBatches
 from pct.training.config import OptimSection
 from pct.training.loop import LoopSettings, train
@@ -52,6 +52,7 @@ class PhotoSetting:
             raise ValueError(
                 f"tokenizer {run.tokenizer} is of a {tokenizer.space.kind} space; photos need a crop2d tokenizer"
             )
+        _check_guide(tokenizer, run)
         return cls(device, tokenizer, train_persons(run.data, tokenizer), val_persons(run.data, tokenizer))
 
 
@@ -69,14 +70,16 @@ def train_classifier(run: ClassifierRun, folder: Path, progress: Any = None) -> 
     model = PoseClassifier(config, setting.tokenizer, run.pretrained).to(setting.device)
     _start_backbone(model.backbone, run)
     if run.pretrain.steps:
-        first = build_heatmap_model(run, run.pretrain.heatmap, setting).to(setting.device)
+        first = build_heatmap_model(run, run.head.heatmap, setting).to(setting.device)
         first.backbone.load_state_dict(model.backbone.state_dict())
         (folder / PRETRAIN_FOLDER).mkdir(exist_ok=True)
         optim = replace(run.optim, lr=run.pretrain.lr)
         _train_heatmaps(
-            first, run, run.pretrain.steps, run.pretrain.loss.sigma, optim, setting, folder / PRETRAIN_FOLDER, progress
+            first, run, run.pretrain.steps, run.loss.heatmap_sigma, optim, setting, folder / PRETRAIN_FOLDER, progress
         )
         model.backbone.load_state_dict(first.backbone.state_dict())
+        if isinstance(model.head, JointTokenHead):
+            model.head.maps.load_state_dict(first.head.state_dict())
     if run.freeze_backbone:
         model.freeze_backbone()
     validate = _validation(classifier_predictor(model, run.loss.beta), run, setting)
@@ -163,17 +166,29 @@ def _start_backbone(backbone: Backbone, run: PhotoRun) -> None:
     """Take the weights of another model's backbone."""
     if not run.backbone_from:
         return
-    kind = model_kind(run.backbone_from)
-    if kind not in (CLASSIFIER, HEATMAP):
-        raise CheckpointError(f"{run.backbone_from} is a {kind}; a backbone is taken from a {CLASSIFIER} or {HEATMAP}")
-    config, state = load_model(run.backbone_from, kind)
-    weights = {name.removeprefix("backbone."): w for name, w in state.items() if name.startswith("backbone.")}
+    saved = SavedBackbone.of_model(run.backbone_from)
     try:
-        backbone.load_state_dict(weights)
+        backbone.load_state_dict(saved.state)
     except RuntimeError as error:
-        theirs, ours = _describe(config["backbone"]), _describe(asdict(run.backbone))
+        theirs, ours = _describe(saved.sizes), _describe(run.backbone)
         raise CheckpointError(f"{run.backbone_from}: its backbone {theirs} does not fit this run's {ours}") from error
 
 
-def _describe(sizes: Mapping[str, Any]) -> str:
-    return f"{sizes['name']} (image_size {list(sizes['image_size'])}, stage {sizes['stage']}, {sizes['options']})"
+def _describe(sizes: BackboneSizes) -> str:
+    return f"{sizes.name} (image_size {list(sizes.image_size)}, stage {sizes.stage}, {sizes.options})"
+
+
+def _check_guide(tokenizer: PoseTokenizer, run: PhotoRun) -> None:
+    """Check that the labels of a tokenizer with image guidance can be made from the run's crops."""
+    if not (isinstance(run, ClassifierRun) and tokenizer.config.guidance_channels):
+        return
+    if tokenizer.guide is None:
+        raise ValueError(
+            f"tokenizer {run.tokenizer} needs image features, and its folder has no {GUIDANCE_FOLDER}/ that gives them"
+        )
+    size = tokenizer.guide.backbone.image_size
+    if size != _image_size(run):
+        raise ValueError(
+            f"backbone.image_size is {list(_image_size(run))}; the labels of tokenizer {run.tokenizer} come from crops "
+            f"of {list(size)}"
+        )

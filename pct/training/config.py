@@ -150,11 +150,17 @@ def load_run(path: str | Path, overrides: list[str]) -> TokenizerRun:
             wrong type or is out of its range.
     """
     run = load_config(path, overrides, TokenizerRun)
-    _check_values(run, Path(path))
+    check_values(run, Path(path))
     return run
 
 
-def _check_values(run: TokenizerRun, path: Path) -> None:
+def check_values(run: TokenizerRun, path: Path) -> None:
+    """Check that all values of a run are in their ranges.
+
+    Raises:
+        ValueError: If one is not.
+    """
+
     def check(name: str, value: Any, good: bool, rule: str) -> None:
         if not good:
             raise ValueError(f"{path}: {name} is {value}; it must be {rule}")
@@ -176,5 +182,7 @@ def _check_values(run: TokenizerRun, path: Path) -> None:
     check("completion.lr", run.completion.lr, 0 < run.completion.lr < math.inf, "positive")
     alone = run.completion.steps == 0 or run.model.fill == "network"
     check("completion.steps", run.completion.steps, alone, "0 unless model.fill is network")
+    # A guided run takes them from its backbone.
+    check("model.guidance_channels", run.model.guidance_channels, run.model.guidance_channels == 0, "0")
     check("data.val_share", data.val_share, 0 < data.val_share < 1, "between 0 and 1")
     check("data.num_generated", data.num_generated, data.num_generated >= 2, "at least 2")

@@ -129,18 +129,14 @@ class TokenLoss:
 
 @dataclass
 class PretrainSection:
-    """A first phase, in which the backbone learns heatmaps.
+    """A first phase, in which the backbone learns heatmaps, of the sizes ``head.heatmap``.
 
     Attributes:
         steps: Steps of the phase; 0 leaves it out.
-        heatmap: Sizes of its deconvolutions.
-        loss: Its loss.
         lr: Peak learning rate; the other settings of the optimiser stay.
     """
 
     steps: int = 0
-    heatmap: HeatmapSizes = field(default_factory=HeatmapSizes)
-    loss: HeatmapLoss = field(default_factory=HeatmapLoss)
     lr: float = 1e-3
 
 
@@ -215,11 +211,24 @@ def _check_values(run: PhotoRun, path: Path) -> None:
     _check(path, "optim.lr", run.optim.lr, 0 < run.optim.lr < math.inf, "positive")
     size = run.backbone.image_size
     _check(path, "backbone.image_size", list(size), len(size) == 2 and min(size) >= 16, "two sizes of at least 16")
-    data = run.data
+    check_photo_data(path, run.data, "data")
+
+
+def check_photo_data(path: str | Path, data: PhotoData, section: str) -> None:
+    """Check the photos that a config names.
+
+    Args:
+        path: The config file.
+        data: What it says.
+        section: Where it says so.
+
+    Raises:
+        ValueError: If a number is out of its range, or a file and the folder of its photos do not go together.
+    """
     for name in ("num_generated", "num_val", "min_keypoints"):
-        _check(path, f"data.{name}", getattr(data, name), getattr(data, name) >= 1, "at least 1")
+        _check(path, f"{section}.{name}", getattr(data, name), getattr(data, name) >= 1, "at least 1")
     for name in ("train", "val"):
         file, folder = getattr(data, name), getattr(data, f"{name}_images")
         needs = bool(file) and file != "generated"
-        rule = f"the folder of data.{name}'s photos" if needs else f"empty, as data.{name} is {file!r}"
-        _check(path, f"data.{name}_images", repr(folder), bool(folder) == needs, rule)
+        rule = f"the folder of {section}.{name}'s photos" if needs else f"empty, as {section}.{name} is {file!r}"
+        _check(path, f"{section}.{name}_images", repr(folder), bool(folder) == needs, rule)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -40,20 +41,19 @@ class TokenStep:
     def __call__(self, model: nn.Module, batch: PhotoBatch) -> StepLosses:
         """Run the model on a batch; ``model`` may be wrapped for several processes."""
         output = model(batch.images)
-        labels = token_labels(self.tokenizer, batch.keypoints, batch.visible)
+        labels = photo_labels(self.tokenizer, batch)
         target: Tensor = labels.indices
         if self.spread:
             target = self._soft(labels.z)
         losses = F.cross_entropy(output.logits.flatten(0, 1), target.flatten(0, 1), reduction="none")
         known = batch.visible.any(dim=1)
         tokens = (losses.view(labels.indices.shape).mean(dim=1) * known).sum() / known.sum().clamp(min=1)
-        pose = keypoint_loss(output.keypoints, batch.keypoints, batch.visible, self.loss.beta)
-        loss = self.loss.token_weight * tokens + self.loss.keypoint_weight * pose
-        parts = {"token_loss": tokens, "keypoint_loss": pose}
-        if self.loss.similarity_weight:
-            scale = 2 * self.sigmas.to(pose.device) * model_area(batch)[:, None].sqrt()
-            parts["similarity_loss"] = similarity_loss(output.keypoints, batch.keypoints, batch.visible, scale)
-            loss = loss + self.loss.similarity_weight * parts["similarity_loss"]
+        parts = {"token_loss": tokens, **self._pose_losses(output.keypoints, batch)}
+        poses = self._weighted(parts)
+        if output.estimate is not None and self.tokenizer.space.num_dims == 2:
+            # The likeliest tokens decode to the estimate, so it must be good by itself.
+            poses = (poses + self._weighted(self._pose_losses(output.estimate, batch))) / 2
+        loss = self.loss.token_weight * tokens + poses
         if self.cells is not None and self.loss.heatmap_weight:
             targets = self.cells.bells(batch.keypoints, self.loss.heatmap_sigma)
             parts["heatmap_loss"] = heatmap_loss(output.heatmaps, targets, batch.visible)
@@ -61,6 +61,19 @@ class TokenStep:
         parts |= {"loss": loss}
         parts |= token_accuracy(output.logits, labels.indices)
         return StepLosses(loss, {name: value.detach() for name, value in parts.items()})
+
+    def _pose_losses(self, keypoints: Tensor, batch: PhotoBatch) -> dict[str, Tensor]:
+        losses = {"keypoint_loss": keypoint_loss(keypoints, batch.keypoints, batch.visible, self.loss.beta)}
+        if self.loss.similarity_weight:
+            scale = 2 * self.sigmas.to(keypoints.device) * model_area(batch)[:, None].sqrt()
+            losses["similarity_loss"] = similarity_loss(keypoints, batch.keypoints, batch.visible, scale)
+        return losses
+
+    def _weighted(self, losses: Mapping[str, Tensor]) -> Tensor:
+        weighted = self.loss.keypoint_weight * losses["keypoint_loss"]
+        if "similarity_loss" in losses:
+            weighted = weighted + self.loss.similarity_weight * losses["similarity_loss"]
+        return weighted
 
     def _soft(self, z: Tensor) -> Tensor:
         """Spread each label over the entries around its features: (B, M, V), sums 1."""
@@ -94,11 +107,26 @@ class TokenLabels:
     z: Tensor
 
 
+def photo_labels(tokenizer: PoseTokenizer, batch: PhotoBatch) -> TokenLabels:
+    """Return the tokens of the poses on photos; a guided tokenizer takes the features of its guide at the joints."""
+    features = tokenizer.guide(batch.images, batch.keypoints) if tokenizer.guide is not None else None
+    return token_labels(tokenizer, batch.keypoints, batch.visible, features)
+
+
 @torch.no_grad()
-def token_labels(tokenizer: PoseTokenizer, keypoints: Tensor, visible: Tensor) -> TokenLabels:
-    """Return the tokens of poses (B, K, D) in model units, of which the joints ``visible`` (B, K) are known."""
+def token_labels(
+    tokenizer: PoseTokenizer, keypoints: Tensor, visible: Tensor, features: Tensor | None = None
+) -> TokenLabels:
+    """Return the tokens of poses.
+
+    Args:
+        tokenizer: The tokenizer.
+        keypoints: Joints (B, K, D) in model units.
+        visible: True where the joint is known (B, K).
+        features: Image features at the joints (B, K, F), for a guided tokenizer.
+    """
     with torch.autocast(keypoints.device.type, enabled=False):
-        z = tokenizer.encode_features(keypoints, visible)
+        z = tokenizer.encode_features(keypoints, visible, features)
         return TokenLabels(tokenizer.quantizer.assign(z), z)
 
 

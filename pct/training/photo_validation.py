@@ -15,7 +15,7 @@ from pct.models.classifier import PoseClassifier
 from pct.models.heatmap import HeatmapModel
 from pct.models.tokenizer import PoseTokenizer
 from pct.training.photo_batches import evaluation_batches
-from pct.training.photo_steps import token_accuracy, token_labels
+from pct.training.photo_steps import photo_labels, token_accuracy
 
 _BATCH = 64
 
@@ -81,7 +81,7 @@ def classifier_predictor(
 
     def predict(batch: PhotoBatch) -> tuple[Tensor, dict[str, Tensor]]:
         output = model(batch.images)
-        labels = token_labels(model.tokenizer, batch.keypoints, batch.visible)
+        labels = photo_labels(model.tokenizer, batch)
         oracle = model.tokenizer.decode(labels.indices)
         numbers = {name: value[None] for name, value in token_accuracy(output.logits, labels.indices).items()}
         numbers["oracle_loss"] = keypoint_loss(oracle, batch.keypoints, batch.visible, beta)[None]

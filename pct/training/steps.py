@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from pct.data.augment import AugmentedPoses
 from pct.layers.losses import distance_loss, keypoint_loss
+from pct.models.tokenizer import TokenizerOutput
 from pct.training.config import LossSection
 
 
@@ -35,7 +36,10 @@ class TokenizerStep:
 
     def __call__(self, model: nn.Module, batch: AugmentedPoses) -> StepLosses:
         """Run the model on a batch; ``model`` may be wrapped for several processes."""
-        output = model(batch.keypoints, batch.encoder_visible)
+        return self.losses(model(batch.keypoints, batch.encoder_visible), batch)
+
+    def losses(self, output: TokenizerOutput, batch: AugmentedPoses) -> StepLosses:
+        """Return the losses of what the model made of a batch."""
         pose = keypoint_loss(
             output.keypoints, batch.keypoints, batch.visible, self.config.beta, self.config.normalisation
         )

@@ -77,7 +77,7 @@ def train_tokenizer(run: TokenizerRun, folder: Path, progress: Any = None) -> Tr
         crop = CropAugment(train_poses.skeleton, model.space, augment)
         return DeviceBatches(PoseBatches(keypoints, train_poses.visible, crop, run.batch_size, seed), device)
 
-    validate = Validation(model, val_poses, run.val_poses)
+    validate = Validation.of_poses(model, val_poses, run.val_poses)
 
     def phase(part: nn.Module, step: StepFunction, poses: DeviceBatches, steps: int, lr: float, name: str) -> None:
         """Train a part of the model; checkpoints and logs are in a folder of their own."""
@@ -102,15 +102,27 @@ def train_tokenizer(run: TokenizerRun, folder: Path, progress: Any = None) -> Tr
 
 
 class Validation:
-    """Quick numbers on held-out poses while training; the report measures more."""
+    """Quick numbers on held-out poses while training; the report measures more.
 
-    def __init__(self, model: PoseTokenizer, poses: PoseTable, limit: int) -> None:
+    Args:
+        model: The tokenizer.
+        keypoints: Joints (N, K, D) in model units.
+        visible: True where the joint is known (N, K).
+        features: Image features at the joints (N, K, F), for a guided tokenizer.
+    """
+
+    def __init__(
+        self, model: PoseTokenizer, keypoints: Tensor, visible: Tensor, features: Tensor | None = None
+    ) -> None:
+        self.model, self.keypoints, self.visible, self.features = model, keypoints, visible, features
+        self.hidden = hide_joints(visible, number=4, seed=0)
+
+    @classmethod
+    def of_poses(cls, model: PoseTokenizer, poses: PoseTable, limit: int) -> Validation:
+        """Validate on at most ``limit`` poses of a table, chosen by chance."""
         order = torch.randperm(len(poses), generator=torch.Generator().manual_seed(0))
         poses = poses.select(order[:limit])
-        self.model = model
-        self.keypoints = model.space.normalise(poses.keypoints, poses.bbox)
-        self.visible = poses.visible
-        self.hidden = hide_joints(poses.visible, number=4, seed=0)
+        return cls(model, model.space.normalise(poses.keypoints, poses.bbox), poses.visible)
 
     def __call__(self) -> dict[str, float]:
         """Return errors in the space's report unit, with all known joints given and with 4 hidden, and codebook use."""
@@ -133,7 +145,8 @@ class Validation:
         for start in range(0, len(self.keypoints), 1024):
             rows = slice(start, start + 1024)
             keypoints = self.keypoints[rows].to(self.model.device)
-            output = self.model(keypoints, encoder_visible[rows].to(self.model.device))
+            features = None if self.features is None else self.features[rows].to(self.model.device)
+            output = self.model(keypoints, encoder_visible[rows].to(self.model.device), features)
             errors.append((output.keypoints - keypoints).norm(dim=-1).cpu())
             indices.append(output.indices.cpu())
         return torch.cat(errors) * self.model.space.report_scale, torch.cat(indices)

@@ -47,6 +47,17 @@ def load_config(path: str | Path, overrides: list[str], schema: type[Run]) -> Ru
     return run
 
 
+def config_keys(path: str | Path) -> set[str]:
+    """Return the keys on the first level of a YAML file; none where :func:`load_config` will refuse it."""
+    from yaml import YAMLError, safe_load
+
+    try:
+        values = safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, YAMLError):
+        return set()
+    return set(values) if isinstance(values, dict) else set()
+
+
 def dump_config(run: Any) -> str:
     """Return a config as YAML that :func:`load_config` reads back to the same config."""
     from omegaconf import OmegaConf
