@@ -126,7 +126,7 @@ def path_tasks(model: PoseClassifier, batch: int, folder: Path) -> dict[str, Cal
         files.append((path, boxes))
         crops += [plain_crop(box, model.tokenizer.space, model.config.backbone.image_size).warp(photo) for box in boxes]
     estimator = PoseEstimator(model, batch_size=batch)
-    images = normalise_pixels(torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2))
+    images = normalise_pixels(torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).contiguous())
     return {
         "bare": torch.inference_mode()(lambda: model(images)),
         "arrays": lambda: list(estimator.predict_many(items)),

@@ -179,7 +179,8 @@ class PoseEstimator:
         if not crops:
             return self._no_poses(num_samples)
         device = self.model.tokenizer.device
-        pixels = torch.from_numpy(np.stack(crops)).to(device).permute(0, 3, 1, 2)
+        # Contiguous: colour by colour is many times faster to normalise than pixel by pixel.
+        pixels = torch.from_numpy(np.stack(crops)).to(device).permute(0, 3, 1, 2).contiguous()
         fitted = torch.from_numpy(fit_bbox_to_aspect(boxes, self.image_size[1] / self.image_size[0]))
         area = torch.from_numpy(AREA_SHARE * boxes[:, 2] * boxes[:, 3])
         prediction = predict_tokens(
