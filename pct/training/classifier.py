@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pct import distributed
 from pct.data.photos import PersonSource
@@ -69,6 +69,8 @@ def train_classifier(run: ClassifierRun, folder: Path, progress: Any = None) -> 
     config = ClassifierConfig(replace(run.backbone, image_size=_image_size(run)), run.head)
     model = PoseClassifier(config, setting.tokenizer, run.pretrained).to(setting.device)
     _start_backbone(model.backbone, run)
+    if run.model_from:
+        _start_from(model, PoseClassifier.from_pretrained(run.model_from), run.model_from)
     if run.pretrain.steps:
         first = build_heatmap_model(run, run.head.heatmap, setting).to(setting.device)
         first.backbone.load_state_dict(model.backbone.state_dict())
@@ -101,6 +103,8 @@ def train_heatmap_model(run: HeatmapRun, folder: Path, progress: Any = None) -> 
     torch.manual_seed(run.seed)
     model = build_heatmap_model(run, run.heatmap, setting).to(setting.device)
     _start_backbone(model.backbone, run)
+    if run.model_from:
+        _start_from(model, HeatmapModel.from_pretrained(run.model_from), run.model_from)
     if run.freeze_backbone:
         model.freeze_backbone()
     _train_heatmaps(model, run, run.steps, run.loss.sigma, run.optim, setting, folder, progress)
@@ -160,6 +164,18 @@ def _learning_rate_scales(backbone: Backbone, run: PhotoRun) -> Mapping[str, flo
     if run.layer_decay == 1:
         return None
     return {f"backbone.{name}": scale for name, scale in backbone.learning_rate_scales(run.layer_decay).items()}
+
+
+def _start_from(model: nn.Module, trained: nn.Module, name: str) -> None:
+    """Take all weights of a trained model."""
+    if isinstance(model, PoseClassifier) and isinstance(trained, PoseClassifier):
+        ours, theirs = model.tokenizer.fingerprint(), trained.tokenizer.fingerprint()
+        if ours != theirs:
+            raise CheckpointError(f"{name} was trained for tokenizer {theirs}, this run has tokenizer {ours}")
+    try:
+        model.load_state_dict(trained.state_dict())
+    except RuntimeError as error:
+        raise CheckpointError(f"{name}: its sizes are not those of this run: {trained.config}") from error
 
 
 def _start_backbone(backbone: Backbone, run: PhotoRun) -> None:

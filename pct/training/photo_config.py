@@ -62,6 +62,8 @@ class PhotoRun:
         data: Photos.
         backbone: Which one, and the size of the crops.
         pretrained: Start from timm's weights for the backbone (fetched from the hub).
+        model_from: Folder of a trained model of the same kind and sizes to go on from, for instance on other photos;
+            empty for none.
         backbone_from: Folder of a classifier or heatmap model whose backbone to start from; empty for none.
         freeze_backbone: Train the head alone, after a first phase if there is one.
         layer_decay: Factor of the learning rate from each layer of the backbone to the one before it.
@@ -85,6 +87,7 @@ class PhotoRun:
     data: PhotoData = field(default_factory=PhotoData)
     backbone: BackboneSizes = field(default_factory=BackboneSizes)
     pretrained: bool = False
+    model_from: str = ""
     backbone_from: str = ""
     freeze_backbone: bool = False
     layer_decay: float = 1.0
@@ -207,6 +210,8 @@ def _check_values(run: PhotoRun, path: Path) -> None:
         _check(path, name, getattr(run, name), getattr(run, name) >= 1, "at least 1")
     for name in ("val_every", "threads", "workers", "seed"):
         _check(path, name, getattr(run, name), getattr(run, name) >= 0, "at least 0")
+    one = not (run.model_from and (run.backbone_from or run.pretrained))
+    _check(path, "model_from", run.model_from, one, "empty where backbone_from or pretrained is set")
     _check(path, "layer_decay", run.layer_decay, 0 < run.layer_decay <= 1, "in (0, 1]")
     _check(path, "optim.lr", run.optim.lr, 0 < run.optim.lr < math.inf, "positive")
     size = run.backbone.image_size
