@@ -7,15 +7,15 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import pytest
 import torch
 from tiny_photo_models import make_coco_tokenizer
+from tiny_runs import CrashError, CutAfter
 
 from pct.data.people_files import write_people
 from pct.data.people_scene import SceneSource
@@ -45,41 +45,12 @@ workers: 0
 backbone:
   name: swin_pico
   image_size: [32, 32]
-  options: {embed_dim: 8, depths: [1, 1], num_heads: [1, 2], window_size: 4}
+  options: {patch_size: 4, embed_dim: 8, depths: [1, 1], num_heads: [1, 2], window_size: 4}
 optim: {warmup_steps: 2}
 """
 HEAD = "head: {kind: query, width: 16, num_heads: 2, num_blocks: 1}\n"
 HEATMAP = "heatmap: {num_deconvs: 1, width: 8}\n"
-PRETRAIN = ("pretrain.steps=4", "pretrain.heatmap.width=8", "pretrain.heatmap.num_deconvs=1")
-
-
-class CrashError(Exception):
-    """Stands for the end of the process."""
-
-
-class CutAfter:
-    """A progress bar that ends the process within the ``phase``-th phase, ``steps`` steps after its start."""
-
-    def __init__(self, steps: int, phase: int = 0) -> None:
-        self.steps, self.phases_before = steps, phase
-
-    def __call__(self, steps: Iterable[int], start: int) -> Any:
-        self.phases_before -= 1
-        return _Cut(steps, self.steps if self.phases_before < 0 else None)
-
-
-class _Cut:
-    def __init__(self, steps: Iterable[int], number: int | None) -> None:
-        self.steps, self.number = steps, number
-
-    def __iter__(self) -> Iterator[int]:
-        for done, step in enumerate(self.steps):
-            if done == self.number:
-                raise CrashError
-            yield step
-
-    def set_postfix(self, _: dict[str, str]) -> None:
-        pass
+PRETRAIN = ("pretrain.steps=4", "head.heatmap.width=8", "head.heatmap.num_deconvs=1")
 
 
 @pytest.fixture(scope="module")

@@ -17,6 +17,7 @@ import torch
 
 from pct.models.tokenizer import PoseTokenizer
 from pct.training.config import TokenizerRun, load_run
+from pct.training.guided_config import GuidedRun
 from pct.training.photo_config import ClassifierRun
 from pct.training.run_files import load_checkpoint, read_metrics
 from pct.training.run_folder import FREE_ON_RESUME
@@ -182,7 +183,7 @@ def test_a_resumed_run_keeps_its_settings(
 
 
 def test_what_a_resumed_run_may_change_are_keys_of_the_config() -> None:
-    runs = (TokenizerRun(), ClassifierRun())
+    runs = (TokenizerRun(), ClassifierRun(), GuidedRun())
     for key in FREE_ON_RESUME:
         assert any(_has(run, key) for run in runs), key
 

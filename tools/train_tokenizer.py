@@ -10,7 +10,9 @@ from typing import Any
 import torch
 
 from pct import distributed
-from pct.training.config import TokenizerRun, load_run
+from pct.training.config import TokenizerRun
+from pct.training.guided import train_guided_tokenizer
+from pct.training.guided_config import GuidedRun, load_tokenizer_run
 from pct.training.run_files import METRICS
 from pct.training.run_folder import CURVES, MODEL_FOLDER, REPORT_FOLDER
 from pct.training.tokenizer import TrainedTokenizer, train_tokenizer
@@ -22,6 +24,7 @@ Train a pose tokenizer and write it, its curves and its report into one folder.
   tools/train_tokenizer.py configs/tokenizer_coco.yaml data.train=person_keypoints_train2017.json
   tools/train_tokenizer.py configs/tokenizer_generated.yaml out=runs/mine steps=2000
   torchrun --nproc-per-node 4 tools/train_tokenizer.py configs/tokenizer_coco_paper.yaml ...
+  tools/train_tokenizer.py configs/tokenizer_coco_guided.yaml guidance.model=runs/heatmap/model ...
 
 The folder (out=...) receives config.yaml, checkpoint.pt, metrics.jsonl, tensorboard/, curves.png, model/ (for
 `pct encode --model`) and report/. Ctrl-C saves a checkpoint first. A run that was interrupted in any way goes on
@@ -30,18 +33,22 @@ with --resume and gives the same numbers."""
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; return the exit status."""
-    return run_training("train_tokenizer", DESCRIPTION, load_run, _train, argv)
+    return run_training("train_tokenizer", DESCRIPTION, load_tokenizer_run, _train, argv)
 
 
 def _train(run: TokenizerRun, folder: Path, progress: Any) -> None:
-    trained = train_tokenizer(run, folder, progress)
+    trained = None
+    if isinstance(run, GuidedRun):
+        train_guided_tokenizer(run, folder, progress)
+    else:
+        trained = train_tokenizer(run, folder, progress)
     if not distributed.is_main():
         return
     from pct.plots import plot_training_curves
 
     plot_training_curves(folder / METRICS, folder / CURVES)
     print(f"model:  {folder / MODEL_FOLDER}\ncurves: {folder / CURVES}")
-    if run.report:
+    if run.report and trained is not None:
         print(f"report: {_report(run, folder, trained)}")
 
 

@@ -118,7 +118,7 @@ class CropAugment:
         inside = (x.abs() <= 1 + self.config.outside_margin).all(dim=-1)
         visible = visible & inside
         x = torch.where(visible[..., None], x * self.half + self.middle, 0.0)
-        return AugmentedPoses(x, visible, visible & ~self._hidden(visible, generator))
+        return AugmentedPoses(x, visible, visible & ~self.hide(visible, generator))
 
     def _flip(self, x: Tensor, visible: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         flip = torch.rand(len(x), 1, generator=generator) < self.config.flip_prob
@@ -149,7 +149,7 @@ class CropAugment:
         rotation = rotation_matrix_2d(degrees * (math.pi / 180))
         return (x @ rotation.transpose(1, 2) - shift[:, None]) / scale[:, None, None]
 
-    def _hidden(self, visible: Tensor, generator: torch.Generator) -> Tensor:
+    def hide(self, visible: Tensor, generator: torch.Generator) -> Tensor:
         """Choose the joints (B, K) to hide from the encoder; at least one known joint stays."""
         config, n = self.config, len(visible)
         masked = torch.rand(n, 1, generator=generator) < config.mask_share

@@ -21,7 +21,7 @@ from pct.photo_predict import area_in_model_units, joint_spread, predict_heatmap
 from pct.pose_space import PoseSpace
 from pct.skeleton import Skeleton
 from pct.training.photo_batches import evaluation_batches
-from pct.training.photo_steps import token_labels
+from pct.training.photo_steps import photo_labels
 
 PhotoModel = PoseClassifier | HeatmapModel
 
@@ -164,7 +164,7 @@ def _token_poses(
     # What users have is a box: the segment's area would be a label.
     area = area_in_model_units(AREA_SHARE * boxes[:, 2] * boxes[:, 3], batch.bbox, tokenizer.space)
     found = predict_tokens(model, batch.images, options.flip, options.num_samples, generator, area)
-    labels = token_labels(tokenizer, batch.keypoints, batch.visible).indices
+    labels = photo_labels(tokenizer, batch).indices
     top = found.probs.topk(min(5, found.probs.shape[-1]), dim=-1).indices == labels[..., None]
     forms = {
         EXPECTED: found.keypoints,
