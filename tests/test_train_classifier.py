@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from types import ModuleType
 
@@ -436,11 +436,13 @@ def test_an_existing_run_is_refused_and_a_resumed_one_keeps_its_settings(
 
 
 def test_the_configs_that_are_compared_differ_in_head_loss_and_folder_alone() -> None:
+    """A phase on heatmaps counts in the classifier's steps and has the baseline's rate; the second has its own."""
     tokens = load_classifier_run(ROOT / "configs" / "classifier_people.yaml", [])
     heatmaps = load_heatmap_run(ROOT / "configs" / "heatmap_people.yaml", [])
-    assert tokens.pretrain.steps == 0
+    assert tokens.steps + tokens.pretrain.steps == heatmaps.steps
+    assert replace(tokens.optim, lr=tokens.pretrain.lr) == heatmaps.optim
     for field in fields(PhotoRun):
-        if field.name != "out":
+        if field.name not in ("out", "steps", "optim"):
             assert getattr(tokens, field.name) == getattr(heatmaps, field.name), field.name
     assert {f.name for f in fields(tokens)} - {f.name for f in fields(PhotoRun)} == {"head", "loss", "pretrain"}
     assert {f.name for f in fields(heatmaps)} - {f.name for f in fields(PhotoRun)} == {"heatmap", "loss"}
@@ -455,7 +457,7 @@ def test_every_shipped_config_of_a_classifier_has_its_heatmap_model(path: Path) 
 
 
 def test_it_learns_eight_persons_by_heart(config: Path, tmp_path: Path) -> None:
-    """Up to the error of the true tokens, with the tokenizer that ships with the package."""
+    """With the tokenizer that ships with the package."""
     write_people(tmp_path / "eight", SceneSource.open(3, image_size=64), 8)
     people = tmp_path / "eight"
     same = [f"data.{name}={people / 'annotations.json'}" for name in ("train", "val")]
@@ -465,5 +467,5 @@ def test_it_learns_eight_persons_by_heart(config: Path, tmp_path: Path) -> None:
     settings = ["steps=160", "batch_size=8", "val_every=0", "log_every=160", "checkpoint_every=160", "optim.lr=0.005"]
     assert train(config, *settings, *plain, *same, "tokenizer=coco17", "head.width=32") == 0
     row = losses(config.parent / "run")[-1]
-    assert row["val_oracle_error_px"] < row["val_mean_error_px"] < 4
+    assert row["val_mean_error_px"] < 4
     assert row["val_top1"] > 0.8
