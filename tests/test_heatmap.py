@@ -9,6 +9,7 @@ import pytest
 import torch
 from tiny_photo_models import BACKBONE, make_heatmap_model
 
+from pct.layers.heatmap_head import find_peaks, find_tops
 from pct.models.checkpoint import CheckpointError
 from pct.models.heatmap import HeatmapConfig, HeatmapModel
 from pct.models.photo_config import HeatmapSizes
@@ -72,3 +73,22 @@ def test_a_model_of_another_kind_is_refused(tmp_path: Path) -> None:
     (tmp_path / "model" / "config.json").write_text('{"kind": "pose_classifier", "format_version": 1}')
     with pytest.raises(CheckpointError, match="not a heatmap_model"):
         HeatmapModel.from_pretrained(tmp_path / "model")
+
+
+def test_peaks_are_sorted_and_the_first_is_the_top() -> None:
+    heatmaps = torch.rand(2, 3, 12, 10, generator=torch.Generator().manual_seed(0))
+    peaks, heights = find_peaks(heatmaps, 4)
+    tops, scores = find_tops(heatmaps)
+    torch.testing.assert_close(peaks[:, :, 0], tops)
+    torch.testing.assert_close(heights[..., 0], scores)
+    assert (heights.diff(dim=-1) <= 0).all()
+    cells = peaks.round().long()
+    apart = (cells[:, :, :, None] - cells[:, :, None]).abs().amax(dim=-1) + 9 * torch.eye(4, dtype=torch.long)
+    assert apart.min() >= 2
+
+
+def test_a_map_with_one_peak_has_finite_others() -> None:
+    model = make_heatmap_model()
+    peaks, heights = find_peaks(model.targets(torch.full((1, 17, 2), 0.1), sigma=1.0), 4)
+    assert torch.isfinite(peaks).all()
+    assert (heights[..., 1:] < 0.1).all()

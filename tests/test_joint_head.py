@@ -29,13 +29,19 @@ def make_head(encode: bool = True, grid: tuple[int, int] = (4, 4)) -> JointToken
     ).eval()
 
 
+def trust(head: JointTokenHead, biases: list[float]) -> None:
+    """Fix how the head weighs four peaks and its own guess."""
+    with torch.no_grad():
+        head.trust.bias.copy_(torch.tensor(biases))
+
+
 def poses(count: int = 3) -> torch.Tensor:
     return (torch.rand(count, 17, 2, generator=torch.Generator().manual_seed(4)) * 2 - 1) * 0.7
 
 
 def test_bells_that_are_fully_trusted_give_the_tokens_of_their_pose() -> None:
     head, tokenizer, keypoints = make_head(), make_coco_tokenizer(), poses()
-    torch.nn.init.constant_(head.trust.bias, 50.0)
+    trust(head, [50.0, 0.0, 0.0, 0.0, 0.0])
     reading = head.read(torch.randn(3, 16, 12), head.cells.bells(keypoints, sigma=1.0))
     torch.testing.assert_close(reading.estimate, keypoints, atol=1e-3, rtol=0)
     expected = head.logits._warp(tokenizer.encode_whole(keypoints))
@@ -43,9 +49,19 @@ def test_bells_that_are_fully_trusted_give_the_tokens_of_their_pose() -> None:
     assert (reading.logits.argmax(dim=-1) == nearest).float().mean() > 0.9
 
 
+def test_the_second_peak_can_be_chosen() -> None:
+    head, keypoints = make_head(), poses()
+    away = -keypoints
+    far = (keypoints - away).norm(dim=-1) > 0.6
+    bells = torch.maximum(head.cells.bells(keypoints, sigma=0.7), 0.6 * head.cells.bells(away, sigma=0.7))
+    trust(head, [0.0, 50.0, 0.0, 0.0, 0.0])
+    estimate = head.read(torch.randn(3, 16, 12), bells).estimate
+    torch.testing.assert_close(estimate[far], away[far], atol=0.02, rtol=0)
+
+
 def test_a_head_that_trusts_nothing_does_not_see_the_tops() -> None:
     head, keypoints = make_head(), poses()
-    torch.nn.init.constant_(head.trust.bias, -50.0)
+    trust(head, [0.0, 0.0, 0.0, 0.0, 50.0])
     for part in (head.seen, head.evidence):
         torch.nn.init.zeros_(part.weight)
     bells = [head.cells.bells(k, sigma=1.0) for k in (keypoints, -keypoints)]

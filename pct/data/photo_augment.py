@@ -101,7 +101,7 @@ class ColourAugment:
         low, high = (max(2, round(size * factor)) for size in config.grid_unit)
         if config.grid_prob and high >= min(image_size):
             raise ValueError(
-                f"augment grid_unit {config.grid_unit} is {high} px at input size {image_size}; it must be smaller than that"
+                f"augment grid_unit {config.grid_unit} is {high} px at input size {image_size}; it must be smaller"
             )
         # The library draws below the higher one.
         self._compose = _build(config, (low, high + 1))

@@ -53,18 +53,41 @@ def find_tops(heatmaps: Tensor) -> tuple[Tensor, Tensor]:
     """
     height, width = heatmaps.shape[2:]
     rows = heatmaps.float().flatten(2)
-    score, flat = rows.max(dim=-1)
+    score, flat = rows.max(dim=-1, keepdim=True)
     x, y = flat % width, flat // width
     x_offset = _top(rows, flat, 1, (x > 0) & (x < width - 1))
     y_offset = _top(rows, flat, width, (y > 0) & (y < height - 1))
-    return torch.stack([x + x_offset, y + y_offset], dim=-1), score.clamp(0.0, 1.0)
+    return torch.cat([x + x_offset, y + y_offset], dim=-1), score[..., 0].clamp(0.0, 1.0)
+
+
+def find_peaks(heatmaps: Tensor, number: int) -> tuple[Tensor, Tensor]:
+    """Find the highest local maxima of each heatmap, each refined as by :func:`find_tops`.
+
+    Args:
+        heatmaps: (B, K, h, w).
+        number: Peaks N a map; where a map has fewer, the others are cells of low height.
+
+    Returns:
+        Places x, y (B, K, N, 2) in cells, highest first, and heights (B, K, N).
+    """
+    height, width = heatmaps.shape[2:]
+    heatmaps = heatmaps.float()
+    highest = nn.functional.max_pool2d(heatmaps, 5, stride=1, padding=2)
+    lowest = heatmaps.flatten(2).amin(dim=-1)[..., None, None]
+    peaks = torch.where(heatmaps == highest, heatmaps, lowest).flatten(2)
+    score, flat = peaks.topk(number, dim=-1)  # (B, K, N)
+    rows = heatmaps.flatten(2)
+    x, y = flat % width, flat // width
+    x_offset = _top(rows, flat, 1, (x > 0) & (x < width - 1))
+    y_offset = _top(rows, flat, width, (y > 0) & (y < height - 1))
+    return torch.stack([x + x_offset, y + y_offset], dim=-1), score
 
 
 def _top(rows: Tensor, flat: Tensor, step: int, inside: Tensor) -> Tensor:
-    """Return the offset (B, K) in [-0.5, 0.5] of the top of the parabola through three neighbours' logarithms."""
+    """Return the offsets (B, K, N) in [-0.5, 0.5] of the tops of parabolas through logarithms of three neighbours."""
     last = rows.shape[-1] - 1
     places = [(flat + shift * step).clamp(0, last) for shift in (-1, 0, 1)]
-    before, middle, after = (rows.gather(-1, p[..., None])[..., 0].clamp(min=1e-6).log() for p in places)
+    before, middle, after = (rows.gather(-1, p).clamp(min=1e-6).log() for p in places)
     curvature = 2 * middle - before - after
     offset = (after - before) / (2 * curvature.clamp(min=1e-6))
     return torch.where(inside & (curvature > 1e-6), offset.clamp(-0.5, 0.5), 0.0)

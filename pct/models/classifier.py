@@ -69,17 +69,19 @@ class ClassifierOutput:
         keypoints: The expected pose (B, K, D) in model units: the decoded mixture of the entries.
         heatmaps: One a joint (B, K, h, w), near 1 where it is; None from heads that do not look for joints.
         estimate: The joints on the photo (B, K, 2) that such a head makes the tokens from, in model units.
+        temperature: What the logits are divided by for probabilities.
     """
 
     logits: Tensor
     keypoints: Tensor
     heatmaps: Tensor | None = None
     estimate: Tensor | None = None
+    temperature: float = 1.0
 
     @property
     def probs(self) -> Tensor:
         """Probabilities of the entries (B, M, V)."""
-        return self.logits.softmax(dim=-1)
+        return (self.logits / self.temperature).softmax(dim=-1)
 
 
 class PoseClassifier(nn.Module):
@@ -117,11 +119,13 @@ class PoseClassifier(nn.Module):
         rows = torch.cat([rows, self.positions.to(rows.dtype).expand(len(rows), -1, -1)], dim=-1)
         if not isinstance(self.head, JointTokenHead):
             logits = self.head(rows)
-            return ClassifierOutput(logits, self.tokenizer.decode_soft(logits.softmax(dim=-1)))
+            keypoints = self.tokenizer.decode_soft(logits.softmax(dim=-1))
+            return ClassifierOutput(logits, keypoints, temperature=self.config.head.temperature)
         heatmaps = self.head.heatmaps(rows)
         reading = self.head.read(rows, heatmaps)
         keypoints = self.tokenizer.decode_soft(reading.logits.softmax(dim=-1))
-        return ClassifierOutput(reading.logits, keypoints, heatmaps, reading.estimate)
+        temperature = self.config.head.temperature
+        return ClassifierOutput(reading.logits, keypoints, heatmaps, reading.estimate, temperature)
 
     @property
     def cells(self) -> CellGrid | None:

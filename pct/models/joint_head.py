@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pct.layers.cells import CellGrid
-from pct.layers.heatmap_head import HeatmapHead, find_tops
+from pct.layers.heatmap_head import HeatmapHead, find_peaks
 from pct.layers.mixer import MixerBlock
 from pct.layers.positions import grid_positions
 from pct.models.token_head import CodebookLogits
@@ -17,8 +17,8 @@ from pct.models.token_head import CodebookLogits
 _POSITION_CHANNELS = 32
 # How much a cell of height 1 outweighs one of height 0 when the features under a heatmap are read.
 _SHARPNESS = 8.0
-# A joint starts out at where it is seen: nine parts in ten.
-_TRUST = 2.2
+# Peaks of a joint's heatmap that it may be at, and how much the highest is trusted at the start (a logit).
+_PEAKS, _TRUST = 4, 4.0
 
 
 @dataclass(frozen=True)
@@ -37,9 +37,9 @@ class JointReading:
 class JointTokenHead(nn.Module):
     """Joints as they are seen, the pose that they make together, and its tokens.
 
-    1. A heatmap a joint. Its top is the joint as it is seen; the features under it are the joint's evidence.
-    2. Mixer blocks over the joints say how far to trust what is seen, and where else the joint must be, given the
-       others: joints that are hidden, or mistaken for another person's, move to where the pose wants them.
+    1. A heatmap a joint. The joint may be at one of its highest peaks; the features under it are the joint's evidence.
+    2. Mixer blocks over the joints choose among the peaks, and a place that no peak marks, given the other joints: a
+       joint that is hidden, or mistaken for its partner or another person's, moves to where the pose wants it.
     3. The frozen encoder of stage one turns that pose into token features, around which the logits are a bell; mixer
        blocks over the tokens say how wide it is.
 
@@ -79,13 +79,14 @@ class JointTokenHead(nn.Module):
         self.cells, self.grid, self.maps, self.encode = cells, grid, maps, encode
         self.register_buffer("positions", grid_positions(grid, _POSITION_CHANNELS), persistent=False)
         self.evidence = nn.Linear(channels + _POSITION_CHANNELS, width)
-        self.seen = nn.Linear(6, width)
+        self.seen = nn.Linear(3 * _PEAKS + 3, width)
         self.joints = nn.Parameter(torch.randn(num_keypoints, width) * 0.5)
         self.joint_blocks = _mixers(num_keypoints, width, num_blocks)
         self.norm = nn.LayerNorm(width)
-        self.trust, self.guess = nn.Linear(width, 1), nn.Linear(width, 2)
+        self.trust, self.guess = nn.Linear(width, _PEAKS + 1), nn.Linear(width, 2)
         nn.init.zeros_(self.trust.weight)
-        nn.init.constant_(self.trust.bias, _TRUST)
+        with torch.no_grad():
+            self.trust.bias.copy_(torch.tensor([_TRUST] + [0.0] * _PEAKS))
         self.to_tokens = nn.Linear(num_keypoints, num_tokens)
         self.token_blocks = _mixers(num_tokens, width, num_blocks)
         self.last_norm = nn.LayerNorm(width)
@@ -102,19 +103,19 @@ class JointTokenHead(nn.Module):
     def read(self, features: Tensor, heatmaps: Tensor) -> JointReading:
         """Read features (B, P, C) and their heatmaps (B, K, H, W)."""
         heatmaps = heatmaps.float()
-        seen, numbers = self._look(heatmaps.detach())
+        peaks, numbers = self._look(heatmaps.detach())
         positions = self.positions.to(features.dtype).expand(len(features), -1, -1)
         evidence = self._under(heatmaps).to(features.dtype) @ torch.cat([features, positions], dim=-1)  # (B, K, C)
         x = self.joint_blocks(self.evidence(evidence) + self.seen(numbers) + self.joints)
-        estimate = self._pose(self.norm(x), seen)
+        estimate = self._pose(self.norm(x), peaks)
         anchor = self.encode(estimate) if self.encode is not None else None
         tokens = self.token_blocks(self.to_tokens(x.transpose(1, 2)).transpose(1, 2))
         return JointReading(self.logits(self.last_norm(tokens), anchor), estimate)
 
     def _look(self, heatmaps: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the joints as they are seen (B, K, 2) in model units, and what else the maps say, (B, K, 6)."""
-        tops, scores = find_tops(heatmaps)
-        seen = self.cells.from_cells(tops)
+        """Return peaks (B, K, N, 2) in model units, and all that the maps say in numbers (B, K, 3 * N + 3)."""
+        cells, heights = find_peaks(heatmaps, _PEAKS)
+        peaks = self.cells.from_cells(cells)
         height, width = heatmaps.shape[2:]
         weights = heatmaps.flatten(2).clamp(min=1e-4)
         weights = weights / weights.sum(dim=-1, keepdim=True)
@@ -122,7 +123,7 @@ class JointTokenHead(nn.Module):
         places = self.cells.from_cells(torch.stack([x, y], dim=-1).flatten(0, 1).to(heatmaps))
         mean = weights @ places
         spread = (weights @ places.square() - mean.square()).sum(dim=-1, keepdim=True).clamp(min=0).sqrt()
-        return seen, torch.cat([seen, mean, spread, scores[..., None]], dim=-1)
+        return peaks, torch.cat([peaks.flatten(2), heights, mean, spread], dim=-1)
 
     def _under(self, heatmaps: Tensor) -> Tensor:
         """Return how much of each position's features a joint's evidence takes (B, K, P), sums 1."""
@@ -130,10 +131,11 @@ class JointTokenHead(nn.Module):
         weights = (heatmaps * _SHARPNESS).flatten(2).softmax(dim=-1).unflatten(2, tuple(heatmaps.shape[2:]))
         return nn.functional.avg_pool2d(weights, scale).flatten(2) * scale**2
 
-    def _pose(self, x: Tensor, seen: Tensor) -> Tensor:
+    def _pose(self, x: Tensor, peaks: Tensor) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):
-            trust = self.trust(x.float()).sigmoid()
-            return trust * seen + (1 - trust) * self.guess(x.float())
+            trust = self.trust(x.float()).softmax(dim=-1)
+            candidates = torch.cat([peaks, self.guess(x.float())[:, :, None]], dim=2)  # (B, K, N + 1, 2)
+            return (trust[..., None] * candidates).sum(dim=2)
 
 
 def _mixers(num_rows: int, width: int, num_blocks: int) -> nn.Sequential:

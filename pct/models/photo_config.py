@@ -58,6 +58,8 @@ class HeadSizes:
         kind: ``joint`` (a heatmap for each joint, then mixers from joints to tokens), ``query`` (learned queries attend
             to the features) or ``published`` (the paper's, for one input size).
         heatmap: The heatmaps (``joint``).
+        temperature: What logits are divided by for the probabilities of tokens; the expected pose takes them as they
+            are, and so a sharper mixture.
         width: Width of a token's hidden vector.
         num_heads: Attention heads (``query``).
         num_blocks: Mixer blocks over the joints and as many over the tokens (``joint``), pairs of attention and mixer
@@ -70,6 +72,7 @@ class HeadSizes:
 
     kind: Literal["joint", "query", "published"] = "joint"
     heatmap: HeatmapSizes = field(default_factory=HeatmapSizes)
+    temperature: float = 1.0
     width: int = 128
     num_heads: int = 8
     num_blocks: int = 2
@@ -81,6 +84,8 @@ class HeadSizes:
     def __post_init__(self) -> None:
         if self.kind not in ("joint", "query", "published"):
             raise ValueError(f"head kind is {self.kind!r}; allowed are joint, query, published")
+        if not self.temperature > 0:
+            raise ValueError(f"head temperature must be positive, got {self.temperature}")
         for name, value in vars(self).items():
             if isinstance(value, int) and value < 1:
                 raise ValueError(f"head {name} must be at least 1, got {value}")

@@ -45,7 +45,8 @@ class TokenStep:
         target: Tensor = labels.indices
         if self.spread:
             target = self._soft(labels.z)
-        losses = F.cross_entropy(output.logits.flatten(0, 1), target.flatten(0, 1), reduction="none")
+        logits = output.logits / output.temperature
+        losses = F.cross_entropy(logits.flatten(0, 1), target.flatten(0, 1), reduction="none")
         known = batch.visible.any(dim=1)
         tokens = (losses.view(labels.indices.shape).mean(dim=1) * known).sum() / known.sum().clamp(min=1)
         parts = {"token_loss": tokens, **self._pose_losses(output.keypoints, batch)}
