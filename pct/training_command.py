@@ -10,11 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from pct import distributed
-from pct.training.run_folder import CONFIG, prepare_folder
+from pct.plots import plot_training_curves
+from pct.training.run_files import METRICS
+from pct.training.run_folder import CONFIG, CURVES, MODEL_FOLDER, prepare_folder
 from pct.training.stopping import TrainingStopped
 
-# Trains a run in its folder; gets the wrapper of its steps in a progress bar, or None.
-TrainFunction = Callable[[Any, Path, Any], None]
+# Trains a run in its folder and returns what it trained; gets the wrapper of its steps in a progress bar, or None.
+TrainFunction = Callable[[Any, Path, Any], Any]
+# Writes a report on a run in its folder, from what was trained, and returns where.
+ReportFunction = Callable[[Any, Path, Any], Path | None]
 
 
 def run_training(
@@ -23,6 +27,7 @@ def run_training(
     load_run: Callable[[str, list[str]], Any],
     train: TrainFunction,
     argv: list[str] | None = None,
+    report: ReportFunction | None = None,
 ) -> int:
     """Run the command line of a training tool.
 
@@ -30,8 +35,9 @@ def run_training(
         name: Of the script in ``tools/``, without ``.py``.
         description: Text of ``--help``.
         load_run: Reads a config file with overrides.
-        train: Does the work and prints what it made.
+        train: Does the work.
         argv: Arguments; the process's own by default.
+        report: Writes a report, on the main process.
 
     Returns:
         The exit status: 0, 1 after an error, or 128 + the number of the signal that stopped it.
@@ -46,7 +52,7 @@ def run_training(
     options = parser.parse_intermixed_args(argv)
     try:
         run = load_run(options.config, options.overrides)
-        return _run_or_stop(name, run, train, options)
+        return _run_or_stop(name, run, train, report, options)
     except (ValueError, OSError, FloatingPointError) as error:
         print(f"{name}: error: {error}", file=sys.stderr)
         return 1
@@ -54,11 +60,19 @@ def run_training(
         distributed.stop()
 
 
-def _run_or_stop(name: str, run: Any, train: TrainFunction, options: argparse.Namespace) -> int:
+def _run_or_stop(
+    name: str, run: Any, train: TrainFunction, report: ReportFunction | None, options: argparse.Namespace
+) -> int:
     try:
         distributed.start(run.device)
         folder = prepare_folder(run, options.resume, options.force)
-        train(run, folder, None if options.quiet else progress_bar)
+        trained = train(run, folder, None if options.quiet else progress_bar)
+        if distributed.is_main():
+            plot_training_curves(folder / METRICS, folder / CURVES)
+            print(f"model:  {folder / MODEL_FOLDER}\ncurves: {folder / CURVES}")
+            written = report(run, folder, trained) if report else None
+            if written:
+                print(f"report: {written}")
     except KeyboardInterrupt as stop:
         if distributed.is_main():
             print(

@@ -1,13 +1,17 @@
 #!/usr/bin/env python
-"""The main job on generated poses: train a tokenizer, encode, decode, complete and look at it. No data needed."""
+"""Both stages on generated people: poses to tokens and back, photos to tokens to poses, and pictures of it all."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import evaluate_photos
+import make_people
+import train_classifier
 import train_tokenizer
 
 from pct import cli
@@ -15,7 +19,19 @@ from pct.data.bodies import generate_poses
 from pct.data.coco import write_coco_poses
 from pct.skeleton import COCO17
 
-CONFIG = Path(__file__).parent.parent / "configs" / "tokenizer_generated.yaml"
+CONFIGS = Path(__file__).parent.parent / "configs"
+SHIPPED = "people"
+LOOK_AT = (
+    "tokenizer/report/index.html",
+    "poses.png",
+    "decoded.png",
+    "tokens.txt",
+    "classifier/curves.png",
+    "predictions/shipped/drawn",
+    "predictions/trained_here/drawn",
+    "photo_report/index.html",
+)
+Command = tuple[str, Callable[[list[str]], int], list[str]]
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -23,14 +39,28 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", default="demo", help="folder for everything that is made (default: demo)")
     parser.add_argument("--steps", type=int, default=1500, help="training steps (default: 1500, about two minutes)")
+    parser.add_argument("--photo-steps", type=int, default=150, help="steps of each phase of stage two (default: 150)")
     options = parser.parse_args(argv)
     out, started = Path(options.out), time.perf_counter()
-    run = out / "tokenizer"
-    status = train_tokenizer.main([str(CONFIG), f"out={run}", f"steps={options.steps}", "report_poses=1000", "--force"])
-    if status:
-        return status
+    for stage in (_poses(out, options.steps), _photos(out, options.photo_steps)):
+        for name, run, arguments in stage:
+            print("$", name, *arguments)
+            status = run(arguments)
+            if status:
+                return status
+    print(f"\nDone in {time.perf_counter() - started:.0f} s. Look at:")
+    for name in LOOK_AT:
+        print(f"  {out / name}")
+    return 0
+
+
+def _poses(out: Path, steps: int) -> Iterator[Command]:
+    """Stage one: train a tokenizer, turn poses into tokens, text and pictures, and back."""
+    run, model = out / "tokenizer", str(out / "tokenizer" / "model")
+    config = str(CONFIGS / "tokenizer_generated.yaml")
+    settings = [config, f"out={run}", f"steps={steps}", "report_poses=1000", "--force"]
+    yield "tools/train_tokenizer.py", train_tokenizer.main, settings
     write_coco_poses(out / "poses.json", generate_poses(500, COCO17, seed=1_000_000), force=True)
-    model = str(run / "model")
     for command in (
         ["encode", str(out / "poses.json"), "-o", str(out / "tokens.parquet"), "--model", model],
         ["decode", str(out / "tokens.parquet"), "-o", str(out / "decoded.json"), "--model", model],
@@ -38,14 +68,23 @@ def main(argv: list[str] | None = None) -> int:
         ["visualize", str(out / "poses.json"), "-o", str(out / "poses.png"), "--model", model],
         ["visualize", str(out / "tokens.parquet"), "-o", str(out / "decoded.png"), "--model", model],
     ):
-        print("$ pct", *command)
-        status = cli.main([*command, "--force"])
-        if status:
-            return status
-    print(f"\nDone in {time.perf_counter() - started:.0f} s. Look at:")
-    for name in ("tokenizer/report/index.html", "tokenizer/curves.png", "poses.png", "decoded.png", "tokens.txt"):
-        print(f"  {out / name}")
-    return 0
+        yield "pct", cli.main, [*command, "--force"]
+
+
+def _photos(out: Path, steps: int) -> Iterator[Command]:
+    """Stage two: train a classifier for a moment, then predict with it and with the one that ships."""
+    people, run = out / "people", out / "classifier"
+    yield "tools/make_people.py", make_people.main, [str(people), "--num-images", "60", "--seed", "900001", "--force"]
+    settings = [f"tokenizer={out / 'tokenizer' / 'model'}", f"steps={steps}", f"pretrain.steps={steps}"]
+    settings += ["data.num_generated=4000", "data.num_val=200", "val_persons=200", "val_every=0"]
+    config = str(CONFIGS / "classifier_people.yaml")
+    yield "tools/train_classifier.py", train_classifier.main, [config, f"out={run}", *settings, "--force"]
+    labels, images = str(people / "annotations.json"), str(people / "images")
+    for name, model in (("shipped", SHIPPED), ("trained_here", str(run / "model"))):
+        predicted = ["predict", images, "--boxes", labels, "--model", model, "-o", str(out / "predictions" / name)]
+        yield "pct", cli.main, [*predicted, "--force"]
+    report = [labels, "--images", images, "--model", SHIPPED, "--out", str(out / "photo_report"), "--force"]
+    yield "tools/evaluate_photos.py", evaluate_photos.main, report
 
 
 if __name__ == "__main__":

@@ -4,14 +4,9 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
-from typing import Any
 
-from pct import distributed
 from pct.training.classifier import train_classifier
-from pct.training.photo_config import ClassifierRun, load_classifier_run
-from pct.training.run_files import METRICS
-from pct.training.run_folder import CURVES, MODEL_FOLDER
+from pct.training.photo_config import load_classifier_run
 from pct.training_command import run_training
 
 DESCRIPTION = """\
@@ -30,16 +25,7 @@ that was interrupted in any way goes on with --resume and gives the same numbers
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; return the exit status."""
-    return run_training("train_classifier", DESCRIPTION, load_classifier_run, _train, argv)
-
-
-def _train(run: ClassifierRun, folder: Path, progress: Any) -> None:
-    train_classifier(run, folder, progress)
-    if distributed.is_main():
-        from pct.plots import plot_training_curves
-
-        plot_training_curves(folder / METRICS, folder / CURVES)
-        print(f"model:  {folder / MODEL_FOLDER}\ncurves: {folder / CURVES}")
+    return run_training("train_classifier", DESCRIPTION, load_classifier_run, train_classifier, argv)
 
 
 if __name__ == "__main__":

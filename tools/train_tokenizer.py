@@ -9,12 +9,10 @@ from typing import Any
 
 import torch
 
-from pct import distributed
 from pct.training.config import TokenizerRun
 from pct.training.guided import train_guided_tokenizer
 from pct.training.guided_config import GuidedRun, load_tokenizer_run
-from pct.training.run_files import METRICS
-from pct.training.run_folder import CURVES, MODEL_FOLDER, REPORT_FOLDER
+from pct.training.run_folder import REPORT_FOLDER
 from pct.training.tokenizer import TrainedTokenizer, train_tokenizer
 from pct.training_command import run_training
 
@@ -33,28 +31,22 @@ with --resume and gives the same numbers."""
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; return the exit status."""
-    return run_training("train_tokenizer", DESCRIPTION, load_tokenizer_run, _train, argv)
+    return run_training("train_tokenizer", DESCRIPTION, load_tokenizer_run, _train, argv, _report)
 
 
-def _train(run: TokenizerRun, folder: Path, progress: Any) -> None:
-    trained = None
+def _train(run: TokenizerRun, folder: Path, progress: Any) -> TrainedTokenizer | None:
     if isinstance(run, GuidedRun):
         train_guided_tokenizer(run, folder, progress)
-    else:
-        trained = train_tokenizer(run, folder, progress)
-    if not distributed.is_main():
-        return
-    from pct.plots import plot_training_curves
-
-    plot_training_curves(folder / METRICS, folder / CURVES)
-    print(f"model:  {folder / MODEL_FOLDER}\ncurves: {folder / CURVES}")
-    if run.report and trained is not None:
-        print(f"report: {_report(run, folder, trained)}")
+        return None
+    return train_tokenizer(run, folder, progress)
 
 
-def _report(run: TokenizerRun, folder: Path, trained: TrainedTokenizer) -> Path:
+def _report(run: TokenizerRun, folder: Path, trained: TrainedTokenizer | None) -> Path | None:
+    """Evaluate and write the report; a guided tokenizer has none."""
     from pct.evaluation.report import evaluate_tokenizer, write_report
 
+    if trained is None or not run.report:
+        return None
     poses = trained.val_poses
     if run.report_poses:
         poses = poses.select(torch.arange(min(run.report_poses, len(poses))))
