@@ -101,3 +101,24 @@ def test_a_missing_tokenizer_is_named(tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "model" / "tokenizer")
     with pytest.raises(CheckpointError, match="tokenizer"):
         PoseClassifier.from_pretrained(tmp_path / "model")
+
+
+def test_tokens_kept_apart_train_neither_backbone_nor_heatmaps_and_change_no_output() -> None:
+    model = make_classifier().train()
+    before = model(images())
+    model.keep_tokens_apart()
+    output = model(images())
+    torch.testing.assert_close(output.logits, before.logits)
+    (output.logits.square().sum() + output.keypoints.square().sum() + output.estimate.square().sum()).backward()
+    reached = {name for name, p in model.named_parameters() if p.grad is not None}
+    assert reached == {
+        name for name, _ in model.named_parameters() if name.startswith("head.") and not name.startswith("head.maps.")
+    }
+    output = model(images())
+    output.heatmaps.square().sum().backward()
+    assert all(p.grad is not None for p in model.backbone.parameters())
+
+
+def test_only_a_head_with_heatmaps_can_be_kept_apart() -> None:
+    with pytest.raises(ValueError, match="query head has no heatmaps"):
+        make_classifier(head=replace(HEAD, kind="query")).keep_tokens_apart()

@@ -101,6 +101,7 @@ class PoseClassifier(nn.Module):
         self.backbone = config.backbone.build(pretrained)
         self.tokenizer = tokenizer.requires_grad_(False).eval()
         self.backbone_is_frozen = False
+        self.tokens_are_apart = False
         self.head = _build_head(config.head, self.backbone, tokenizer)
         codes = 0 if isinstance(self.head, JointTokenHead) else self.head.position_channels
         positions = grid_positions(self.backbone.grid, codes)
@@ -122,7 +123,10 @@ class PoseClassifier(nn.Module):
             keypoints = self.tokenizer.decode_soft(logits.softmax(dim=-1))
             return ClassifierOutput(logits, keypoints, temperature=self.config.head.temperature)
         heatmaps = self.head.heatmaps(rows)
-        reading = self.head.read(rows, heatmaps)
+        if self.tokens_are_apart:
+            reading = self.head.read(rows.detach(), heatmaps.detach())
+        else:
+            reading = self.head.read(rows, heatmaps)
         keypoints = self.tokenizer.decode_soft(reading.logits.softmax(dim=-1))
         temperature = self.config.head.temperature
         return ClassifierOutput(reading.logits, keypoints, heatmaps, reading.estimate, temperature)
@@ -136,6 +140,20 @@ class PoseClassifier(nn.Module):
         """Keep the backbone as it is, in evaluation mode, while the head is trained."""
         self.backbone.requires_grad_(False).eval()
         self.backbone_is_frozen = True
+
+    def keep_tokens_apart(self) -> None:
+        """Let the losses of tokens and poses train neither backbone nor heatmaps, which learn from heatmaps alone.
+
+        Then these are those of a heatmap model trained as long, as the frozen backbone of the paper is.
+
+        Raises:
+            ValueError: If the head has no heatmaps, so that nothing would train the backbone.
+        """
+        if not isinstance(self.head, JointTokenHead):
+            raise ValueError(
+                f"a {self.config.head.kind} head has no heatmaps; only a joint head's tokens can be kept apart"
+            )
+        self.tokens_are_apart = True
 
     def train(self, mode: bool = True) -> PoseClassifier:
         """Set training or evaluation mode; the tokenizer and a frozen backbone stay in evaluation mode."""

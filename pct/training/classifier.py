@@ -84,6 +84,8 @@ def train_classifier(run: ClassifierRun, folder: Path, progress: Any = None) -> 
             model.head.maps.load_state_dict(first.head.state_dict())
     if run.freeze_backbone:
         model.freeze_backbone()
+    if run.loss.keep_apart:
+        model.keep_tokens_apart()
     validate = _validation(classifier_predictor(model, run.loss.beta), run, setting)
     step = TokenStep(setting.tokenizer, run.loss, model.cells)
     scales = _learning_rate_scales(model.backbone, run)

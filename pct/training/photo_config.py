@@ -116,6 +116,8 @@ class TokenLoss:
         similarity_weight: Weight of one minus the expected pose's keypoint similarity (OKS).
         heatmap_weight: Weight of the loss of the head's heatmaps (``head.kind: joint``).
         heatmap_sigma: Deviation of their bells in cells.
+        keep_apart: Whether only the heatmaps' loss trains backbone and heatmaps, and the others the rest of the head
+            (``head.kind: joint``); as with the paper's frozen backbone, but in one training.
         beta: Where smooth-L1 turns from quadratic to linear, in model units.
         softness: Deviation, in mean distances between neighbouring entries, of the bell that spreads a label over the
             codebook around the encoder's features; 0 takes the nearest entry alone.
@@ -126,6 +128,7 @@ class TokenLoss:
     similarity_weight: float = 0.0
     heatmap_weight: float = 1.0
     heatmap_sigma: float = 1.5
+    keep_apart: bool = False
     beta: float = 0.02
     softness: float = 0.0
 
