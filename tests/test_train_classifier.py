@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import fields, replace
+from dataclasses import fields
 from pathlib import Path
 from types import ModuleType
 
@@ -436,13 +436,11 @@ def test_an_existing_run_is_refused_and_a_resumed_one_keeps_its_settings(
 
 
 def test_the_configs_that_are_compared_differ_in_head_loss_and_folder_alone() -> None:
-    """A phase on heatmaps counts in the classifier's steps and has the baseline's rate; the second has its own."""
     tokens = load_classifier_run(ROOT / "configs" / "classifier_people.yaml", [])
     heatmaps = load_heatmap_run(ROOT / "configs" / "heatmap_people.yaml", [])
-    assert tokens.steps + tokens.pretrain.steps == heatmaps.steps
-    assert replace(tokens.optim, lr=tokens.pretrain.lr) == heatmaps.optim
+    assert tokens.pretrain.steps == 0
     for field in fields(PhotoRun):
-        if field.name not in ("out", "steps", "optim"):
+        if field.name != "out":
             assert getattr(tokens, field.name) == getattr(heatmaps, field.name), field.name
     assert {f.name for f in fields(tokens)} - {f.name for f in fields(PhotoRun)} == {"head", "loss", "pretrain"}
     assert {f.name for f in fields(heatmaps)} - {f.name for f in fields(PhotoRun)} == {"heatmap", "loss"}
