@@ -17,6 +17,8 @@ from pct.skeleton import Skeleton
 
 # Height of the person that stands for all where a model's poses are in millimetres.
 _PERSON_MM = 1700.0
+# Heatmaps that are lower everywhere say no less than this.
+_LOWEST = 0.05
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,8 @@ class PhotoPrediction:
             flip test.
         samples: Poses (S, B, K, D) that sampled tokens of the photo as it is decode to.
         probs: Probabilities of all entries (B, M, V) of the photo as it is.
+        unclear: How far each joint's heatmap is below the height of a sure one (B, K), 1 / height - 1; 0 from heads
+            without heatmaps.
     """
 
     keypoints: Tensor
@@ -42,6 +46,7 @@ class PhotoPrediction:
     likely_keypoints: Tensor
     samples: Tensor
     probs: Tensor
+    unclear: Tensor
 
 
 @torch.no_grad()
@@ -82,14 +87,19 @@ def predict_tokens(
     if area is None:
         area = typical_area(tokenizer.space).expand(count)
     spread = joint_spread(expected, samples, torch.from_numpy(tokenizer.skeleton.oks_sigmas), area)
+    unclear = torch.zeros_like(spread)
+    if output.heatmaps is not None:
+        heights = output.heatmaps[:count].float().flatten(2).amax(dim=-1)
+        unclear = 1 / heights.clamp(_LOWEST, 1.0) - 1
     return PhotoPrediction(
         keypoints=expected,
-        confidence=confidence_from_spread(spread, model.config.calibration),
+        confidence=confidence_from_spread(spread, model.config.calibration, unclear),
         indices=indices[:count].clone(),
         token_probs=token_probs[:count].clone(),
         likely_keypoints=likely,
         samples=samples,
         probs=probs[:count].clone(),
+        unclear=unclear,
     )
 
 
@@ -110,18 +120,22 @@ def joint_spread(keypoints: Tensor, samples: Tensor, sigmas: Tensor, area: Tenso
     return squared / ((2 * sigmas.to(squared)).square() * area.to(squared)[:, None])
 
 
-def confidence_from_spread(spread: Tensor, calibration: Calibration) -> Tensor:
+def confidence_from_spread(spread: Tensor, calibration: Calibration, unclear: Tensor | None = None) -> Tensor:
     """Return the keypoint similarity that is expected at a spread, in (0, 1].
 
-    Calibration turns the spread into the mean squared error to be expected, e^2 = factor spread + floor^2, in squared
-    OKS scales. The mean of the similarity, exp(-d^2 / 2), over errors that are normal with that mean square in the
+    Calibration turns the doubt into the mean squared error to be expected, e^2, in squared OKS scales. The mean of the
+    similarity, exp(-d^2 / 2), over errors that are normal with that mean square in the
     plane is 1 / (1 + e^2 / 2).
 
     Args:
         spread: Of :func:`joint_spread`, any shape.
         calibration: Of the classifier.
+        unclear: ``PhotoPrediction.unclear``, of the same shape; none by default.
     """
-    return 1 / (1 + (calibration.factor * spread + calibration.floor**2) / 2)
+    error = calibration.factor * spread + calibration.floor**2
+    if unclear is not None:
+        error = error + calibration.unclear * unclear
+    return 1 / (1 + error / 2)
 
 
 def area_in_model_units(area: Tensor, bbox: Tensor, space: PoseSpace) -> Tensor:

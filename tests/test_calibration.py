@@ -35,6 +35,23 @@ def test_the_constants_behind_made_up_errors_are_found(truth: Calibration) -> No
     assert ece < 0.01
 
 
+def test_heatmaps_that_say_more_than_the_spread_are_listened_to() -> None:
+    generator = torch.Generator().manual_seed(0)
+    spread, unclear = torch.rand(2, 4000, generator=generator).double() * 4
+    deviation = ((0.2 * spread + 1.5 * unclear + 0.3**2) / 2).sqrt()
+    error = deviation[:, None] * torch.randn(4000, 2, generator=generator).double()
+    similarity = torch.exp(-error.square().sum(dim=1) / 2)
+    found = fit_calibration(spread, similarity, unclear)
+    assert 1.0 <= found.unclear <= 2.0
+    assert found.factor < 0.6
+
+    def mean_error(calibration: Calibration) -> float:
+        return float((confidence_from_spread(spread, calibration, unclear) - similarity).square().mean())
+
+    assert mean_error(found) < mean_error(fit_calibration(spread, similarity)) - 0.01
+    assert fit_calibration(spread, similarity, torch.zeros_like(spread)).unclear == 0.0
+
+
 def test_no_other_constants_are_better() -> None:
     spread, similarity = make_joints(Calibration(0.7, 0.9), n=3000)
 

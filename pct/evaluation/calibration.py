@@ -17,9 +17,11 @@ from pct.photo_predict import confidence_from_spread
 # Both constants are searched between these, on a grid that is refined around its best point: the error has one valley.
 _FACTORS, _FLOORS = (1e-3, 1e2), (1e-3, 1e1)
 _GRID, _ROUNDS = 15, 5
+# The weights of unclear heatmaps that are tried, each with its best other two.
+_UNCLEAR = (0.0, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0, 5.0)
 
 
-def fit_calibration(spread: Tensor, similarity: Tensor) -> Calibration:
+def fit_calibration(spread: Tensor, similarity: Tensor, unclear: Tensor | None = None) -> Calibration:
     """Find the calibration whose confidences have the least mean squared distance to the similarities.
 
     The mean squared distance is least for a confidence that is the mean of the similarities at each spread, which is
@@ -29,6 +31,7 @@ def fit_calibration(spread: Tensor, similarity: Tensor) -> Calibration:
         spread: Of joints (J,): the mean squared distance of samples from the expected pose over the squared OKS
             scale; see :func:`pct.photo_predict.joint_spread`.
         similarity: Keypoint similarity that the same joints reach (J,), in [0, 1].
+        unclear: ``PhotoPrediction.unclear`` of the same joints (J,), for heads with heatmaps.
 
     Raises:
         ValueError: If there are no joints, or the shapes differ.
@@ -39,18 +42,26 @@ def fit_calibration(spread: Tensor, similarity: Tensor) -> Calibration:
             f"{tuple(spread.shape)} and {tuple(similarity.shape)}"
         )
     spread, similarity = spread.double(), similarity.double()
+    if unclear is None or not unclear.any():
+        return _fit(spread, similarity, torch.zeros_like(spread), 0.0)[0]
+    fits = [_fit(spread, similarity, unclear.double(), weight) for weight in _UNCLEAR]
+    return min(fits, key=lambda fit: fit[1])[0]
+
+
+def _fit(spread: Tensor, similarity: Tensor, unclear: Tensor, weight: float) -> tuple[Calibration, float]:
+    """Return the best calibration with a given weight of unclear heatmaps, and its error."""
     low, high = (torch.tensor(ends, dtype=torch.float64).log() for ends in zip(_FACTORS, _FLOORS, strict=True))
-    best = Calibration()
+    best, least = Calibration(), float("inf")
     for _ in range(_ROUNDS):
         axes = [torch.linspace(float(a), float(b), _GRID, dtype=torch.float64) for a, b in zip(low, high, strict=True)]
         points = torch.cartesian_prod(*axes)
-        tried = [Calibration(*point.exp().tolist()) for point in points]
-        errors = [(confidence_from_spread(spread, c) - similarity).square().mean().item() for c in tried]
+        tried = [Calibration(factor, floor, weight) for factor, floor in points.exp().tolist()]
+        errors = [(confidence_from_spread(spread, c, unclear) - similarity).square().mean().item() for c in tried]
         number = min(range(len(errors)), key=errors.__getitem__)
-        best = tried[number]
+        best, least = tried[number], errors[number]
         step = (high - low) / (_GRID - 1)
         low, high = points[number] - 2 * step, points[number] + 2 * step
-    return best
+    return best, least
 
 
 def calibrate_classifier(
@@ -80,4 +91,6 @@ def calibrate_classifier(
     labels = persons.table().labels
     sigmas = torch.from_numpy(model.tokenizer.skeleton.oks_sigmas)
     similarity = joint_similarity(found.keypoints, labels.keypoints, labels.area, sigmas)
-    return fit_calibration(found.spread[labels.visible], similarity[labels.visible])
+    assert found.unclear is not None
+    known = labels.visible
+    return fit_calibration(found.spread[known], similarity[known], found.unclear[known])

@@ -221,6 +221,8 @@ def _calibration_words(name: str, fitted: Calibration) -> str:
     text = f"{escape(name)} derives it from the spread of sampled poses"
     if fitted == Calibration():
         return f"{text} as it is: nothing was fitted"
+    if fitted.unclear:
+        text += f" and the height of the heatmaps (weight {fitted.unclear:.3g})"
     return f"{text}, with factor {fitted.factor:.3g} and floor {fitted.floor:.3g} fitted on other persons"
 
 

@@ -178,6 +178,7 @@ def _token_poses(
         poses={name: tokenizer.space.restore(keypoints, batch.bbox).cpu() for name, keypoints in forms.items()},
         confidence=found.confidence.cpu(),
         spread=joint_spread(found.keypoints, found.samples, sigmas, area).cpu(),
+        unclear=found.unclear.cpu(),
         samples=samples.cpu(),
         token_hits=torch.stack([top[..., 0], top.any(dim=-1)], dim=-1).cpu(),
     )
@@ -200,6 +201,7 @@ def _join(parts: list[ModelPoses]) -> ModelPoses:
         confidence=torch.cat([part.confidence for part in parts]),
         score_threshold=parts[0].score_threshold,
         spread=join("spread"),
+        unclear=join("unclear"),
         samples=join("samples", dim=1),
         token_hits=join("token_hits"),
     )

@@ -49,6 +49,7 @@ class ModelPoses:
         poses: Joints (N, K, 2) by the form of the poses; the first is the one that people get.
         confidence: Of the joints of that one (N, K), in [0, 1].
         score_threshold: Joints with less confidence do not count in the score of the pose.
+        unclear: How far the joints' heatmaps are below the height of sure ones (N, K); None of heatmap models.
         spread: Mean squared distance of the samples from the expected pose over the squared OKS scale (N, K); None
             where there are no tokens.
         samples: Sampled poses (S, N, K, 2); None where there are no tokens.
@@ -60,6 +61,7 @@ class ModelPoses:
     confidence: Tensor
     score_threshold: float = 0.0
     spread: Tensor | None = None
+    unclear: Tensor | None = None
     samples: Tensor | None = None
     token_hits: Tensor | None = None
 

@@ -93,14 +93,18 @@ class HeadSizes:
 
 @dataclass(frozen=True)
 class Calibration:
-    """From the spread of sampled poses to the expected error: ``error^2 = factor * spread^2 + floor^2``.
+    """From what a model shows of its doubt to the expected error of a joint, in squared OKS scales.
 
-    Fitted on poses that the model was not trained on; until then the spread is taken as it is.
+    ``error^2 = factor * spread^2 + unclear * (1 / height - 1) + floor^2``, with the spread of the sampled poses and,
+    for heads with heatmaps, the height of the joint's heatmap. Fitted on poses that the model was not trained on; until
+    then the spread is taken as it is. A joint's OKS scale is twice its sigma times the root of the person's area.
 
     Attributes:
         factor: Of the squared spread.
-        floor: In units of the joint's OKS scale (its sigma times the square root of the person's area).
+        floor: The error where there is no doubt at all.
+        unclear: Of how far the heatmap's height is below 1.
     """
 
     factor: float = 1.0
     floor: float = 0.0
+    unclear: float = 0.0
