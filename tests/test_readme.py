@@ -6,11 +6,15 @@ import re
 import shlex
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
-from pct import cli
+from pct import PoseEstimator, cli
 from pct.data.bodies import generate_poses
 from pct.data.coco import write_coco_poses
+from pct.data.people import GeneratedPersons, generate_scene
+from pct.evaluation.metrics import oks
 from pct.models.checkpoint import CheckpointError, find_model
 from pct.skeleton import COCO17, Skeleton
 
@@ -33,6 +37,7 @@ def test_python_snippets_run_one_after_the_other() -> None:
 def test_pct_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     write_coco_poses("person_keypoints_val2017.json", generate_poses(30, COCO17, seed=0))
+    Path("photo.jpg").write_bytes(generate_scene(seed=3, index=0).jpeg)
     lines = [line.split("#")[0] for block in _blocks("bash") for line in block.splitlines()]
     commands = [shlex.split(line) for line in lines if line.startswith("pct ")]
     assert len(commands) >= 5
@@ -42,6 +47,7 @@ def test_pct_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         assert cli.main(command[1:]) == 0, command
     assert Path("poses.json").exists()
     assert Path("gallery.png").exists()
+    assert Path("predictions/keypoints.json").exists()
 
 
 def test_named_files_exist() -> None:
@@ -60,3 +66,17 @@ def test_the_shipped_model_is_small_and_has_a_card() -> None:
     assert "CC BY 4.0" in (folder / "README.md").read_text(encoding="utf-8")
     with pytest.raises(CheckpointError, match="coco17"):
         find_model("coco18")
+
+
+def test_the_shipped_classifier_finds_generated_people_and_says_what_it_is() -> None:
+    """Better than chance by far: the mean pose of the crops has a similarity near 0.2."""
+    estimator = PoseEstimator.from_pretrained("people")
+    persons = [GeneratedPersons(12, seed=123)[i] for i in range(12)]
+    found = [estimator.predict(person.image, person.bbox[None]) for person in persons]
+    keypoints, target = (
+        torch.tensor(np.stack(x)) for x in ([f.keypoints[0] for f in found], [p.keypoints for p in persons])
+    )
+    visible = torch.tensor(np.stack([p.visibility for p in persons])) > 0
+    area = torch.tensor([p.area for p in persons])
+    assert oks(keypoints, target, visible, area, torch.tensor(COCO17.sigmas)).mean() > 0.35
+    assert "generated people only" in (find_model("people") / "README.md").read_text(encoding="utf-8")
