@@ -99,19 +99,19 @@ def _table(pairs: list[dict[str, Any]]) -> str:
     for name, path in ROWS:
         cells, differences = [], []
         for pair in pairs:
-            tokens, heatmaps = (pair["results"]["models"][kind] for kind in ("tokens", "heatmaps"))
-            ours, theirs = _pick(tokens, path, "expected"), _pick(heatmaps, path, "top of the heatmap")
+            tokens, heatmaps = (pair["results"]["models"][kind] for kind in ("PCT", "heatmaps"))
+            ours, theirs = _pick(tokens, path, "expected pose"), _pick(heatmaps, path, "top of the heatmap")
             cells.append(f"{ours:.1f} / {theirs:.1f} ({ours - theirs:+.1f})")
             differences.append(ours - theirs)
         lines.append(f"| {name}, tokens / heatmaps | {' | '.join(cells)} | {statistics.mean(differences):+.1f} |")
     likely = [
-        [_pick(p["results"]["models"]["tokens"], ROWS[0][1], form) for form in ("expected", "most likely")]
+        [_pick(p["results"]["models"]["PCT"], ROWS[0][1], form) for form in ("expected pose", "most likely tokens")]
         for p in pairs
     ]
     cells = [f"{hard:.1f} ({hard - soft:+.1f})" for soft, hard in likely]
     mean = statistics.mean(hard - soft for soft, hard in likely)
     lines.append(f"| AP of the most likely tokens (against the expected pose) | {' | '.join(cells)} | {mean:+.1f} |")
-    for kind in ("tokens", "heatmaps"):
+    for kind in ("PCT", "heatmaps"):
         errors = [p["results"]["models"][kind]["calibration"]["ece"] for p in pairs]
         cells = [f"{error:.3f}" for error in errors]
         lines.append(f"| calibration error, {kind} | {' | '.join(cells)} | {statistics.mean(errors):.3f} |")
