@@ -9,8 +9,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from pct import distributed
-from pct.plots import plot_training_curves
+from pct import distributed, plots
 from pct.training.run_files import METRICS
 from pct.training.run_folder import CONFIG, CURVES, MODEL_FOLDER, prepare_folder
 from pct.training.stopping import TrainingStopped
@@ -68,7 +67,7 @@ def _run_or_stop(
         folder = prepare_folder(run, options.resume, options.force)
         trained = train(run, folder, None if options.quiet else progress_bar)
         if distributed.is_main():
-            plot_training_curves(folder / METRICS, folder / CURVES)
+            plots.plot_training_curves(folder / METRICS, folder / CURVES)
             print(f"model:  {folder / MODEL_FOLDER}\ncurves: {folder / CURVES}")
             written = report(run, folder, trained) if report else None
             if written:
