@@ -7,7 +7,7 @@ import math
 import os
 import pickle
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cache
 from itertools import pairwise
@@ -358,7 +358,15 @@ def test_a_stop_signal_saves_a_checkpoint_and_the_run_goes_on_as_one(tmp_path: P
     assert_same_run(tmp_path / "cut", tmp_path / "whole")
 
 
-def test_a_second_stop_signal_ends_at_once(tmp_path: Path) -> None:
+@pytest.fixture
+def heard_interrupts() -> Iterator[None]:
+    """A shell's background job starts with SIGINT ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_a_second_stop_signal_ends_at_once(tmp_path: Path, heard_interrupts: None) -> None:
     def twice() -> None:
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGINT)
