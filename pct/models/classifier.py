@@ -117,19 +117,17 @@ class PoseClassifier(nn.Module):
         else:
             features = self.backbone(images)
         rows = features.flatten(2).transpose(1, 2)  # (B, h * w, C)
-        rows = torch.cat([rows, self.positions.to(rows.dtype).expand(len(rows), -1, -1)], dim=-1)
-        if not isinstance(self.head, JointTokenHead):
-            logits = self.head(rows)
-            keypoints = self.tokenizer.decode_soft(logits.softmax(dim=-1))
-            return ClassifierOutput(logits, keypoints, temperature=self.config.head.temperature)
-        heatmaps = self.head.heatmaps(rows)
-        if self.tokens_are_apart:
-            reading = self.head.read(rows.detach(), heatmaps.detach())
+        heatmaps = estimate = None
+        if isinstance(self.head, JointTokenHead):
+            heatmaps = self.head.heatmaps(rows)
+            given = (rows.detach(), heatmaps.detach()) if self.tokens_are_apart else (rows, heatmaps)
+            reading = self.head.read(*given)
+            logits, estimate = reading.logits, reading.estimate
         else:
-            reading = self.head.read(rows, heatmaps)
-        keypoints = self.tokenizer.decode_soft(reading.logits.softmax(dim=-1))
-        temperature = self.config.head.temperature
-        return ClassifierOutput(reading.logits, keypoints, heatmaps, reading.estimate, temperature)
+            positions = self.positions.to(rows.dtype).expand(len(rows), -1, -1)
+            logits = self.head(torch.cat([rows, positions], dim=-1))
+        keypoints = self.tokenizer.decode_soft(logits.softmax(dim=-1))
+        return ClassifierOutput(logits, keypoints, heatmaps, estimate, self.config.head.temperature)
 
     @property
     def cells(self) -> CellGrid | None:
