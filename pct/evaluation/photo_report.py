@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -23,11 +22,11 @@ from pct.evaluation.photo_figures import draw_photo_figures
 from pct.evaluation.photo_page import render_photo_page
 from pct.evaluation.photo_predictions import PhotoModel, PredictionOptions, skeleton_of, space_of
 from pct.evaluation.photo_results import PhotoEvaluation
-from pct.files import OutputError, open_atomically
+from pct.evaluation.report_folder import ReportFolder
 from pct.pose_space import PoseSpace
 from pct.skeleton import Skeleton
 
-RESULTS_FILE, PAGE_FILE, PICTURE_FOLDER = "results.json", "index.html", "pictures"
+_FOLDER = ReportFolder("results.json")
 
 
 def run_photo_evaluation(
@@ -105,13 +104,7 @@ def check_report_folder(out_dir: str | Path, force: bool = False) -> Path:
         FileExistsError: If it holds a report and ``force`` is not set.
         OutputError: If it is a file.
     """
-    folder = Path(out_dir)
-    if folder.exists() and not folder.is_dir():
-        raise OutputError(f"output {folder} is a file; the report is a folder")
-    for name in (RESULTS_FILE, PAGE_FILE):
-        if (folder / name).exists() and not force:
-            raise FileExistsError(f"{folder} already holds {name}; give --force (force=True) to replace the report")
-    return folder
+    return _FOLDER.check(out_dir, force)
 
 
 def write_photo_report(
@@ -143,14 +136,7 @@ def write_photo_report(
     sigmas = torch.from_numpy(evaluation.skeleton.oks_sigmas)
     figures = draw_photo_figures(evaluation, make_examples(poses, source, report_space(space), sigmas))
     page = render_photo_page(evaluation, figures)
-    (folder / PICTURE_FOLDER).mkdir(parents=True, exist_ok=True)
-    results = json.dumps(evaluation.to_dict(), indent=2, allow_nan=False) + "\n"
-    files = {f"{PICTURE_FOLDER}/{name}.png": figure.png for name, figure in figures.items()}
-    files |= {RESULTS_FILE: results.encode(), PAGE_FILE: page.encode()}
-    for name, content in files.items():
-        with open_atomically(folder / name, force=force or name.startswith(PICTURE_FOLDER)) as file:
-            file.write(content)
-    return folder / PAGE_FILE
+    return _FOLDER.write(folder, evaluation.to_dict(), figures, page, force)
 
 
 def _open_persons(

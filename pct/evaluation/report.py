@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,13 +13,13 @@ from pct.data.poses import PoseTable
 from pct.evaluation.evaluate import evaluate_tokenizer
 from pct.evaluation.figures import draw_figures
 from pct.evaluation.page import render_page
+from pct.evaluation.report_folder import ReportFolder
 from pct.evaluation.results import TokenizerEvaluation
-from pct.files import OutputError, open_atomically
 from pct.models.tokenizer import PoseTokenizer
 
 __all__ = ["TokenizerEvaluation", "check_report_folder", "evaluate_tokenizer", "run_evaluation", "write_report"]
 
-METRICS_FILE, PAGE_FILE, PICTURE_FOLDER = "metrics.json", "index.html", "pictures"
+_FOLDER = ReportFolder("metrics.json")
 
 
 def run_evaluation(
@@ -90,13 +89,7 @@ def check_report_folder(out_dir: str | Path, force: bool = False) -> Path:
         FileExistsError: If it holds a report and ``force`` is not set.
         OutputError: If it is a file.
     """
-    folder = Path(out_dir)
-    if folder.exists() and not folder.is_dir():
-        raise OutputError(f"output {folder} is a file; the report is a folder")
-    for name in (METRICS_FILE, PAGE_FILE):
-        if (folder / name).exists() and not force:
-            raise FileExistsError(f"{folder} already holds {name}; give --force (force=True) to replace the report")
-    return folder
+    return _FOLDER.check(out_dir, force)
 
 
 def write_report(evaluation: TokenizerEvaluation, out_dir: str | Path, force: bool = False) -> Path:
@@ -117,14 +110,7 @@ def write_report(evaluation: TokenizerEvaluation, out_dir: str | Path, force: bo
     folder = check_report_folder(out_dir, force)
     figures = draw_figures(evaluation)
     page = render_page(evaluation, figures)
-    (folder / PICTURE_FOLDER).mkdir(parents=True, exist_ok=True)
-    metrics = json.dumps(evaluation.to_dict(), indent=2, allow_nan=False) + "\n"
-    files = {f"{PICTURE_FOLDER}/{name}.png": figure.png for name, figure in figures.items()}
-    files |= {METRICS_FILE: metrics.encode(), PAGE_FILE: page.encode()}
-    for name, content in files.items():
-        with open_atomically(folder / name, force=force or name.startswith(PICTURE_FOLDER)) as file:
-            file.write(content)
-    return folder / PAGE_FILE
+    return _FOLDER.write(folder, evaluation.to_dict(), figures, page, force)
 
 
 def _count_estimated_areas(path: str | Path, poses: PoseTable) -> int:
