@@ -151,14 +151,36 @@ class CropAugment:
 
     def hide(self, visible: Tensor, generator: torch.Generator) -> Tensor:
         """Choose the joints (B, K) to hide from the encoder; at least one known joint stays."""
-        config, n = self.config, len(visible)
-        masked = torch.rand(n, 1, generator=generator) < config.mask_share
-        whole_part = torch.rand(n, 1, generator=generator) < config.mask_part_share
-        low, high = config.mask_ratio
-        ratio = low + (high - low) * torch.rand(n, 1, generator=generator)
-        score = torch.rand(visible.shape, generator=generator)
-        hidden = torch.where(whole_part, self.lower, score < ratio) & masked
-        # Of a pose that would lose all, the known joint with the highest score stays.
-        keep = torch.where(visible, score, -1.0).argmax(dim=1, keepdim=True)
-        lost = ~(visible & ~hidden).any(dim=1, keepdim=True)
-        return hidden & ~(lost & torch.zeros_like(hidden).scatter(1, keep, True))
+        mask = self.config
+        return draw_hidden(visible, self.lower, mask.mask_share, mask.mask_ratio, mask.mask_part_share, generator)
+
+
+def draw_hidden(
+    visible: Tensor,
+    lower: Tensor,
+    share: float,
+    ratio: tuple[float, float],
+    part_share: float,
+    generator: torch.Generator,
+) -> Tensor:
+    """Choose the joints (B, K) to hide from the encoder; at least one known joint stays.
+
+    Args:
+        visible: True where the joint is known (B, K).
+        lower: True where the joint belongs to the lower body (K,).
+        share: Share of the poses of which joints are hidden.
+        ratio: Lowest and highest share of joints hidden; each pose draws its own.
+        part_share: Share of these poses that lose the lower body instead of random joints.
+        generator: Source of randomness.
+    """
+    n = len(visible)
+    masked = torch.rand(n, 1, generator=generator) < share
+    whole_part = torch.rand(n, 1, generator=generator) < part_share
+    low, high = ratio
+    drawn = low + (high - low) * torch.rand(n, 1, generator=generator)
+    score = torch.rand(visible.shape, generator=generator)
+    hidden = torch.where(whole_part, lower, score < drawn) & masked
+    # Of a pose that would lose all, the known joint with the highest score stays.
+    keep = torch.where(visible, score, -1.0).argmax(dim=1, keepdim=True)
+    lost = ~(visible & ~hidden).any(dim=1, keepdim=True)
+    return hidden & ~(lost & torch.zeros_like(hidden).scatter(1, keep, True))

@@ -1,0 +1,160 @@
+"""Augmentation of 3D poses, vectorised over the batch: turned, tilted, mirrored, with other bone lengths."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pct.data.augment import AugmentConfig, AugmentedPoses, draw_hidden
+from pct.pose_space import PoseSpace
+from pct.skeleton import Skeleton
+
+
+@dataclass(frozen=True)
+class BodyAugmentConfig:
+    """Strength of the augmentation of 3D poses.
+
+    Attributes:
+        turn: Largest angle about the vertical in degrees, to either side; 180 is all directions.
+        pitch: Mean and standard deviation in degrees of how far the camera looks down.
+        steep_share: Share of the cameras that look down by up to ``steep`` degrees more.
+        steep: See ``steep_share``.
+        roll: Standard deviation in degrees of the camera's turn about its own axis.
+        flip_prob: Share of the poses that are mirrored.
+        scale: Standard deviation of the body's size around 1.
+        bone: Standard deviation of each bone's length around 1, the same on both sides.
+    """
+
+    turn: float = 180.0
+    pitch: tuple[float, float] = (5.0, 8.0)
+    steep_share: float = 0.1
+    steep: float = 40.0
+    roll: float = 4.0
+    flip_prob: float = 0.5
+    scale: float = 0.06
+    bone: float = 0.04
+
+    def __post_init__(self) -> None:
+        for name in ("steep_share", "flip_prob"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"augment {name} must be in [0, 1], got {getattr(self, name)}")
+        for name in ("turn", "steep", "roll", "scale", "bone"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"augment {name} must be at least 0, got {getattr(self, name)}")
+        if self.scale > 0.3 or self.bone > 0.3:
+            raise ValueError(f"augment scale {self.scale} and bone {self.bone} are shares; they must be at most 0.3")
+        if self.pitch[1] < 0:
+            raise ValueError(f"augment pitch must be mean and standard deviation, got {self.pitch}")
+
+
+class BodyAugment:
+    """Augment poses of a ``root3d`` space as if other cameras had seen other people in the same postures.
+
+    The root joint is never hidden from the encoder: it is the origin, so it is known.
+
+    Args:
+        skeleton: Whose bones, flip pairs and lower body are used.
+        space: The poses' space.
+        config: Strengths.
+        hiding: Of this only the ``mask_*`` settings count: which joints are hidden from the encoder.
+    """
+
+    def __init__(self, skeleton: Skeleton, space: PoseSpace, config: BodyAugmentConfig, hiding: AugmentConfig) -> None:
+        if space.kind != "root3d":
+            raise ValueError(f"BodyAugment takes poses of a root3d space, not {space.kind}")
+        self.config, self.hiding, self.root = config, hiding, space.root
+        self.flip_index = torch.from_numpy(skeleton.flip_index)
+        self.bones = Bones(skeleton, space.root)
+        self.lower = torch.zeros(skeleton.num_keypoints, dtype=torch.bool)
+        self.lower[list(skeleton.lower_body)] = True
+
+    def __call__(self, keypoints: Tensor, visible: Tensor, generator: torch.Generator) -> AugmentedPoses:
+        """Return an augmented copy of joints (B, K, 3) in model units, upright axes, with ``visible`` (B, K)."""
+        x, visible = self._flip(torch.where(visible[..., None], keypoints, 0.0), visible, generator)
+        x = self.bones.stretch(x, self._factors(len(x), generator))
+        x = x @ self._rotations(len(x), generator).transpose(1, 2)
+        x = torch.where(visible[..., None], x - x[:, self.root : self.root + 1], 0.0)
+        mask = self.hiding
+        hidden = draw_hidden(visible, self.lower, mask.mask_share, mask.mask_ratio, mask.mask_part_share, generator)
+        hidden[:, self.root] = False
+        return AugmentedPoses(x, visible, visible & ~hidden)
+
+    def _flip(self, x: Tensor, visible: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        flip = torch.rand(len(x), 1, generator=generator) < self.config.flip_prob
+        mirrored = x[:, self.flip_index] * x.new_tensor([-1.0, 1.0, 1.0])
+        return torch.where(flip[..., None], mirrored, x), torch.where(flip, visible[:, self.flip_index], visible)
+
+    def _factors(self, n: int, generator: torch.Generator) -> Tensor:
+        """Return how much longer each joint's bone gets (n, K); left and right alike."""
+        size = 1 + self.config.scale * torch.randn(n, 1, generator=generator).clamp(-2.5, 2.5)
+        own = 1 + self.config.bone * torch.randn(n, len(self.flip_index), generator=generator).clamp(-2.5, 2.5)
+        return size * own[:, torch.minimum(torch.arange(len(self.flip_index)), self.flip_index)]
+
+    def _rotations(self, n: int, generator: torch.Generator) -> Tensor:
+        config = self.config
+        turn = (2 * torch.rand(n, generator=generator) - 1) * config.turn
+        pitch = config.pitch[0] + config.pitch[1] * torch.randn(n, generator=generator).clamp(-2.5, 2.5)
+        steep = torch.rand(n, generator=generator) < config.steep_share
+        pitch = pitch + steep * config.steep * torch.rand(n, generator=generator)
+        roll = config.roll * torch.randn(n, generator=generator).clamp(-2.5, 2.5)
+        return camera_rotations(turn, pitch, roll)
+
+
+class Bones:
+    """The tree of a skeleton's bones from a root, to give bodies other bone lengths.
+
+    Args:
+        skeleton: Its edges make the tree; joints that no edge reaches hang on the root.
+        root: Joint that stays where it is.
+    """
+
+    def __init__(self, skeleton: Skeleton, root: int) -> None:
+        k = skeleton.num_keypoints
+        parents = [root] * k
+        seen, queue = {root}, deque([root])
+        while queue:
+            joint = queue.popleft()
+            for a, b in (*skeleton.edges, *((b, a) for a, b in skeleton.edges)):
+                if a == joint and b not in seen:
+                    parents[b] = joint
+                    seen.add(b)
+                    queue.append(b)
+        self.root, self.parents = root, torch.tensor(parents)
+        # Which bones lie between the root and a joint (K, K).
+        self.way = torch.zeros(k, k)
+        for joint in range(k):
+            place = joint
+            while place != root:
+                self.way[joint, place] = 1.0
+                place = parents[place]
+
+    def stretch(self, keypoints: Tensor, factors: Tensor) -> Tensor:
+        """Multiply the bone to each joint of poses (B, K, 3) by ``factors`` (B, K); directions and root stay."""
+        bones = (keypoints - keypoints[:, self.parents]) * factors[..., None]
+        return keypoints[:, self.root : self.root + 1] + self.way @ bones
+
+
+def camera_rotations(turn: Tensor, pitch: Tensor, roll: Tensor) -> Tensor:
+    """Return rotations (B, 3, 3) from upright axes to those of cameras (x right, y down, z forward).
+
+    Args:
+        turn: Degrees (B,) that people are turned about the vertical.
+        pitch: Degrees (B,) that the camera looks down.
+        roll: Degrees (B,) that it is turned about its own axis.
+    """
+    return _rotation(2, torch.deg2rad(roll)) @ _rotation(0, torch.deg2rad(pitch)) @ _rotation(1, torch.deg2rad(turn))
+
+
+def _rotation(axis: int, angle: Tensor) -> Tensor:
+    """Return right-handed rotations (B, 3, 3) about axis 0, 1 or 2 by ``angle`` (B,) in radians."""
+    cos, sin = torch.cos(angle), torch.sin(angle)
+    matrix = torch.zeros(len(angle), 3, 3)
+    a, b = (axis + 1) % 3, (axis + 2) % 3
+    matrix[:, axis, axis] = 1.0
+    matrix[:, a, a], matrix[:, b, b] = cos, cos
+    matrix[:, a, b], matrix[:, b, a] = -sin, sin
+    return matrix
