@@ -11,6 +11,50 @@ from pct import distributed
 from pct.data.augment import AugmentedPoses, CropAugment
 
 
+class ShuffledRows:
+    """Which rows of a table each step's batch holds, shuffled anew every epoch.
+
+    Args:
+        number: Rows of the table.
+        batch_size: Rows a step over all processes.
+        seed: Of the order.
+
+    Raises:
+        ValueError: If there are no rows, or the batch does not divide by the number of processes.
+    """
+
+    def __init__(self, number: int, batch_size: int, seed: int) -> None:
+        if number == 0:
+            raise ValueError("there are no poses to train on")
+        if batch_size < 1 or batch_size % distributed.world_size():
+            raise ValueError(
+                f"batch_size {batch_size} must be positive and divide by the {distributed.world_size()} processes"
+            )
+        self.number, self.batch_size, self.seed = number, batch_size, seed
+        self.steps_per_epoch = max(1, number // batch_size)
+        self._epoch = -1
+        self._order = torch.empty(0, dtype=torch.int64)
+
+    def __getitem__(self, step: int) -> Tensor:
+        """Return the rows (batch_size,) of the whole batch of ``step``."""
+        epoch, place = divmod(step, self.steps_per_epoch)
+        if epoch != self._epoch:
+            generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
+            self._order, self._epoch = torch.randperm(self.number, generator=generator), epoch
+        # A set smaller than a batch fills it by repetition.
+        places = torch.arange(place * self.batch_size, (place + 1) * self.batch_size) % len(self._order)
+        return self._order[places]
+
+    def generator(self, step: int) -> torch.Generator:
+        """Return the source of what is drawn for the batch of ``step``."""
+        return torch.Generator().manual_seed((self.seed + 1) * 1_000_000_007 + step)
+
+    def own_part(self) -> slice:
+        """Return which rows of each batch are this process's."""
+        share = self.batch_size // distributed.world_size()
+        return slice(distributed.rank() * share, (distributed.rank() + 1) * share)
+
+
 class PoseBatches:
     """Augmented batches of normalised poses, shuffled anew every epoch.
 
@@ -31,32 +75,15 @@ class PoseBatches:
     def __init__(
         self, keypoints: Tensor, visible: Tensor, augment: CropAugment, batch_size: int, seed: int = 0
     ) -> None:
-        if len(keypoints) == 0:
-            raise ValueError("there are no poses to train on")
-        if batch_size < 1 or batch_size % distributed.world_size():
-            raise ValueError(
-                f"batch_size {batch_size} must be positive and divide by the {distributed.world_size()} processes"
-            )
-        self.keypoints, self.visible, self.augment = keypoints, visible, augment
-        self.batch_size, self.seed = batch_size, seed
-        self.steps_per_epoch = max(1, len(keypoints) // batch_size)
-        self._epoch = -1
-        self._order = torch.empty(0, dtype=torch.int64)
+        self.keypoints, self.visible, self.augment, self.batch_size = keypoints, visible, augment, batch_size
+        self._rows = ShuffledRows(len(keypoints), batch_size, seed)
+        self.steps_per_epoch = self._rows.steps_per_epoch
 
     def __getitem__(self, step: int) -> AugmentedPoses:
         """Return this process's part of the batch of ``step``."""
-        epoch, place = divmod(step, self.steps_per_epoch)
-        if epoch != self._epoch:
-            generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
-            self._order, self._epoch = torch.randperm(len(self.keypoints), generator=generator), epoch
-        # A set smaller than a batch fills it by repetition.
-        places = torch.arange(place * self.batch_size, (place + 1) * self.batch_size) % len(self._order)
-        rows = self._order[places]
-        generator = torch.Generator().manual_seed((self.seed + 1) * 1_000_000_007 + step)
-        batch = self.augment(self.keypoints[rows], self.visible[rows], generator)
-        share = self.batch_size // distributed.world_size()
-        first = distributed.rank() * share
-        return batch.rows(slice(first, first + share))
+        rows = self._rows[step]
+        batch = self.augment(self.keypoints[rows], self.visible[rows], self._rows.generator(step))
+        return batch.rows(self._rows.own_part())
 
 
 class DeviceBatches:
