@@ -29,10 +29,11 @@ from pct.training.config import LossSection, TokenizerRun
 from pct.training.guided import GuidedBatch, GuidedBatches, GuidedStep, build_guide, train_guided_tokenizer
 from pct.training.guided_config import GuidedRun, load_tokenizer_run
 from pct.training.photo_config import TokenLoss
-from pct.training.photo_steps import TokenStep, photo_labels, token_labels
+from pct.training.photo_steps import TokenStep, photo_labels
 from pct.training.run_files import read_metrics
 from pct.training.run_folder import prepare_folder
 from pct.training.steps import TokenizerStep
+from pct.training.token_targets import token_labels
 
 ROOT = Path(__file__).parents[1]
 TINY = """\

@@ -12,7 +12,8 @@ from tiny_photo_models import make_classifier, make_heatmap_model
 from pct.data.photo_crop import PhotoBatch
 from pct.layers.losses import keypoint_loss, similarity_loss
 from pct.training.photo_config import TokenLoss
-from pct.training.photo_steps import HeatmapStep, TokenStep, model_area, token_accuracy, token_labels
+from pct.training.photo_steps import HeatmapStep, TokenStep, model_area
+from pct.training.token_targets import token_accuracy, token_labels
 
 
 def make_batch(count: int = 4, size: int = 32) -> PhotoBatch:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +15,7 @@ from pct.models.heatmap import HeatmapModel
 from pct.models.tokenizer import PoseTokenizer
 from pct.training.photo_config import TokenLoss
 from pct.training.steps import StepLosses
+from pct.training.token_targets import TokenLabels, TokenTargets, token_accuracy, token_labels
 
 
 class TokenStep:
@@ -34,17 +34,13 @@ class TokenStep:
     def __init__(self, tokenizer: PoseTokenizer, loss: TokenLoss, cells: CellGrid | None) -> None:
         self.tokenizer, self.loss, self.cells = tokenizer, loss, cells
         self.sigmas = torch.tensor(tokenizer.skeleton.sigmas)
-        codebook = tokenizer.quantizer.codebook.detach()
-        distances = torch.cdist(codebook[:1024], codebook).topk(2, largest=False).values[:, 1]
-        self.spread = loss.softness * float(distances.mean())
+        self.targets = TokenTargets(tokenizer, loss.softness)
 
     def __call__(self, model: nn.Module, batch: PhotoBatch) -> StepLosses:
         """Run the model on a batch; ``model`` may be wrapped for several processes."""
         output = model(batch.images)
         labels = photo_labels(self.tokenizer, batch)
-        target: Tensor = labels.indices
-        if self.spread:
-            target = self._soft(labels.z)
+        target = self.targets(labels)
         logits = output.logits / output.temperature
         losses = F.cross_entropy(logits.flatten(0, 1), target.flatten(0, 1), reduction="none")
         known = batch.visible.any(dim=1)
@@ -76,11 +72,6 @@ class TokenStep:
             weighted = weighted + self.loss.similarity_weight * losses["similarity_loss"]
         return weighted
 
-    def _soft(self, z: Tensor) -> Tensor:
-        """Spread each label over the entries around its features: (B, M, V), sums 1."""
-        distance = torch.cdist(z.flatten(0, 1), self.tokenizer.quantizer.codebook)
-        return (-0.5 * (distance / self.spread).square()).softmax(dim=-1).view(*z.shape[:2], -1)
-
 
 def model_area(batch: PhotoBatch) -> Tensor:
     """Return the persons' areas (B,) in square model units (half a crop's side), whatever the crop's jitter."""
@@ -95,48 +86,10 @@ def heatmap_loss(heatmaps: Tensor, targets: Tensor, visible: Tensor) -> Tensor:
     return (losses * visible).sum() / visible.sum().clamp(min=1)
 
 
-@dataclass(frozen=True)
-class TokenLabels:
-    """Tokens of poses.
-
-    Attributes:
-        indices: The tokens (B, M).
-        z: The encoder's features (B, M, codebook_dim) that they come from.
-    """
-
-    indices: Tensor
-    z: Tensor
-
-
 def photo_labels(tokenizer: PoseTokenizer, batch: PhotoBatch) -> TokenLabels:
     """Return the tokens of the poses on photos; a guided tokenizer takes the features of its guide at the joints."""
     features = tokenizer.guide(batch.images, batch.keypoints) if tokenizer.guide is not None else None
     return token_labels(tokenizer, batch.keypoints, batch.visible, features)
-
-
-@torch.no_grad()
-def token_labels(
-    tokenizer: PoseTokenizer, keypoints: Tensor, visible: Tensor, features: Tensor | None = None
-) -> TokenLabels:
-    """Return the tokens of poses.
-
-    Args:
-        tokenizer: The tokenizer.
-        keypoints: Joints (B, K, D) in model units.
-        visible: True where the joint is known (B, K).
-        features: Image features at the joints (B, K, F), for a guided tokenizer.
-    """
-    with torch.autocast(keypoints.device.type, enabled=False):
-        z = tokenizer.encode_features(keypoints, visible, features)
-        return TokenLabels(tokenizer.quantizer.assign(z), z)
-
-
-@torch.no_grad()
-def token_accuracy(logits: Tensor, indices: Tensor) -> dict[str, Tensor]:
-    """Return the shares of the tokens (B, M) that are the likeliest, and among the 5 likeliest, under logits."""
-    # Counting who is likelier costs far less than sorting.
-    likelier = (logits > logits.gather(-1, indices[..., None])).sum(dim=-1)
-    return {"top1": (likelier < 1).float().mean(), "top5": (likelier < 5).float().mean()}
 
 
 class HeatmapStep:

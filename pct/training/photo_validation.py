@@ -15,7 +15,8 @@ from pct.models.classifier import PoseClassifier
 from pct.models.heatmap import HeatmapModel
 from pct.models.tokenizer import PoseTokenizer
 from pct.training.photo_batches import evaluation_batches
-from pct.training.photo_steps import photo_labels, token_accuracy
+from pct.training.photo_steps import photo_labels
+from pct.training.token_targets import token_accuracy
 
 _BATCH = 64
 
