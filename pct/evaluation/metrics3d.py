@@ -1,0 +1,261 @@
+"""Measures of 3D poses in millimetres: MPJPE and its aligned forms, PCK and AUC, means over actions."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from pct.skeleton import Skeleton
+
+Centring = Literal["subtract", "overwrite", "none"]
+
+# The joints that MPI-INF-3DHP's own evaluation takes: no pelvis, spine or base of the skull.
+MPI_INF_3DHP_14 = (
+    *("head", "thorax", "left_shoulder", "left_elbow", "left_wrist", "right_shoulder", "right_elbow", "right_wrist"),
+    *("left_hip", "left_knee", "left_ankle", "right_hip", "right_knee", "right_ankle"),
+)
+# Millimetres: 31 thresholds, of which 0 counts too, so that no AUC is above 30/31.
+AUC_THRESHOLDS = tuple(range(0, 151, 5))
+_CENTRINGS = ("subtract", "overwrite", "none")
+_TAKE = re.compile(r"\s+\d+$")
+_TINY = 1e-300
+
+
+@dataclass(frozen=True)
+class ActionMeans:
+    """A measure averaged within each action, and over the actions.
+
+    Attributes:
+        mean: Unweighted mean of the actions, whatever their numbers of poses.
+        by_action: Mean over the poses of each action, by its name in order of the alphabet.
+        counts: Number of poses of each action.
+    """
+
+    mean: float
+    by_action: dict[str, float]
+    counts: dict[str, int]
+
+
+def joint_indices(skeleton: Skeleton, names: Sequence[str]) -> tuple[int, ...]:
+    """Return where the joints ``names`` stand in a skeleton, for the measures' ``joints``.
+
+    Raises:
+        ValueError: If the skeleton has no such joint.
+    """
+    missing = [name for name in names if name not in skeleton.keypoint_names]
+    if missing:
+        raise ValueError(
+            f"skeleton {skeleton.name} has no joint {', '.join(missing)}; its joints are "
+            f"{', '.join(skeleton.keypoint_names)}"
+        )
+    return tuple(skeleton.keypoint_names.index(name) for name in names)
+
+
+def root_centred(keypoints: Tensor, root: int = 0) -> Tensor:
+    """Return joints (N, K, 3) relative to joint ``root`` of their own pose, float64."""
+    keypoints = keypoints.double()
+    return keypoints - keypoints[:, root : root + 1]
+
+
+def joint_errors_3d(
+    keypoints: Tensor,
+    target_keypoints: Tensor,
+    joints: Sequence[int] | None = None,
+    root: int = 0,
+    centring: Centring = "subtract",
+) -> Tensor:
+    """Return the distance of each joint to its target after centring at the root.
+
+    The target's root is always subtracted. What is done to the prediction differs between published works.
+
+    Args:
+        keypoints: Joints (N, K, 3) in millimetres.
+        target_keypoints: True joints (N, K, 3) in millimetres, in the same axes.
+        joints: The joints measured; all when not given, the root (without error by construction) included, as is the
+            convention.
+        root: The joint at the origin.
+        centring: ``subtract`` the predicted root from every joint; ``overwrite`` the root with 0 and leave the rest
+            (Cai et al. 2019); ``none`` leaves the prediction as it is.
+
+    Returns:
+        Distances (N, J) in millimetres, float64.
+
+    Raises:
+        ValueError: On shapes that do not fit, joints that are none of the poses', or an unknown centring.
+    """
+    predicted, target = _centre(keypoints, target_keypoints, joints, root, centring)
+    return (predicted - target).norm(dim=-1)
+
+
+def mpjpe(
+    keypoints: Tensor,
+    target_keypoints: Tensor,
+    joints: Sequence[int] | None = None,
+    root: int = 0,
+    centring: Centring = "subtract",
+) -> Tensor:
+    """Return the mean error of the joints of each pose (N,) in millimetres, float64 ("protocol 1").
+
+    Arguments are those of :func:`joint_errors_3d`.
+    """
+    return joint_errors_3d(keypoints, target_keypoints, joints, root, centring).mean(dim=1)
+
+
+def n_mpjpe(
+    keypoints: Tensor,
+    target_keypoints: Tensor,
+    joints: Sequence[int] | None = None,
+    root: int = 0,
+    centring: Centring = "subtract",
+) -> Tensor:
+    """Return the MPJPE (N,) in millimetres after the best scale of each pose, float64 ("protocol 3").
+
+    The scale is ``<p, g> / <p, p>`` over the measured joints after centring (Rhodin et al. 2018). A prediction without
+    any extent keeps its size. Arguments are those of :func:`joint_errors_3d`.
+    """
+    predicted, target = _centre(keypoints, target_keypoints, joints, root, centring)
+    size = predicted.square().sum(dim=(1, 2))
+    scale = torch.where(size > 0, (predicted * target).sum(dim=(1, 2)) / size.clamp(min=_TINY), 1.0)
+    return (scale[:, None, None] * predicted - target).norm(dim=-1).mean(dim=1)
+
+
+def p_mpjpe(keypoints: Tensor, target_keypoints: Tensor, joints: Sequence[int] | None = None) -> Tensor:
+    """Return the MPJPE (N,) in millimetres after the best similarity of each pose, float64 ("protocol 2").
+
+    Arguments as for :func:`align_by_similarity`; only the measured joints are aligned.
+    """
+    _check(keypoints, target_keypoints, joints, 0)
+    target = _take(target_keypoints.double(), joints)
+    aligned = align_by_similarity(_take(keypoints, joints), target)
+    return (aligned - target).norm(dim=-1).mean(dim=1)
+
+
+def align_by_similarity(keypoints: Tensor, target_keypoints: Tensor) -> Tensor:
+    """Move, turn and scale each pose so that it lies on its target with the least squared error; no reflection.
+
+    Procrustes analysis by singular values (Gower 1975; the sign of the last direction after Umeyama 1991).
+
+    Args:
+        keypoints: Joints (N, K, 3).
+        target_keypoints: True joints (N, K, 3).
+
+    Returns:
+        The aligned joints (N, K, 3), float64. A prediction without any extent is put on the target's centre.
+    """
+    keypoints, target = keypoints.double(), target_keypoints.double()
+    centre = target.mean(dim=1, keepdim=True)
+    moved, wanted = keypoints - keypoints.mean(dim=1, keepdim=True), target - centre
+    # Lengths are taken out first: the singular values then are shares, whatever the unit.
+    size = moved.square().sum(dim=(1, 2)).sqrt().clamp(min=_TINY)[:, None, None]
+    extent = wanted.square().sum(dim=(1, 2)).sqrt()[:, None, None]
+    moved, wanted = moved / size, wanted / extent.clamp(min=_TINY)
+    u, shares, vh = torch.linalg.svd(wanted.transpose(1, 2) @ moved)
+    signs = torch.ones_like(shares)
+    signs[:, -1] = torch.linalg.det(u @ vh).sign()
+    rotation = (u * signs[:, None]) @ vh  # target = rotation @ prediction, for column vectors
+    scale = (shares * signs).sum(dim=1)[:, None, None] * extent
+    return scale * (moved @ rotation.transpose(1, 2)) + centre
+
+
+def pck3d(
+    keypoints: Tensor,
+    target_keypoints: Tensor,
+    threshold: float = 150.0,
+    joints: Sequence[int] | None = None,
+    root: int = 0,
+    centring: Centring = "subtract",
+) -> float:
+    """Return the share in [0, 1] of joints, over all poses, with an error below ``threshold`` millimetres.
+
+    The measure of MPI-INF-3DHP (Mehta et al. 2017), whose own joints are ``MPI_INF_3DHP_14``; many works take all 16 or
+    17. There is no alignment but the root's. Other arguments are those of :func:`joint_errors_3d`.
+
+    Raises:
+        ValueError: As :func:`joint_errors_3d`, and if there are no poses.
+    """
+    return _share_below(joint_errors_3d(keypoints, target_keypoints, joints, root, centring), [threshold])
+
+
+def auc3d(
+    keypoints: Tensor,
+    target_keypoints: Tensor,
+    joints: Sequence[int] | None = None,
+    root: int = 0,
+    centring: Centring = "subtract",
+) -> float:
+    """Return the mean of :func:`pck3d` over the thresholds 0, 5 ... 150 mm; a perfect prediction has 30/31."""
+    return _share_below(joint_errors_3d(keypoints, target_keypoints, joints, root, centring), AUC_THRESHOLDS)
+
+
+def action_name(name: str) -> str:
+    """Return the action of a sequence: its name without the number of the take, ``Sitting 1`` is ``Sitting``."""
+    return _TAKE.sub("", name)
+
+
+def per_action_mean(values: Tensor, actions: Sequence[str]) -> ActionMeans:
+    """Average a measure within each action, then over the actions without weights, as is usual on Human3.6M.
+
+    Args:
+        values: The measure of each pose (N,).
+        actions: Action of each pose, as :func:`action_name` or with the number of the take behind it. Names are
+            compared whole: ``Sitting`` does not take in ``SittingDown``.
+
+    Raises:
+        ValueError: If there are no poses, or not one name for each.
+    """
+    if values.ndim != 1 or len(values) != len(actions) or not len(actions):
+        raise ValueError(f"{len(actions)} actions for values of shape {tuple(values.shape)}; give one for each pose")
+    names = [action_name(name) for name in actions]
+    order = sorted(set(names))
+    place = {name: i for i, name in enumerate(order)}
+    rows = torch.tensor([place[name] for name in names])
+    counts = torch.bincount(rows, minlength=len(order))
+    means = torch.bincount(rows, values.double().cpu(), minlength=len(order)) / counts
+    return ActionMeans(
+        float(means.mean()),
+        dict(zip(order, means.tolist(), strict=True)),
+        dict(zip(order, counts.tolist(), strict=True)),
+    )
+
+
+def _share_below(errors: Tensor, thresholds: Sequence[float]) -> float:
+    if errors.numel() == 0:
+        raise ValueError("the share of correct joints needs at least one pose, got none")
+    return sum(float((errors < threshold).double().mean()) for threshold in thresholds) / len(thresholds)
+
+
+def _centre(
+    keypoints: Tensor, target_keypoints: Tensor, joints: Sequence[int] | None, root: int, centring: Centring
+) -> tuple[Tensor, Tensor]:
+    """Return the measured joints of prediction and target after centring, float64."""
+    _check(keypoints, target_keypoints, joints, root)
+    if centring not in _CENTRINGS:
+        raise ValueError(f"centring is {centring!r}; allowed are {', '.join(_CENTRINGS)}")
+    predicted = root_centred(keypoints, root) if centring == "subtract" else keypoints.double()
+    if centring == "overwrite":
+        is_root = torch.arange(keypoints.shape[1], device=keypoints.device) == root
+        predicted = predicted.masked_fill(is_root[:, None], 0.0)
+    return _take(predicted, joints), _take(root_centred(target_keypoints, root), joints)
+
+
+def _take(keypoints: Tensor, joints: Sequence[int] | None) -> Tensor:
+    return keypoints if joints is None else keypoints[:, list(joints)]
+
+
+def _check(keypoints: Tensor, target_keypoints: Tensor, joints: Sequence[int] | None, root: int) -> None:
+    if keypoints.ndim != 3 or keypoints.shape[2] != 3 or keypoints.shape != target_keypoints.shape:
+        raise ValueError(
+            f"keypoints and target_keypoints must both be (N, K, 3) in millimetres; got shapes "
+            f"{tuple(keypoints.shape)} and {tuple(target_keypoints.shape)}"
+        )
+    k = keypoints.shape[1]
+    if not 0 <= root < k:
+        raise ValueError(f"root is joint {root}; the poses have joints 0 to {k - 1}")
+    bad = [joint for joint in joints or () if not 0 <= joint < k]
+    if bad or (joints is not None and not len(joints)):
+        raise ValueError(f"joints are {list(joints or ())}; give some of the joints 0 to {k - 1}")
