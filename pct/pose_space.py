@@ -78,6 +78,11 @@ class PoseSpace:
         """Lowest and highest coordinate inside the crop, in model units; one unit around the root for ``root3d``."""
         return (0.0, float(self.crop_size)) if (self.kind, self.units) == ("crop2d", "pixels") else (-1.0, 1.0)
 
+    @property
+    def crop_space(self) -> PoseSpace:
+        """Where joints lie in the crops of photos that models see: this space, or for ``root3d`` the default one."""
+        return self if self.kind == "crop2d" else PoseSpace()
+
     def normalise(self, keypoints: Tensor, reference: Tensor) -> Tensor:
         """Bring joints into model units.
 

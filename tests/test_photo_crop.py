@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from pct.data.crop_transform import CropTransform
 from pct.data.photo_augment import PhotoAugmentConfig
 from pct.data.photo_crop import (
-    CropTransform,
     PhotoBatch,
     crop_person,
     fit_bbox_to_aspect,

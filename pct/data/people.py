@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pct.data.coco3d import intrinsics_of
 from pct.data.people_scene import Scene, SceneSource
 from pct.data.photos import PersonPhoto
 from pct.skeleton import COCO17, Skeleton
@@ -88,6 +89,8 @@ class GeneratedPersons:
             area=person.area,
             image_id=index,
             annotation_id=index,
+            keypoints3d=person.joints3d,
+            intrinsics=intrinsics_of(scene.intrinsics),
         )
 
     def scene(self, i: int) -> Scene:

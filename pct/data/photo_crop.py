@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from typing import Any
@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pct.data.crop_transform import CropTransform, half_size
 from pct.data.photo_augment import PhotoAugmentConfig
 from pct.data.photos import PersonPhoto
 from pct.geometry import crop_from_bbox
@@ -21,55 +22,6 @@ from pct.skeleton import Skeleton
 # Of the pictures that most pretrained backbones were trained on, channels in the order RGB, for values in [0, 1].
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-
-
-@dataclass(frozen=True)
-class CropTransform:
-    """Where a crop lies on its photo: maps of points from image pixels to the model's input and to model units.
-
-    All of it follows from ``frame``, the map to the crop's frame: its middle is (0, 0), x right and y down, and the
-    longer half side of the input is 1. The frame's edges are the outer edges of the input's outermost pixels, so that
-    turning the input round left to right negates x exactly. Pixels, of the photo and of the input, are counted as in
-    OpenCV: the centre of the first one is (0, 0).
-
-    Attributes:
-        frame: Affine map (2, 3), float64, from image pixels to the frame.
-        image_size: Height and width of the input in pixels.
-        bounds: Lowest and highest model coordinate inside the crop.
-        flipped: Whether the map mirrors, so that left and right joints change places.
-    """
-
-    frame: np.ndarray
-    image_size: tuple[int, int]
-    bounds: tuple[float, float] = (-1.0, 1.0)
-    flipped: bool = False
-
-    @property
-    def affine(self) -> np.ndarray:
-        """Affine map (2, 3), float64, from image pixels to input pixels."""
-        height, width = self.image_size
-        half = max(height, width) / 2
-        return half * self.frame + [[0, 0, width / 2 - 0.5], [0, 0, height / 2 - 0.5]]
-
-    def warp(self, image: np.ndarray) -> np.ndarray:
-        """Cut the crop (H, W, 3) out of a photo (H0, W0, 3), uint8; black where the photo ends."""
-        import cv2
-
-        height, width = self.image_size
-        return cv2.warpAffine(image, self.affine, (width, height), flags=cv2.INTER_LINEAR)
-
-    def to_frame(self, points: np.ndarray) -> np.ndarray:
-        """Map points (N, 2) from image pixels to the frame, float64."""
-        return points.astype(np.float64) @ self.frame[:, :2].T + self.frame[:, 2]
-
-    def contains(self, points: np.ndarray, margin: float = 0.0) -> np.ndarray:
-        """Whether points (N, 2) in image pixels lie in the crop, or outside by at most ``margin`` of its half side."""
-        return (np.abs(self.to_frame(points)) <= half_size(self.image_size) * (1 + margin)).all(axis=1)
-
-    def to_model(self, points: np.ndarray) -> np.ndarray:
-        """Map points (N, 2) from image pixels to model units, float32."""
-        low, high = self.bounds
-        return ((low + high) / 2 + (high - low) / 2 * self.to_frame(points)).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -84,6 +36,7 @@ class PersonCrop:
     affine: np.ndarray
     image_id: int
     annotation_id: int
+    keypoints3d: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -100,6 +53,8 @@ class PhotoBatch:
         affine: Maps (B, 2, 3) from image pixels to input pixels, pixel centres whole numbers in both.
         image_ids: Photo of each person (B,), int64.
         annotation_ids: Annotation of each person (B,), int64.
+        keypoints3d: Human3.6M's joints (B, 17, 3) in millimetres: x right and y down in the crop, z away from the
+            camera; None where they are not known of all persons.
     """
 
     pixels: Tensor
@@ -110,6 +65,7 @@ class PhotoBatch:
     affine: Tensor
     image_ids: Tensor
     annotation_ids: Tensor
+    keypoints3d: Tensor | None = None
 
     @classmethod
     def from_crops(cls, crops: Sequence[PersonCrop]) -> PhotoBatch:
@@ -127,6 +83,7 @@ class PhotoBatch:
             affine=stack("affine", np.float32),
             image_ids=stack("image_id", np.int64),
             annotation_ids=stack("annotation_id", np.int64),
+            keypoints3d=None if any(c.keypoints3d is None for c in crops) else stack("keypoints3d", np.float32),
         )
 
     def __len__(self) -> int:
@@ -144,11 +101,15 @@ class PhotoBatch:
 
     def rows(self, part: slice) -> PhotoBatch:
         """Return a part of the batch."""
-        return PhotoBatch(*(getattr(self, field.name)[part] for field in fields(self)))
+        return self._map(lambda values: values[part])
 
     def to(self, device: torch.device) -> PhotoBatch:
         """Return the batch on a device."""
-        return PhotoBatch(*(getattr(self, field.name).to(device) for field in fields(self)))
+        return self._map(lambda values: values.to(device))
+
+    def _map(self, change: Callable[[Tensor], Tensor]) -> PhotoBatch:
+        values = (getattr(self, field.name) for field in fields(self))
+        return PhotoBatch(*(None if value is None else change(value) for value in values))
 
 
 def normalise_pixels(pixels: Tensor) -> Tensor:
@@ -172,12 +133,6 @@ def opencv_on_one_thread() -> Iterator[None]:
         yield
     finally:
         cv2.setNumThreads(before)
-
-
-def half_size(image_size: tuple[int, int]) -> np.ndarray:
-    """Return half width and half height (2,) of an input of ``image_size`` (height, width); the longer is 1."""
-    height, width = image_size
-    return np.array([width, height]) / max(height, width)
 
 
 def fit_bbox_to_aspect(bbox: np.ndarray, aspect: float) -> np.ndarray:
@@ -258,6 +213,7 @@ def crop_person(
         affine=crop.affine,
         image_id=person.image_id,
         annotation_id=person.annotation_id,
+        keypoints3d=None if person.keypoints3d is None else crop.turn(person.keypoints3d),
     )
 
 

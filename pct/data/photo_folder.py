@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from pct.data.coco import iter_coco_images
+from pct.data.coco3d import find_camera_fault, read_intrinsics
 from pct.data.photo_files import PhotoError, decode_photo, photo_size, read_bytes
 
 # Decoded photos that are kept: several persons of one photo follow each other in a file.
@@ -37,7 +38,7 @@ class PhotoFolder:
                 fault = f"image {image['id']} is there twice; ids must differ"
             if fault is not None:
                 raise ValueError(f"{annotations_path}: {fault}")
-            self._images[image["id"]] = {name: image.get(name) for name in ("file_name", "width", "height")}
+            self._images[image["id"]] = {n: image.get(n) for n in ("file_name", "width", "height", "camera")}
         self._bytes: dict[Path, bytes] | None = {} if cache else None
         self._decoded: dict[int, np.ndarray] = {}
 
@@ -54,6 +55,10 @@ class PhotoFolder:
         """
         stated = self._stated_size(image_id)
         return photo_size(self.folder / self._images[image_id]["file_name"]) if stated is None else stated
+
+    def intrinsics(self, image_id: int) -> np.ndarray | None:
+        """Return the camera's fx, fy, cx, cy (4,) in pixels, float32; None where the file does not say."""
+        return read_intrinsics(self._images.get(image_id, {}))
 
     def read(self, image_id: int) -> np.ndarray:
         """Return a photo (H, W, 3), uint8 RGB, read-only.
@@ -152,4 +157,5 @@ def _find_fault(image: Any) -> str | None:
     sizes = [image.get(name) for name in ("width", "height")]
     if not all(size is None or (isinstance(size, int) and size >= 0) for size in sizes):
         return f"image {image['id']} has width and height {sizes}; expected whole numbers of pixels, or neither"
-    return None
+    fault = find_camera_fault(image)
+    return None if fault is None else f"image {image['id']}: {fault}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -11,6 +11,7 @@ from typing import Protocol
 import numpy as np
 
 from pct.data.coco import annotations_to_table, find_category, read_persons
+from pct.data.coco3d import read_keypoints3d
 from pct.data.photo_folder import PhotoFolder, find_usable
 from pct.skeleton import Skeleton
 
@@ -29,6 +30,9 @@ class PersonPhoto:
         area: Segment area in square pixels, the scale of OKS.
         image_id: Of the photo.
         annotation_id: Of the person.
+        keypoints3d: Human3.6M's joints (17, 3) in camera millimetres, float32: x right, y down, z away from the
+            camera; None where they are not known.
+        intrinsics: The camera's fx, fy, cx, cy (4,) in pixels, float32; None where they are not known.
     """
 
     image: np.ndarray
@@ -38,6 +42,8 @@ class PersonPhoto:
     area: float
     image_id: int
     annotation_id: int
+    keypoints3d: np.ndarray | None = None
+    intrinsics: np.ndarray | None = None
 
 
 class PersonSource(Protocol):
@@ -67,6 +73,8 @@ class CocoPersons:
         min_keypoints: Persons with fewer labelled joints are left out.
         report: Called with a sentence for what is skipped; by default a warning.
         cache: Keep encoded photos in memory once read.
+        need_3d: Leave out persons without ``keypoints3d``, or on photos without ``camera``, as
+            :mod:`pct.data.people_files` writes them; without it, persons have them where the file does.
 
     Raises:
         ValueError: If the file is not such a file, or no person is left.
@@ -81,6 +89,7 @@ class CocoPersons:
         min_keypoints: int = 1,
         report: Callable[[str], None] | None = None,
         cache: bool = False,
+        need_3d: bool = False,
     ) -> None:
         report = report or warnings.warn
         self.photos = PhotoFolder(annotations_path, image_folder, cache)
@@ -94,12 +103,19 @@ class CocoPersons:
         # Whatever is neither "not labelled" nor "labelled but hidden" is a joint that is seen.
         visibility = np.where(triplets[..., 2] > 0, np.where(triplets[..., 2] == 1, 1, 2), 0).astype(np.int64)
         usable &= (visibility > 0).sum(axis=1) >= min_keypoints
+        keypoints3d = [read_keypoints3d(p, name, report) for p, name in zip(persons, names, strict=True)]
+        cameras = {i: self.photos.intrinsics(i) for i in set(image_ids)}
+        if need_3d:
+            known = [k is not None and cameras[i] is not None for k, i in zip(keypoints3d, image_ids, strict=True)]
+            usable &= _find_3d(annotations_path, known, report)
         if not usable.any():
             wanted = f"a photo in {image_folder} and at least {min_keypoints} labelled joints"
-            raise ValueError(f"{annotations_path}: no person with {wanted}")
+            raise ValueError(f"{annotations_path}: no person with {wanted}{' and 3D joints' if need_3d else ''}")
         self.skeleton = category.skeleton
         self.poses = annotations_to_table([p for p, keep in zip(persons, usable, strict=True) if keep], self.skeleton)
         self.visibility = visibility[usable]
+        self._keypoints3d = [joints for joints, keep in zip(keypoints3d, usable, strict=True) if keep]
+        self._cameras = cameras
 
     def __len__(self) -> int:
         return len(self.poses)
@@ -114,4 +130,14 @@ class CocoPersons:
             area=float(poses.area[index]),
             image_id=image_id,
             annotation_id=int(poses.annotation_ids[index]),
+            keypoints3d=self._keypoints3d[index],
+            intrinsics=self._cameras[image_id],
         )
+
+
+def _find_3d(path: str | Path, known: Sequence[bool], report: Callable[[str], None]) -> np.ndarray:
+    """Return a mask (N,) of the persons whose pose in space and camera are known, and report the number of others."""
+    there = np.array(known, bool)
+    if not there.all():
+        report(f"{path}: {(~there).sum():,} persons have no keypoints3d, or their photo no camera; they are skipped")
+    return there
