@@ -53,7 +53,7 @@ class PoseLayer:
     """One pose of a panel.
 
     Attributes:
-        keypoints: Joints (K, 2) in pixels of the panel's crop.
+        keypoints: Joints (K, 2) in pixels of the panel's crop; (K, 3) in millimetres in ``pct/visualize3d.py``.
         visible: True where the joint is known (K,); None is all.
         style: How it is drawn.
         draw_unknown: Whether joints that are not known are drawn, hollow.
@@ -167,18 +167,35 @@ def pose_gallery(
     """
     if not panels:
         raise ValueError("a gallery needs at least one panel")
-    columns = min(columns, len(panels))
-    rows = math.ceil(len(panels) / columns)
-    lines = max(panel.caption.count("\n") + 1 if panel.caption else 0 for panel in panels)
+    pictures = [draw_panel(panel, skeleton, crop_size, size) for panel in panels]
+    return picture_gallery(pictures, [panel.caption for panel in panels], columns)
+
+
+def picture_gallery(pictures: Sequence[np.ndarray], captions: Sequence[str], columns: int = 4) -> np.ndarray:
+    """Arrange pictures of one size, RGB uint8 (H, W, 3), in rows on white, each with its caption under it."""
+    columns = min(columns, len(pictures))
+    rows = math.ceil(len(pictures) / columns)
+    lines = max(caption.count("\n") + 1 if caption else 0 for caption in captions)
     gap, text = 12, 19 * lines + (10 if lines else 0)
-    width, height = columns * (size + gap) + gap, rows * (size + gap + text) + gap
-    canvas = np.full((height, width, 3), 255, dtype=np.uint8)
+    high, wide = pictures[0].shape[:2]
+    canvas = np.full((rows * (high + gap + text) + gap, columns * (wide + gap) + gap, 3), 255, dtype=np.uint8)
     labels = []
-    for i, panel in enumerate(panels):
-        x, y = gap + i % columns * (size + gap), gap + i // columns * (size + gap + text)
-        canvas[y : y + size, x : x + size] = draw_panel(panel, skeleton, crop_size, size)
-        labels.append((x + size / 2, y + size + 6, panel.caption))
+    for i, (picture, caption) in enumerate(zip(pictures, captions, strict=True)):
+        x, y = gap + i % columns * (wide + gap), gap + i // columns * (high + gap + text)
+        canvas[y : y + high, x : x + wide] = picture
+        labels.append((x + wide / 2, y + high + 6, caption))
     return _write_labels(canvas, labels)
+
+
+def draw_lines(image: np.ndarray, ends: ArrayLike, color: Color, thickness: int = 1) -> np.ndarray:
+    """Draw straight lines with ``ends`` (L, 2, 2) in pixels on a copy of an RGB picture (H, W, 3), uint8."""
+    import cv2
+
+    canvas = np.ascontiguousarray(image).copy()
+    for line in np.asarray(ends, dtype=np.float64):
+        a, b = _to_fixed_point(line)
+        cv2.line(canvas, a, b, color, thickness, cv2.LINE_AA, _SHIFT)
+    return canvas
 
 
 def encode_png(image: np.ndarray) -> bytes:
