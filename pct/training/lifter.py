@@ -1,0 +1,113 @@
+"""Lifters from a config to a trained model: pairs, network, training, validation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pct import distributed
+from pct.data.detector_noise import DetectorNoise, NoiseConfig
+from pct.models.lifter import Lifter
+from pct.models.lifter_config import LifterConfig, LifterSizes
+from pct.models.tokenizer import PoseTokenizer
+from pct.skeleton import H36M17, Skeleton, get_skeleton
+from pct.training.batches import DeviceBatches
+from pct.training.body_data import load_bodies
+from pct.training.lifter_batches import LiftingBatches, fixed_pairs
+from pct.training.lifter_config import LifterRun
+from pct.training.lifter_data import PairSource, PhotographedBodies, RecordedPairs
+from pct.training.lifter_steps import LiftingStep
+from pct.training.lifter_validation import LiftingValidation
+from pct.training.loop import LoopSettings, train
+from pct.training.run_folder import MODEL_FOLDER
+
+# Poses that the means and deviations of 2D joints are taken from.
+_TYPICAL = 16_384
+
+
+@dataclass(frozen=True)
+class LiftingData:
+    """What a run trains on and validates on; no clip is in both."""
+
+    train: PairSource
+    val: PairSource
+
+
+def train_lifter(run: LifterRun, folder: Path, progress: Any = None) -> Lifter:
+    """Train a lifter as ``run`` says, and save it under ``folder/model``.
+
+    Args:
+        run: The resolved config.
+        folder: The run's folder; an interrupted run there goes on where it stopped.
+        progress: Wraps the steps in a bar; see :func:`pct.training.loop.train`.
+
+    Raises:
+        ValueError: If data, tokenizer and network do not fit together.
+    """
+    if run.threads:
+        torch.set_num_threads(run.threads)
+    device = distributed.start(run.device)
+    tokenizer = PoseTokenizer.from_pretrained(run.tokenizer) if run.tokenizer else None
+    data = load_pairs(run, _skeleton(run, tokenizer))
+    lifter = build_lifter(run, data.train.skeleton, tokenizer)
+    space = lifter.config.space
+    # Inputs are divided by the deviations of what the network will see, errors included.
+    typical = fixed_pairs(data.train, space, run.noise, _TYPICAL)
+    lifter.normalizer.fit(typical.keypoints2d, typical.visible, typical.image_size)
+    lifter = lifter.to(device)
+    noise = DetectorNoise(data.train.skeleton, run.noise)
+    batches = DeviceBatches(LiftingBatches(data.train, space, noise, run.batch_size, run.seed), device)
+    noisy, clean = (fixed_pairs(data.val, space, n, run.val_poses) for n in (run.noise, NoiseConfig.clean()))
+    validate = LiftingValidation(lifter, noisy, clean)
+    settings = LoopSettings(run.steps, run.log_every, run.val_every, run.checkpoint_every, run.precision, run.seed)
+    train(lifter, batches, LiftingStep(lifter, run.loss), run.optim, settings, folder, validate, progress)
+    lifter.eval()
+    if distributed.is_main():
+        lifter.save_pretrained(folder / MODEL_FOLDER, force=True)
+    return lifter
+
+
+def load_pairs(run: LifterRun, skeleton: Skeleton) -> LiftingData:
+    """Return what a run trains and validates on: photographed bodies, or recorded pairs.
+
+    Raises:
+        ValueError: If a file is broken or has other joints than ``skeleton``.
+    """
+    if run.recorded.file:
+        return _load_recorded(run, skeleton)
+    split = load_bodies(run.bodies, skeleton.name, run.seed)
+    return LiftingData(
+        PhotographedBodies(split.train, run.camera, run.bodies.augment), PhotographedBodies(split.val, run.camera)
+    )
+
+
+def build_lifter(run: LifterRun, skeleton: Skeleton, tokenizer: PoseTokenizer | None = None) -> Lifter:
+    """Build the run's lifter, with weights that depend on the seed only.
+
+    Raises:
+        ValueError: If there is no such network, or the tokenizer's poses are not those of ``skeleton`` in 3D.
+    """
+    torch.manual_seed(run.seed)
+    sizes = {f.name: getattr(run.lifter, f.name) for f in fields(LifterSizes)}
+    space = {"space": tokenizer.space} if tokenizer is not None else {}
+    return Lifter(LifterConfig(**sizes, skeleton=skeleton, **space), tokenizer)
+
+
+def _skeleton(run: LifterRun, tokenizer: PoseTokenizer | None) -> Skeleton:
+    if run.skeleton:
+        return get_skeleton(run.skeleton)
+    return tokenizer.skeleton if tokenizer is not None else H36M17
+
+
+def _load_recorded(run: LifterRun, skeleton: Skeleton) -> LiftingData:
+    from pct.data.h36m import load_h36m
+
+    recorded = run.recorded
+    parts = [load_h36m(recorded.file, s, recorded.detections) for s in (recorded.train_subjects, recorded.val_subjects)]
+    for pairs in parts:
+        if pairs.skeleton.keypoint_names != skeleton.keypoint_names:
+            raise ValueError(f"{recorded.file} has the joints of {pairs.skeleton.name}; the run's are {skeleton.name}")
+    return LiftingData(RecordedPairs(parts[0], run.bodies.augment.flip_prob), RecordedPairs(parts[1]))

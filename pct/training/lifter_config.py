@@ -1,0 +1,153 @@
+"""Config of a lifter's training run: bodies or recorded pairs, cameras, a detector's errors, network and losses."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from pct.data.detector_noise import NoiseConfig
+from pct.data.lifting_pairs import CameraConfig
+from pct.models.lifter_config import LifterSizes
+from pct.training.body_config import BodySection, check_bodies
+from pct.training.config import OptimSection
+from pct.training.yaml_config import load_config
+
+# What of the bodies' augmentation cameras do themselves.
+_BY_CAMERAS = ("turn", "pitch", "steep_share", "steep", "roll")
+
+
+@dataclass
+class RecordedSection:
+    """Pairs of Human3.6M, converted once by ``tools/convert_h36m.py``, in place of photographed bodies.
+
+    Attributes:
+        file: The converted file; empty trains on photographed bodies.
+        detections: Name of the 2D detections in it; ``gt`` are the projected joints.
+        train_subjects: Subjects to train on.
+        val_subjects: Subjects to validate on; the standard test subjects S9 and S11 are for the report.
+    """
+
+    file: str = ""
+    detections: str = "gt"
+    train_subjects: tuple[str, ...] = ("S1", "S5", "S6", "S7")
+    val_subjects: tuple[str, ...] = ("S8",)
+
+
+@dataclass
+class LifterLoss:
+    """Losses of a lifter.
+
+    Attributes:
+        kind: Of the lifted pose, in model units: ``mpjpe`` (mean distance of a joint), ``mse`` (mean squared distance)
+            or ``smooth_l1``.
+        beta: Where ``smooth_l1`` turns from quadratic to linear, in model units.
+        keypoint_weight: Weight of the pose's loss beside that of the tokens; without a token head it is the only one.
+        token_weight: Weight of the cross-entropy of the tokens, in nats a token.
+        softness: Deviation, in mean distances between neighbouring entries, of the bell that spreads a token's label
+            over the codebook; 0 takes the nearest entry alone.
+    """
+
+    kind: Literal["mpjpe", "mse", "smooth_l1"] = "mpjpe"
+    beta: float = 0.05
+    keypoint_weight: float = 20.0
+    token_weight: float = 1.0
+    softness: float = 0.0
+
+
+@dataclass
+class LifterRun:
+    """One training run of a lifter.
+
+    Attributes:
+        out: Folder of the run: checkpoints, logs, curves and model.
+        steps: Optimiser steps.
+        batch_size: Poses a step over all processes.
+        seed: Of weights, order, cameras and errors.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        precision: ``fp32`` or ``bf16`` (autocast; codebook and decoder stay in float32).
+        threads: CPU threads; 0 leaves torch's choice.
+        log_every: Steps between lines of ``metrics.jsonl``.
+        val_every: Steps between validations; 0 validates at the end only.
+        checkpoint_every: Steps between checkpoints.
+        val_poses: At most so many poses are validated on while training.
+        skeleton: Built-in name of the joints; empty is ``h36m17``, or that of the tokenizer.
+        tokenizer: Folder, shipped name or hub id of a trained 3D tokenizer, for ``lifter.head: tokens``; empty for
+            coordinates.
+        bodies: 3D poses that are photographed. Of their ``augment`` only mirror images and lengths count: the cameras
+            turn them.
+        recorded: Recorded pairs in their place.
+        camera: How the cameras are drawn that photograph the bodies.
+        noise: The detector's errors, on recorded pairs too.
+        lifter: Network and head.
+        loss: Losses.
+        optim: Optimiser and schedule.
+    """
+
+    out: str = "runs/lifter"
+    steps: int = 10_000
+    batch_size: int = 256
+    seed: int = 0
+    device: str = "auto"
+    precision: Literal["fp32", "bf16"] = "fp32"
+    threads: int = 0
+    log_every: int = 50
+    val_every: int = 1000
+    checkpoint_every: int = 500
+    val_poses: int = 2048
+    skeleton: str = ""
+    tokenizer: str = ""
+    bodies: BodySection = field(default_factory=BodySection)
+    recorded: RecordedSection = field(default_factory=RecordedSection)
+    camera: CameraConfig = field(default_factory=CameraConfig)
+    noise: NoiseConfig = field(default_factory=NoiseConfig)
+    lifter: LifterSizes = field(default_factory=LifterSizes)
+    loss: LifterLoss = field(default_factory=LifterLoss)
+    optim: OptimSection = field(default_factory=lambda: OptimSection(lr=1e-3, weight_decay=0.01, betas=(0.9, 0.999)))
+
+
+def load_lifter_run(path: str | Path, overrides: list[str]) -> LifterRun:
+    """Read a run's YAML file and apply ``key=value`` overrides (``lifter.network=lcn``).
+
+    Raises:
+        ValueError: As :func:`pct.training.yaml_config.load_config`, and for values out of their range or settings
+            that do not go together.
+    """
+    run = load_config(path, overrides, LifterRun)
+    _check_numbers(run, path)
+    _check_data(run, path)
+    tokens = run.lifter.head == "tokens"
+    rule = "a trained 3D tokenizer, for lifter.head: tokens" if tokens else "empty, as lifter.head is coordinates"
+    _check(path, "tokenizer", repr(run.tokenizer), bool(run.tokenizer) == tokens, rule)
+    return run
+
+
+def _check(path: str | Path, name: str, value: Any, good: bool, rule: str) -> None:
+    if not good:
+        raise ValueError(f"{path}: {name} is {value}; it must be {rule}")
+
+
+def _check_numbers(run: LifterRun, path: str | Path) -> None:
+    for name in ("steps", "batch_size", "log_every", "checkpoint_every", "val_poses"):
+        _check(path, name, getattr(run, name), getattr(run, name) >= 1, "at least 1")
+    for name in ("val_every", "threads", "seed"):
+        _check(path, name, getattr(run, name), getattr(run, name) >= 0, "at least 0")
+    _check(path, "optim.lr", run.optim.lr, 0 < run.optim.lr < math.inf, "positive")
+    for name in ("beta", "keypoint_weight", "token_weight", "softness"):
+        value = getattr(run.loss, name)
+        _check(path, f"loss.{name}", value, 0 <= value < math.inf, "at least 0")
+
+
+def _check_data(run: LifterRun, path: str | Path) -> None:
+    bodies, recorded, plain = run.bodies, run.recorded, BodySection()
+    if recorded.file:
+        _check(path, "recorded.file", recorded.file, bodies == plain, "empty where bodies are named")
+        both = sorted(set(recorded.train_subjects) & set(recorded.val_subjects))
+        _check(path, "recorded.val_subjects", list(recorded.val_subjects), not both, "none of those trained on")
+        return
+    check_bodies(bodies, path)
+    for name in _BY_CAMERAS:
+        value = getattr(bodies.augment, name)
+        rule = "left out: the cameras turn the bodies (see camera)"
+        _check(path, f"bodies.augment.{name}", value, value == getattr(plain.augment, name), rule)
