@@ -1,0 +1,119 @@
+"""Perspective cameras on tensors: world to camera and back, camera to pixels and back, lens distortion, quaternions.
+
+Everywhere the camera's axes are x right, y down, z forward; pixels are x right, y down; lengths are millimetres.
+Intrinsics are (fx, fy, cx, cy) in pixels; distortion is (k1, k2, k3, p1, p2).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def world_to_camera(points: Tensor, rotation: Tensor, position: Tensor) -> Tensor:
+    """Return points in the camera's frame, R (X - T).
+
+    Args:
+        points: World coordinates (..., P, 3).
+        rotation: World-to-camera matrix R (..., 3, 3), for column vectors.
+        position: The camera's place T in the world (..., 3), in the points' unit.
+    """
+    return (points - position[..., None, :]) @ rotation.transpose(-1, -2)
+
+
+def camera_to_world(points: Tensor, rotation: Tensor, position: Tensor) -> Tensor:
+    """Undo :func:`world_to_camera`: points (..., P, 3) back into the world."""
+    return points @ rotation + position[..., None, :]
+
+
+def project(points: Tensor, intrinsics: Tensor, distortion: Tensor | None = None) -> Tensor:
+    """Project points to the image.
+
+    Radial and tangential distortion are in the form of Human3.6M's own projection: with n = (x/z, y/z), p = (p2, p1)
+    and r2 = |n|^2, the image is n (1 + k1 r2 + k2 r2^2 + k3 r2^3 + p.n) + p r2. (Brown's model has 2 p.n; the
+    difference is a tenth of a pixel there.)
+
+    Args:
+        points: Camera coordinates (..., P, 3).
+        intrinsics: fx, fy, cx, cy in pixels (..., 4).
+        distortion: k1, k2, k3, p1, p2 (..., 5); None for an ideal lens.
+
+    Returns:
+        Pixels (..., P, 2).
+
+    Raises:
+        ValueError: If intrinsics are unknown (NaN), or a point is not in front of its camera.
+    """
+    _check_known(intrinsics)
+    behind = ~(points[..., 2] > 0)
+    if behind.any():
+        where = behind.nonzero()[0].tolist()
+        raise ValueError(
+            f"point {where} is at {points[tuple(where)].tolist()}, not in front of the camera; points must be in the "
+            "camera's frame (x right, y down, z forward)"
+        )
+    n = points[..., :2] / points[..., 2:]
+    if distortion is not None:
+        n = distort(n, distortion)
+    return n * intrinsics[..., None, :2] + intrinsics[..., None, 2:]
+
+
+def distort(n: Tensor, distortion: Tensor) -> Tensor:
+    """Return the distorted image (..., P, 2) of normalised points n = (x/z, y/z); see :func:`project`."""
+    k1, k2, k3, p1, p2 = distortion[..., None, :].unbind(-1)
+    # The polynomial is fitted within the picture and runs wild far outside of it.
+    n = n.clamp(-1, 1)
+    r2 = n.square().sum(dim=-1)
+    tangential = torch.stack([p2, p1], dim=-1)
+    factor = 1 + r2 * (k1 + r2 * (k2 + r2 * k3)) + (n * tangential).sum(dim=-1)
+    return n * factor[..., None] + tangential * r2[..., None]
+
+
+def unproject(pixels: Tensor, depth: Tensor, intrinsics: Tensor) -> Tensor:
+    """Undo :func:`project` of an ideal lens where the depth is known.
+
+    Args:
+        pixels: Image points (..., P, 2).
+        depth: Their z in millimetres (..., P).
+        intrinsics: fx, fy, cx, cy in pixels (..., 4).
+
+    Returns:
+        Camera coordinates (..., P, 3) in millimetres.
+
+    Raises:
+        ValueError: If intrinsics are unknown (NaN).
+    """
+    _check_known(intrinsics)
+    n = (pixels - intrinsics[..., None, 2:]) / intrinsics[..., None, :2]
+    return torch.cat([n * depth[..., None], depth[..., None]], dim=-1)
+
+
+def quaternion_to_matrix(quaternion: Tensor) -> Tensor:
+    """Return rotation matrices (..., 3, 3) of quaternions (w, x, y, z) (..., 4) of any length but 0."""
+    w, x, y, z = (quaternion / quaternion.norm(dim=-1, keepdim=True)).unbind(-1)
+    rows = [
+        [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
+        [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
+        [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
+    ]
+    return torch.stack([torch.stack(row, dim=-1) for row in rows], dim=-2)
+
+
+def axis_rotation(axis: int, angle: Tensor) -> Tensor:
+    """Return matrices (..., 3, 3) that rotate column vectors about axis 0, 1 or 2 by ``angle`` (...) in radians."""
+    cos, sin = torch.cos(angle), torch.sin(angle)
+    a, b = (axis + 1) % 3, (axis + 2) % 3
+    matrix = torch.zeros(*angle.shape, 3, 3, dtype=angle.dtype, device=angle.device)
+    matrix[..., axis, axis] = 1.0
+    matrix[..., a, a], matrix[..., b, b] = cos, cos
+    matrix[..., a, b], matrix[..., b, a] = -sin, sin
+    return matrix
+
+
+def _check_known(intrinsics: Tensor) -> None:
+    unknown = ~torch.isfinite(intrinsics).all(dim=-1)
+    if unknown.any():
+        raise ValueError(
+            f"the camera of {int(unknown.sum())} of {unknown.numel()} poses is not known; fx, fy, cx, cy in pixels "
+            "are needed here"
+        )
