@@ -53,7 +53,7 @@ def train_lifter(run: LifterRun, folder: Path, progress: Any = None) -> Lifter:
     tokenizer = PoseTokenizer.from_pretrained(run.tokenizer) if run.tokenizer else None
     data = load_pairs(run, _skeleton(run, tokenizer))
     lifter = build_lifter(run, data.train.skeleton, tokenizer)
-    space = lifter.config.space
+    space = lifter.space
     # Inputs are divided by the deviations of what the network will see, errors included.
     typical = fixed_pairs(data.train, space, run.noise, _TYPICAL)
     lifter.normalizer.fit(typical.keypoints2d, typical.visible, typical.image_size)

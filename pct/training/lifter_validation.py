@@ -30,7 +30,7 @@ class LiftingValidation:
         if not whole.any():
             raise ValueError("no pose to validate on has all of its joints known in 3D")
         self.lifter, self.noisy, self.clean = lifter, noisy.rows(whole), clean.rows(whole)
-        self.scale, self.root = lifter.config.space.report_scale, lifter.config.space.root
+        self.scale, self.root = lifter.space.report_scale, lifter.space.root
 
     def __call__(self) -> dict[str, float]:
         """Return MPJPE and P-MPJPE; of token heads also what the likeliest and the true tokens reach, and accuracies.
@@ -49,7 +49,7 @@ class LiftingValidation:
         parts: dict[str, list[Tensor]] = {}
         poses = []
         for start in range(0, len(pairs), _BATCH):
-            batch = pairs.rows(slice(start, start + _BATCH)).to(self.lifter.flip_index.device)
+            batch = pairs.rows(slice(start, start + _BATCH)).to(self.lifter.device)
             lifter = self.lifter
             normalised = lifter.normalizer(batch.keypoints2d, batch.visible, batch.image_size)
             output = lifter(normalised, batch.visible)
