@@ -12,7 +12,7 @@ from pct.models.tokenizer import PoseTokenizer
 from pct.training.config import load_run
 from pct.training.run_files import METRICS, read_metrics
 from pct.training.run_folder import MODEL_FOLDER, prepare_folder
-from pct.training.tokenizer import train_tokenizer
+from pct.training.tokenizer import CropPoses, train_tokenizer
 from pct.training_command import progress_bar
 
 BASE = Path(__file__).parent.parent / "configs" / "tokenizer_coco.yaml"
@@ -73,7 +73,7 @@ def _run(name: str, out: Path, options: argparse.Namespace) -> dict[str, float |
     ]
     run = load_run(BASE, [*settings, f"threads={options.threads}", "report=false", *VARIANTS[name]])
     print(f"{name}: {' '.join(VARIANTS[name]) or 'the config as it is'}", file=sys.stderr)
-    train_tokenizer(run, prepare_folder(run, resume=True, force=False), progress_bar)
+    train_tokenizer(run, CropPoses(run), prepare_folder(run, resume=True, force=False), progress_bar)
     metrics = read_metrics(folder / METRICS)
     tokenizer = PoseTokenizer.from_pretrained(folder / MODEL_FOLDER)
     speed = sorted(row["poses_per_second"] for row in metrics)[len(metrics) // 2]

@@ -14,7 +14,7 @@ from pct.training import loop
 from pct.training.config import TokenizerRun, load_run
 from pct.training.run_files import METRICS, read_metrics
 from pct.training.run_folder import COMPLETION_FOLDER, MODEL_FOLDER, prepare_folder
-from pct.training.tokenizer import train_tokenizer
+from pct.training.tokenizer import CropPoses, train_tokenizer
 
 CONFIG = """
 steps: 6
@@ -37,7 +37,7 @@ def _run(folder: Path, completion_steps: int) -> TokenizerRun:
 
 
 def _train(run: TokenizerRun, resume: bool = False) -> dict[str, torch.Tensor]:
-    train_tokenizer(run, prepare_folder(run, resume=resume, force=False))
+    train_tokenizer(run, CropPoses(run), prepare_folder(run, resume=resume, force=False))
     return PoseTokenizer.from_pretrained(Path(run.out) / MODEL_FOLDER).state_dict()
 
 

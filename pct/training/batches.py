@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from pct import distributed
-from pct.data.augment import AugmentedPoses, CropAugment
+from pct.data.augment import AugmentedPoses
 
 
 class ShuffledRows:
@@ -55,6 +56,10 @@ class ShuffledRows:
         return slice(distributed.rank() * share, (distributed.rank() + 1) * share)
 
 
+# An augmented copy of joints (B, K, D) in model units with those known (B, K), by chance.
+Augment = Callable[[Tensor, Tensor, torch.Generator], AugmentedPoses]
+
+
 class PoseBatches:
     """Augmented batches of normalised poses, shuffled anew every epoch.
 
@@ -72,9 +77,7 @@ class PoseBatches:
         ValueError: If there are no poses, or the batch does not divide by the number of processes.
     """
 
-    def __init__(
-        self, keypoints: Tensor, visible: Tensor, augment: CropAugment, batch_size: int, seed: int = 0
-    ) -> None:
+    def __init__(self, keypoints: Tensor, visible: Tensor, augment: Augment, batch_size: int, seed: int = 0) -> None:
         self.keypoints, self.visible, self.augment, self.batch_size = keypoints, visible, augment, batch_size
         self._rows = ShuffledRows(len(keypoints), batch_size, seed)
         self.steps_per_epoch = self._rows.steps_per_epoch

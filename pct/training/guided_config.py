@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pct.data.photo_augment import PhotoAugmentConfig
+from pct.training.body_config import load_body_run
 from pct.training.config import DataSection, TokenizerRun, check_values, load_run
 from pct.training.photo_config import PhotoData, check_photo_data
 from pct.training.yaml_config import config_keys, load_config
@@ -44,13 +45,16 @@ class GuidedRun(TokenizerRun):
 
 
 def load_tokenizer_run(path: str | Path, overrides: list[str]) -> TokenizerRun:
-    """Read a tokenizer's YAML file and apply ``key=value`` overrides; with a ``guidance`` section it is a GuidedRun.
+    """Read a tokenizer's YAML file and apply ``key=value`` overrides; by its sections also a GuidedRun or a BodyRun.
 
     Raises:
         ValueError: As :func:`pct.training.config.load_run`, and for settings that do not go with image guidance.
     """
     given = {item.split(".")[0] for item in overrides}
-    if "guidance" not in config_keys(path) | given:
+    sections = config_keys(path) | given
+    if "bodies" in sections:
+        return load_body_run(path, overrides)
+    if "guidance" not in sections:
         return load_run(path, overrides)
     run = load_config(path, overrides, GuidedRun)
     check_values(run, Path(path))

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -19,14 +19,76 @@ from pct.data.poses import PoseTable
 from pct.evaluation.completion import hide_joints
 from pct.layers.quantizer import CodebookUse
 from pct.models.tokenizer import PoseTokenizer, TokenizerConfig
-from pct.skeleton import COCO17, get_skeleton
-from pct.training.batches import DeviceBatches, PoseBatches
+from pct.skeleton import COCO17, Skeleton, get_skeleton
+from pct.training.batches import Augment, DeviceBatches, PoseBatches
 from pct.training.config import DataSection, TokenizerRun
 from pct.training.loop import LoopSettings, train
 from pct.training.run_folder import ADAPTATION_FOLDER, COMPLETION_FOLDER, MODEL_FOLDER
 from pct.training.steps import CompletionStep, StepLosses, TokenizerStep
 
 StepFunction = Callable[[nn.Module, Any], StepLosses]
+
+
+def build_tokenizer(run: TokenizerRun, skeleton: Skeleton) -> PoseTokenizer:
+    """Build the run's tokenizer for a skeleton, with weights that depend on the seed only."""
+    torch.manual_seed(run.seed)
+    return PoseTokenizer(TokenizerConfig(**asdict(run.model), skeleton=skeleton, space=run.space))
+
+
+class PoseSource(Protocol):
+    """Poses to train and to validate on: of images (:class:`CropPoses`), or 3D bodies."""
+
+    @property
+    def skeleton(self) -> Skeleton: ...
+
+    def training(self) -> tuple[Tensor, Tensor]:
+        """Return joints (N, K, D) in model units as they are augmented from, and which are known (N, K)."""
+        ...
+
+    def typical(self) -> tuple[Tensor, Tensor]:
+        """Return such joints as the model meets them, with what is known; the linear estimate is fitted to them."""
+        ...
+
+    def augment(self, config: AugmentConfig) -> Augment:
+        """Return the augmentation, with joints hidden from the encoder as ``config`` says."""
+        ...
+
+    def validation(self, model: PoseTokenizer, limit: int) -> Validation:
+        """Return the quick numbers on at most ``limit`` held-out poses."""
+        ...
+
+
+class CropPoses:
+    """Poses of persons in images, for a ``crop2d`` tokenizer.
+
+    Args:
+        run: The resolved config.
+    """
+
+    def __init__(self, run: TokenizerRun) -> None:
+        self.space = run.space
+        self.train, self.val = load_poses(run.data, run.seed)
+
+    @property
+    def skeleton(self) -> Skeleton:
+        """Whose joints the poses have."""
+        return self.train.skeleton
+
+    def training(self) -> tuple[Tensor, Tensor]:
+        """See :class:`PoseSource`."""
+        return self.space.normalise(self.train.keypoints, self.train.bbox), self.train.visible
+
+    def typical(self) -> tuple[Tensor, Tensor]:
+        """See :class:`PoseSource`."""
+        return self.training()
+
+    def augment(self, config: AugmentConfig) -> CropAugment:
+        """See :class:`PoseSource`."""
+        return CropAugment(self.skeleton, self.space, config)
+
+    def validation(self, model: PoseTokenizer, limit: int) -> Validation:
+        """See :class:`PoseSource`."""
+        return Validation.of_poses(model, self.val, limit)
 
 
 def load_poses(data: DataSection, seed: int) -> tuple[PoseTable, PoseTable]:
@@ -41,43 +103,36 @@ def load_poses(data: DataSection, seed: int) -> tuple[PoseTable, PoseTable]:
     return poses.split_by_image(data.val_share, seed=seed)
 
 
-def build_tokenizer(run: TokenizerRun, poses: PoseTable) -> PoseTokenizer:
-    """Build the run's tokenizer for the skeleton of ``poses``, with weights that depend on the seed only."""
-    torch.manual_seed(run.seed)
-    return PoseTokenizer(TokenizerConfig(**asdict(run.model), skeleton=poses.skeleton, space=run.space))
-
-
 @dataclass(frozen=True)
 class TrainedTokenizer:
-    """A trained tokenizer in evaluation mode and the poses it was trained and validated on."""
+    """A trained tokenizer in evaluation mode, and the poses it was trained and validated on."""
 
     tokenizer: PoseTokenizer
-    train_poses: PoseTable
-    val_poses: PoseTable
+    source: Any
 
 
-def train_tokenizer(run: TokenizerRun, folder: Path, progress: Any = None) -> TrainedTokenizer:
+def train_tokenizer(run: TokenizerRun, source: PoseSource, folder: Path, progress: Any = None) -> TrainedTokenizer:
     """Train a tokenizer as ``run`` says, and save it under ``folder/model``.
 
     Args:
         run: The resolved config.
+        source: The poses.
         folder: The run's folder; an interrupted run there goes on where it stopped.
         progress: Wraps the steps in a bar; see :func:`pct.training.loop.train`.
     """
     if run.threads:
         torch.set_num_threads(run.threads)
     device = distributed.start(run.device)
-    train_poses, val_poses = load_poses(run.data, run.seed)
-    model = build_tokenizer(run, train_poses).to(device)
-    keypoints = model.space.normalise(train_poses.keypoints, train_poses.bbox)
+    model = build_tokenizer(run, source.skeleton).to(device)
+    keypoints, visible = source.training()
     if model.embedding.fill is not None:
-        model.embedding.fill.fit(keypoints, train_poses.visible)
+        model.embedding.fill.fit(*source.typical())
 
     def batches(augment: AugmentConfig, seed: int) -> DeviceBatches:
-        crop = CropAugment(train_poses.skeleton, model.space, augment)
-        return DeviceBatches(PoseBatches(keypoints, train_poses.visible, crop, run.batch_size, seed), device)
+        poses = PoseBatches(keypoints, visible, source.augment(augment), run.batch_size, seed)
+        return DeviceBatches(poses, device)
 
-    validate = Validation.of_poses(model, val_poses, run.val_poses)
+    validate = source.validation(model, run.val_poses)
 
     def phase(part: nn.Module, step: StepFunction, poses: DeviceBatches, steps: int, lr: float, name: str) -> None:
         """Train a part of the model; checkpoints and logs are in a folder of their own."""
@@ -98,7 +153,7 @@ def train_tokenizer(run: TokenizerRun, folder: Path, progress: Any = None) -> Tr
         phase(model, joint, poses, completion.adapt_steps, completion.adapt_lr, ADAPTATION_FOLDER)
     if distributed.is_main():
         model.save_pretrained(folder / MODEL_FOLDER, force=True)
-    return TrainedTokenizer(model, train_poses, val_poses)
+    return TrainedTokenizer(model, source)
 
 
 class Validation:
@@ -109,13 +164,19 @@ class Validation:
         keypoints: Joints (N, K, D) in model units.
         visible: True where the joint is known (N, K).
         features: Image features at the joints (N, K, F), for a guided tokenizer.
+        hideable: True where a joint may be hidden to be completed (N, K); all known ones by default.
     """
 
     def __init__(
-        self, model: PoseTokenizer, keypoints: Tensor, visible: Tensor, features: Tensor | None = None
+        self,
+        model: PoseTokenizer,
+        keypoints: Tensor,
+        visible: Tensor,
+        features: Tensor | None = None,
+        hideable: Tensor | None = None,
     ) -> None:
         self.model, self.keypoints, self.visible, self.features = model, keypoints, visible, features
-        self.hidden = hide_joints(visible, number=4, seed=0)
+        self.hidden = hide_joints(visible if hideable is None else hideable, number=4, seed=0)
 
     @classmethod
     def of_poses(cls, model: PoseTokenizer, poses: PoseTable, limit: int) -> Validation:

@@ -1,0 +1,107 @@
+"""The 3D poses of a training run: mocap by clips, and generated bodies beside it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pct.data.augment import AugmentConfig
+from pct.data.body_augment import BodyAugment, BodyAugmentConfig
+from pct.data.body_table import BodyTable, split_mocap
+from pct.data.mocap import load_mocap
+from pct.models.tokenizer import PoseTokenizer
+from pct.pose_space import PoseSpace
+from pct.skeleton import H36M17, Skeleton, get_skeleton
+from pct.training.body_config import BodyRun, BodySection
+from pct.training.tokenizer import Validation
+
+# Share of the bodies that is validated on where all are generated.
+_VAL_SHARE = 0.02
+# Poses that the linear estimate of unknown joints is fitted to.
+_TYPICAL = 60_000
+_HIDE_NOTHING = AugmentConfig(mask_share=0.0)
+
+
+@dataclass(frozen=True)
+class BodySplit:
+    """Poses to train on and clips that are validated on."""
+
+    train: BodyTable
+    val: BodyTable
+
+
+def load_bodies(bodies: BodySection, skeleton_name: str, seed: int) -> BodySplit:
+    """Return training and validation poses; of mocap no clip is in both, and test clips are in neither.
+
+    Raises:
+        ValueError: If the mocap file is broken, or has another skeleton than the one named.
+    """
+    skeleton = get_skeleton(skeleton_name) if skeleton_name else H36M17
+    if not bodies.mocap:
+        table = BodyTable.generated(bodies.num_generated, skeleton, seed)
+        number = max(1, round(_VAL_SHARE * len(table)))
+        return BodySplit(table.select(torch.arange(number, len(table))), table.select(torch.arange(number)))
+    if skeleton.keypoint_names != H36M17.keypoint_names:
+        raise ValueError(f"mocap {bodies.mocap} has the joints of {H36M17.name}; the run's skeleton is {skeleton.name}")
+    split = split_mocap(
+        load_mocap(bodies.mocap), bodies.test_subjects, bodies.test_share, bodies.val_share, bodies.split_seed
+    )
+    tables = [BodyTable.from_mocap(split.train)] * bodies.mocap_repeats
+    if bodies.num_generated:
+        tables.append(BodyTable.generated(bodies.num_generated, skeleton, seed))
+    return BodySplit(BodyTable.concatenate(tables), BodyTable.from_mocap(split.val))
+
+
+def centred(table: BodyTable, space: PoseSpace) -> Tensor:
+    """Return poses (N, K, 3) in model units, the root at the origin, in upright axes."""
+    return space.normalise(table.keypoints, table.roots(space.root))
+
+
+def turned(table: BodyTable, space: PoseSpace, seed: int = 0) -> Tensor:
+    """Return poses (N, K, 3) in model units as random cameras see them: turned and tilted, bodies as they are."""
+    config = BodyAugmentConfig(flip_prob=0.0, scale=0.0, bone=0.0)
+    turn = BodyAugment(table.skeleton, space, config, _HIDE_NOTHING)
+    return turn(centred(table, space), table.visible, torch.Generator().manual_seed(seed)).keypoints
+
+
+class BodyPoses:
+    """3D poses of bodies, for a ``root3d`` tokenizer; a :class:`pct.training.tokenizer.PoseSource`.
+
+    Args:
+        run: The resolved config.
+    """
+
+    def __init__(self, run: BodyRun) -> None:
+        self.space, self.config = run.space, run.bodies
+        split = load_bodies(run.bodies, run.data.skeleton, run.seed)
+        self.train, self.val = split.train, split.val
+
+    @property
+    def skeleton(self) -> Skeleton:
+        """Whose joints the poses have."""
+        return self.train.skeleton
+
+    def training(self) -> tuple[Tensor, Tensor]:
+        """Return poses (N, K, 3) in model units and upright axes, and which joints are known (N, K)."""
+        return centred(self.train, self.space), self.train.visible
+
+    def typical(self) -> tuple[Tensor, Tensor]:
+        """Return some of the poses as cameras see them."""
+        rows = torch.randperm(len(self.train), generator=torch.Generator().manual_seed(0))[:_TYPICAL]
+        keypoints, visible = (values[rows] for values in self.training())
+        seen = self.augment(_HIDE_NOTHING)(keypoints, visible, torch.Generator().manual_seed(0))
+        return seen.keypoints, seen.visible
+
+    def augment(self, config: AugmentConfig) -> BodyAugment:
+        """Return the run's augmentation, with joints hidden from the encoder as ``config`` says."""
+        return BodyAugment(self.skeleton, self.space, self.config.augment, config)
+
+    def validation(self, model: PoseTokenizer, limit: int) -> Validation:
+        """Return the quick numbers on held-out clips, seen by random cameras; the root is never hidden."""
+        rows = torch.randperm(len(self.val), generator=torch.Generator().manual_seed(0))[:limit]
+        val = self.val.select(rows)
+        hideable = val.visible.clone()
+        hideable[:, self.space.root] = False
+        return Validation(model, turned(val, self.space), val.visible, hideable=hideable)
