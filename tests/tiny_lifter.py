@@ -1,0 +1,40 @@
+"""Tiny 3D tokenizer, lifters and pairs that the tests of lifters share."""
+
+from __future__ import annotations
+
+import torch
+from tiny_codec import make_tokenizer
+
+from pct.data.body_table import BodyTable
+from pct.data.detector_noise import NoiseConfig
+from pct.data.lifting_pairs import CameraConfig
+from pct.models.lifter import Lifter
+from pct.models.lifter_config import LifterConfig, TokenHeadSizes
+from pct.models.tokenizer import PoseTokenizer
+from pct.pose_space import PoseSpace
+from pct.skeleton import H36M17
+from pct.training.lifter_batches import LiftingBatch, fixed_pairs
+from pct.training.lifter_data import PhotographedBodies
+
+SPACE = PoseSpace(kind="root3d")
+
+
+def make_tokenizer3d(seed: int = 0, **changes) -> PoseTokenizer:
+    """An untrained tokenizer of 3D poses."""
+    return make_tokenizer(seed, skeleton=H36M17, space=SPACE, **changes)
+
+
+def make_lifter(kind: str = "", **changes) -> Lifter:
+    """A tiny MLP-mixer; ``kind`` is that of its token head, none without."""
+    torch.manual_seed(0)
+    sizes = {"network": "mixer", "width": 16, "depth": 1, "skeleton": H36M17, "space": SPACE, **changes}
+    if not kind:
+        return Lifter(LifterConfig(**sizes))
+    config = LifterConfig(**sizes, head="tokens", tokens=TokenHeadSizes(kind, width=16, num_blocks=1, num_heads=2))
+    return Lifter(config, make_tokenizer3d())
+
+
+def make_pairs(count: int = 16, noise: NoiseConfig | None = None) -> LiftingBatch:
+    """Generated bodies, photographed; with a detector's errors where there are some."""
+    source = PhotographedBodies(BodyTable.generated(count, seed=0), CameraConfig())
+    return fixed_pairs(source, SPACE, noise or NoiseConfig.clean(), count)
