@@ -25,6 +25,7 @@ FLOORS = {
     "pct.layers": 2,
     "pct.parquet": 2,
     "pct.tokens": 2,
+    "pct.token_metadata": 2,
     "pct.token_text": 2,
     "pct.visualize": 2,
     "pct.visualize3d": 2,
@@ -44,10 +45,13 @@ FLOORS = {
     "pct.predict_boxes": 4,
     "pct.predict_outputs": 4,
     "pct.detector": 4,
+    "pct.lift_files": 4,
+    "pct.lift_inputs": 4,
     "pct.training": 4,
     "pct.evaluation": 4,
     "pct.training_command": 5,
     "pct.commands": 5,
+    "pct.cli_lift": 5,
     "pct.cli": 5,
     "pct.__main__": 5,
 }
@@ -73,6 +77,7 @@ ROOMS = {
     "torchvision": {"pct.detector"},
     "PIL": {"pct.data.photo_files"},
     "albumentations": {"pct.data.photo_augment"},
+    "h5py": {"pct.data.mpi_inf_3dhp"},
 }
 FREE = {"torch", "numpy", "tqdm"}
 # All that `import pct` may need.

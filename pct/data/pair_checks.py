@@ -107,7 +107,7 @@ def warn_of_swapped_sides(keypoints: Tensor, visible: Tensor, skeleton: Skeleton
     if swapped:
         warnings.warn(
             f"{where}: {1 - share:.0%} of {bent} bent knees bend the wrong way, so left and right seem to be swapped "
-            "or the poses mirrored; x should grow to the right, y down and z away from the camera, left be the person's",
+            "or the poses mirrored; x should grow to the right, y down, z away from the camera, left be the person's",
             stacklevel=2,
         )
     return swapped
