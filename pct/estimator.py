@@ -14,7 +14,7 @@ from pct.data.coco import AREA_SHARE
 from pct.data.photo_crop import fit_bbox_to_aspect, normalise_pixels, plain_crop
 from pct.data.photo_files import as_photo
 from pct.models.classifier import PoseClassifier
-from pct.photo_predict import area_in_model_units, predict_tokens
+from pct.photo_predict import area_in_model_units, predict_tokens, restore_poses
 from pct.pose_space import PoseSpace
 from pct.skeleton import Skeleton
 
@@ -31,11 +31,12 @@ class PersonPoses:
     """Poses of the N persons of a photo, in the order of their boxes.
 
     Coordinates (D = 2) are image pixels, x right and y down, with the first pixel's centre at (0, 0); those of models
-    of 3D poses (D = 3) are millimetres from the root joint.
+    of 3D poses (D = 3) are millimetres from the root joint in the camera's axes: x right, y down, z away from it.
 
     Attributes:
         keypoints: The expected poses (N, K, D), float32: what is most accurate.
-        scores: Confidence of each joint (N, K) in [0, 1]: the keypoint similarity that is expected of it.
+        scores: Confidence of each joint (N, K) in [0, 1]: the keypoint similarity that is expected of it, measured by
+            OKS's scales on photos and by 100 mm for all joints in space (see :mod:`pct.evaluation.photo_metrics`).
         indices: The most likely integer tokens (N, M), int64.
         token_probs: Their probabilities (N, M).
         likely_keypoints: Poses (N, K, D) that the most likely tokens decode to.
@@ -84,9 +85,7 @@ class PoseEstimator:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
         self.model, self.flip, self.batch_size = model.eval(), flip, batch_size
         self.image_size = model.config.backbone.image_size
-        space = model.tokenizer.space
-        # A space of millimetres says nothing of photos: its models see the crops of the default one.
-        self._crop_space = space if space.kind == "crop2d" else PoseSpace()
+        self._crop_space = model.tokenizer.space.crop_space
 
     @classmethod
     def from_pretrained(
@@ -174,6 +173,7 @@ class PoseEstimator:
             yield poses.select(slice(start, start + len(photo)))
             start += len(photo)
 
+    @torch.inference_mode()
     def _predict_crops(self, crops: list[np.ndarray], boxes: np.ndarray, num_samples: int) -> PersonPoses:
         """Predict one batch: crops (H, W, 3), uint8, and their boxes (B, 4)."""
         if not crops:
@@ -189,12 +189,10 @@ class PoseEstimator:
             self.flip,
             num_samples,
             torch.Generator().manual_seed(_SEED),
-            area_in_model_units(area, fitted, self.space).to(device),
+            area_in_model_units(area, fitted, self._crop_space).to(device),
         )
-        # Models of millimetres know a person's place as little as any photo does.
-        reference = fitted if self.space.kind == "crop2d" else torch.zeros(len(fitted), 3)
         poses = torch.cat([prediction.keypoints[None], prediction.likely_keypoints[None], prediction.samples]).cpu()
-        restored = self.space.restore(poses.flatten(0, 1), reference.repeat(len(poses), 1)).view(poses.shape).numpy()
+        restored = restore_poses(poses, fitted, self.space).numpy()
         return PersonPoses(
             keypoints=restored[0],
             scores=prediction.confidence.cpu().numpy(),

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from pct.data.coco import AREA_SHARE
+from pct.evaluation.photo_metrics import joint_scale
 from pct.models.classifier import PoseClassifier
 from pct.models.heatmap import HeatmapModel
 from pct.models.photo_config import Calibration
@@ -15,8 +16,6 @@ from pct.models.tokenizer import PoseTokenizer
 from pct.pose_space import PoseSpace
 from pct.skeleton import Skeleton
 
-# Height of the person that stands for all where a model's poses are in millimetres.
-_PERSON_MM = 1700.0
 # Heatmaps that are lower everywhere say no less than this.
 _LOWEST = 0.05
 
@@ -35,6 +34,7 @@ class PhotoPrediction:
             flip test.
         samples: Poses (S, B, K, D) that sampled tokens of the photo as it is decode to.
         probs: Probabilities of all entries (B, M, V) of the photo as it is.
+        spread: Mean squared distance of the samples from the expected pose over each joint's squared scale (B, K).
         unclear: How far each joint's heatmap is below the height of a sure one (B, K), 1 / height - 1; 0 from heads
             without heatmaps.
     """
@@ -46,6 +46,7 @@ class PhotoPrediction:
     likely_keypoints: Tensor
     samples: Tensor
     probs: Tensor
+    spread: Tensor
     unclear: Tensor
 
 
@@ -66,7 +67,7 @@ def predict_tokens(
         flip: Average the poses with those of the mirrored crops (the flip test).
         num_samples: Poses S that are sampled; the confidence rests on them.
         generator: Of the random numbers that choose the samples; torch's own by default.
-        area: Area of each person (B,) in square model units, the scale of the confidence (see
+        area: Area of each person (B,) in square model units, the scale of the confidence on photos (see
             :func:`area_in_model_units`); by default that of a person whose box is half as wide as long.
 
     Raises:
@@ -84,58 +85,60 @@ def predict_tokens(
     likely, samples = tokenizer.decode(torch.cat([indices, sampled.flatten(0, 1)])).tensor_split([len(indices)])
     expected, likely = (_merge_views(poses, count, tokenizer) for poses in (output.keypoints, likely))
     samples = samples.unflatten(0, (num_samples, count))
-    if area is None:
-        area = typical_area(tokenizer.space).expand(count)
-    spread = joint_spread(expected, samples, torch.from_numpy(tokenizer.skeleton.oks_sigmas), area)
+    area = typical_area(tokenizer.space.crop_space).expand(count) if area is None else area
+    scale = joint_scale(tokenizer.space, tokenizer.skeleton, area.to(expected))
+    spread = joint_spread(expected, samples, scale)
     unclear = torch.zeros_like(spread)
     if output.heatmaps is not None:
         heights = output.heatmaps[:count].float().flatten(2).amax(dim=-1)
         unclear = 1 / heights.clamp(_LOWEST, 1.0) - 1
     return PhotoPrediction(
         keypoints=expected,
-        confidence=confidence_from_spread(spread, model.config.calibration, unclear),
+        confidence=confidence_from_spread(spread, model.config.calibration, unclear, tokenizer.space.num_dims),
         indices=indices[:count].clone(),
         token_probs=token_probs[:count].clone(),
         likely_keypoints=likely,
         samples=samples,
         probs=probs[:count].clone(),
+        spread=spread,
         unclear=unclear,
     )
 
 
-def joint_spread(keypoints: Tensor, samples: Tensor, sigmas: Tensor, area: Tensor) -> Tensor:
-    """Return how far sampled poses lie from the expected one, in units of each joint's OKS scale.
+def joint_spread(keypoints: Tensor, samples: Tensor, scale: Tensor) -> Tensor:
+    """Return how far sampled poses lie from the expected one, in units of each joint's scale.
 
     Args:
         keypoints: Expected poses (B, K, D).
         samples: Sampled poses (S, B, K, D), in the same unit of length.
-        sigmas: OKS constants of the joints (K,).
-        area: Areas of the persons (B,) in that unit, squared.
+        scale: Of the joints (B, K) in that unit; see :func:`pct.evaluation.photo_metrics.joint_scale`.
 
     Returns:
-        Mean squared distances (B, K) over the squared scale, ``(2 sigma)^2 area``: the exponent of the keypoint
-        similarity is minus one half of such a number.
+        Mean squared distances (B, K) over the squared scale: the exponent of the keypoint similarity is minus one half
+        of such a number.
     """
-    squared = (samples - keypoints).square().sum(dim=-1).mean(dim=0)
-    return squared / ((2 * sigmas.to(squared)).square() * area.to(squared)[:, None])
+    return (samples - keypoints).square().sum(dim=-1).mean(dim=0) / scale.square()
 
 
-def confidence_from_spread(spread: Tensor, calibration: Calibration, unclear: Tensor | None = None) -> Tensor:
+def confidence_from_spread(
+    spread: Tensor, calibration: Calibration, unclear: Tensor | None = None, num_dims: int = 2
+) -> Tensor:
     """Return the keypoint similarity that is expected at a spread, in (0, 1].
 
-    Calibration turns the doubt into the mean squared error to be expected, e^2, in squared OKS scales. The mean of the
-    similarity, exp(-d^2 / 2), over errors that are normal with that mean square in the
-    plane is 1 / (1 + e^2 / 2).
+    Calibration turns the doubt into the mean squared error to be expected, e^2, in squared scales of the joint. The
+    mean of the similarity, exp(-d^2 / 2), over errors that are normal with that mean square in D dimensions is
+    (1 + e^2 / D)^(-D / 2).
 
     Args:
         spread: Of :func:`joint_spread`, any shape.
         calibration: Of the classifier.
         unclear: ``PhotoPrediction.unclear``, of the same shape; none by default.
+        num_dims: D: 2 for poses on photos, 3 for those in space.
     """
     error = calibration.factor * spread + calibration.floor**2
     if unclear is not None:
         error = error + calibration.unclear * unclear
-    return 1 / (1 + error / 2)
+    return (1 + error / num_dims) ** (-num_dims / 2)
 
 
 def area_in_model_units(area: Tensor, bbox: Tensor, space: PoseSpace) -> Tensor:
@@ -144,20 +147,32 @@ def area_in_model_units(area: Tensor, bbox: Tensor, space: PoseSpace) -> Tensor:
     Args:
         area: Areas (B,) in square image pixels; 0.52 of the box's where no outline is known.
         bbox: The boxes (B, 4) that the crops were cut with, grown to the input's aspect, as x, y, width, height.
-        space: Of the model. In millimetres a photo's pixels say nothing: :func:`typical_area` then.
+        space: Of the crops (``crop2d``).
     """
-    if space.kind != "crop2d":
-        return typical_area(space).expand(len(area))
     low, high = space.bounds
     unit = space.padding * bbox[:, 2:].amax(dim=1) / (high - low)
     return area / unit.square()
 
 
 def typical_area(space: PoseSpace) -> Tensor:
-    """Return the area, in square model units, of a person whose box is half as wide as long."""
+    """Return the area, in square units of a ``crop2d`` space, of a person whose box is half as wide as long."""
     low, high = space.bounds
-    length = (high - low) / space.padding if space.kind == "crop2d" else _PERSON_MM / space.millimetres
-    return torch.tensor(AREA_SHARE * length**2 / 2)
+    return torch.tensor(AREA_SHARE * ((high - low) / space.padding) ** 2 / 2)
+
+
+def restore_poses(poses: Tensor, bbox: Tensor, space: PoseSpace) -> Tensor:
+    """Bring poses from model units to image pixels, or to millimetres from their own root.
+
+    A model of 3D poses knows a person's place as little as a photo does.
+
+    Args:
+        poses: Joints (S, B, K, D) in model units.
+        bbox: The boxes (B, 4) that the crops were cut with, grown to the input's aspect, as x, y, width, height.
+        space: Of the model.
+    """
+    reference = bbox if space.kind == "crop2d" else bbox.new_zeros(len(bbox), 3)
+    restored = space.restore(poses.flatten(0, 1), reference.repeat(len(poses), 1)).view(poses.shape)
+    return restored if space.kind == "crop2d" else restored - restored[:, :, space.root, None]
 
 
 @torch.no_grad()

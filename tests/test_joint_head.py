@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
-from tiny_photo_models import BACKBONE, HEAD, make_coco_tokenizer
+from tiny_photo_models import BACKBONE, HEAD, make_body_tokenizer, make_coco_tokenizer
 
 from pct.layers.cells import CellGrid
 from pct.layers.heatmap_head import HeatmapHead
 from pct.models.classifier import ClassifierConfig, PoseClassifier
-from pct.models.joint_head import JointTokenHead
-from pct.pose_space import PoseSpace
+from pct.models.joint_head import JointTokenHead, _Lift
 
 
 def make_head(encode: bool = True, grid: tuple[int, int] = (4, 4)) -> JointTokenHead:
@@ -107,10 +108,20 @@ def test_maps_that_are_not_square() -> None:
     assert head(features).shape == (2, 6, 16)
 
 
-def test_a_classifier_of_3d_tokens_has_no_anchor_but_heatmaps_on_the_photo() -> None:
-    space = PoseSpace(kind="root3d")
-    model = PoseClassifier(ClassifierConfig(BACKBONE, HEAD), make_coco_tokenizer(space=space)).eval()
+def test_a_classifier_of_3d_tokens_lifts_what_it_finds_on_the_photo() -> None:
+    model = PoseClassifier(ClassifierConfig(BACKBONE, HEAD), make_body_tokenizer()).eval()
     output = model(torch.randn(2, 3, 32, 32))
-    assert model.head.encode is None
     assert output.keypoints.shape == (2, 17, 3)
     assert output.heatmaps.shape[:2] == (2, 17)
+    assert output.estimate.shape == (2, 17, 3)
+    assert (output.estimate[:, 0] == 0).all()
+    assert not [name for name, p in model.head.named_parameters() if p.requires_grad and not p.isfinite().all()]
+
+
+def test_lifted_joints_are_where_the_photo_shows_them_but_for_size_and_depth() -> None:
+    lift, x, places = _Lift(16, root=3), torch.randn(2, 17, 16), poses(2)
+    torch.nn.init.zeros_(lift.offset.weight)
+    torch.nn.init.constant_(lift.size.bias, math.log(1.5))
+    joints = lift(x, places)
+    torch.testing.assert_close(joints[..., :2], 1.5 * (places - places[:, 3:4]))
+    assert (joints[..., 2] == 0).all()

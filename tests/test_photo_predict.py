@@ -11,6 +11,7 @@ from tiny_estimator import make_varied_classifier
 from tiny_photo_models import BACKBONE, make_heatmap_model
 from torch import Tensor
 
+from pct.evaluation.photo_metrics import joint_scale
 from pct.models.heatmap import HeatmapConfig, HeatmapModel
 from pct.models.photo_config import Calibration, HeatmapSizes
 from pct.photo_predict import (
@@ -21,6 +22,7 @@ from pct.photo_predict import (
     mirror_keypoints,
     predict_heatmaps,
     predict_tokens,
+    restore_poses,
     sample_tokens,
     typical_area,
 )
@@ -105,16 +107,18 @@ def test_spread_is_measured_in_the_scale_of_the_keypoint_similarity() -> None:
     samples = torch.stack(
         [keypoints + torch.stack([step, 0 * step], -1), keypoints - torch.stack([0 * step, step], -1)]
     )
-    torch.testing.assert_close(joint_spread(keypoints, samples, SIGMAS, area), torch.ones(2, 17))
+    torch.testing.assert_close(joint_spread(keypoints, samples, joint_scale(SPACE, COCO17, area)), torch.ones(2, 17))
 
 
-def test_confidence_is_the_mean_similarity_of_normal_errors() -> None:
+@pytest.mark.parametrize("num_dims", [2, 3])
+def test_confidence_is_the_mean_similarity_of_normal_errors(num_dims: int) -> None:
     spread = torch.tensor([0.0, 0.1, 1.0, 10.0])
     calibration = Calibration(factor=0.5, floor=0.3)
-    error = torch.randn(200_000, 1, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    error = error * ((0.5 * spread.double() + 0.09) / 2).sqrt()[:, None]
+    error = torch.randn(200_000, 1, num_dims, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    error = error * ((0.5 * spread.double() + 0.09) / num_dims).sqrt()[:, None]
     similarity = torch.exp(-error.square().sum(dim=-1) / 2).mean(dim=0)
-    torch.testing.assert_close(confidence_from_spread(spread, calibration).double(), similarity, atol=3e-3, rtol=0)
+    confidence = confidence_from_spread(spread, calibration, num_dims=num_dims)
+    torch.testing.assert_close(confidence.double(), similarity, atol=3e-3, rtol=0)
     assert float(confidence_from_spread(torch.zeros(1), Calibration())) == 1.0
 
 
@@ -136,18 +140,22 @@ def test_areas_are_measured_in_squared_model_units(space: PoseSpace) -> None:
     torch.testing.assert_close(areas[0], typical_area(space))
 
 
-def test_poses_in_millimetres_have_the_area_of_a_grown_person() -> None:
-    space = PoseSpace("root3d", millimetres=1000.0)
-    area = area_in_model_units(torch.ones(2), torch.ones(2, 4), space)
-    assert area.tolist() == pytest.approx([0.52 * 1.7**2 / 2] * 2)
-
-
-def test_a_tokenizer_of_3d_poses_works_too() -> None:
-    model = make_varied_classifier(space=PoseSpace("root3d"))
+@pytest.mark.parametrize("millimetres", [1000.0, 500.0])
+def test_the_doubt_of_poses_in_space_is_measured_by_a_tenth_of_a_metre(millimetres: float) -> None:
+    model = make_varied_classifier(space=PoseSpace("root3d", millimetres=millimetres))
     prediction = predict_tokens(model, make_images(), flip=True, num_samples=2)
     assert prediction.keypoints.shape == (3, 17, 3)
     assert prediction.samples.shape == (2, 3, 17, 3)
-    assert prediction.confidence.isfinite().all()
+    error = (prediction.samples - prediction.keypoints).square().sum(dim=-1).mean(dim=0) * millimetres**2
+    torch.testing.assert_close(prediction.spread, error / 100**2)
+    torch.testing.assert_close(prediction.confidence, (1 + prediction.spread / 3) ** -1.5)
+
+
+def test_poses_in_space_are_given_from_their_own_root() -> None:
+    poses, space = torch.randn(2, 3, 17, 3), PoseSpace("root3d", millimetres=500.0, root=2)
+    restored = restore_poses(poses, torch.ones(3, 4), space)
+    assert (restored[:, :, 2] == 0).all()
+    torch.testing.assert_close(restored, 500 * (poses - poses[:, :, 2:3]))
 
 
 def test_no_samples_are_refused() -> None:

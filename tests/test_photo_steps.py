@@ -7,10 +7,22 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tiny_photo_models import make_classifier, make_heatmap_model
+from tiny_photo_models import (
+    BACKBONE,
+    HEAD,
+    make_body_tokenizer,
+    make_classifier,
+    make_coco_tokenizer,
+    make_heatmap_model,
+)
 
+from pct.data.persons3d import photo_targets
 from pct.data.photo_crop import PhotoBatch
 from pct.layers.losses import keypoint_loss, similarity_loss
+from pct.models.classifier import ClassifierConfig, ClassifierOutput, PoseClassifier
+from pct.models.tokenizer import PoseTokenizer
+from pct.pose_space import PoseSpace
+from pct.skeleton import H36M17
 from pct.training.photo_config import TokenLoss
 from pct.training.photo_steps import HeatmapStep, TokenStep, model_area
 from pct.training.token_targets import token_accuracy, token_labels
@@ -74,10 +86,8 @@ def test_weights_weigh() -> None:
         model.cells,
     )(model, batch).parts
     expected = 2 * parts["token_loss"] + 4 * parts["heatmap_loss"]
-    output, scale = (
-        model(batch.images),
-        2 * torch.tensor(model.tokenizer.skeleton.sigmas) * model_area(batch)[:, None].sqrt(),
-    )
+    area = model_area(batch, model.tokenizer.space)
+    output, scale = model(batch.images), 2 * torch.tensor(model.tokenizer.skeleton.sigmas) * area[:, None].sqrt()
     for pose in (output.keypoints, output.estimate):  # half each
         expected = expected + 1.5 * keypoint_loss(pose, batch.keypoints, batch.visible, beta=0.02)
         expected = expected + 2.5 * similarity_loss(pose, batch.keypoints, batch.visible, scale)
@@ -86,10 +96,66 @@ def test_weights_weigh() -> None:
 
 def test_areas_follow_the_crop() -> None:
     """A person that fills the crop twice as much has four times the area in model units."""
-    batch = make_batch()
-    torch.testing.assert_close(model_area(batch), torch.full((4,), 300 * (2 / 32) ** 2))
+    batch, space = make_batch(), PoseSpace()
+    torch.testing.assert_close(model_area(batch, space), torch.full((4,), 300 * (2 / 32) ** 2))
     turned = torch.tensor([[0.0, -2.0, 5.0], [2.0, 0.0, 3.0]]).expand(4, 2, 3)
-    torch.testing.assert_close(model_area(replace(batch, affine=turned)), 4 * model_area(batch))
+    torch.testing.assert_close(model_area(replace(batch, affine=turned), space), 4 * model_area(batch, space))
+
+
+def test_the_similarity_does_not_depend_on_the_units_of_the_crop() -> None:
+    """The same poses in half sides and in pixels of the crop lose the same similarity."""
+    batch, pixels = make_batch(), PoseSpace(units="pixels")
+    loss, losses = TokenLoss(similarity_weight=1.0), []
+    for space in (PoseSpace(), pixels):
+        model = _Shifted(make_coco_tokenizer(space=space), 0.1 * (space.bounds[1] - space.bounds[0]))
+        inside = (batch.keypoints + 1) / 2 * (space.bounds[1] - space.bounds[0]) + space.bounds[0]
+        scaled = replace(batch, keypoints=torch.where(batch.visible[..., None], inside, 0.0))
+        model.poses = scaled.keypoints
+        losses.append(TokenStep(model.tokenizer, loss, None)(model, scaled).parts["similarity_loss"])
+    torch.testing.assert_close(losses[0], losses[1])
+    assert 0.1 < losses[0] < 0.9
+
+
+class _Shifted(torch.nn.Module):
+    """Stands for a classifier whose poses are off by some units."""
+
+    poses: torch.Tensor
+
+    def __init__(self, tokenizer: PoseTokenizer, shift: float) -> None:
+        super().__init__()
+        self.tokenizer, self.shift = tokenizer, shift
+
+    def forward(self, images: torch.Tensor) -> ClassifierOutput:
+        return ClassifierOutput(torch.zeros(len(images), 6, 16), self.poses + self.shift)
+
+
+def make_body_batch() -> PhotoBatch:
+    """Return persons with 3D joints on crops of noise."""
+    joints = 300 * torch.randn(4, 17, 3, generator=torch.Generator().manual_seed(1)) + torch.tensor([0.0, 0.0, 4000.0])
+    return replace(make_batch(), keypoints3d=joints)
+
+
+@pytest.mark.parametrize("kind", ["joint", "query"])
+def test_tokens_of_poses_in_space_are_learned(kind: str) -> None:
+    """All joints count, whatever is labelled on the photo; errors are in metres."""
+    tokenizer, batch = make_body_tokenizer(), make_body_batch()
+    torch.manual_seed(0)
+    model = PoseClassifier(ClassifierConfig(BACKBONE, replace(HEAD, kind=kind)), tokenizer)
+    step = TokenStep(tokenizer, TokenLoss(beta=0.05, similarity_weight=0.5), model.cells)
+    losses = fit(model.train(), step, batch, 60)
+    assert losses[-1]["token_loss"] < 0.7 * losses[0]["token_loss"]
+    assert losses[-1]["keypoint_loss"] < losses[0]["keypoint_loss"]
+    output, truth = model.eval()(batch.images), photo_targets(batch, tokenizer.space, H36M17)
+    parts = step(model, batch).parts
+    torch.testing.assert_close(
+        parts["keypoint_loss"], keypoint_loss(output.keypoints, truth.keypoints, truth.visible, 0.05)
+    )
+    scale = torch.full((4, 17), 0.1)
+    torch.testing.assert_close(
+        parts["similarity_loss"], similarity_loss(output.keypoints, truth.keypoints, truth.visible, scale)
+    )
+    moved = replace(batch, keypoints3d=batch.keypoints3d + 500)  # type: ignore[operator]
+    torch.testing.assert_close(step(model, moved).loss, step(model, batch).loss, rtol=1e-4, atol=1e-4)
 
 
 def test_accuracy_counts_the_likeliest_and_the_five_likeliest() -> None:

@@ -8,6 +8,8 @@ from pct.models.classifier import ClassifierConfig, PoseClassifier
 from pct.models.heatmap import HeatmapConfig, HeatmapModel
 from pct.models.photo_config import BackboneSizes, HeadSizes, HeatmapSizes
 from pct.models.tokenizer import PoseTokenizer, TokenizerConfig
+from pct.pose_space import PoseSpace
+from pct.skeleton import H36M17
 
 SWIN = {"patch_size": 4, "embed_dim": 8, "depths": (1, 1), "num_heads": (1, 2), "window_size": 4}
 BACKBONE = BackboneSizes("swin_pico", (32, 32), options=SWIN)
@@ -31,6 +33,11 @@ def make_coco_tokenizer(seed: int = 0, **changes) -> PoseTokenizer:
         **changes,
     }
     return PoseTokenizer(TokenizerConfig(**sizes)).eval()
+
+
+def make_body_tokenizer(seed: int = 0, **changes) -> PoseTokenizer:
+    """Return an untrained tokenizer of poses in space, with Human3.6M's 17 joints."""
+    return make_coco_tokenizer(seed, **{"skeleton": H36M17, "space": PoseSpace("root3d"), **changes})
 
 
 def make_classifier(seed: int = 0, backbone: BackboneSizes = BACKBONE, head: HeadSizes = HEAD) -> PoseClassifier:

@@ -47,7 +47,7 @@ def find_camera_fault(image: Mapping[str, Any]) -> str | None:
     camera = image.get("camera")
     if camera is None:
         return None
-    values = [camera.get(name) for name in _CAMERA] if isinstance(camera, Mapping) else []
+    values: list[Any] = [camera.get(name) for name in _CAMERA] if isinstance(camera, Mapping) else []
     if not _are_numbers(values, 4) or min(values[:2]) <= 0:
         return f"camera is {camera!r}; expected numbers fx, fy (positive), cx, cy in pixels"
     return None

@@ -57,7 +57,8 @@ class Persons3D:
             )
         pixels = _project(person.keypoints3d[self._rows], person.intrinsics)
         height, width = person.image.shape[:2]
-        inside = ((pixels >= -0.5) & (pixels < (width - 0.5, height - 0.5))).all(axis=1)  # not where NaN
+        limit = np.array([width - 0.5, height - 0.5])
+        inside: np.ndarray = np.all((pixels >= -0.5) & (pixels < limit), axis=1)  # not where NaN
         labels = np.append(person.visibility, 0)[self._labels]
         visibility = np.where(inside, np.where(labels == 1, 1, 2), 0).astype(np.int64)
         keypoints = np.where(inside[:, None], pixels, np.float32(0))

@@ -108,8 +108,8 @@ class PhotoBatch:
         return self._map(lambda values: values.to(device))
 
     def _map(self, change: Callable[[Tensor], Tensor]) -> PhotoBatch:
-        values = (getattr(self, field.name) for field in fields(self))
-        return PhotoBatch(*(None if value is None else change(value) for value in values))
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return PhotoBatch(**{name: change(value) for name, value in values.items() if value is not None})
 
 
 def normalise_pixels(pixels: Tensor) -> Tensor:

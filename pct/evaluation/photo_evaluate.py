@@ -116,7 +116,7 @@ def evaluate_photos(
     if not models:
         raise ValueError("there is no model to evaluate")
     for model in models.values():
-        check_model(model, source.skeleton)
+        check_model(model, source.skeleton, "crop2d")
     start = time.perf_counter()
     space = _report_space(space_of(next(iter(models.values()))))
     results, poses, table = {}, {}, None

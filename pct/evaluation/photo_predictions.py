@@ -1,4 +1,4 @@
-"""Run a model of photos over persons: poses in image pixels with confidence, and the persons' labels beside them."""
+"""Run a model of photos over persons: poses in pixels or millimetres, confidence, and the persons' labels beside."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from pct.evaluation.photo_metrics import SCORE_THRESHOLD
 from pct.evaluation.photo_results import EXPECTED, LIKELY, ORACLE, SAMPLED, TOP, ModelPoses, PersonTable
 from pct.models.classifier import PoseClassifier
 from pct.models.heatmap import HeatmapModel
-from pct.photo_predict import area_in_model_units, joint_spread, predict_heatmaps, predict_tokens
+from pct.photo_predict import area_in_model_units, predict_heatmaps, predict_tokens, restore_poses
 from pct.pose_space import PoseSpace
-from pct.skeleton import Skeleton
+from pct.skeleton import H36M17, Skeleton
 from pct.training.photo_batches import evaluation_batches
 from pct.training.photo_steps import photo_labels
 
@@ -84,7 +84,10 @@ class NotedPersons:
             stack("area", (), np.float64),
             stack("image_id", (), np.int64),
         )
-        return PersonTable(labels, visibility, torch.tensor(rows), stack("annotation_id", (), np.int64))
+        known = all(person.keypoints3d is not None for person in persons)
+        keypoints3d = stack("keypoints3d", (H36M17.num_keypoints, 3), np.float32) if known else None
+        annotation_ids = stack("annotation_id", (), np.int64)
+        return PersonTable(labels, visibility, torch.tensor(rows), annotation_ids, keypoints3d)
 
 
 def predict_persons(
@@ -96,6 +99,8 @@ def predict_persons(
 ) -> ModelPoses:
     """Predict the poses of all persons whose photo can be read.
 
+    Models of 3D poses take persons with 3D joints (:class:`~pct.data.persons3d.Persons3D`).
+
     Args:
         model: In evaluation mode, on any device.
         persons: Read here for the first time; their ``notes`` afterwards tell whose poses these are.
@@ -104,13 +109,14 @@ def predict_persons(
         report: Called once for each photo that cannot be read; by default a warning.
 
     Raises:
-        ValueError: If the persons' joints are not the model's, the model is 3D, or no photo can be read.
+        ValueError: If the persons' joints are not the model's, or no photo can be read.
     """
     check_model(model, persons.skeleton)
     device = next(model.parameters()).device
     generator = torch.Generator().manual_seed(options.seed)
     parts: list[ModelPoses] = []
-    batches = evaluation_batches(persons, space_of(model), image_size_of(model), options.batch_size, 0, report)
+    crops = space_of(model).crop_space
+    batches = evaluation_batches(persons, crops, image_size_of(model), options.batch_size, 0, report)
     for batch in _moved(batches, device):
         boxes = np.array([person.bbox for _, person in persons.notes[-len(batch) :]], np.float32)
         if isinstance(model, PoseClassifier):
@@ -140,8 +146,8 @@ def image_size_of(model: PhotoModel) -> tuple[int, int]:
     return height, width
 
 
-def check_model(model: PhotoModel, skeleton: Skeleton) -> None:
-    """Check that a model finds the joints of a skeleton on photos.
+def check_model(model: PhotoModel, skeleton: Skeleton, kind: str | None = None) -> None:
+    """Check that a model finds the joints of a skeleton, in a space of a kind.
 
     Raises:
         ValueError: If it does not.
@@ -149,8 +155,8 @@ def check_model(model: PhotoModel, skeleton: Skeleton) -> None:
     own = skeleton_of(model)
     if own.keypoint_names != skeleton.keypoint_names:
         raise ValueError(f"the persons are of skeleton {skeleton.name}; the model's is {own.name}")
-    if space_of(model).kind != "crop2d":
-        raise ValueError(f"only models of 2D poses (crop2d) can be evaluated here; this one is {space_of(model).kind}")
+    if kind is not None and space_of(model).kind != kind:
+        raise ValueError(f"only models of {kind} poses are measured here; this one's are {space_of(model).kind}")
 
 
 def _moved(batches: Iterator[PhotoBatch], device: torch.device) -> Iterator[PhotoBatch]:
@@ -162,7 +168,7 @@ def _token_poses(
 ) -> ModelPoses:
     tokenizer = model.tokenizer
     # What users have is a box: the segment's area would be a label.
-    area = area_in_model_units(AREA_SHARE * boxes[:, 2] * boxes[:, 3], batch.bbox, tokenizer.space)
+    area = area_in_model_units(AREA_SHARE * boxes[:, 2] * boxes[:, 3], batch.bbox, tokenizer.space.crop_space)
     found = predict_tokens(model, batch.images, options.flip, options.num_samples, generator, area)
     labels = photo_labels(tokenizer, batch).indices
     top = found.probs.topk(min(5, found.probs.shape[-1]), dim=-1).indices == labels[..., None]
@@ -172,14 +178,13 @@ def _token_poses(
         SAMPLED: found.samples[0],
         ORACLE: tokenizer.decode(labels),
     }
-    samples = torch.stack([tokenizer.space.restore(sample, batch.bbox) for sample in found.samples])
-    sigmas = torch.from_numpy(tokenizer.skeleton.oks_sigmas)
+    poses = restore_poses(torch.stack(list(forms.values())), batch.bbox, tokenizer.space).cpu()
     return ModelPoses(
-        poses={name: tokenizer.space.restore(keypoints, batch.bbox).cpu() for name, keypoints in forms.items()},
+        poses=dict(zip(forms, poses, strict=True)),
         confidence=found.confidence.cpu(),
-        spread=joint_spread(found.keypoints, found.samples, sigmas, area).cpu(),
+        spread=found.spread.cpu(),
         unclear=found.unclear.cpu(),
-        samples=samples.cpu(),
+        samples=restore_poses(found.samples, batch.bbox, tokenizer.space).cpu(),
         token_hits=torch.stack([top[..., 0], top.any(dim=-1)], dim=-1).cpu(),
     )
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
+from pct.data.persons3d import rows_of
 from pct.evaluation.metrics import CocoAP, ErrorSummary, PersonLabels
 from pct.evaluation.photo_metrics import CalibrationTable
 from pct.evaluation.results import JointResult, Provenance
@@ -28,12 +29,25 @@ class PersonTable:
         visibility: COCO's labels of the joints (N, K): 0 not labelled, 1 labelled but hidden, 2 labelled and seen.
         rows: Their numbers in the source (N,), int64.
         annotation_ids: (N,), int64.
+        keypoints3d: Human3.6M's joints (N, 17, 3) in camera millimetres; None where they are not known of all.
     """
 
     labels: PersonLabels
     visibility: Tensor
     rows: Tensor
     annotation_ids: Tensor
+    keypoints3d: Tensor | None = None
+
+    def bodies(self, skeleton: Skeleton, root: int) -> Tensor:
+        """Return the joints of a skeleton (N, K, 3) in camera axes, in millimetres from joint ``root``.
+
+        Raises:
+            ValueError: If they are not known of all persons, or a joint of ``skeleton`` is none of Human3.6M's.
+        """
+        if self.keypoints3d is None:
+            raise ValueError("there are persons without keypoints3d; models of 3D poses are measured on such only")
+        joints = self.keypoints3d[:, rows_of(skeleton)].double()
+        return (joints - joints[:, root : root + 1]).float()
 
     @property
     def occluded(self) -> Tensor:
@@ -43,16 +57,16 @@ class PersonTable:
 
 @dataclass(frozen=True)
 class ModelPoses:
-    """What one model makes of N persons; coordinates in image pixels.
+    """What one model makes of N persons; coordinates in image pixels, or in millimetres from the root.
 
     Attributes:
-        poses: Joints (N, K, 2) by the form of the poses; the first is the one that people get.
+        poses: Joints (N, K, D) by the form of the poses; the first is the one that people get.
         confidence: Of the joints of that one (N, K), in [0, 1].
         score_threshold: Joints with less confidence do not count in the score of the pose.
         unclear: How far the joints' heatmaps are below the height of sure ones (N, K); None of heatmap models.
-        spread: Mean squared distance of the samples from the expected pose over the squared OKS scale (N, K); None
-            where there are no tokens.
-        samples: Sampled poses (S, N, K, 2); None where there are no tokens.
+        spread: Mean squared distance of the samples from the expected pose over the squared scale of the joint (N, K);
+            None where there are no tokens.
+        samples: Sampled poses (S, N, K, D); None where there are no tokens.
         token_hits: Whether the true token is the likeliest, and among the five likeliest (N, M, 2); None where there
             are no tokens.
     """
@@ -67,7 +81,7 @@ class ModelPoses:
 
     @property
     def keypoints(self) -> Tensor:
-        """The poses that people get (N, K, 2)."""
+        """The poses that people get (N, K, D)."""
         return next(iter(self.poses.values()))
 
 

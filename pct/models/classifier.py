@@ -68,7 +68,7 @@ class ClassifierOutput:
         logits: Over the codebook's entries for every token (B, M, V).
         keypoints: The expected pose (B, K, D) in model units: the decoded mixture of the entries.
         heatmaps: One a joint (B, K, h, w), near 1 where it is; None from heads that do not look for joints.
-        estimate: The joints on the photo (B, K, 2) that such a head makes the tokens from, in model units.
+        estimate: The joints (B, K, D) in model units that such a head makes the tokens from.
         temperature: What the logits are divided by for probabilities.
     """
 
@@ -221,21 +221,21 @@ def _build_head(sizes: HeadSizes, backbone: Backbone, tokenizer: PoseTokenizer) 
 
 def _build_joint_head(sizes: HeadSizes, backbone: Backbone, tokenizer: PoseTokenizer) -> JointTokenHead:
     heatmap, joints, space = sizes.heatmap, tokenizer.skeleton.num_keypoints, tokenizer.space
-    in_crop = space.kind == "crop2d"
     scale = 2**heatmap.num_deconvs
     fine = (backbone.grid[0] * scale, backbone.grid[1] * scale)
     return JointTokenHead(
         backbone.channels,
-        CellGrid(fine, backbone.image_size, space.bounds if in_crop else (-1.0, 1.0), heatmap.cell_center),
+        CellGrid(fine, backbone.image_size, space.crop_space.bounds, heatmap.cell_center),
         backbone.grid,
         HeatmapHead(backbone.channels, joints, heatmap.num_deconvs, heatmap.width, heatmap.reduce),
         joints,
         tokenizer.config.num_tokens,
         tokenizer.quantizer.codebook.detach(),
-        # The encoder of 3D poses, or one that wants image features, cannot take joints on the photo.
-        tokenizer.encode_whole if in_crop and not tokenizer.config.guidance_channels else None,
+        # An encoder that wants image features cannot take joints alone.
+        tokenizer.encode_whole if not tokenizer.config.guidance_channels else None,
         sizes.width,
         sizes.num_blocks,
+        space.root if space.kind == "root3d" else None,
     )
 
 

@@ -27,7 +27,7 @@ class JointReading:
 
     Attributes:
         logits: Over the codebook's entries (B, M, V), float32.
-        estimate: The joints (B, K, 2) in model units of the crop that the tokens are made from.
+        estimate: The joints (B, K, D) in model units that the tokens are made from.
     """
 
     logits: Tensor
@@ -39,7 +39,8 @@ class JointTokenHead(nn.Module):
 
     1. A heatmap a joint. The joint may be at one of its highest peaks; the features under it are the joint's evidence.
     2. Mixer blocks over the joints choose among the peaks, and a place that no peak marks, given the other joints: a
-       joint that is hidden, or mistaken for its partner or another person's, moves to where the pose wants it.
+       joint that is hidden, or mistaken for its partner or another person's, moves to where the pose wants it. For
+       3D poses, the person's size and the joints' depths bring these places into space.
     3. The frozen encoder of stage one turns that pose into token features, around which the logits are a bell; mixer
        blocks over the tokens say how wide it is.
 
@@ -54,10 +55,11 @@ class JointTokenHead(nn.Module):
         num_keypoints: Joints K.
         num_tokens: Tokens M.
         codebook: Entries (V, D) of the tokenizer's codebook.
-        encode: The tokenizer's encoder, from joints (B, K, 2) in model units to features (B, M, D), frozen; without it
-            the bells are learned from nothing, as for the tokens of 3D poses.
+        encode: The tokenizer's encoder, from joints in model units to features (B, M, D), frozen; without it the bells
+            are learned from nothing.
         width: Width of the hidden vectors.
         num_blocks: Mixer blocks over the joints, and as many over the tokens.
+        root: The joint that 3D poses are relative to; None for poses on the photo.
     """
 
     positions: Tensor
@@ -74,9 +76,10 @@ class JointTokenHead(nn.Module):
         encode: Callable[[Tensor], Tensor] | None,
         width: int = 128,
         num_blocks: int = 2,
+        root: int | None = None,
     ) -> None:
         super().__init__()
-        self.cells, self.grid, self.maps, self.encode = cells, grid, maps, encode
+        self.cells, self.grid, self.maps, self.encode, self.root = cells, grid, maps, encode, root
         self.register_buffer("positions", grid_positions(grid, _POSITION_CHANNELS), persistent=False)
         self.evidence = nn.Linear(channels + _POSITION_CHANNELS, width)
         self.seen = nn.Linear(3 * _PEAKS + 3, width)
@@ -87,6 +90,7 @@ class JointTokenHead(nn.Module):
         nn.init.zeros_(self.trust.weight)
         with torch.no_grad():
             self.trust.bias.copy_(torch.tensor([_TRUST] + [0.0] * _PEAKS))
+        self.lift = _Lift(width, root) if root is not None else None
         self.to_tokens = nn.Linear(num_keypoints, num_tokens)
         self.token_blocks = _mixers(num_tokens, width, num_blocks)
         self.last_norm = nn.LayerNorm(width)
@@ -135,7 +139,31 @@ class JointTokenHead(nn.Module):
         with torch.autocast(x.device.type, enabled=False):
             trust = self.trust(x.float()).softmax(dim=-1)
             candidates = torch.cat([peaks, self.guess(x.float())[:, :, None]], dim=2)  # (B, K, N + 1, 2)
-            return (trust[..., None] * candidates).sum(dim=2)
+            places = (trust[..., None] * candidates).sum(dim=2)
+            return places if self.lift is None else self.lift(x.float(), places)
+
+
+class _Lift(nn.Module):
+    """Places in the crop to joints in space: times the size of the crop there, plus what perspective and depth add.
+
+    Args:
+        width: Width of the joints' hidden vectors.
+        root: The joint at the origin.
+    """
+
+    def __init__(self, width: int, root: int) -> None:
+        super().__init__()
+        self.root = root
+        self.size, self.offset = nn.Linear(width, 1), nn.Linear(width, 3)
+        # Half a crop is about a metre where a person fills it.
+        nn.init.zeros_(self.size.weight)
+        nn.init.zeros_(self.size.bias)
+
+    def forward(self, x: Tensor, places: Tensor) -> Tensor:
+        """Map hidden vectors (B, K, width) and places (B, K, 2) to joints (B, K, 3) in model units from the root."""
+        size = self.size(x.mean(dim=1, keepdim=True)).clamp(-3, 3).exp()
+        joints = nn.functional.pad(places * size, (0, 1)) + self.offset(x)
+        return joints - joints[:, self.root : self.root + 1]
 
 
 def _mixers(num_rows: int, width: int, num_blocks: int) -> nn.Sequential:

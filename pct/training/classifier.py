@@ -21,6 +21,7 @@ from pct.models.joint_head import JointTokenHead
 from pct.models.photo_config import BackboneSizes, HeatmapSizes
 from pct.models.saved_backbone import SavedBackbone
 from pct.models.tokenizer import GUIDANCE_FOLDER, PoseTokenizer
+from pct.pose_space import PoseSpace
 from pct.training.batches import DeviceBatches
 from pct.training.config import OptimSection
 from pct.training.loop import LoopSettings, train
@@ -48,10 +49,6 @@ class PhotoSetting:
             torch.set_num_threads(run.threads)
         device = distributed.start(run.device)
         tokenizer = PoseTokenizer.from_pretrained(run.tokenizer, device)
-        if tokenizer.space.kind != "crop2d":
-            raise ValueError(
-                f"tokenizer {run.tokenizer} is of a {tokenizer.space.kind} space; photos need a crop2d tokenizer"
-            )
         _check_guide(tokenizer, run)
         return cls(device, tokenizer, train_persons(run.data, tokenizer), val_persons(run.data, tokenizer))
 
@@ -86,7 +83,7 @@ def train_classifier(run: ClassifierRun, folder: Path, progress: Any = None) -> 
         model.freeze_backbone()
     if run.loss.keep_apart:
         model.keep_tokens_apart()
-    validate = _validation(classifier_predictor(model, run.loss.beta), run, setting)
+    validate = _validation(classifier_predictor(model, run.loss.beta), setting.tokenizer.space, run, setting)
     step = TokenStep(setting.tokenizer, run.loss, model.cells)
     scales = _learning_rate_scales(model.backbone, run)
     batches = _batches(run, setting, run.seed)
@@ -117,9 +114,9 @@ def train_heatmap_model(run: HeatmapRun, folder: Path, progress: Any = None) -> 
 
 def build_heatmap_model(run: PhotoRun, heatmap: HeatmapSizes, setting: PhotoSetting) -> HeatmapModel:
     """Build a heatmap model on the run's backbone, for the tokenizer's joints and crops."""
-    tokenizer = setting.tokenizer
+    skeleton, space = setting.tokenizer.skeleton, setting.tokenizer.space.crop_space
     backbone = replace(run.backbone, image_size=_image_size(run))
-    return HeatmapModel(HeatmapConfig(backbone, heatmap, tokenizer.skeleton, tokenizer.space), run.pretrained)
+    return HeatmapModel(HeatmapConfig(backbone, heatmap, skeleton, space), run.pretrained)
 
 
 def _train_heatmaps(
@@ -132,7 +129,7 @@ def _train_heatmaps(
     folder: Path,
     progress: Any,
 ) -> None:
-    validate = _validation(heatmap_predictor(model), run, setting)
+    validate = _validation(heatmap_predictor(model), model.config.space, run, setting)
     scales = _learning_rate_scales(model.backbone, run)
     batches = _batches(run, setting, run.seed + 1)
     step = HeatmapStep(model, sigma)
@@ -150,16 +147,15 @@ def _settings(run: PhotoRun, steps: int) -> LoopSettings:
 
 
 def _batches(run: PhotoRun, setting: PhotoSetting, seed: int) -> DeviceBatches:
-    space, augment = setting.tokenizer.space, run.augment
+    space, augment = setting.tokenizer.space.crop_space, run.augment
     batches = PhotoBatches(setting.train, space, _image_size(run), run.batch_size, seed, augment, run.workers)
     return DeviceBatches(batches, setting.device)
 
 
 def _validation(
-    predict: Callable[[Any], tuple[Tensor, dict[str, Tensor]]], run: PhotoRun, setting: PhotoSetting
+    predict: Callable[[Any], tuple[Tensor, dict[str, Tensor]]], space: PoseSpace, run: PhotoRun, setting: PhotoSetting
 ) -> PhotoValidation:
-    size, limit = _image_size(run), run.val_persons
-    return PhotoValidation(predict, setting.tokenizer, setting.val, size, limit, setting.device)
+    return PhotoValidation(predict, space, setting.val, _image_size(run), run.val_persons, setting.device)
 
 
 def _learning_rate_scales(backbone: Backbone, run: PhotoRun) -> Mapping[str, float] | None:

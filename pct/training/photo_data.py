@@ -5,9 +5,9 @@ from __future__ import annotations
 import warnings
 
 from pct.data.people import GeneratedPersons
+from pct.data.persons3d import Persons3D
 from pct.data.photos import CocoPersons, PersonSource
 from pct.models.tokenizer import PoseTokenizer
-from pct.skeleton import Skeleton
 from pct.training.photo_config import PhotoData
 
 # Generated people of other seeds than these are never trained on.
@@ -15,21 +15,14 @@ _TRAIN_SEED, _VAL_SEED = 1, 500_001
 
 
 def train_persons(data: PhotoData, tokenizer: PoseTokenizer) -> PersonSource:
-    """Return the persons to train on.
+    """Return the persons to train on, with the joints of the tokenizer.
 
     Raises:
-        ValueError: If the file is none, or its joints are not the tokenizer's.
+        ValueError: If the file is none, its joints are not the tokenizer's, or a 3D tokenizer's are not known.
     """
     if data.train == "generated":
-        return _generated(data, data.num_generated, _TRAIN_SEED, tokenizer.skeleton)
-    return CocoPersons(
-        data.train,
-        data.train_images,
-        tokenizer.skeleton,
-        min_keypoints=data.min_keypoints,
-        report=warnings.warn,
-        cache=True,
-    )
+        return _generated(data, data.num_generated, _TRAIN_SEED, tokenizer)
+    return _of_file(data.train, data.train_images, tokenizer, data.min_keypoints, cache=True)
 
 
 def val_persons(data: PhotoData, tokenizer: PoseTokenizer) -> PersonSource:
@@ -39,14 +32,32 @@ def val_persons(data: PhotoData, tokenizer: PoseTokenizer) -> PersonSource:
         ValueError: As :func:`train_persons`.
     """
     if data.val in ("", "generated"):
-        return _generated(data, data.num_val, _VAL_SEED, tokenizer.skeleton)
-    return CocoPersons(data.val, data.val_images, tokenizer.skeleton, report=warnings.warn)
+        return _generated(data, data.num_val, _VAL_SEED, tokenizer)
+    return _of_file(data.val, data.val_images, tokenizer)
 
 
-def _generated(data: PhotoData, number: int, seed: int, skeleton: Skeleton) -> GeneratedPersons:
-    if skeleton.keypoint_names != GeneratedPersons.skeleton.keypoint_names:
+def _of_file(
+    path: str, image_folder: str, tokenizer: PoseTokenizer, min_keypoints: int = 1, cache: bool = False
+) -> PersonSource:
+    in_space = tokenizer.space.kind == "root3d"
+    persons = CocoPersons(
+        path,
+        image_folder,
+        None if in_space else tokenizer.skeleton,
+        min_keypoints=min_keypoints,
+        report=warnings.warn,
+        cache=cache,
+        need_3d=in_space,
+    )
+    return Persons3D(persons, tokenizer.skeleton) if in_space else persons
+
+
+def _generated(data: PhotoData, number: int, seed: int, tokenizer: PoseTokenizer) -> PersonSource:
+    in_space, skeleton = tokenizer.space.kind == "root3d", tokenizer.skeleton
+    if not in_space and skeleton.keypoint_names != GeneratedPersons.skeleton.keypoint_names:
         raise ValueError(
             f"generated people have the joints of {GeneratedPersons.skeleton.name}, the tokenizer those of "
             f"{skeleton.name}; train on a file of that skeleton (data.train=...)"
         )
-    return GeneratedPersons(number, seed, backgrounds=data.backgrounds or None, mocap=data.mocap or None)
+    persons = GeneratedPersons(number, seed, backgrounds=data.backgrounds or None, mocap=data.mocap or None)
+    return Persons3D(persons, skeleton) if in_space else persons

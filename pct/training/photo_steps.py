@@ -8,11 +8,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pct.data.persons3d import PhotoTargets, photo_targets
 from pct.data.photo_crop import PhotoBatch
+from pct.evaluation.photo_metrics import joint_scale
 from pct.layers.cells import CellGrid
 from pct.layers.losses import keypoint_loss, similarity_loss
 from pct.models.heatmap import HeatmapModel
 from pct.models.tokenizer import PoseTokenizer
+from pct.pose_space import PoseSpace
 from pct.training.photo_config import TokenLoss
 from pct.training.steps import StepLosses
 from pct.training.token_targets import TokenLabels, TokenTargets, token_accuracy, token_labels
@@ -23,7 +26,7 @@ class TokenStep:
 
     The labels are the frozen encoder's tokens of the augmented pose, with no joint hidden from it; joints without a
     label are filled in by the tokenizer. A person without a labelled joint in the crop counts in no loss. A head that
-    looks for joints is also taught where they are.
+    looks for joints is also taught where they are. The poses of a 3D tokenizer are known whole, also outside the crop.
 
     Args:
         tokenizer: The frozen tokenizer.
@@ -33,23 +36,25 @@ class TokenStep:
 
     def __init__(self, tokenizer: PoseTokenizer, loss: TokenLoss, cells: CellGrid | None) -> None:
         self.tokenizer, self.loss, self.cells = tokenizer, loss, cells
-        self.sigmas = torch.tensor(tokenizer.skeleton.sigmas)
         self.targets = TokenTargets(tokenizer, loss.softness)
 
     def __call__(self, model: nn.Module, batch: PhotoBatch) -> StepLosses:
         """Run the model on a batch; ``model`` may be wrapped for several processes."""
         output = model(batch.images)
+        space, skeleton = self.tokenizer.space, self.tokenizer.skeleton
+        truth = photo_targets(batch, space, skeleton)
         labels = photo_labels(self.tokenizer, batch)
         target = self.targets(labels)
         logits = output.logits / output.temperature
         losses = F.cross_entropy(logits.flatten(0, 1), target.flatten(0, 1), reduction="none")
-        known = batch.visible.any(dim=1)
+        known = truth.visible.any(dim=1)
         tokens = (losses.view(labels.indices.shape).mean(dim=1) * known).sum() / known.sum().clamp(min=1)
-        parts = {"token_loss": tokens, **self._pose_losses(output.keypoints, batch)}
+        scale = joint_scale(space, skeleton, model_area(batch, space.crop_space))
+        parts = {"token_loss": tokens, **self._pose_losses(output.keypoints, truth, scale)}
         poses = self._weighted(parts)
-        if output.estimate is not None and self.tokenizer.space.num_dims == 2:
+        if output.estimate is not None:
             # The likeliest tokens decode to the estimate, so it must be good by itself.
-            poses = (poses + self._weighted(self._pose_losses(output.estimate, batch))) / 2
+            poses = (poses + self._weighted(self._pose_losses(output.estimate, truth, scale))) / 2
         loss = self.loss.token_weight * tokens + poses
         if self.cells is not None and self.loss.heatmap_weight:
             targets = self.cells.bells(batch.keypoints, self.loss.heatmap_sigma)
@@ -59,11 +64,10 @@ class TokenStep:
         parts |= token_accuracy(output.logits, labels.indices)
         return StepLosses(loss, {name: value.detach() for name, value in parts.items()})
 
-    def _pose_losses(self, keypoints: Tensor, batch: PhotoBatch) -> dict[str, Tensor]:
-        losses = {"keypoint_loss": keypoint_loss(keypoints, batch.keypoints, batch.visible, self.loss.beta)}
+    def _pose_losses(self, keypoints: Tensor, truth: PhotoTargets, scale: Tensor) -> dict[str, Tensor]:
+        losses = {"keypoint_loss": keypoint_loss(keypoints, truth.keypoints, truth.visible, self.loss.beta)}
         if self.loss.similarity_weight:
-            scale = 2 * self.sigmas.to(keypoints.device) * model_area(batch)[:, None].sqrt()
-            losses["similarity_loss"] = similarity_loss(keypoints, batch.keypoints, batch.visible, scale)
+            losses["similarity_loss"] = similarity_loss(keypoints, truth.keypoints, truth.visible, scale)
         return losses
 
     def _weighted(self, losses: Mapping[str, Tensor]) -> Tensor:
@@ -73,10 +77,11 @@ class TokenStep:
         return weighted
 
 
-def model_area(batch: PhotoBatch) -> Tensor:
-    """Return the persons' areas (B,) in square model units (half a crop's side), whatever the crop's jitter."""
+def model_area(batch: PhotoBatch, space: PoseSpace) -> Tensor:
+    """Return the persons' areas (B,) in square units of a ``crop2d`` space, whatever the crop's jitter."""
     pixels = batch.area * torch.linalg.det(batch.affine[..., :2]).abs()
-    return pixels * (2 / max(batch.pixels.shape[2:])) ** 2
+    low, high = space.bounds
+    return pixels * ((high - low) / max(batch.pixels.shape[2:])) ** 2
 
 
 def heatmap_loss(heatmaps: Tensor, targets: Tensor, visible: Tensor) -> Tensor:
@@ -89,7 +94,8 @@ def heatmap_loss(heatmaps: Tensor, targets: Tensor, visible: Tensor) -> Tensor:
 def photo_labels(tokenizer: PoseTokenizer, batch: PhotoBatch) -> TokenLabels:
     """Return the tokens of the poses on photos; a guided tokenizer takes the features of its guide at the joints."""
     features = tokenizer.guide(batch.images, batch.keypoints) if tokenizer.guide is not None else None
-    return token_labels(tokenizer, batch.keypoints, batch.visible, features)
+    truth = photo_targets(batch, tokenizer.space, tokenizer.skeleton)
+    return token_labels(tokenizer, truth.keypoints, truth.visible, features)
 
 
 class HeatmapStep:
