@@ -7,6 +7,8 @@ import os
 import sys
 from collections.abc import Sequence
 
+from pct import cli_lift
+
 _DEFAULT_MODEL = "coco17"
 
 _EXAMPLES = """\
@@ -17,6 +19,7 @@ examples:
   pct info tokens.parquet                                       a token table
   pct text tokens.parquet -o poses.txt                          tokens as lines for a language model
   pct predict photo.jpg --model runs/people/model               poses of persons on photos
+  pct lift poses.json -o poses3d.npz --model runs/lifter/model  2D poses to 3D poses
   pct COMMAND --help                                            more on a command
 """
 
@@ -142,6 +145,9 @@ def build_parser() -> argparse.ArgumentParser:
     )
 
     _add_predict(commands)
+    lift = _add(commands, "lift", "2D poses to 3D poses", cli_lift.DESCRIPTION, cli_lift.EXAMPLES)
+    cli_lift.add_arguments(lift)
+    _batches(lift)
     _add_evaluate(commands)
     return parser
 

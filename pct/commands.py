@@ -41,6 +41,8 @@ def encode(args: Namespace) -> None:
             report=report,
             progress=progress,
         )
+    for note in summary.notes:
+        print(f"pct: note: {source}: {note}", file=sys.stderr)
     print(summary, file=sys.stderr)
 
 
@@ -138,6 +140,46 @@ def predict(args: Namespace) -> None:
                 report=report,
                 progress=progress,
             )
+    print(summary, file=sys.stderr)
+
+
+def lift(args: Namespace) -> None:
+    """Lift 2D poses to 3D; write the poses and, where asked for, their token table and a picture."""
+    from pct.lift_files import LIFT_SUFFIXES, lift_file
+    from pct.lift_inputs import LiftInput
+    from pct.models.lifter import Lifter
+    from pct.skeleton import get_skeleton
+    from pct.tokens import is_token_file
+
+    path = check_pose_file(args.file)
+    for out, suffixes in ((args.out, LIFT_SUFFIXES), (args.tokens, (".parquet",)), (args.draw, (".png",))):
+        if out is not None:
+            check_output(out, suffixes, args.force)
+    device = _find_device(args)
+    lifter = Lifter.from_pretrained(args.model, device)
+    source = LiftInput(
+        path,
+        lifter.skeleton,
+        given=get_skeleton(args.skeleton) if args.skeleton else None,
+        tokenizer=PoseTokenizer.from_pretrained(args.tokenizer, device) if is_token_file(path) else None,
+        image_size=args.image_size,
+    )
+    with _progress(args, lambda: count_poses(path)) as progress, _reports() as report:
+        summary = lift_file(
+            lifter,
+            source,
+            args.out,
+            flip=args.flip,
+            tokens_out=args.tokens,
+            model_name=args.model,
+            picture=args.draw,
+            force=args.force,
+            batch_size=args.batch_size,
+            report=report,
+            progress=progress,
+        )
+    for note in summary.notes:
+        print(f"pct: note: {note}", file=sys.stderr)
     print(summary, file=sys.stderr)
 
 

@@ -13,6 +13,7 @@ from pct.data.detector_noise import DetectorNoise, NoiseConfig
 from pct.models.lifter import Lifter
 from pct.models.lifter_config import LifterConfig, LifterSizes
 from pct.models.tokenizer import PoseTokenizer
+from pct.pose_space import PoseSpace
 from pct.skeleton import H36M17, Skeleton, get_skeleton
 from pct.training.batches import DeviceBatches
 from pct.training.body_data import load_bodies
@@ -92,8 +93,8 @@ def build_lifter(run: LifterRun, skeleton: Skeleton, tokenizer: PoseTokenizer | 
     """
     torch.manual_seed(run.seed)
     sizes = {f.name: getattr(run.lifter, f.name) for f in fields(LifterSizes)}
-    space = {"space": tokenizer.space} if tokenizer is not None else {}
-    return Lifter(LifterConfig(**sizes, skeleton=skeleton, **space), tokenizer)
+    space = tokenizer.space if tokenizer is not None else PoseSpace(kind="root3d")
+    return Lifter(LifterConfig(**sizes, skeleton=skeleton, space=space), tokenizer)
 
 
 def _skeleton(run: LifterRun, tokenizer: PoseTokenizer | None) -> Skeleton:

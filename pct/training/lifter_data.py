@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -86,4 +86,5 @@ class RecordedPairs:
             return torch.where(flip.view(-1, *[1] * (own.ndim - 1)), getattr(mirrored, name), own)
 
         names = ("keypoints2d", "visible", "keypoints3d", "intrinsics")
-        return replace(pairs, **{name: choose(name) for name in names})
+        columns: dict[str, Any] = {name: choose(name) for name in names}
+        return replace(pairs, **columns)
