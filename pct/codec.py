@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from pct.data.body_files import read_bodies
 from pct.data.decoded_files import write_decoded_json, write_decoded_npz
 from pct.data.pose_checks import PoseBatch
 from pct.data.pose_files import PoseFileError, check_pose_file, read_poses
@@ -30,12 +31,14 @@ class EncodeSummary:
         poses: Poses encoded.
         skipped: Bad poses by what was wrong with them.
         left_out: Crowd annotations and those of other categories.
+        notes: What looks odd about the poses as a whole.
     """
 
     path: Path
     poses: int = 0
     skipped: Counter[str] = field(default_factory=Counter)
     left_out: int = 0
+    notes: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
         text = f"encoded {self.poses:,} poses to {self.path}"
@@ -81,7 +84,8 @@ def encode_file(
 
     Args:
         tokenizer: The model.
-        source: COCO keypoint JSON, npz or Parquet; see :func:`pct.data.pose_files.read_poses`.
+        source: COCO keypoint JSON, npz or Parquet (see :func:`pct.data.pose_files.read_poses`); for a 3D model an npz
+            (see :func:`pct.data.body_files.read_bodies`).
         out: Token table to write (``.parquet``); it appears only when it is whole.
         model_name: Name of the model that the table carries for people to read.
         strict: Whether a bad pose is an error; else it is reported, skipped and counted.
@@ -92,7 +96,7 @@ def encode_file(
 
     Raises:
         PoseFileError: If the file does not fit the model, a pose is bad and ``strict`` is set, or no pose is good.
-        ValueError: If the file is missing, malformed, truncated or pickled, or the model does not encode pixels.
+        ValueError: If the file is missing, malformed, truncated or pickled, or the model needs more than joints.
         FileExistsError: If ``out`` exists and ``force`` is not set.
     """
     source, out = check_pose_file(source), check_output(out, (".parquet",), force)
@@ -101,7 +105,7 @@ def encode_file(
     summary = EncodeSummary(out)
     first = None
     with TokenWriter(out, describe_model(tokenizer, model_name), force) as writer:
-        for batch in read_poses(source, tokenizer.skeleton, batch_size):
+        for batch in read_pose_batches(tokenizer, source, batch_size):
             for fault in batch.faults:
                 first = first or fault
                 if strict:
@@ -117,16 +121,22 @@ def encode_file(
     return summary
 
 
+def read_pose_batches(tokenizer: PoseTokenizer, source: str | Path, batch_size: int = 4096) -> Iterator[PoseBatch]:
+    """Yield the poses of a file that fits a model, 2D or 3D, at most ``batch_size`` at a time."""
+    if tokenizer.space.kind == "root3d":
+        return read_bodies(source, tokenizer.skeleton, tokenizer.space.root, batch_size)
+    return read_poses(source, tokenizer.skeleton, batch_size)
+
+
 def encode_poses(tokenizer: PoseTokenizer, poses: PoseTable) -> PoseTokens:
-    """Turn a table of good poses into tokens with their boxes and ids."""
+    """Turn a table of good poses into tokens with their ids, and their boxes or the positions of their roots."""
+    image_ids, annotation_ids = poses.image_ids.numpy(), poses.annotation_ids.numpy()
+    if tokenizer.space.kind == "root3d":
+        root = poses.keypoints[:, tokenizer.space.root]
+        indices = tokenizer.encode(poses.keypoints, poses.visible, root)
+        return PoseTokens.of_3d(indices.cpu().numpy(), root.numpy(), image_ids, annotation_ids)
     indices = tokenizer.encode(poses.keypoints, poses.visible, poses.bbox)
-    return PoseTokens(
-        indices=indices.cpu().numpy(),
-        bbox=poses.bbox.numpy(),
-        image_ids=poses.image_ids.numpy(),
-        annotation_ids=poses.annotation_ids.numpy(),
-        area=poses.area.numpy(),
-    )
+    return PoseTokens(indices.cpu().numpy(), poses.bbox.numpy(), image_ids, annotation_ids, poses.area.numpy())
 
 
 def describe_model(tokenizer: PoseTokenizer, name: str = "") -> TokenMetadata:
@@ -150,11 +160,12 @@ def decode_file(
     batch_size: int = 4096,
     progress: Callable[[int], None] | None = None,
 ) -> DecodeSummary:
-    """Turn a token table into poses in image pixels.
+    """Turn a token table into poses in image pixels, or 3D poses in millimetres.
 
     A ``.json`` becomes a COCO keypoint file: ids and boxes as in the table, every joint with visibility 2 (the decoder
     fills in all), coordinates to 0.01 pixel. Where the table knows no area, 0.52 of the box area is written and
     ``area_estimated`` is true. A ``.npz`` has the arrays that :func:`encode_file` reads.
+    3D poses stand where they stood, at their roots; they are written as ``.npz`` only.
 
     Memory depends on ``batch_size``; a ``.json`` needs 8 bytes more for each image.
 
@@ -168,11 +179,14 @@ def decode_file(
 
     Raises:
         TokenFileError: If the table is of another model, empty, of another version, or holds ids outside the codebook.
+        OutputError: If 3D poses are to become a JSON file.
         ValueError: If the file is missing, truncated, or no Parquet file.
         FileExistsError: If ``out`` exists and ``force`` is not set.
     """
     source, out = Path(source), check_output(out, DECODE_SUFFIXES, force)
     _check_model(tokenizer, batch_size)
+    if tokenizer.space.kind == "root3d" and out.suffix.lower() == ".json":
+        raise OutputError(f"output {out}: COCO files hold 2D poses and the model's are 3D; write them to a .npz")
     with TokenReader(source) as reader:
         check_same_model(tokenizer, reader)
         pieces = decode_batches(tokenizer, reader, batch_size, progress)
@@ -202,10 +216,10 @@ def check_same_model(tokenizer: PoseTokenizer, reader: TokenReader) -> None:
 def decode_batches(
     tokenizer: PoseTokenizer, reader: TokenReader, batch_size: int, progress: Callable[[int], None] | None = None
 ) -> Iterator[tuple[PoseTokens, np.ndarray]]:
-    """Yield the rows of a table with their joints (B, K, 2) in image pixels, float32."""
+    """Yield the rows of a table with their joints, float32: (B, K, 2) in image pixels or (B, K, 3) in millimetres."""
     done = 0
     for tokens in reader.batches(batch_size):
-        keypoints = tokenizer.decode(torch.from_numpy(tokens.indices), torch.from_numpy(tokens.bbox))
+        keypoints = tokenizer.decode(torch.from_numpy(tokens.indices), torch.from_numpy(tokens.reference))
         yield tokens, keypoints.cpu().numpy()
         done += len(tokens)
         if progress is not None:
@@ -216,15 +230,13 @@ def _count(summary: EncodeSummary, batch: PoseBatch, progress: Callable[[int], N
     summary.poses += len(batch.poses)
     summary.left_out += batch.left_out
     summary.skipped.update(fault.kind for fault in batch.faults)
+    summary.notes.extend(batch.notes)
     if progress is not None:
         progress(summary.poses + summary.skipped.total() + summary.left_out)
 
 
 def _check_model(tokenizer: PoseTokenizer, batch_size: int) -> None:
-    config = tokenizer.config
-    if config.space.kind != "crop2d":
-        raise ValueError(f"the model's poses are {config.space.kind}; files of 2D poses in image pixels need crop2d")
-    if config.guidance_channels:
+    if tokenizer.config.guidance_channels:
         raise ValueError("the model needs image features beside the joints, which a pose file does not have")
     if batch_size < 1:
         raise ValueError(f"batch size must be at least 1, got {batch_size}")

@@ -9,16 +9,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pct.codec import check_same_model, decode_batches, encode_poses
-from pct.data.pose_files import PoseFileError, read_poses
+from pct.codec import check_same_model, decode_batches, encode_poses, read_pose_batches
+from pct.data.pose_files import PoseFileError
 from pct.models.tokenizer import PoseTokenizer
 from pct.pose_space import PoseSpace
 from pct.tokens import TokenReader, is_token_file
 from pct.visualize import COLOURED, TARGET, PoseLayer, PosePanel, pose_gallery
+from pct.visualize3d import pose_gallery_3d
 
 
 def draw_gallery(tokenizer: PoseTokenizer, path: str | Path, count: int = 24, reconstruct: bool = False) -> np.ndarray:
-    """Draw the first poses of a file, each in its crop.
+    """Draw the first poses of a file, 2D ones each in its crop, 3D ones each from the front and turned.
 
     Args:
         tokenizer: The model whose skeleton the poses have, or that made the token table.
@@ -36,6 +37,8 @@ def draw_gallery(tokenizer: PoseTokenizer, path: str | Path, count: int = 24, re
         panels = _token_panels(tokenizer, path, count)
     else:
         panels = _pose_panels(tokenizer, path, count, reconstruct)
+    if tokenizer.space.kind == "root3d":
+        return pose_gallery_3d(panels, tokenizer.skeleton)
     return pose_gallery(panels, tokenizer.skeleton, crop_size=tokenizer.space.crop_size)
 
 
@@ -43,23 +46,24 @@ def _token_panels(tokenizer: PoseTokenizer, path: str | Path, count: int) -> lis
     with TokenReader(path) as reader:
         check_same_model(tokenizer, reader)
         tokens, keypoints = next(decode_batches(tokenizer, reader, count))
-    points = _to_crop(tokenizer.space, torch.from_numpy(keypoints), torch.from_numpy(tokens.bbox))
+    points = _to_panel(tokenizer.space, torch.from_numpy(keypoints), torch.from_numpy(tokens.bbox))
     ids = tokens.annotation_ids.tolist()
     return [PosePanel((PoseLayer(p),), f"annotation {i}") for p, i in zip(points, ids, strict=True)]
 
 
 def _pose_panels(tokenizer: PoseTokenizer, path: str | Path, count: int, reconstruct: bool) -> list[PosePanel]:
     panels: list[PosePanel] = []
-    for batch in read_poses(path, tokenizer.skeleton, count):
+    for batch in read_pose_batches(tokenizer, path, count):
         poses = batch.poses
-        points = _to_crop(tokenizer.space, poses.keypoints, poses.bbox)
+        points = _to_panel(tokenizer.space, poses.keypoints, poses.bbox)
         layers: list[tuple[PoseLayer, ...]] = [
             (PoseLayer(p, v.numpy(), TARGET if reconstruct else COLOURED, draw_unknown=False),)
             for p, v in zip(points, poses.visible, strict=True)
         ]
         if reconstruct:
-            indices = torch.from_numpy(encode_poses(tokenizer, poses).indices)
-            decoded = _to_crop(tokenizer.space, tokenizer.decode(indices, poses.bbox).cpu(), poses.bbox)
+            tokens = encode_poses(tokenizer, poses)
+            indices, reference = torch.from_numpy(tokens.indices), torch.from_numpy(tokens.reference)
+            decoded = _to_panel(tokenizer.space, tokenizer.decode(indices, reference).cpu(), poses.bbox)
             layers = [(*below, PoseLayer(p)) for below, p in zip(layers, decoded, strict=True)]
         ids = poses.annotation_ids.tolist()
         panels += [PosePanel(layer, f"annotation {i}") for layer, i in zip(layers, ids, strict=True)]
@@ -70,7 +74,9 @@ def _pose_panels(tokenizer: PoseTokenizer, path: str | Path, count: int, reconst
     return list(islice(panels, count))
 
 
-def _to_crop(space: PoseSpace, keypoints: Tensor, bbox: Tensor) -> np.ndarray:
-    """Bring joints (B, K, 2) from image pixels into pixels of the crop."""
+def _to_panel(space: PoseSpace, keypoints: Tensor, bbox: Tensor) -> np.ndarray:
+    """Bring joints (B, K, D) from image pixels into pixels of the crop, or relative to their roots."""
+    if space.kind == "root3d":
+        return (keypoints - keypoints[:, space.root, None]).numpy()
     crop = PoseSpace(padding=space.padding, crop_size=space.crop_size, units="pixels")
     return crop.normalise(keypoints, bbox).numpy()

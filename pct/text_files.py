@@ -49,7 +49,8 @@ def text_to_table(
         out: Token table to write.
         model_name: Name of the model that the table carries for people to read.
         like: Token table of the same model and length that boxes, areas and ids come from. Without it every pose gets
-            the box whose crop is ``crop_size`` pixels square with a corner at the origin, and its row number as ids.
+            the box whose crop is ``crop_size`` pixels square with a corner at the origin (a 3D pose has its root at
+            the origin), and its row number as ids.
         force: Whether an existing ``out`` is replaced.
 
     Raises:
@@ -57,7 +58,7 @@ def text_to_table(
         FileExistsError: If ``out`` exists and ``force`` is not set.
     """
     metadata, done = describe_model(tokenizer, model_name), 0
-    places = _crops(tokenizer.space) if like is None else _places(tokenizer, like)
+    places = _standard_places(tokenizer.space) if like is None else _places(tokenizer, like)
     with Path(source).open(encoding="utf-8", errors="replace") as file, TokenWriter(out, metadata, force) as writer:
         lines = ((number, line) for number, line in enumerate(file, start=1) if line.strip())
         for place in places:
@@ -66,12 +67,8 @@ def text_to_table(
                 raise TokenFileError(f"{like}: more poses than the {done + len(chunk)} lines of {source}")
             if not chunk:
                 break
-            n = len(chunk)
-            done += n
-            indices = _parse(source, chunk, metadata)
-            writer.write(
-                PoseTokens(indices, place.bbox[:n], place.image_ids[:n], place.annotation_ids[:n], place.area[:n])
-            )
+            done += len(chunk)
+            writer.write(place.with_indices(_parse(source, chunk, metadata)))
         if next(lines, None) is not None:
             raise TokenFileError(f"{like}: only {done} poses, fewer than the lines of {source}; there must be as many")
         if done == 0:
@@ -85,14 +82,18 @@ def _places(tokenizer: PoseTokenizer, like: str | Path) -> Iterator[PoseTokens]:
         yield from reader.batches(_BATCH)
 
 
-def _crops(space: PoseSpace) -> Iterator[PoseTokens]:
-    """Yield boxes whose crop is ``crop_size`` pixels square with a corner at the origin, without end."""
+def _standard_places(space: PoseSpace) -> Iterator[PoseTokens]:
+    """Yield, without end, boxes whose crop is ``crop_size`` pixels square at the origin, or roots there."""
     side = space.crop_size / space.padding
     corner = (space.crop_size - side) / 2
     bbox = np.tile(np.array([corner, corner, side, side], np.float32), (_BATCH, 1))
+    none = np.zeros((_BATCH, 0), np.int64)
     for start in count(0, _BATCH):
         ids = np.arange(start, start + _BATCH)
-        yield PoseTokens(np.zeros((_BATCH, 0), np.int64), bbox, ids, ids, np.full(_BATCH, np.nan, np.float32))
+        if space.kind == "root3d":
+            yield PoseTokens.of_3d(none, np.zeros((_BATCH, 3), np.float32), ids, ids)
+        else:
+            yield PoseTokens(none, bbox, ids, ids, np.full(_BATCH, np.nan, np.float32))
 
 
 def _parse(source: str | Path, lines: list[tuple[int, str]], metadata: TokenMetadata) -> np.ndarray:

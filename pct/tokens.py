@@ -6,14 +6,14 @@ A token table is a Parquet file with one pose a row. ``pandas.read_parquet`` rea
     139       230831         [413, 158, 53.1, 138]   3421.0  [711, 12, 1003, ...]
 
 and the model that made it stands as JSON in the file's metadata, under the key ``pct`` (:class:`TokenMetadata`).
+Tables of 3D poses have a column ``root``, the root joint's position in millimetres, in place of ``bbox`` and ``area``.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -21,75 +21,15 @@ from typing import Any
 import numpy as np
 
 from pct.parquet import Column, ColumnReader, ColumnWriter
-from pct.skeleton import Skeleton
+from pct.token_metadata import METADATA_KEY, TokenFileError, TokenMetadata
 
-FORMAT_VERSION = 1
-_KEY = "pct"
 # Poses a row group: large enough that its description costs nothing, small enough to be held.
 _ROW_GROUP = 16_384
-_MOST_IDS = 2**24
-
-
-class TokenFileError(ValueError):
-    """A token table is broken, of another version, or does not fit the model."""
-
-
-@dataclass(frozen=True)
-class TokenMetadata:
-    """What a token table says about the model that made it.
-
-    Attributes:
-        model: Name or folder of the model, for people to read.
-        fingerprint: :meth:`pct.PoseTokenizer.fingerprint` of the model; decoding needs the same one.
-        skeleton: Whose joints the poses have.
-        space: The pose space as plain values (crop padding among them).
-        codebook_size: Number of ids V.
-        num_tokens: Tokens M a pose.
-        format_version: Version of the file format.
-    """
-
-    model: str
-    fingerprint: str
-    skeleton: Skeleton
-    space: dict[str, Any]
-    codebook_size: int
-    num_tokens: int
-    format_version: int = FORMAT_VERSION
-
-    def to_json(self) -> str:
-        """Return the JSON text that stands in the file."""
-        return json.dumps(asdict(self), sort_keys=True)
-
-    @classmethod
-    def from_json(cls, text: str | bytes, path: str | Path) -> TokenMetadata:
-        """Read the JSON text of the file ``path``.
-
-        Raises:
-            TokenFileError: If it is no such JSON, of another version, or has a missing, unknown or bad value.
-        """
-        try:
-            values = json.loads(text)
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise TokenFileError(f"{path}: the metadata under the key {_KEY!r} is not valid JSON: {error}") from None
-        version = values.get("format_version") if isinstance(values, dict) else None
-        if version != FORMAT_VERSION:
-            raise TokenFileError(
-                f"{path}: token table of format version {version!r}; this version of pct reads {FORMAT_VERSION}"
-            )
-        names = {f.name for f in fields(cls)}
-        if set(values) != names:
-            raise TokenFileError(f"{path}: metadata has the keys {sorted(values)}; it must have {sorted(names)}")
-        for name in ("codebook_size", "num_tokens"):
-            # Readers count the use of every id: an absurd number here must not take all memory there.
-            if not isinstance(values[name], int) or not 0 < values[name] <= _MOST_IDS:
-                raise TokenFileError(
-                    f"{path}: metadata gives {name} as {values[name]!r}; it must be an integer from 1 to {_MOST_IDS}"
-                )
-        try:
-            values["skeleton"] = Skeleton.from_dict(values["skeleton"])
-        except (ValueError, TypeError, KeyError) as error:
-            raise TokenFileError(f"{path}: metadata holds no skeleton: {error}") from None
-        return cls(**values)
+# Columns of the file, and the fields of a table.
+_FIELDS = {
+    **{"image_id": "image_ids", "annotation_id": "annotation_ids", "bbox": "bbox", "area": "area", "root": "root"},
+    "tokens": "indices",
+}
 
 
 @dataclass(frozen=True)
@@ -98,9 +38,10 @@ class PoseTokens:
 
     Attributes:
         indices: Tokens (N, M), integers in [0, codebook_size).
-        bbox: Person boxes (N, 4) as x, y, width, height in image pixels, float32.
+        bbox: Person boxes (N, 4) as x, y, width, height in image pixels, float32; NaN for 3D poses.
         image_ids, annotation_ids: Image and annotation of each pose (N,), int64.
-        area: Segment area (N,) in square pixels, float32, NaN where it is not known.
+        area: Segment area (N,) in square pixels, float32, NaN where it is not known and for 3D poses.
+        root: Position (N, 3) of the root joint of 3D poses in millimetres, float32; None for 2D poses.
     """
 
     indices: np.ndarray
@@ -108,23 +49,47 @@ class PoseTokens:
     image_ids: np.ndarray
     annotation_ids: np.ndarray
     area: np.ndarray
+    root: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         if self.indices.ndim != 2 or self.indices.dtype.kind not in "iu":
             raise ValueError(f"indices must be integers (N, M); got {self.indices.dtype} of {self.indices.shape}")
         n = len(self.indices)
-        shapes = {"bbox": (n, 4), "image_ids": (n,), "annotation_ids": (n,), "area": (n,)}
+        shapes = {"bbox": (n, 4), "image_ids": (n,), "annotation_ids": (n,), "area": (n,), "root": (n, 3)}
         for name, shape in shapes.items():
-            if getattr(self, name).shape != shape:
-                raise ValueError(f"{name} must have shape {shape}; got {getattr(self, name).shape}")
+            value = getattr(self, name)
+            if value is not None and value.shape != shape:
+                raise ValueError(f"{name} must have shape {shape}; got {value.shape}")
 
     def __len__(self) -> int:
         return len(self.indices)
 
+    @property
+    def reference(self) -> np.ndarray:
+        """What places the poses: boxes (N, 4) in image pixels, or root positions (N, 3) in millimetres."""
+        return self.bbox if self.root is None else self.root
+
+    @classmethod
+    def of_3d(
+        cls, indices: np.ndarray, root: np.ndarray, image_ids: np.ndarray, annotation_ids: np.ndarray
+    ) -> PoseTokens:
+        """Put 3D poses into a table; they have no boxes and areas."""
+        unknown = np.full((len(indices), 5), np.nan, np.float32)
+        return cls(indices, unknown[:, :4], image_ids, annotation_ids, unknown[:, 4], root)
+
     @classmethod
     def concatenate(cls, tables: list[PoseTokens]) -> PoseTokens:
-        """Put tables one after the other; there must be at least one."""
-        return cls(*(np.concatenate([getattr(t, f.name) for t in tables]) for f in fields(cls)))
+        """Put tables one after the other; there must be at least one, and all 2D or all 3D."""
+        columns: dict[str, list[Any]] = {f.name: [getattr(t, f.name) for t in tables] for f in fields(cls)}
+        values: dict[str, Any] = {n: None if c[0] is None else np.concatenate(c) for n, c in columns.items()}
+        return cls(**values)
+
+    def with_indices(self, indices: np.ndarray) -> PoseTokens:
+        """Return other tokens (n, M) with the places and ids of the first n rows."""
+        columns = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "indices"}
+        n = len(indices)
+        values: dict[str, Any] = {name: None if column is None else column[:n] for name, column in columns.items()}
+        return PoseTokens(indices, **values)
 
 
 class TokenWriter:
@@ -144,7 +109,7 @@ class TokenWriter:
 
     def __init__(self, path: str | Path, metadata: TokenMetadata, force: bool = False) -> None:
         self.path, self.metadata, self.num_rows = Path(path), metadata, 0
-        self._writer = ColumnWriter(path, _columns(metadata), {_KEY: metadata.to_json()}, force)
+        self._writer = ColumnWriter(path, _columns(metadata), {METADATA_KEY: metadata.to_json()}, force)
         self._pending: list[PoseTokens] = []
         self._stack = ExitStack()
 
@@ -157,8 +122,12 @@ class TokenWriter:
         """Append poses.
 
         Raises:
-            TokenFileError: On another number of tokens a pose or an id outside the codebook.
+            TokenFileError: On another number of tokens a pose, an id outside the codebook, or 3D poses for a table of
+                2D ones.
         """
+        if (tokens.root is not None) != self.metadata.is_3d:
+            kinds = ("3D", "2D") if self.metadata.is_3d else ("2D", "3D")
+            raise TokenFileError(f"{self.path}: the table is one of {kinds[0]} poses; it cannot take {kinds[1]} poses")
         _check_ids(tokens.indices, self.metadata, self.path, self.num_rows)
         self.num_rows += len(tokens)
         self._pending.append(tokens)
@@ -179,8 +148,7 @@ class TokenWriter:
             return
         tokens = PoseTokens.concatenate(self._pending)
         self._pending = []
-        names = ("image_ids", "annotation_ids", "bbox", "area", "indices")
-        self._writer.write({c: getattr(tokens, n) for c, n in zip(_columns(self.metadata), names, strict=True)})
+        self._writer.write({column: getattr(tokens, _FIELDS[column]) for column in _columns(self.metadata)})
 
 
 class TokenReader:
@@ -198,7 +166,7 @@ class TokenReader:
         self.path = Path(path)
         self._file = ColumnReader(path)
         try:
-            text = self._file.metadata.get(_KEY.encode())
+            text = self._file.metadata.get(METADATA_KEY.encode())
             if text is None:
                 raise TokenFileError(f"{path}: this Parquet file is no token table; `pct encode` makes one")
             self.metadata = TokenMetadata.from_json(text, path)
@@ -256,8 +224,11 @@ class TokenReader:
             array = array.astype(np.int64 if dtype.kind in "iu" else dtype)
             values[name] = array.reshape(-1, width) if width else array
         _check_ids(values["tokens"], self.metadata, self.path, start)
+        if self.metadata.is_3d:
+            _check_roots(values["root"], self.path, start)
+            return PoseTokens.of_3d(values["tokens"], values["root"], values["image_id"], values["annotation_id"])
         _check_boxes(values["bbox"], self.path, start)
-        return PoseTokens(values["tokens"], values["bbox"], values["image_id"], values["annotation_id"], values["area"])
+        return PoseTokens(**{_FIELDS[name]: value for name, value in values.items()})
 
 
 def is_token_file(path: str | Path) -> bool:
@@ -265,17 +236,17 @@ def is_token_file(path: str | Path) -> bool:
     if Path(path).suffix.lower() != ".parquet":
         return False
     with ColumnReader(path) as file:
-        return _KEY.encode() in file.metadata
+        return METADATA_KEY.encode() in file.metadata
 
 
 def _columns(metadata: TokenMetadata) -> dict[str, tuple[np.dtype[Any], int]]:
     ids = np.dtype(np.uint16 if metadata.codebook_size <= 2**16 else np.uint32)
     integer, real = np.dtype(np.int64), np.dtype(np.float32)
+    places = {"root": (real, 3)} if metadata.is_3d else {"bbox": (real, 4), "area": (real, 0)}
     return {
         "image_id": (integer, 0),
         "annotation_id": (integer, 0),
-        "bbox": (real, 4),
-        "area": (real, 0),
+        **places,
         "tokens": (ids, metadata.num_tokens),
     }
 
@@ -298,3 +269,10 @@ def _check_boxes(bbox: np.ndarray, path: Path, start: int) -> None:
     if bad.any():
         row = int(np.argmax(bad))
         raise TokenFileError(f"{path}: bbox of row {start + row} is {bbox[row].tolist()}; its size must be positive")
+
+
+def _check_roots(root: np.ndarray, path: Path, start: int) -> None:
+    bad = ~np.isfinite(root).all(axis=1)
+    if bad.any():
+        row = int(np.argmax(bad))
+        raise TokenFileError(f"{path}: root of row {start + row} is {root[row].tolist()}; it must be finite")

@@ -31,7 +31,8 @@ def check_bodies(
 ) -> PoseBatch:
     """Separate good 3D poses from bad ones.
 
-    A pose is bad if its root or no other joint is known, or a known joint is not finite or on a bone of over two metres.
+    A pose is bad if its root or no other joint is known, or a known joint is not finite or ends a bone of over two
+    metres.
 
     Args:
         where: What to call each pose in a message.
@@ -43,31 +44,18 @@ def check_bodies(
     """
     visible = visibility > 0
     known = np.where(visible[..., None], keypoints, 0.0)
+    faults: list[Fault] = []
+    good: list[int] = []
     with np.errstate(invalid="ignore"):
-        broken = ~(np.abs(known) < _LARGEST).all(axis=-1)
-    safe = np.where(broken[..., None], 0.0, known)
-    too_long = np.nan_to_num(bone_lengths(safe, visible & ~broken, skeleton)) > _NO_BONE
-    names, faults = skeleton.keypoint_names, []
-    for row in np.flatnonzero(~visible[:, root] | (visible.sum(axis=1) < 2) | broken.any(axis=1) | too_long.any(axis=1)):
-        if broken[row].any():
-            joint = int(np.argmax(broken[row]))
-            sentence = (
-                f"joint {names[joint]} is {keypoints[row, joint].tolist()}; known joints must be finite millimetres "
-                f"below {_LARGEST:.0f} (or not visible, to have them filled in)"
-            )
-            faults.append(Fault(where[row], "coordinates not finite", sentence))
-        elif not visible[row, root]:
-            sentence = f"joint {names[root]}, the origin of the model's poses, is not known"
-            faults.append(Fault(where[row], "no root joint", sentence))
-        elif visible[row].sum() < 2:
-            sentence = f"no joint but {names[root]} is known, so there is nothing to encode"
-            faults.append(Fault(where[row], "no visible joint", sentence))
+        broken = np.asarray(~(np.abs(known) < _LARGEST).all(axis=-1))
+    too_long = np.nan_to_num(bone_lengths(known, visible & ~broken, skeleton)) > _NO_BONE
+    for row, name in enumerate(where):
+        fault = _find_fault(name, keypoints[row], visible[row], broken[row], too_long[row], skeleton, root)
+        if fault is None:
+            good.append(row)
         else:
-            a, b = skeleton.edges[int(np.argmax(too_long[row]))]
-            sentence = f"the bone from {names[a]} to {names[b]} is over {_NO_BONE:.0f} mm long; no person has such a one"
-            faults.append(Fault(where[row], "bone too long", sentence))
-    bad = {fault.where for fault in faults}
-    rows = np.array([row for row, name in enumerate(where) if name not in bad], dtype=np.int64)
+            faults.append(fault)
+    rows = np.array(good, dtype=np.int64)
     unknown = torch.full((len(rows), 5), torch.nan)
     poses = PoseTable(
         skeleton=skeleton,
@@ -79,3 +67,98 @@ def check_bodies(
         annotation_ids=torch.from_numpy(ids[1][rows]),
     )
     return PoseBatch(poses, tuple(faults))
+
+
+def bone_lengths(keypoints: np.ndarray, visible: np.ndarray, skeleton: Skeleton) -> np.ndarray:
+    """Return the length of each bone (B, E) of joints (B, K, 3), NaN where an end is not ``visible`` (B, K)."""
+    a, b = np.array(skeleton.edges, dtype=np.int64).reshape(-1, 2).T
+    with np.errstate(invalid="ignore"):
+        lengths = np.linalg.norm(keypoints[:, a] - keypoints[:, b], axis=-1)
+    return np.where(visible[:, a] & visible[:, b], lengths, np.nan)
+
+
+def find_wrong_unit(keypoints: np.ndarray, visible: np.ndarray, skeleton: Skeleton) -> str | None:
+    """Find that poses (B, K, 3) cannot be people in millimetres, and say what they are in the likely unit.
+
+    Poses with less than half of their bones known do not count; without any other there is nothing to tell from.
+    """
+    lengths = bone_lengths(keypoints, visible, skeleton)
+    lengths = lengths[np.isfinite(lengths).sum(axis=1) * 2 > len(skeleton.edges)]
+    if not lengths.size:
+        return None
+    longest = float(np.median(np.nanmax(lengths, axis=1)))
+    low, high = _LONGEST_BONE
+    if low <= longest <= high:
+        return None
+    likely = next((name for name, factor in _UNITS.items() if low <= longest * factor <= high), "metres")
+    return (
+        f"the longest bones are {longest:.3g} long: read as millimetres nobody's, read as {likely} "
+        f"{longest * _UNITS[likely]:.3g} mm; expected millimetres, longest bones of {low:.0f} to {high:.0f}"
+    )
+
+
+def find_odd_axes(keypoints: np.ndarray, visible: np.ndarray, skeleton: Skeleton) -> list[str]:
+    """Find signs that sides are swapped or an axis points the other way in poses (B, K, 3), x right, y down, z away.
+
+    Most people hold their trunk up, and knees bend backwards: what of the thigh is across the shank points to the side
+    where the hips face, if left is left. Skeletons without such joints, and poses in which too few knees are bent, tell
+    nothing.
+    """
+    names = {name: joint for joint, name in enumerate(skeleton.keypoint_names)}
+    top = next((names[n] for n in ("thorax", "neck", "neck_nose", "head") if n in names), None)
+    legs = [[f"{side}_{part}" for part in ("hip", "knee", "ankle")] for side in ("left", "right")]
+    if top is None or not all(n in names for leg in legs for n in leg):
+        return []
+    hips = [names["left_hip"], names["right_hip"]]
+    joints = [top, *(names[n] for leg in legs for n in leg)]
+    x = keypoints[visible[:, joints].all(axis=1)].astype(np.float64)
+    trunk = x[:, top] - x[:, hips].mean(axis=1)
+    notes = []
+    upside_down = float((trunk[:, 1] > 0).mean()) if len(x) else 0.0
+    if len(x) >= _LEAST_LEGS and upside_down > 0.5:
+        notes.append(f"{upside_down:.0%} of the poses stand on their heads: y must point down")
+    front = np.cross(x[:, hips[0]] - x[:, hips[1]], trunk)
+    bends = []
+    for hip, knee, ankle in ([names[n] for n in leg] for leg in legs):
+        thigh, shank = x[:, knee] - x[:, hip], x[:, ankle] - x[:, knee]
+        along = shank / np.maximum(np.linalg.norm(shank, axis=1, keepdims=True), 1e-9)
+        across = thigh - (thigh * along).sum(axis=1, keepdims=True) * along
+        bent = np.linalg.norm(across, axis=1) > 0.35 * np.linalg.norm(thigh, axis=1)
+        bends.append((across * front).sum(axis=1)[bent] > 0)
+    forward = np.concatenate(bends)
+    if len(forward) >= _LEAST_LEGS and forward.mean() < 0.3:
+        notes.append(
+            f"{1 - forward.mean():.0%} of the bent knees bend forwards: left and right seem to be swapped, "
+            "or an axis mirrored"
+        )
+    return notes
+
+
+def _find_fault(
+    where: str,
+    keypoints: np.ndarray,
+    visible: np.ndarray,
+    broken: np.ndarray,
+    too_long: np.ndarray,
+    skeleton: Skeleton,
+    root: int,
+) -> Fault | None:
+    names = skeleton.keypoint_names
+    if broken.any():
+        joint = int(np.argmax(broken))
+        sentence = (
+            f"joint {names[joint]} is {keypoints[joint].tolist()}; known joints must be finite millimetres below "
+            f"{_LARGEST:.0f} (or not visible, to have them filled in)"
+        )
+        return Fault(where, "coordinates not finite", sentence)
+    if not visible[root]:
+        sentence = f"joint {names[root]}, the origin of the model's poses, is not known"
+        return Fault(where, "no root joint", sentence)
+    if visible.sum() < 2:
+        sentence = f"no joint but {names[root]} is known, so there is nothing to encode"
+        return Fault(where, "no visible joint", sentence)
+    if too_long.any():
+        a, b = skeleton.edges[int(np.argmax(too_long))]
+        sentence = f"the bone from {names[a]} to {names[b]} is over {_NO_BONE:.0f} mm long; nobody has such a one"
+        return Fault(where, "bone too long", sentence)
+    return None

@@ -12,7 +12,7 @@ from pct.data.coco import AREA_SHARE, write_coco_json
 from pct.data.npz import write_npz
 from pct.tokens import PoseTokens, TokenReader
 
-# Rows of a token table with their joints (B, K, 2) in image pixels.
+# Rows of a token table with their joints (B, K, 2) in image pixels, or (B, K, 3) in millimetres.
 Pieces = Iterable[tuple[PoseTokens, np.ndarray]]
 
 
@@ -45,6 +45,8 @@ def write_decoded_npz(
 ) -> None:
     """Write decoded poses as an npz file with the arrays that :func:`pct.data.pose_files.read_poses` reads.
 
+    3D poses have no boxes and areas; :func:`pct.data.body_files.read_bodies` reads them.
+
     Args:
         path: npz file.
         reader: The token table. One array after the other lies in the archive, so it is read once for each.
@@ -54,14 +56,16 @@ def write_decoded_npz(
     """
     skeleton, n = reader.metadata.skeleton, len(reader)
     real, integer, names = np.dtype(np.float32), np.dtype(np.int64), np.array(skeleton.keypoint_names)
+    dims = 3 if reader.metadata.is_3d else 2
     arrays: dict[str, tuple[tuple[int, ...], np.dtype[Any], Iterable[np.ndarray]]] = {
-        "keypoints": ((n, skeleton.num_keypoints, 2), real, (keypoints for _, keypoints in pieces)),
-        "bbox": ((n, 4), real, (t.bbox for t in reader.batches(batch_size))),
-        "area": ((n,), real, (t.area for t in reader.batches(batch_size))),
+        "keypoints": ((n, skeleton.num_keypoints, dims), real, (keypoints for _, keypoints in pieces)),
         "image_ids": ((n,), integer, (t.image_ids for t in reader.batches(batch_size))),
         "annotation_ids": ((n,), integer, (t.annotation_ids for t in reader.batches(batch_size))),
         "keypoint_names": (names.shape, names.dtype, [names]),
     }
+    if not reader.metadata.is_3d:
+        arrays["bbox"] = ((n, 4), real, (t.bbox for t in reader.batches(batch_size)))
+        arrays["area"] = ((n,), real, (t.area for t in reader.batches(batch_size)))
     write_npz(path, arrays, force)
 
 

@@ -67,11 +67,13 @@ class PoseBatch:
         poses: The good poses; ``area`` is NaN where the file gives none.
         faults: The bad poses.
         left_out: Number of entries that are no single person of the skeleton's kind: crowds, other categories.
+        notes: What looks odd about the poses as a whole, though they can be used.
     """
 
     poses: PoseTable
     faults: tuple[Fault, ...]
     left_out: int = 0
+    notes: tuple[str, ...] = ()
 
 
 def check_poses(raw: RawPoses, skeleton: Skeleton, faults: Sequence[Fault] = (), left_out: int = 0) -> PoseBatch:

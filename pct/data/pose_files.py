@@ -56,8 +56,13 @@ def count_poses(path: str | Path) -> int | None:
             return len(table)
     if path.suffix.lower() == ".npz":
         with NpzReader(path) as arrays:
-            return (arrays.shape("keypoints") or (0,))[0]
+            return (arrays.shape("joints" if is_mocap(arrays) else "keypoints") or (0,))[0]
     return None
+
+
+def is_mocap(arrays: NpzReader) -> bool:
+    """Whether an npz file has the layout of :class:`pct.data.mocap.MocapClips`: ``joints`` in clips."""
+    return "keypoints" not in arrays.names and {"joints", "clip_start"} <= set(arrays.names)
 
 
 def read_poses(path: str | Path, skeleton: Skeleton, batch_size: int = 4096) -> Iterator[PoseBatch]:
@@ -118,10 +123,11 @@ def _find_category(path: Path, skeleton: Skeleton) -> int | None:
         if tuple(category["keypoints"]) == skeleton.keypoint_names:
             return category.get("id")
     names = [str(n) for n in named[0]["keypoints"]]
-    raise PoseFileError(_mismatch(path, f"category {named[0].get('name')!r}", names, skeleton))
+    raise PoseFileError(explain_mismatch(path, f"category {named[0].get('name')!r}", names, skeleton))
 
 
-def _mismatch(path: Path, what: str, names: Sequence[str], skeleton: Skeleton) -> str:
+def explain_mismatch(path: Path, what: str, names: Sequence[str], skeleton: Skeleton) -> str:
+    """Say that ``what`` of a file has other joints than the model's skeleton, with the names of both."""
     return (
         f"{path}: {what} has the {len(names)} joints {', '.join(names)}; the model's skeleton {skeleton.name} has the "
         f"{skeleton.num_keypoints} joints {', '.join(skeleton.keypoint_names)}"
@@ -177,11 +183,13 @@ def _find_no_number(values: list[Any]) -> str | None:
 def _read_npz(path: Path, skeleton: Skeleton, batch_size: int) -> Iterator[PoseBatch]:
     k = skeleton.num_keypoints
     with NpzReader(path) as file:
-        _refuse_misspelt(path, "array", file.names, _ARRAYS)
+        if is_mocap(file):
+            raise PoseFileError(f"{path}: this is motion capture, 3D poses; encode it with a 3D model")
+        refuse_misspelt(path, "array", file.names, _ARRAYS)
         if "keypoint_names" in file.names:
             names = tuple(str(n) for part in file.rows("keypoint_names", 4096) for n in part)
             if names != skeleton.keypoint_names:
-                raise PoseFileError(_mismatch(path, "array 'keypoint_names'", names, skeleton))
+                raise PoseFileError(explain_mismatch(path, "array 'keypoint_names'", names, skeleton))
         found = file.shape("keypoints")
         if len(found) != 3 or found[1:] != (k, 2):
             raise PoseFileError(
@@ -198,11 +206,12 @@ def _read_npz(path: Path, skeleton: Skeleton, batch_size: int) -> Iterator[PoseB
                 raise PoseFileError(f"{path}: {name} has shape {file.shape(name)}; it must have {shapes[name]}")
         pieces = [file.rows(name, batch_size) for name in given]
         for start, arrays in zip(range(0, n, batch_size), zip(*pieces, strict=True), strict=True):
-            values = {name: _number_array(path, name, a) for name, a in zip(given, arrays, strict=True)}
+            values = {name: number_array(path, name, a) for name, a in zip(given, arrays, strict=True)}
             yield check_poses(_raw_from_rows(values, start, k), skeleton)
 
 
-def _number_array(path: Path, name: str, array: np.ndarray) -> np.ndarray:
+def number_array(path: Path, name: str, array: np.ndarray) -> np.ndarray:
+    """Return an array of a file as int64 if it holds ids by its name, else as float64; refuse what is no number."""
     kinds = "iu" if name.endswith(("_id", "_ids")) else "biuf"
     if array.dtype.kind not in kinds:
         raise PoseFileError(
@@ -234,7 +243,7 @@ def _read_parquet(path: Path, skeleton: Skeleton, batch_size: int) -> Iterator[P
     with ColumnReader(path) as file:
         if b"pct" in file.metadata:
             raise PoseFileError(f"{path}: this is a token table, not poses; `pct decode` makes poses of it")
-        _refuse_misspelt(path, "column", file.columns, _COLUMNS)
+        refuse_misspelt(path, "column", file.columns, _COLUMNS)
         if len(file) == 0:
             raise PoseFileError(f"{path}: no poses; the table has no rows")
         names = [n for n in _COLUMNS if n == "keypoints" or n in file.columns]
@@ -268,7 +277,7 @@ def _find_odd_counts(columns: dict[str, Column], start: int, num_keypoints: int)
 
 def _take(path: Path, name: str, column: Column, rows: np.ndarray) -> np.ndarray:
     """Return the numbers of ``rows`` (a mask), NaN where an area is missing."""
-    values = _number_array(path, name, column.values[np.repeat(rows, column.counts)])
+    values = number_array(path, name, column.values[np.repeat(rows, column.counts)])
     if name != "area":
         return values
     area = np.full(int(rows.sum()), np.nan)
@@ -276,7 +285,7 @@ def _take(path: Path, name: str, column: Column, rows: np.ndarray) -> np.ndarray
     return area
 
 
-def _refuse_misspelt(path: Path, what: str, names: Iterable[str], known: Sequence[str]) -> None:
+def refuse_misspelt(path: Path, what: str, names: Iterable[str], known: Sequence[str]) -> None:
     """Refuse a name that looks like one that is read: a box under a wrong name would silently not be used."""
     names = list(names)
     absent = [n for n in known if n not in names]
