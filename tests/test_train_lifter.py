@@ -16,10 +16,12 @@ from tiny_lifter import make_tokenizer3d
 from tiny_runs import CrashError, CutAfter
 
 from pct.data.bodies import body_joints
+from pct.data.body_table import BodyTable
 from pct.data.kinematics import generate_bodies
+from pct.data.lifting_pairs import PosePairs, photograph
 from pct.data.mocap import JOINT_NAMES
 from pct.models.lifter import Lifter
-from pct.skeleton import H36M17
+from pct.skeleton import H36M17, Skeleton
 from pct.training.lifter import train_lifter
 from pct.training.lifter_config import load_lifter_run
 from pct.training.run_files import read_metrics
@@ -226,3 +228,22 @@ def test_help_fits_a_screen(capsys: pytest.CaptureFixture[str]) -> None:
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) <= 40
     assert max(len(line) for line in lines) <= 120
+
+
+@pytest.mark.usefixtures("without_curves")
+def test_recorded_pairs_are_trained_on_by_subjects(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def load(path: str, subjects: tuple[str, ...], detections: str, *, skeleton: Skeleton, stride: int) -> PosePairs:
+        asked.append((path, tuple(subjects), detections, skeleton.name, stride))
+        return photograph(BodyTable.generated(40, skeleton, seed=len(asked)), torch.Generator().manual_seed(0))
+
+    monkeypatch.setattr("pct.training.lifter.load_h36m", load)
+    config.write_text(TINY.replace("bodies: {num_generated: 200}", "recorded: {file: h36m.npz, detections: cpn}"))
+    assert train(config, "recorded.stride=5") == 0
+    assert [a[:-1] for a in asked] == [
+        ("h36m.npz", ("S1", "S5", "S6", "S7"), "cpn", "h36m17"),
+        ("h36m.npz", ("S8",), "cpn", "h36m17"),
+    ]
+    assert asked[0][-1] == 5
+    assert "val_mpjpe_mm" in read_metrics(config.parent / "run" / "metrics.jsonl")[-1]

@@ -10,6 +10,8 @@ import torch
 
 from pct import distributed
 from pct.data.detector_noise import DetectorNoise, NoiseConfig
+from pct.data.h36m import load_h36m
+from pct.data.lifting_pairs import PosePairs
 from pct.models.lifter import Lifter
 from pct.models.lifter_config import LifterConfig, LifterSizes
 from pct.models.tokenizer import PoseTokenizer
@@ -27,6 +29,8 @@ from pct.training.run_folder import MODEL_FOLDER
 
 # Poses that the means and deviations of 2D joints are taken from.
 _TYPICAL = 16_384
+# Neighbouring frames of a recording are nearly alike, and only some of them are validated on.
+_VAL_STRIDE = 25
 
 
 @dataclass(frozen=True)
@@ -104,11 +108,10 @@ def _skeleton(run: LifterRun, tokenizer: PoseTokenizer | None) -> Skeleton:
 
 
 def _load_recorded(run: LifterRun, skeleton: Skeleton) -> LiftingData:
-    from pct.data.h36m import load_h36m
-
     recorded = run.recorded
-    parts = [load_h36m(recorded.file, s, recorded.detections) for s in (recorded.train_subjects, recorded.val_subjects)]
-    for pairs in parts:
-        if pairs.skeleton.keypoint_names != skeleton.keypoint_names:
-            raise ValueError(f"{recorded.file} has the joints of {pairs.skeleton.name}; the run's are {skeleton.name}")
-    return LiftingData(RecordedPairs(parts[0], run.bodies.augment.flip_prob), RecordedPairs(parts[1]))
+
+    def load(subjects: tuple[str, ...], stride: int) -> PosePairs:
+        return load_h36m(recorded.file, subjects, recorded.detections, skeleton=skeleton, stride=stride)
+
+    pairs, val = load(recorded.train_subjects, recorded.stride), load(recorded.val_subjects, _VAL_STRIDE)
+    return LiftingData(RecordedPairs(pairs, run.bodies.augment.flip_prob), RecordedPairs(val))

@@ -24,13 +24,15 @@ class RecordedSection:
 
     Attributes:
         file: The converted file; empty trains on photographed bodies.
-        detections: Name of the 2D detections in it; ``gt`` are the projected joints.
+        detections: Name of the 2D detections in it; ``projected`` are the 3D joints through the cameras.
+        stride: Every how many frames to train on.
         train_subjects: Subjects to train on.
         val_subjects: Subjects to validate on; the standard test subjects S9 and S11 are for the report.
     """
 
     file: str = ""
-    detections: str = "gt"
+    detections: str = "projected"
+    stride: int = 1
     train_subjects: tuple[str, ...] = ("S1", "S5", "S6", "S7")
     val_subjects: tuple[str, ...] = ("S8",)
 
@@ -143,6 +145,7 @@ def _check_data(run: LifterRun, path: str | Path) -> None:
     bodies, recorded, plain = run.bodies, run.recorded, BodySection()
     if recorded.file:
         _check(path, "recorded.file", recorded.file, bodies == plain, "empty where bodies are named")
+        _check(path, "recorded.stride", recorded.stride, recorded.stride >= 1, "at least 1")
         both = sorted(set(recorded.train_subjects) & set(recorded.val_subjects))
         _check(path, "recorded.val_subjects", list(recorded.val_subjects), not both, "none of those trained on")
         return
