@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from pct import PoseSpace, PoseTokenizer, TokenizerConfig, get_skeleton
+from pct.layers import packed_linear
 from pct.models import folding
 from pct.models.folding import FoldedTokenizer
 
@@ -77,7 +78,9 @@ def assert_equal(tokenizer: PoseTokenizer, count: int = 50) -> None:
     torch.testing.assert_close(folded.decode(plain.indices), plain.keypoints, atol=1e-5, rtol=0)
 
 
-def test_folded_equals_plain(tokenizer: PoseTokenizer) -> None:
+@pytest.mark.parametrize("few", [0, 1 << 30], ids=["packed", "plain"])
+def test_folded_equals_plain(tokenizer: PoseTokenizer, monkeypatch: pytest.MonkeyPatch, few: int) -> None:
+    monkeypatch.setattr(packed_linear, "_FEW", few)
     assert_equal(tokenizer)
 
 
@@ -104,6 +107,21 @@ def test_changed_weights_are_folded_anew(tokenizer: PoseTokenizer) -> None:
     assert_equal(tokenizer)
     other = make("mixer, narrow codes") if tokenizer.config.encoder_channel_hidden else copy.deepcopy(tokenizer)
     tokenizer.load_state_dict(other.state_dict())
+    assert_equal(tokenizer)
+
+
+def test_an_exchanged_layer_is_seen() -> None:
+    tokenizer = make("mlp")
+    assert_equal(tokenizer)
+    tokenizer.decoder.blocks[0].norm1 = torch.nn.LayerNorm(SIZES["decoder_width"])
+    assert_equal(tokenizer)
+
+
+def test_what_was_folded_in_inference_mode_serves_outside_too() -> None:
+    tokenizer = make("mlp, quantile, flat")
+    with torch.inference_mode():
+        folded = FoldedTokenizer.of(tokenizer)
+    assert FoldedTokenizer.of(tokenizer) is folded
     assert_equal(tokenizer)
 
 

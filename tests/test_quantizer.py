@@ -11,6 +11,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch import Tensor
 
+from pct.layers import packed_linear
 from pct.layers.packed_linear import PackedLinear
 from pct.layers.quantile import QuantileQuantizer
 from pct.layers.quantizer import CodebookUse, EMAQuantizer, FSQQuantizer, Quantizer
@@ -156,7 +157,9 @@ def test_first_of_equal_minima_wins() -> None:
     assert torch.equal(first_minimum(features(20, 512)), features(20, 512).argmin(dim=1))
 
 
-def test_packed_linear_equals_linear() -> None:
+@pytest.mark.parametrize("few", [0, 1 << 30], ids=["packed", "plain"])
+def test_packed_linear_equals_linear(monkeypatch: pytest.MonkeyPatch, few: int) -> None:
+    monkeypatch.setattr(packed_linear, "_FEW", few)
     linear, second = torch.nn.Linear(12, 20), torch.nn.Linear(20, 5)
     packed = PackedLinear(linear.weight, linear.bias)
     x = features(3, 7, 12)

@@ -93,7 +93,8 @@ def decode_photo(data: bytes, name: str | Path) -> np.ndarray:
         # A truncated file is an error here and not a picture that is grey from somewhere on.
         with Image.open(io.BytesIO(data)) as image:
             image.load()
-            return _to_rgb(ImageOps.exif_transpose(image))
+            ImageOps.exif_transpose(image, in_place=True)
+            return _to_rgb(image)
     except Image.UnidentifiedImageError:
         raise PhotoError(f"{name}: not a photo, or cut off within its header ({len(data):,} bytes)") from None
     except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
@@ -124,7 +125,8 @@ def _to_rgb(image: Any) -> np.ndarray:
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, _BACKGROUND), image)
-    return np.array(image.convert("RGB"))
+    # Pillow copies what it converts, also from RGB to RGB.
+    return np.array(image if image.mode == "RGB" else image.convert("RGB"))
 
 
 def _to_8_bits(grey: np.ndarray) -> np.ndarray:

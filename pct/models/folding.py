@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, ClassVar, cast
 from weakref import WeakKeyDictionary
 
@@ -56,7 +57,7 @@ class FoldedTokenizer:
     def of(cls, tokenizer: PoseTokenizer) -> FoldedTokenizer:
         """Return the folded form of ``tokenizer``, made anew only when its weights have changed."""
         # In-place changes raise a tensor's version; tensors of inference mode have none.
-        tensors = [*tokenizer.parameters(), *tokenizer.buffers()]
+        tensors = list(_tensors_of(tokenizer))
         version = tuple(x for t in tensors for x in (t.data_ptr(), 0 if t.is_inference() else t._version))
         cached = cls._cache.get(tokenizer)
         if cached is None or cached[0] != version:
@@ -89,6 +90,15 @@ class FoldedTokenizer:
             for start in range(0, len(indices), chunk):
                 keypoints[start : start + chunk] = self.decoder(indices[start : start + chunk])
         return keypoints
+
+
+def _tensors_of(module: nn.Module) -> Iterator[Tensor]:
+    """Yield all parameters and buffers; ``parameters()``, which makes names of them, takes several times as long."""
+    for tensors in (module._parameters, module._buffers):
+        yield from (tensor for tensor in tensors.values() if tensor is not None)
+    for child in module._modules.values():
+        if child is not None:
+            yield from _tensors_of(child)
 
 
 def _chunk(device: torch.device, numbers: int) -> int:
