@@ -55,6 +55,11 @@ class PersonPoses:
     def __len__(self) -> int:
         return len(self.keypoints)
 
+    @property
+    def is_3d(self) -> bool:
+        """Whether the coordinates are millimetres in space."""
+        return self.keypoints.shape[2] == 3
+
     def select(self, rows: slice) -> PersonPoses:
         """Return some of the persons."""
         return PersonPoses(**{name: a[:, rows] if name == "samples" else a[rows] for name, a in vars(self).items()})

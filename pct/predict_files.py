@@ -106,9 +106,13 @@ def predict_files(
 
     ``keypoints.json`` is a COCO results file: of each person ``image_id``, ``category_id``, ``bbox``, ``keypoints`` as
     x, y, confidence, and ``score``, the mean confidence times the box's score; and beyond COCO's ``id``, ``file_name``
-    and ``token_probs``. ``tokens.parquet`` is the token table of the same persons, ``annotation_id`` is their ``id``;
-    its boxes are grown to the shape of the model's input, as decoding the tokens needs them. ``drawn/`` has a JPEG for
-    each photo and an MP4 for each video. Files and videos of any number and length need the memory of a few batches.
+    and ``token_probs``. Poses of a model of 3D poses are ``keypoints3d`` instead, joints [x, y, z] in millimetres from
+    the root in the camera's axes, with the joints' confidence as ``scores``.
+
+    ``tokens.parquet`` is the token table of the same persons, ``annotation_id`` is their ``id``; its boxes are grown to
+    the shape of the model's input, as decoding the tokens needs them; 3D poses have their root at 0 there. ``drawn/``
+    has a JPEG for each photo and an MP4 for each video. Files and videos of any number and length need the memory of a
+    few batches.
 
     Args:
         estimator: The model.
@@ -125,11 +129,8 @@ def predict_files(
 
     Raises:
         PhotoError: If not one photo can be read.
-        ValueError: If the model's poses are not 2D.
         FileExistsError: If there are results and ``force`` is not set.
     """
-    if estimator.space.kind != "crop2d":
-        raise ValueError(f"the model's poses are {estimator.space.kind}; results on photos are of 2D poses (crop2d)")
     folder = check_folder(out_dir, force)
     folder.mkdir(parents=True, exist_ok=True)
     reader = _Reader(inputs, image_ids, find_boxes, video_fps, report or (lambda _: None))
@@ -222,10 +223,14 @@ class _Reader:
 
 def _tokens_of(frame: Frame, poses: PersonPoses, image_size: tuple[int, int], start: int) -> PoseTokens:
     count = len(poses)
+    image_ids = np.full(count, frame.image_id, np.int64)
+    annotation_ids = np.arange(start + 1, start + 1 + count, dtype=np.int64)
+    if poses.is_3d:
+        return PoseTokens.of_3d(poses.indices, np.zeros((count, 3), np.float32), image_ids, annotation_ids)
     return PoseTokens(
         indices=poses.indices,
         bbox=fit_bbox_to_aspect(poses.bbox, image_size[1] / image_size[0]),
-        image_ids=np.full(count, frame.image_id, np.int64),
-        annotation_ids=np.arange(start + 1, start + 1 + count, dtype=np.int64),
+        image_ids=image_ids,
+        annotation_ids=annotation_ids,
         area=np.full(count, np.nan, np.float32),
     )

@@ -1,4 +1,4 @@
-"""What predicting on photos writes: COCO results person by person, drawn photos and drawn videos."""
+"""What predicting on photos writes: results person by person, drawn photos and drawn videos."""
 
 from __future__ import annotations
 
@@ -18,13 +18,16 @@ from pct.data.photo_inputs import PhotoInput
 from pct.data.videos import VideoWriter
 from pct.estimator import PersonPoses
 from pct.skeleton import Skeleton
-from pct.visualize import COLOURED, draw_pose, write_jpeg
+from pct.visualize import COLOURED, PoseLayer, draw_lines, draw_pose, write_jpeg
+from pct.visualize3d import FRONT, TURNED, draw_pose_3d
 
 DRAWN_FOLDER = "drawn"
 # Joints below this confidence are drawn hollow.
 _SURE = 0.3
 # Longer side in pixels of the persons that the usual style of drawing suits.
 _DRAWN_SIZE = 300
+# Side in pixels of the panel of 3D poses, and the colour of the boxes beside it.
+_BODY_SIZE, _BOX = 480, (230, 97, 0)
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,7 @@ class Frame:
 
 
 class ResultsWriter:
-    """Writes a COCO results file person by person; see :func:`pct.predict_files.predict_files`.
+    """Writes a results file person by person; see :func:`pct.predict_files.predict_files`.
 
     Args:
         file: Open for bytes.
@@ -58,12 +61,11 @@ class ResultsWriter:
         """Append the persons of a photo; ``box_scores`` (N,) are the detector's."""
         for row in range(len(poses)):
             self.count += 1
-            joints = np.column_stack([poses.keypoints[row].astype(np.float64).round(2), poses.scores[row].round(4)])
             entry: dict[str, Any] = {
                 "image_id": frame.image_id,
                 "category_id": 1,
                 "bbox": _short(poses.bbox[row], 3),
-                "keypoints": _short(joints.reshape(-1), 4),
+                **_joints(poses.keypoints[row], poses.scores[row]),
                 "score": round(float(poses.scores[row].mean() * box_scores[row]), 6),
                 "id": self.count,
                 "file_name": frame.name,
@@ -87,7 +89,8 @@ class Pictures:
 
     def write(self, frame: Frame, poses: PersonPoses, fps: Mapping[str, float]) -> None:
         """Draw a photo, or the next frame of a video; ``fps`` are the videos' by their names."""
-        image, source = draw_persons(frame.image, poses, self.skeleton), frame.source
+        draw = draw_bodies if poses.is_3d else draw_persons
+        image, source = draw(frame.image, poses, self.skeleton), frame.source
         if not source.is_video:
             write_jpeg(image, self._path(source.name, (".jpg", ".jpeg")))
             return
@@ -135,6 +138,38 @@ def draw_persons(image: np.ndarray, poses: PersonPoses, skeleton: Skeleton) -> n
         )
         image = draw_pose(image, poses.keypoints[row], poses.scores[row] >= _SURE, skeleton, style)
     return image
+
+
+def draw_bodies(image: np.ndarray, poses: PersonPoses, skeleton: Skeleton) -> np.ndarray:
+    """Draw 3D poses beside a photo (H, W, 3), uint8 RGB, on which the persons' boxes are drawn.
+
+    Each person is seen as from the camera and turned, in the order of the boxes. The size of the picture depends on
+    the photo's alone, not on the number of persons.
+    """
+    height, width = image.shape[:2]
+    side = min(height, _BODY_SIZE)
+    canvas = np.full((height, width + 2 * side, 3), 255, np.uint8)
+    thickness = math.ceil(height / _DRAWN_SIZE)
+    for x, y, w, h in poses.bbox.astype(np.float64):
+        corners = np.array([[x, y], [x + w, y], [x + w, y + h], [x, y + h]])
+        image = draw_lines(image, np.stack([corners, np.roll(corners, -1, axis=0)], axis=1), _BOX, thickness)
+    canvas[:, :width] = image
+    columns = math.ceil(math.sqrt(len(poses)))
+    for row in range(len(poses)):
+        cell = side // columns
+        layer = PoseLayer(poses.keypoints[row], poses.scores[row] >= _SURE)
+        views = np.hstack([draw_pose_3d([layer], skeleton, view, cell) for view in (FRONT, TURNED)])
+        left, top = width + row % columns * 2 * cell, row // columns * cell
+        canvas[top : top + cell, left : left + 2 * cell] = views
+    return canvas
+
+
+def _joints(keypoints: np.ndarray, scores: np.ndarray) -> dict[str, list[Any]]:
+    """Return a pose as COCO writes it, or where it is 3D as ``keypoints3d`` with the joints' confidence beside it."""
+    if keypoints.shape[1] == 3:
+        return {"keypoints3d": keypoints.astype(np.float64).round(1).tolist(), "scores": _short(scores, 4)}
+    joints = np.column_stack([keypoints.astype(np.float64).round(2), scores.round(4)])
+    return {"keypoints": _short(joints.reshape(-1), 4)}
 
 
 def _short(values: np.ndarray, digits: int) -> list[float]:

@@ -446,7 +446,11 @@ def test_the_configs_that_are_compared_differ_in_head_loss_and_folder_alone() ->
     assert {f.name for f in fields(heatmaps)} - {f.name for f in fields(PhotoRun)} == {"heatmap", "loss"}
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("classifier_*.yaml")), ids=lambda path: path.stem)
+# Heatmaps find no poses in space, so there is nothing to compare with.
+FLAT = [path for path in sorted((ROOT / "configs").glob("classifier_*.yaml")) if "3d" not in path.stem]
+
+
+@pytest.mark.parametrize("path", FLAT, ids=lambda path: path.stem)
 def test_every_shipped_config_of_a_classifier_has_its_heatmap_model(path: Path) -> None:
     data = [] if "people" in path.stem else ["data.train=a.json", "data.train_images=a"]
     tokens = load_classifier_run(path, data)

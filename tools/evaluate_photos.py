@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from typing import Any
 
 DESCRIPTION = """\
 Measure a token classifier, and a heatmap model beside it, on photos with labelled persons; write a report.
@@ -16,7 +17,8 @@ Measure a token classifier, and a heatmap model beside it, on photos with labell
 
 ANNOTATIONS is a COCO-format keypoint file, or MPII's in the JSON layout. The models see the annotated boxes; with
 --boxes also those of a detector (COCO results JSON), whose poses are rescored and freed of doubles before COCO's
-evaluator matches them. --out receives index.html, results.json and pictures/."""
+evaluator matches them. A classifier of 3D poses is measured in millimetres; its ANNOTATIONS must have 3D joints, as
+those of tools/make_people.py do. --out receives index.html, results.json and pictures/."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -63,24 +65,31 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
 def _run(options: argparse.Namespace) -> None:
     import torch
 
-    from pct.evaluation.photo_predictions import PredictionOptions
+    from pct.evaluation.photo3d_report import run_body_evaluation
+    from pct.evaluation.photo_predictions import PredictionOptions, space_of
     from pct.evaluation.photo_report import check_report_folder, run_photo_evaluation
 
     if options.threads:
         torch.set_num_threads(options.threads)
     check_report_folder(options.out, options.force)
-    evaluation, page = run_photo_evaluation(
-        _load_models(options),
-        options.annotations,
-        options.images,
-        options.out,
-        boxes_path=options.boxes,
-        limit=options.limit,
-        options=PredictionOptions(not options.no_flip, options.samples, options.seed, options.batch_size),
-        force=options.force,
-        progress=None if options.quiet else _Bars(),
-        report=lambda sentence: print(f"evaluate_photos: {sentence}", file=sys.stderr),
-    )
+    models = _load_models(options)
+    files = (options.annotations, options.images, options.out)
+    settings: dict[str, Any] = {
+        "limit": options.limit,
+        "options": PredictionOptions(not options.no_flip, options.samples, options.seed, options.batch_size),
+        "force": options.force,
+        "progress": None if options.quiet else _Bars(),
+        "report": lambda sentence: print(f"evaluate_photos: {sentence}", file=sys.stderr),
+    }
+    if options.model and space_of(models["PCT"]).kind == "root3d":
+        if options.boxes or options.heatmap:
+            raise ValueError("--boxes and --heatmap are for 2D poses; the poses of --model are 3D")
+        bodies, page = run_body_evaluation(models, *files, **settings)
+        for name, result in bodies.models.items():
+            print(f"{name:9s} MPJPE {result.main.mpjpe:.1f} mm, P-MPJPE {result.main.p_mpjpe:.1f} mm")
+        print(f"report:   {page}")
+        return
+    evaluation, page = run_photo_evaluation(models, *files, boxes_path=options.boxes, **settings)
     for name, result in evaluation.models.items():
         main_ap, occluded = result.main.coco.ap, result.main.occluded.ap
         print(f"{name:9s} AP {_percent(main_ap)}, of occluded joints {_percent(occluded)}")
