@@ -198,13 +198,15 @@ def _unpickle(path: str | Path, name: str, trust_pickle: bool) -> Any:
             f"{path} holds pickled Python objects, and reading them lets the file run any code on this machine; "
             "where you trust its source, say --trust-pickle (trust_pickle=True)"
         )
+    if not zipfile.is_zipfile(path):
+        raise ValueError(f"{path}: truncated, or no .npz archive")
     try:
         with np.load(path, allow_pickle=True) as archive:
             if name not in archive.files:
                 raise ValueError(f"no array {name}; the file has {', '.join(archive.files) or 'none'}")
             content = archive[name]
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, pickle.UnpicklingError, AttributeError) as error:
-        raise ValueError(f"{path}: {error}") from None
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile, pickle.UnpicklingError, ImportError) as error:
+        raise ValueError(f"{path} cannot be read: {error}") from None
     value = content.item() if content.shape == () else None
     if not isinstance(value, Mapping):
         raise ValueError(f"{path}: {name} holds no dictionary")
