@@ -38,6 +38,20 @@ def all_reduce_sum(tensor: Tensor) -> Tensor:
     return total
 
 
+def mean_over_all(values: Tensor, counted: Tensor) -> Tensor:
+    """Return this process's part in the mean over the items of all processes, which may hold unequally many.
+
+    The mean of the parts over the processes, as gradients and logs take it, is the mean over all items; in a single
+    process the part is the mean itself. Every process must call it.
+
+    Args:
+        values: One for each item; may carry gradients.
+        counted: Of the same shape, bool: the items that count. Without any the mean is 0.
+    """
+    count = all_reduce_sum(counted.sum()) / world_size()
+    return (values * counted).sum() / count.clamp(min=1 / world_size())
+
+
 def all_gather_rows(tensor: Tensor) -> Tensor:
     """Return the rows of ``tensor`` of all processes, which hold equally many, in the order of their ranks."""
     if not is_distributed():

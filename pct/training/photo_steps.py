@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from pct.data.persons3d import PhotoTargets, photo_targets
 from pct.data.photo_crop import PhotoBatch
+from pct.distributed import mean_over_all
 from pct.evaluation.photo_metrics import joint_scale
 from pct.layers.cells import CellGrid
 from pct.layers.losses import keypoint_loss, similarity_loss
@@ -48,7 +49,7 @@ class TokenStep:
         logits = output.logits / output.temperature
         losses = F.cross_entropy(logits.flatten(0, 1), target.flatten(0, 1), reduction="none")
         known = truth.visible.any(dim=1)
-        tokens = (losses.view(labels.indices.shape).mean(dim=1) * known).sum() / known.sum().clamp(min=1)
+        tokens = mean_over_all(losses.view(labels.indices.shape).mean(dim=1), known)
         scale = joint_scale(space, skeleton, model_area(batch, space.crop_space))
         parts = {"token_loss": tokens, **self._pose_losses(output.keypoints, truth, scale)}
         poses = self._weighted(parts)
@@ -85,10 +86,13 @@ def model_area(batch: PhotoBatch, space: PoseSpace) -> Tensor:
 
 
 def heatmap_loss(heatmaps: Tensor, targets: Tensor, visible: Tensor) -> Tensor:
-    """Return a thousand times the mean squared error of heatmaps (B, K, h, w), over the joints ``visible`` (B, K)."""
+    """Return a thousand times the mean squared error of heatmaps (B, K, h, w), over the joints ``visible`` (B, K).
+
+    The joints of all processes of a run; see :func:`pct.distributed.mean_over_all`.
+    """
     # A thousandfold, or the loss and with it the gradient's clipping would be out of all proportion.
     losses = 1000 * (heatmaps.float() - targets).square().mean(dim=(2, 3))
-    return (losses * visible).sum() / visible.sum().clamp(min=1)
+    return mean_over_all(losses, visible)
 
 
 def photo_labels(tokenizer: PoseTokenizer, batch: PhotoBatch) -> TokenLabels:
