@@ -31,6 +31,8 @@ FILE is one of
   .npz      keypoints (N, K, 2) in image pixels; visible (N, K), bbox (N, 4) as
             x, y, width, height, area, image_ids, annotation_ids if there are any
   .parquet  columns keypoints; visible, bbox, area, image_id, annotation_id if any
+For a 3D model FILE is a .npz: keypoints (N, K, 3) in millimetres, x right, y down,
+z away; visible, image_ids, annotation_ids if any; or mocap (joints in clips, y up).
 A bad pose is reported, skipped and counted; files of any length need little memory.
 """
 _ENCODE_EXAMPLES = """\
@@ -42,7 +44,8 @@ examples:
 _DECODE = """\
 Turn a token table back into poses in image pixels, with the model that made it.
 
-OUT is .json (COCO keypoint annotations, all joints with visibility 2) or .npz.
+OUT is .json (COCO keypoint annotations, all joints with visibility 2) or .npz; 3D poses,
+in millimetres where they stood, become a .npz.
 """
 
 _TEXT = """\
@@ -80,12 +83,14 @@ examples:
 """
 
 _EVALUATE = """\
-Measure a model on a COCO keypoint file and write a report (JSON and a page with pictures).
+Measure a model and write a report (JSON and a page with pictures): a 2D model on a COCO
+keypoint file, a 3D model on motion capture (.npz), by default on its test clips.
 """
 _EVALUATE_EXAMPLES = """\
 examples:
   pct evaluate person_keypoints_val2017.json -o report
   pct evaluate val.json -o report --model runs/mine --baseline train.json --limit 5000
+  pct evaluate mocap_h36m17.npz -o report --model h36m17
 """
 
 
@@ -198,8 +203,9 @@ def _add_predict(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def _add_evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     evaluate = _add(commands, "evaluate", "measure a model, write a report", _EVALUATE, _EVALUATE_EXAMPLES)
-    _file_and_out(evaluate, "COCO keypoint annotations: .json", "folder of the report")
+    _file_and_out(evaluate, "COCO keypoint annotations: .json; mocap: .npz", "folder of the report")
     evaluate.add_argument("--baseline", metavar="FILE", help="training poses, for the baselines of the completion")
+    evaluate.add_argument("--split", choices=("test", "all"), help="clips of mocap (default: test)")
     evaluate.add_argument("--limit", type=_positive, metavar="N", help="evaluate N randomly chosen poses")
     evaluate.add_argument("--seed", type=int, default=0, help="of everything random (default: %(default)s)")
     _device(evaluate)

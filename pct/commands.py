@@ -184,23 +184,34 @@ def lift(args: Namespace) -> None:
 
 
 def evaluate(args: Namespace) -> None:
-    """Measure a model on a COCO file and write a report."""
+    """Measure a 2D model on a COCO file, or a 3D model on motion capture, and write a report."""
     from pct.evaluation.report import check_report_folder, run_evaluation
+    from pct.evaluation.report3d import run_evaluation_3d
 
-    if check_pose_file(args.file).suffix.lower() != ".json":
-        raise PoseFileError(f"{args.file}: a model is measured on labelled joints in a .json (COCO or MPII layout)")
+    suffix = check_pose_file(args.file).suffix.lower()
+    if suffix not in (".json", ".npz"):
+        raise PoseFileError(
+            f"{args.file}: a model is measured on labelled joints in a .json (COCO or MPII layout), a 3D model on "
+            "mocap in a .npz"
+        )
     check_report_folder(args.out, args.force)
-    run_evaluation(
-        _load(args),
-        args.file,
-        args.out,
-        args.baseline,
-        args.limit,
-        args.seed,
-        args.force,
-        progress=lambda sentence: print(sentence, file=sys.stderr),
-    )
+    tokenizer = _load(args)
+    is_3d = tokenizer.space.kind == "root3d"
+    if is_3d != (suffix == ".npz"):
+        right = "a 3D model is measured on mocap in a .npz" if is_3d else "a 2D model on labelled joints in a .json"
+        raise PoseFileError(f"{args.file}: the model's poses are {'3D' if is_3d else '2D'}; {right}")
+    if args.split and not is_3d:
+        raise PoseFileError(f"--split {args.split} chooses clips of mocap; {args.file} is measured whole")
+    sizes = (args.limit, args.seed, args.force)
+    if is_3d:
+        run_evaluation_3d(tokenizer, args.file, args.out, args.baseline, args.split or "test", *sizes, _say)
+    else:
+        run_evaluation(tokenizer, args.file, args.out, args.baseline, *sizes, _say)
     print(f"report: {args.out}", file=sys.stderr)
+
+
+def _say(sentence: str) -> None:
+    print(sentence, file=sys.stderr)
 
 
 def _load(args: Namespace) -> PoseTokenizer:

@@ -68,7 +68,7 @@ def evaluate_tokenizer(
     examples = choose_examples(codec, poses, target, restored, similarity, indices, ridge, anatomy, seed)
     seconds = time.perf_counter() - start
     return TokenizerEvaluation(
-        _provenance(tokenizer, data, baseline_data, command, seed, seconds, notes),
+        describe_tokenizer(tokenizer, data, baseline_data, command, seed, seconds, notes),
         tokenizer.skeleton,
         codec.space.crop_size,
         reconstruction,
@@ -149,7 +149,7 @@ def _measure_completion(
     return ridge, Completion(rows, number, penalty, weight)
 
 
-def _provenance(
+def describe_tokenizer(
     tokenizer: PoseTokenizer,
     data: str,
     baseline_data: str,
@@ -158,6 +158,7 @@ def _provenance(
     seconds: float,
     notes: Sequence[str],
 ) -> Provenance:
+    """Say what was measured, with what tokenizer, where and when, at the end of an evaluation."""
     config = tokenizer.config
     parameters = sum(p.numel() for p in tokenizer.parameters()) + tokenizer.quantizer.codebook.numel()
     encoder = config.encoder.upper() if config.encoder == "mlp" else config.encoder

@@ -12,6 +12,7 @@ from pct.evaluation.codebook import TokenAnatomy
 from pct.evaluation.completion import Fill, hide_joints, hide_part
 from pct.evaluation.crop_codec import CropCodec
 from pct.evaluation.metrics import joint_distances
+from pct.evaluation.root_codec import RootCodec
 
 _NUM_RECONSTRUCTIONS = 8
 _NUM_COMPLETIONS = 4
@@ -21,15 +22,15 @@ _NUM_VARIATIONS = 24
 
 @dataclass(frozen=True)
 class PoseExample:
-    """One pose of a picture, in crop pixels.
+    """One pose of a picture, in crop pixels (D = 2) or millimetres from the root (D = 3).
 
     Attributes:
         title: What to say about it.
-        target_keypoints: True joints (K, 2).
+        target_keypoints: True joints (K, D).
         target_visible: True where they are labelled (K,).
-        keypoints: Joints of the model (K, 2).
+        keypoints: Joints of the model (K, D).
         given: True where the model was given the joint (K,).
-        baseline_keypoints: Joints of the ridge regression (K, 2), if there is one.
+        baseline_keypoints: Joints of the ridge regression (K, D), if there is one.
     """
 
     title: str
@@ -46,8 +47,8 @@ class TokenVariation:
 
     Attributes:
         token: Which of the M tokens.
-        keypoints: The pose as it is (K, 2), in crop pixels.
-        variations: The pose with other entries there (R, K, 2).
+        keypoints: The pose as it is (K, D), in crop pixels or millimetres.
+        variations: The pose with other entries there (R, K, D).
     """
 
     token: int
@@ -132,7 +133,9 @@ def _completion_example(
     return PoseExample(text, target, visible, filled, known, linear)
 
 
-def token_variations(codec: CropCodec, indices: Tensor, anatomy: TokenAnatomy, seed: int) -> list[TokenVariation]:
+def token_variations(
+    codec: CropCodec | RootCodec, indices: Tensor, anatomy: TokenAnatomy, seed: int
+) -> list[TokenVariation]:
     """Vary some tokens of one pose (M,): of the tokens that move most, those that move other joints than each other."""
     movement = torch.tensor(anatomy.random)  # (M, K)
     chosen: list[int] = []

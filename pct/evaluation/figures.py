@@ -12,7 +12,7 @@ from pct.evaluation.results import TokenizerEvaluation
 from pct.skeleton import Skeleton
 from pct.visualize import BASELINE, COLOURED, FAINT, TARGET, PoseLayer, PosePanel, encode_png, pose_gallery
 
-_LEGEND = (
+LEGEND = (
     "The annotated pose is the broad grey one; the model's is drawn over it, the person's left side in orange and the "
     "right side in blue."
 )
@@ -45,22 +45,22 @@ def draw_figures(evaluation: TokenizerEvaluation) -> dict[str, ReportFigure]:
     examples, skeleton, crop = evaluation.examples, evaluation.skeleton, evaluation.crop_size
     pictures = {
         "typical": (
-            [_reconstruction_panel(e) for e in examples.typical],
-            f"Typical reconstructions: well labelled persons whose mean error is nearest to the median. {_LEGEND} "
+            [reconstruction_panel(e) for e in examples.typical],
+            f"Typical reconstructions: well labelled persons whose mean error is nearest to the median. {LEGEND} "
             "Hollow joints are not annotated and were filled in by the model.",
         ),
         "worst": (
-            [_reconstruction_panel(e) for e in examples.worst],
-            f"The persons with the lowest OKS of the whole data set. {_LEGEND} Hollow joints are not annotated and do "
+            [reconstruction_panel(e) for e in examples.worst],
+            f"The persons with the lowest OKS of the whole data set. {LEGEND} Hollow joints are not annotated and do "
             "not count.",
         ),
         "completions": (
-            [_completion_panel(e) for e in examples.completions],
-            f"Completions of persons chosen at random among the best labelled. {_LEGEND} Hollow joints were hidden "
-            "from the model, which put them where they are. " + _ridge_words(examples.completions),
+            [completion_panel(e) for e in examples.completions],
+            f"Completions of persons chosen at random among the best labelled. {LEGEND} Hollow joints were hidden "
+            "from the model, which put them where they are. " + ridge_words(examples.completions),
         ),
         "variations": (
-            [_variation_panel(v) for v in examples.variations],
+            [variation_panel(v) for v in examples.variations],
             "One pose, and what becomes of it when a single token is replaced by other entries of the codebook (thin "
             "lines) while all other tokens stay.",
         ),
@@ -109,12 +109,14 @@ def _draw_plots(evaluation: TokenizerEvaluation, skeleton: Skeleton) -> dict[str
     return figures
 
 
-def _reconstruction_panel(example: PoseExample) -> PosePanel:
+def reconstruction_panel(example: PoseExample) -> PosePanel:
+    """Lay a reconstruction over the true pose."""
     target = PoseLayer(example.target_keypoints, example.target_visible, TARGET, draw_unknown=False)
     return PosePanel((target, PoseLayer(example.keypoints, example.given, COLOURED)), example.title)
 
 
-def _completion_panel(example: PoseExample) -> PosePanel:
+def completion_panel(example: PoseExample) -> PosePanel:
+    """Lay a completion over the baseline's, if there is one, and the true pose."""
     layers = [PoseLayer(example.target_keypoints, example.target_visible, TARGET, draw_unknown=False)]
     if example.baseline_keypoints is not None:
         layers.append(PoseLayer(example.baseline_keypoints, None, BASELINE))
@@ -122,12 +124,14 @@ def _completion_panel(example: PoseExample) -> PosePanel:
     return PosePanel(tuple(layers), example.title)
 
 
-def _variation_panel(variation: TokenVariation) -> PosePanel:
+def variation_panel(variation: TokenVariation) -> PosePanel:
+    """Lay a pose over what becomes of it with other tokens."""
     layers = [PoseLayer(keypoints, None, FAINT) for keypoints in variation.variations]
     return PosePanel((*layers, PoseLayer(variation.keypoints, None, COLOURED)), f"token {variation.token}")
 
 
-def _ridge_words(examples: list[PoseExample]) -> str:
+def ridge_words(examples: list[PoseExample]) -> str:
+    """Say which pose is the baseline's, if there is one."""
     if any(example.baseline_keypoints is not None for example in examples):
         return "The violet pose is the completion by ridge regression."
     return ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from html import escape
 
+from pct.evaluation.codebook import CodebookStatistics, TokenAnatomy
 from pct.evaluation.figures import ReportFigure
 from pct.evaluation.page_parts import (
     cards_html,
@@ -16,7 +17,8 @@ from pct.evaluation.page_parts import (
     table_html,
     whole_page,
 )
-from pct.evaluation.results import TokenizerEvaluation
+from pct.evaluation.results import Completion, Provenance, TokenizerEvaluation
+from pct.skeleton import Skeleton
 
 
 def render_page(evaluation: TokenizerEvaluation, figures: Mapping[str, ReportFigure]) -> str:
@@ -31,7 +33,7 @@ def render_page(evaluation: TokenizerEvaluation, figures: Mapping[str, ReportFig
         _headline(evaluation),
         _reconstruction(evaluation, figures),
         _completion(evaluation, figures),
-        _codebook(evaluation, figures),
+        codebook_html(evaluation.codebook, evaluation.anatomy, evaluation.skeleton, figures),
         _joints(evaluation, figures),
         _method(evaluation),
     ]
@@ -101,20 +103,47 @@ def _reconstruction(evaluation: TokenizerEvaluation, figures: Mapping[str, Repor
 
 
 def _completion(evaluation: TokenizerEvaluation, figures: Mapping[str, ReportFigure]) -> str:
-    completion = evaluation.completion
+    words = (
+        "Some of the labelled joints are hidden from the model, which fills them in; the error is measured on these "
+        "joints only: its mean, and in brackets its median, in pixels of the crop. The number of joints says how many "
+        "random labelled joints of each person were hidden; the last row hides all labelled joints from the hips down. "
+        "Persons with fewer than four joints left take no part."
+    )
+    baseline = escape(evaluation.provenance.baseline_data or "training poses given in memory")
+    baseline_words = (
+        f"poses of <code>{baseline}</code> in the same crop: the mean position of each joint, and ridge regression of "
+        "the hidden joints on the known ones, fitted anew for every pattern of labelled joints on all training poses "
+        "that have these joints."
+    )
+    return completion_html(evaluation.completion, figures, words, baseline_words)
+
+
+def completion_html(
+    completion: Completion,
+    figures: Mapping[str, ReportFigure],
+    words: str,
+    baseline_words: str,
+    persons: str = "persons",
+) -> str:
+    """Return the section on hidden joints.
+
+    Args:
+        completion: What was measured.
+        figures: Pictures of the page; ``completion`` and ``completions`` belong here.
+        words: What was measured, as HTML.
+        baseline_words: What the baselines were fitted to and are, as HTML that follows a number of poses.
+        persons: Who the poses are of.
+    """
     if completion.num_baseline_poses:
-        words = (
-            f"The baselines were fitted to {completion.num_baseline_poses:,} poses of "
-            f"<code>{escape(evaluation.provenance.baseline_data or 'training poses given in memory')}</code> in the "
-            "same crop: the mean position of each joint, and ridge regression of the hidden joints on the known ones, "
-            "fitted anew for every pattern of labelled joints on all training poses that have these joints. Its "
-            f"penalty ({completion.ridge_penalty:g} of the mean variance) and the weight of its prior for rare "
+        about = (
+            f"The baselines were fitted to {completion.num_baseline_poses:,} {baseline_words} Its penalty "
+            f"({completion.ridge_penalty:g} of the mean variance) and the weight of its prior for rare "
             f"patterns ({completion.ridge_prior_weight:g} poses) were chosen on a tenth of the training poses."
         )
     else:
-        words = "No training poses were given, so the baselines (mean pose and ridge regression) are absent."
+        about = "No training poses were given, so the baselines (mean pose and ridge regression) are absent."
     if not completion.rows:
-        return f"<h2>Completion</h2><p>No pose has enough labelled joints to hide some of them.</p><p>{words}</p>"
+        return f"<h2>Completion</h2><p>No pose has enough labelled joints to hide some of them.</p><p>{about}</p>"
     methods = list(completion.rows[0].errors)
     ratio = "ridge" in methods
     rows = []
@@ -124,29 +153,31 @@ def _completion(evaluation: TokenizerEvaluation, figures: Mapping[str, ReportFig
         if ratio:
             values.append(format_number((row.errors["tokenizer"].mean or 0) / (row.errors["ridge"].mean or 1)))
         rows.append(values)
-    header = ["hidden", "persons", "joints", *methods, *(["tokenizer / ridge"] if ratio else [])]
+    header = ["hidden", persons, "joints", *methods, *(["tokenizer / ridge"] if ratio else [])]
     table = table_html(header, rows, highlight=len(header) - 1 if ratio else None)
     return (
-        "<h2>Completion</h2><p>Some of the labelled joints are hidden from the model, which fills them in; the error "
-        "is measured on these joints only: its mean, and in brackets its median, in pixels of the crop. The number of "
-        "joints says how many random labelled joints of each person were hidden; the last row hides all labelled "
-        f"joints from the hips down. Persons with fewer than four joints left take no part.</p><p>{words}</p>{table}"
-        f"{figure_html(figures, 'completion')}"
-        f"{figure_html(figures, 'completions')}"
+        f"<h2>Completion</h2><p>{words}</p><p>{about}</p>{table}"
+        f"{figure_html(figures, 'completion')}{figure_html(figures, 'completions')}"
     )
 
 
-def _codebook(evaluation: TokenizerEvaluation, figures: Mapping[str, ReportFigure]) -> str:
-    book, skeleton = evaluation.codebook, evaluation.skeleton
+def codebook_html(
+    book: CodebookStatistics,
+    anatomy: TokenAnatomy,
+    skeleton: Skeleton,
+    figures: Mapping[str, ReportFigure],
+    unit: str = "px",
+) -> str:
+    """Return the section on the codebook and on what each token moves, in ``unit``."""
     rows = []
     for token, use in enumerate(book.positions):
-        moved = evaluation.anatomy.random[token]
+        moved = anatomy.random[token]
         order = sorted(range(len(moved)), key=lambda joint: -moved[joint])[:3]
         joints = ", ".join(f"{skeleton.keypoint_names[j].replace('_', ' ')} {moved[j]:.1f}" for j in order)
         rows.append(
             [f"token {token}", format_percent(use.usage), f"{use.perplexity:.0f}", f"{use.entropy_bits:.2f}", joints]
         )
-    table = table_html(["", "entries used", "perplexity", "bits", "moves most (px, random entry)"], rows)
+    table = table_html(["", "entries used", "perplexity", "bits", f"moves most ({unit}, random entry)"], rows)
     return (
         "<h2>Codebook and tokens</h2>"
         f"<p>All tokens together use {format_percent(book.use.usage)} of the entries with a perplexity of "
@@ -175,20 +206,26 @@ def _joints(evaluation: TokenizerEvaluation, figures: Mapping[str, ReportFigure]
 
 
 def _method(evaluation: TokenizerEvaluation) -> str:
-    about = evaluation.provenance
-    facts = [
-        ("Data", f"{about.data}: {evaluation.reconstruction.num_poses:,} persons"),
-        ("Baselines fitted to", about.baseline_data or ("" if evaluation.completion.num_baseline_poses else "none")),
-        ("Model", f"fingerprint {about.fingerprint}; {about.model}"),
-        ("Command", about.command),
-        ("Hardware", about.hardware),
-        ("Software", about.software),
-        ("Date", f"{about.date}; the evaluation took {about.seconds:g} seconds"),
-        ("Seed", str(about.seed)),
-    ]
+    counts = (evaluation.reconstruction.num_poses, evaluation.completion.num_baseline_poses)
     return (
         "<h2>How it was measured</h2><p>Poses go through the same <code>encode</code> and <code>decode</code> that "
         "users call. AP and AR are computed by pycocotools with one prediction a person, the annotated boxes, and the "
         "same score for all, which is stricter than ranking by a score. All numbers are in <code>metrics.json</code> "
-        f"beside this page.</p>{facts_html(facts)}"
+        f"beside this page.</p>{provenance_html(evaluation.provenance, *counts)}"
+    )
+
+
+def provenance_html(about: Provenance, num_poses: int, num_baseline_poses: int, persons: str = "persons") -> str:
+    """Return the table of what was measured with what, where and when."""
+    return facts_html(
+        [
+            ("Data", f"{about.data}: {num_poses:,} {persons}"),
+            ("Baselines fitted to", about.baseline_data or ("" if num_baseline_poses else "none")),
+            ("Model", f"fingerprint {about.fingerprint}; {about.model}"),
+            ("Command", about.command),
+            ("Hardware", about.hardware),
+            ("Software", about.software),
+            ("Date", f"{about.date}; the evaluation took {about.seconds:g} seconds"),
+            ("Seed", str(about.seed)),
+        ]
     )

@@ -79,7 +79,7 @@ class Reconstruction:
 
 @dataclass(frozen=True)
 class Completion:
-    """Errors on hidden joints, in pixels of the crop.
+    """Errors on hidden joints, in pixels of the crop, or millimetres for 3D poses.
 
     Attributes:
         rows: One for each way of hiding.
