@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import shutil
 import warnings
 from pathlib import Path
 from types import ModuleType
@@ -52,6 +53,7 @@ backbone:
 head: {{kind: joint, width: 16, num_blocks: 1, heatmap: {{num_deconvs: 1, width: 8}}}}
 augment: {{rotation: 10, scale: 0.1, half_body_prob: 0, colour_prob: 0, grid_prob: 0}}
 loss: {{keypoint_weight: 20, beta: 0.05}}
+pretrain: {{steps: 2}}
 optim: {{lr: 0.005, warmup_steps: 5}}
 """
 
@@ -97,6 +99,8 @@ def test_a_run_logs_millimetres_and_saves_a_calibrated_model(folder: Path, model
     assert "val_oks" not in last
     assert last["val_p_mpjpe_mm"] < last["val_mpjpe_mm"]
     assert model.config.calibration.floor > 0
+    first = read_metrics(folder / "run" / "pretrain" / "metrics.jsonl")[-1]
+    assert 0 <= first["val_oks"] <= 1  # heatmaps find the same joints on the photo
 
 
 def test_the_evaluation_measures_what_validation_did(folder: Path, model: PoseClassifier) -> None:
@@ -132,6 +136,15 @@ def test_the_tool_writes_a_report(folder: Path, capsys: pytest.CaptureFixture[st
             assert min(picture.size) > 100
     assert tool.main([*command, "--force", "--boxes", "boxes.json"]) == 1
     assert "--boxes and --heatmap are for 2D poses" in capsys.readouterr().err
+
+
+def test_the_tool_calibrates_it_anew(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copytree(folder / "run" / "model", tmp_path / "model")
+    people = folder / "people"
+    command = [str(tmp_path / "model"), str(people / "annotations.json"), "--images", str(people / "images")]
+    assert load_tool("calibrate_classifier").main([*command, "--limit", "4"]) == 0
+    fitted = PoseClassifier.from_pretrained(tmp_path / "model").config.calibration
+    assert str(fitted) in capsys.readouterr().out
 
 
 def test_predictions_are_the_estimators_poses_in_space(folder: Path, model: PoseClassifier, tmp_path: Path) -> None:

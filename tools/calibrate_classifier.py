@@ -21,7 +21,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command line; return the exit status."""
     parser = argparse.ArgumentParser(description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", help="folder of a classifier, such as RUN/model")
-    parser.add_argument("annotations", help="COCO-format keypoint file")
+    parser.add_argument("annotations", help="COCO-format keypoint file; with 3D joints for 3D poses")
     parser.add_argument("--images", metavar="FOLDER", required=True, help="folder of its photos")
     parser.add_argument("--limit", type=int, default=1000, help="at most so many persons (default: 1000)")
     parser.add_argument("--threads", type=int, help="CPU threads (default: torch's choice)")
@@ -37,16 +37,16 @@ def main(argv: list[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> None:
     import torch
 
-    from pct.data.photos import CocoPersons
     from pct.evaluation.calibration import calibrate_classifier
     from pct.models.classifier import PoseClassifier
+    from pct.training.photo_data import file_persons
 
     if options.threads:
         torch.set_num_threads(options.threads)
     if not Path(options.model).is_dir():
         raise ValueError(f"{options.model} is no folder; a model that is to be changed must be one")
     model = PoseClassifier.from_pretrained(options.model)
-    persons = CocoPersons(options.annotations, options.images, model.tokenizer.skeleton)
+    persons = file_persons(options.annotations, options.images, model.tokenizer)
     before = model.config.calibration
     calibration = calibrate_classifier(model, persons, limit=options.limit)
     model.config = replace(model.config, calibration=calibration)

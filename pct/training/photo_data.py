@@ -22,7 +22,7 @@ def train_persons(data: PhotoData, tokenizer: PoseTokenizer) -> PersonSource:
     """
     if data.train == "generated":
         return _generated(data, data.num_generated, _TRAIN_SEED, tokenizer)
-    return _of_file(data.train, data.train_images, tokenizer, data.min_keypoints, cache=True)
+    return file_persons(data.train, data.train_images, tokenizer, data.min_keypoints, cache=True)
 
 
 def val_persons(data: PhotoData, tokenizer: PoseTokenizer) -> PersonSource:
@@ -33,12 +33,24 @@ def val_persons(data: PhotoData, tokenizer: PoseTokenizer) -> PersonSource:
     """
     if data.val in ("", "generated"):
         return _generated(data, data.num_val, _VAL_SEED, tokenizer)
-    return _of_file(data.val, data.val_images, tokenizer)
+    return file_persons(data.val, data.val_images, tokenizer)
 
 
-def _of_file(
+def file_persons(
     path: str, image_folder: str, tokenizer: PoseTokenizer, min_keypoints: int = 1, cache: bool = False
 ) -> PersonSource:
+    """Return the persons of a COCO-format file with the joints of the tokenizer; what is skipped is a warning.
+
+    Args:
+        path: COCO-format keypoint file; for a 3D tokenizer one with 3D joints.
+        image_folder: Folder of its photos.
+        tokenizer: Says whose joints.
+        min_keypoints: Persons with fewer labelled joints are left out.
+        cache: Keep encoded photos in memory once read.
+
+    Raises:
+        ValueError: If the file is none, its joints are not the tokenizer's, or a 3D tokenizer's are not known.
+    """
     in_space = tokenizer.space.kind == "root3d"
     persons = CocoPersons(
         path,
