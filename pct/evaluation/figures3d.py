@@ -14,7 +14,10 @@ from pct.evaluation.figures import (
 from pct.evaluation.results3d import TokenizerEvaluation3D
 from pct.visualize3d import pose_gallery_3d
 
-_VIEWS = "Each pose is seen from the camera and from its right; squares of the floor are half a metre wide."
+_VIEWS = (
+    "Each pose is seen from the camera and from its right, over a floor that is level with the camera and has squares "
+    "of half a metre."
+)
 
 
 def draw_figures_3d(evaluation: TokenizerEvaluation3D) -> dict[str, ReportFigure]:
