@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
-
-from pct.geometry import bbox_from_keypoints
-from pct.models.tokenizer import PoseTokenizer, TokenizerConfig
-from pct.pose_space import PoseSpace
-from pct.skeleton import SKELETONS, Skeleton, get_skeleton
 
 if TYPE_CHECKING:
     from pct.estimator import PoseEstimator
+    from pct.geometry import bbox_from_keypoints
+    from pct.models.tokenizer import PoseTokenizer, TokenizerConfig
+    from pct.pose_space import PoseSpace
+    from pct.skeleton import SKELETONS, Skeleton, get_skeleton
 
 __all__ = [
     "SKELETONS",
@@ -25,10 +25,21 @@ __all__ = [
 __version__ = "0.1.0"
 
 
-def __getattr__(name: str) -> Any:
-    # What reads photos is loaded when it is asked for: tokens need none of it.
-    if name == "PoseEstimator":
-        from pct.estimator import PoseEstimator
+# Where each name is. What it needs is loaded when it is asked for: help on the command line needs no torch, and tokens
+# need nothing that reads photos.
+_MODULES = {
+    "PoseEstimator": "pct.estimator",
+    "bbox_from_keypoints": "pct.geometry",
+    "PoseTokenizer": "pct.models.tokenizer",
+    "TokenizerConfig": "pct.models.tokenizer",
+    "PoseSpace": "pct.pose_space",
+    "SKELETONS": "pct.skeleton",
+    "Skeleton": "pct.skeleton",
+    "get_skeleton": "pct.skeleton",
+}
 
-        return PoseEstimator
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return getattr(import_module(_MODULES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

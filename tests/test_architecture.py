@@ -5,9 +5,12 @@ from __future__ import annotations
 import ast
 import sys
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import pytest
+
+import pct
 
 PACKAGE = Path(__file__).parents[1] / "pct"
 FILES = sorted(PACKAGE.rglob("*.py"))
@@ -80,7 +83,7 @@ ROOMS = {
     "h5py": {"pct.data.mpi_inf_3dhp"},
 }
 FREE = {"torch", "numpy", "tqdm"}
-# All that `import pct` may need.
+# All that tokens may need.
 LIGHT = {"torch", "numpy", "safetensors", "yaml"}
 MAX_LINES, MAX_FUNCTION_LINES = 300, 40
 # The model that everything else is about is read in one piece.
@@ -137,8 +140,9 @@ def test_third_party_names_stay_in_their_rooms(module: str) -> None:
         assert module in ROOMS[top], f"{module} imports {name}; only {', '.join(sorted(ROOMS[top]))} may"
 
 
-def test_importing_the_package_needs_little() -> None:
-    waiting, seen, third_party = ["pct"], set(), set()
+def needs(modules: list[str]) -> set[str]:
+    """Return the third-party packages that are loaded when modules are imported."""
+    waiting, seen, third_party = list(modules), set(), set()
     while waiting:
         module = waiting.pop()
         if module in seen:
@@ -150,7 +154,20 @@ def test_importing_the_package_needs_little() -> None:
                 waiting.extend(".".join(parts[:i]) for i in range(1, len(parts) + 1))
             elif name.split(".")[0] not in sys.stdlib_module_names:
                 third_party.add(name.split(".")[0])
-    assert third_party - {"__future__"} <= LIGHT
+    return third_party - {"__future__"}
+
+
+def test_tokens_need_little_and_help_needs_nothing() -> None:
+    assert needs(["pct", "pct.cli"]) == set()
+    assert {"torch"} < needs(["pct.models.tokenizer", "pct.skeleton", "pct.geometry"]) <= LIGHT
+
+
+def test_the_package_has_the_names_that_it_promises() -> None:
+    assert set(pct.__all__) == set(pct._MODULES)
+    for name in pct.__all__:
+        assert getattr(pct, name) is getattr(import_module(pct._MODULES[name]), name)
+    with pytest.raises(AttributeError, match="no attribute 'Pose'"):
+        pct.Pose  # noqa: B018
 
 
 @pytest.mark.parametrize("module", MODULES)
