@@ -18,7 +18,11 @@ _MB = 1e6
 
 
 def time_side_by_side(
-    tasks: Mapping[str, Callable[[], object]], budget: float, max_rounds: int, tick: Callable[[], object]
+    tasks: Mapping[str, Callable[[], object]],
+    budget: float,
+    max_rounds: int,
+    tick: Callable[[], object],
+    clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, float]:
     """Return the median seconds of each task.
 
@@ -30,11 +34,13 @@ def time_side_by_side(
         budget: Seconds after which no new round starts; there are two rounds at least.
         max_rounds: Most rounds.
         tick: Called after every turn, for a progress bar.
+        clock: ``time.process_time`` for the processor's time, which other programs hardly change; of all threads
+            together.
     """
     repeats = {}
     for name, task in tasks.items():
         task()
-        repeats[name] = max(1, int(_MIN_SECONDS / max(_seconds(task, 1), 1e-9)))
+        repeats[name] = max(1, int(_MIN_SECONDS / max(_seconds(task, 1, clock), 1e-9)))
         tick()
     seconds: dict[str, list[float]] = {name: [] for name in tasks}
     start = time.perf_counter()
@@ -42,18 +48,18 @@ def time_side_by_side(
         if number >= 2 and time.perf_counter() - start > budget:
             break
         for name, task in tasks.items():
-            seconds[name].append(_seconds(task, repeats[name]))
+            seconds[name].append(_seconds(task, repeats[name], clock))
             tick()
     return {name: statistics.median(values) for name, values in seconds.items()}
 
 
-def _seconds(task: Callable[[], object], repeats: int) -> float:
-    start = time.perf_counter()
+def _seconds(task: Callable[[], object], repeats: int, clock: Callable[[], float]) -> float:
+    start = clock()
     for _ in range(repeats):
         task()
     if torch.cuda.is_available():
         torch.cuda.synchronize()
-    return (time.perf_counter() - start) / repeats
+    return (clock() - start) / repeats
 
 
 def peak_memory(prepare: Callable[..., Callable[[], object]], *arguments: Any) -> float | None:

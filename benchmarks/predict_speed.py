@@ -1,4 +1,4 @@
-"""Speed of predicting poses on photos: ``python benchmarks/predict_speed.py [--batches 1] [--threads 2]``.
+"""Speed of predicting poses on photos: ``python benchmarks/predict_speed.py [--batches 1] [--threads 1]``.
 
 With random weights, which take as long as trained ones:
 
@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -37,6 +38,7 @@ HEADS = {
     "published": HeadSizes("published", width=64, num_blocks=4, conv_channels=256, token_hidden=64, channel_hidden=256),
 }
 SMALL = BackboneSizes("swin_pico", (128, 128))
+CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 # Persons on each photo of the whole path, and the photos' height and width.
 PERSONS, PHOTO_SIZE = 4, (480, 640)
 
@@ -45,9 +47,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the benchmark and return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--backbones", nargs="*", default=list(SWIN_B), help="of timm, timed at 256 x 256")
+    parser.add_argument("--paths", nargs="*", help="backbones of the whole path (default: swin_pico and the first one)")
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 32], help="persons at a time (default: 1 32)")
     parser.add_argument("--budget", type=float, default=60.0, help="seconds for each comparison (default: 60)")
     parser.add_argument("--rounds", type=int, default=9, help="most turns of each (default: 9)")
+    parser.add_argument(
+        "--clock", choices=CLOCKS, default="wall", help="cpu: processor's time, for a machine under load"
+    )
     parser.add_argument("--threads", type=int, default=0, help="threads of PyTorch (default: as it chooses)")
     parser.add_argument("--out", help="also write the numbers to this JSON file")
     args = parser.parse_args(argv)
@@ -58,19 +64,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     heads, paths = [], []
     with tqdm(desc="timing", unit="turn") as bar:
 
-        def time(tasks: dict[str, Callable[[], object]]) -> dict[str, float]:
-            return time_side_by_side(tasks, args.budget, args.rounds, bar.update)
+        def measure(tasks: dict[str, Callable[[], object]]) -> dict[str, float]:
+            return time_side_by_side(tasks, args.budget, args.rounds, bar.update, CLOCKS[args.clock])
 
         for name in args.backbones:
             for batch in args.batches:
-                heads.append({"name": name, "batch": batch, **time(head_tasks(name, tokenizer, batch))})
-        large = [BackboneSizes(name, (256, 256)) for name in args.backbones[:1]]
-        for sizes in [SMALL, *large]:
+                heads.append({"name": name, "batch": batch, **measure(head_tasks(name, tokenizer, batch))})
+        for name in [SMALL.name, *args.backbones[:1]] if args.paths is None else args.paths:
+            sizes = SMALL if name == SMALL.name else BackboneSizes(name, (256, 256))
             model = build(sizes, HEADS["ours"], tokenizer)
             for batch in args.batches:
                 with TemporaryDirectory() as folder:
                     tasks = path_tasks(model, batch, Path(folder))
-                    paths.append({"name": sizes.name, "batch": batch, **time(tasks)})
+                    paths.append({"name": sizes.name, "batch": batch, **measure(tasks)})
+    machine["clock"] = args.clock
     print(to_markdown(machine, heads, paths))
     if args.out:
         result = {"machine": machine, "heads": heads, "paths": paths}
@@ -138,7 +145,8 @@ def to_markdown(machine: dict[str, Any], heads: list[dict[str, Any]], paths: lis
     """Return both tables."""
     lines = [
         f"{machine['processor']}, {machine['cores']} cores, {machine['threads']} threads, load "
-        f"{machine['load_average'][0]} before the run, PyTorch {machine['torch']}, {machine['date']}.",
+        f"{machine['load_average'][0]} before the run, PyTorch {machine['torch']}, {machine['date']}, "
+        f"{machine['clock']} time.",
         "",
         "| 256 x 256: backbone, batch | backbone, ms | our head + decoder, ms | published head + decoder, ms |",
         "| :--- | ---: | ---: | ---: |",
