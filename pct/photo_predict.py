@@ -64,7 +64,7 @@ def predict_tokens(
     Args:
         model: The classifier, in evaluation mode.
         images: Normalised crops (B, 3, H, W).
-        flip: Average the poses with those of the mirrored crops (the flip test).
+        flip: Average the poses with those of the mirrored crops (the flip test); heads with heatmaps average these.
         num_samples: Poses S that are sampled; the confidence rests on them.
         generator: Of the random numbers that choose the samples; torch's own by default.
         area: Area of each person (B,) in square model units, the scale of the confidence on photos (see
@@ -77,13 +77,13 @@ def predict_tokens(
         raise ValueError(f"num_samples must be at least 1, got {num_samples}; confidence comes from the samples")
     count, tokenizer = len(images), model.tokenizer
     with torch.inference_mode():
-        output = model(torch.cat([images, images.flip(-1)]) if flip else images)
+        output = model.read_both_views(images) if flip else model(images)
         probs = output.probs.float()
     token_probs, indices = probs.max(dim=-1)
     sampled = sample_tokens(probs[:count], num_samples, generator)
     # One call: what it takes beside its arithmetic is felt with small models.
     likely, samples = tokenizer.decode(torch.cat([indices, sampled.flatten(0, 1)])).tensor_split([len(indices)])
-    expected, likely = (_merge_views(poses, count, tokenizer) for poses in (output.keypoints, likely))
+    expected, likely = (merge_views(poses, count, tokenizer) for poses in (output.keypoints, likely))
     samples = samples.unflatten(0, (num_samples, count))
     area = typical_area(tokenizer.space.crop_space).expand(count) if area is None else area
     scale = joint_scale(tokenizer.space, tokenizer.skeleton, area.to(expected))
@@ -191,12 +191,7 @@ def predict_heatmaps(model: HeatmapModel, images: Tensor, flip: bool = True) -> 
         maps = model(torch.cat([images, images.flip(-1)]) if flip else images)
     if flip:
         straight, mirrored = maps.chunk(2)
-        back = mirrored[:, torch.from_numpy(model.config.skeleton.flip_index).to(maps.device)].flip(-1)
-        # The first value of a row lies cell_center cells from the left edge and the last one 1 - cell_center from the
-        # right one, so the turned row is off by the difference.
-        shift = round(1 - 2 * model.config.heatmap.cell_center)
-        columns = (torch.arange(maps.shape[-1], device=maps.device) - shift).clamp(0, maps.shape[-1] - 1)
-        maps = (straight + back[..., columns]) / 2
+        maps = (straight + model.cells.mirror(mirrored, torch.from_numpy(model.config.skeleton.flip_index))) / 2
     return model.decode(maps)
 
 
@@ -232,7 +227,7 @@ def mirror_keypoints(keypoints: Tensor, skeleton: Skeleton, space: PoseSpace) ->
     return torch.cat([low + high - swapped[..., :1], swapped[..., 1:]], dim=-1)
 
 
-def _merge_views(poses: Tensor, count: int, tokenizer: PoseTokenizer) -> Tensor:
+def merge_views(poses: Tensor, count: int, tokenizer: PoseTokenizer) -> Tensor:
     """Return the poses (B, K, D); where those of mirrored crops follow them, the mean of both."""
     if len(poses) == count:
         return poses.clone()

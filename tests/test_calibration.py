@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from tiny_estimator import make_varied_classifier
 
 from pct.data.people import GeneratedPersons
-from pct.evaluation.calibration import calibrate_classifier, fit_calibration
+from pct.evaluation.calibration import calibrate_classifier, fit_calibration, fit_sharpness, reached_similarity
 from pct.evaluation.photo_metrics import expected_calibration_error
 from pct.evaluation.photo_predictions import NotedPersons, PredictionOptions, predict_persons
 from pct.models.photo_config import Calibration
@@ -87,3 +89,20 @@ def test_a_classifier_is_fitted_to_its_own_errors_on_people() -> None:
     raw = confidence_from_spread(spread[labelled], Calibration()).mean()
     assert abs(promised - raw) > 0.01  # an untrained model is far too sure
     assert promised < 0.2
+
+
+def test_the_sharpness_is_the_best_of_those_tried() -> None:
+    model, people = make_varied_classifier(), GeneratedPersons(12, seed=3, image_size=64)
+    options = PredictionOptions(flip=True)
+    chosen = fit_sharpness(model, NotedPersons(people), options)
+
+    def reached(sharpness: float) -> float:
+        model.config = replace(model.config, calibration=Calibration(sharpness=sharpness))
+        persons = NotedPersons(people)
+        found = predict_persons(model, persons, options)
+        similarity, known = reached_similarity(found.keypoints, persons.table(), model)
+        return float(similarity[known].mean())
+
+    values = {sharpness: reached(sharpness) for sharpness in (1.0, 2.0, 6.0)}
+    assert len(set(values.values())) == 3
+    assert reached(chosen) >= max(values.values())

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from tiny_estimator import make_varied_classifier
-from tiny_photo_models import BACKBONE, make_heatmap_model
+from tiny_photo_models import BACKBONE, make_classifier, make_heatmap_model
 from torch import Tensor
 
 from pct.evaluation.photo_metrics import joint_scale
@@ -201,3 +201,27 @@ def test_heatmaps_of_mirrored_crops_give_mirrored_joints() -> None:
     mirrored, scores_back = predict_heatmaps(model, images.flip(-1))
     torch.testing.assert_close(straight, mirror_keypoints(mirrored, COCO17, SPACE), atol=1e-5, rtol=0)
     torch.testing.assert_close(scores, scores_back[:, torch.from_numpy(COCO17.flip_index)])
+
+
+@torch.no_grad()
+def test_both_views_read_the_mean_of_their_heatmaps() -> None:
+    images, model = make_images(), make_classifier()
+    both = model.read_both_views(images).heatmaps
+    cells, flip_index = model.cells, torch.from_numpy(COCO17.flip_index)
+    straight, mirrored = (model(x).heatmaps for x in (images, images.flip(-1)))
+    mean = (straight + cells.mirror(mirrored, flip_index)) / 2
+    torch.testing.assert_close(both[:3], mean)
+    torch.testing.assert_close(both[3:], cells.mirror(mean, flip_index))
+    # A head without heatmaps reads each view by itself.
+    query = MODEL
+    both = query.read_both_views(images).logits
+    torch.testing.assert_close(both, query(torch.cat([images, images.flip(-1)])).logits)
+
+
+@torch.no_grad()
+def test_sharper_logits_give_a_pose_nearer_to_that_of_the_likeliest_tokens() -> None:
+    output = MODEL(make_images())
+    torch.testing.assert_close(MODEL.decode(output.logits), output.keypoints)
+    likely = MODEL.tokenizer.decode(output.logits.argmax(dim=-1))
+    away = [float((MODEL.decode(output.logits, sharpness) - likely).norm()) for sharpness in (1.0, 1e6)]
+    assert away[1] < 1e-3 < away[0]

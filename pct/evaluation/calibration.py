@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from pct.data.photos import PersonSource
 from pct.evaluation.photo_metrics import joint_similarity, joint_similarity_3d
-from pct.evaluation.photo_predictions import NotedPersons, PredictionOptions, predict_persons
+from pct.evaluation.photo_predictions import NotedPersons, PredictionOptions, image_size_of, predict_persons
 from pct.evaluation.photo_results import PersonTable
-from pct.models.classifier import PoseClassifier
+from pct.models.classifier import ClassifierConfig, PoseClassifier
 from pct.models.photo_config import Calibration
-from pct.photo_predict import confidence_from_spread
+from pct.photo_predict import confidence_from_spread, merge_views, restore_poses
+from pct.training.photo_batches import evaluation_batches
 
 # Both constants are searched between these, on a grid that is refined around its best point: the error has one valley.
 _FACTORS, _FLOORS = (1e-3, 1e2), (1e-3, 1e1)
 _GRID, _ROUNDS = 15, 5
 # The weights of unclear heatmaps that are tried, each with its best other two.
 _UNCLEAR = (0.0, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0, 5.0)
+# What logits are multiplied by, to choose from.
+_SHARPNESSES = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
 
 
 def fit_calibration(
@@ -92,13 +97,63 @@ def calibrate_classifier(
     Raises:
         ValueError: If the persons' joints are not the model's, or none of them has a label.
     """
+    options = options or PredictionOptions()
     persons = NotedPersons(source, limit)
-    found = predict_persons(model, persons, options or PredictionOptions(), progress, report)
+    sharpness = fit_sharpness(model, persons, options, report)
+    # Spread and similarity are those of the poses that the sharpness gives.
+    sharp = replace(model.config, calibration=replace(model.config.calibration, sharpness=sharpness))
+    persons = NotedPersons(source, limit)
+    with _config(model, sharp):
+        found = predict_persons(model, persons, options, progress, report)
     assert found.spread is not None
     similarity, known = reached_similarity(found.keypoints, persons.table(), model)
     assert found.unclear is not None
     space = model.tokenizer.space
-    return fit_calibration(found.spread[known], similarity[known], found.unclear[known], space.num_dims)
+    fitted = fit_calibration(found.spread[known], similarity[known], found.unclear[known], space.num_dims)
+    return replace(fitted, sharpness=sharpness)
+
+
+def fit_sharpness(
+    model: PoseClassifier,
+    persons: NotedPersons,
+    options: PredictionOptions,
+    report: Callable[[str], None] | None = None,
+) -> float:
+    """Return the sharpness of the expected pose, of a few tried, that has the best mean keypoint similarity.
+
+    Args:
+        model: In evaluation mode.
+        persons: Held-out persons, read here for the first time.
+        options: Flip test and batches.
+        report: Called once for each photo that cannot be read; by default a warning.
+    """
+    space, device = model.tokenizer.space, next(model.parameters()).device
+    tried: dict[float, list[Tensor]] = {sharpness: [] for sharpness in _SHARPNESSES}
+    crops = evaluation_batches(persons, space.crop_space, image_size_of(model), options.batch_size, 0, report)
+    for batch in crops:
+        images, bbox = batch.images.to(device), batch.bbox.to(device)
+        with torch.inference_mode():
+            output = model.read_both_views(images) if options.flip else model(images)
+            decoded = [model.decode(output.logits, sharpness) for sharpness in tried]
+            merged = torch.stack([merge_views(poses, len(images), model.tokenizer) for poses in decoded])
+            for poses, restored in zip(tried.values(), restore_poses(merged, bbox, space).cpu(), strict=True):
+                poses.append(restored)
+    table = persons.table()
+    reached = {}
+    for sharpness, poses in tried.items():
+        similarity, known = reached_similarity(torch.cat(poses), table, model)
+        reached[sharpness] = float(similarity[known].mean())
+    return max(reached, key=reached.__getitem__)
+
+
+@contextmanager
+def _config(model: PoseClassifier, config: ClassifierConfig) -> Iterator[None]:
+    """Give a model another config for the time of a block."""
+    before, model.config = model.config, config
+    try:
+        yield
+    finally:
+        model.config = before
 
 
 def reached_similarity(keypoints: Tensor, table: PersonTable, model: PoseClassifier) -> tuple[Tensor, Tensor]:

@@ -45,6 +45,19 @@ class CellGrid:
         bell_x, bell_y = (torch.exp(-d.square() / (2 * sigma**2)) for d in (x, y))
         return bell_y[..., :, None] * bell_x[..., None, :]
 
+    def mirror(self, maps: Tensor, flip_index: Tensor) -> Tensor:
+        """Return the maps (B, K, h, w) as those of the mirrored crop; twice gives them back, but for a column.
+
+        Args:
+            maps: One a joint.
+            flip_index: Permutation (K,) of the joints that a mirror makes.
+        """
+        # The first value of a row lies cell_center cells from the left edge and the last one 1 - cell_center from the
+        # right one, so the turned row is off by the difference.
+        shift = round(1 - 2 * self.cell_center)
+        columns = (torch.arange(maps.shape[-1], device=maps.device) - shift).clamp(0, maps.shape[-1] - 1)
+        return maps[:, flip_index.to(maps.device)].flip(-1)[..., columns]
+
     def _size(self, like: Tensor) -> Tensor:
         height, width = self.grid
         return like.new_tensor([width, height])

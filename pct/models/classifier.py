@@ -111,23 +111,49 @@ class PoseClassifier(nn.Module):
 
     def forward(self, images: Tensor) -> ClassifierOutput:
         """Map normalised crops (B, 3, H, W) to logits and expected poses in model units."""
-        if self.backbone_is_frozen:
-            with torch.no_grad():
-                features = self.backbone(images)
-        else:
+        rows = self._features(images)
+        return self._read(rows, self.head.heatmaps(rows) if isinstance(self.head, JointTokenHead) else None)
+
+    def read_both_views(self, images: Tensor) -> ClassifierOutput:
+        """Read crops (B, 3, H, W) and their mirror images, which come behind them in the output (2 B rows).
+
+        A head with heatmaps reads the mean of both views' heatmaps on either side: what one view finds the other
+        need not guess.
+        """
+        rows = self._features(torch.cat([images, images.flip(-1)]))
+        if not isinstance(self.head, JointTokenHead):
+            return self._read(rows, None)
+        flip_index = torch.from_numpy(self.tokenizer.skeleton.flip_index)
+        straight, mirrored = self.head.heatmaps(rows).chunk(2)
+        mean = (straight + self.head.cells.mirror(mirrored, flip_index)) / 2
+        return self._read(rows, torch.cat([mean, self.head.cells.mirror(mean, flip_index)]))
+
+    def decode(self, logits: Tensor, sharpness: float | None = None) -> Tensor:
+        """Return the expected poses (B, K, D) of logits (B, M, V), in model units.
+
+        Args:
+            logits: Of the head.
+            sharpness: What logits are multiplied by; the calibration's by default.
+        """
+        sharpness = self.config.calibration.sharpness if sharpness is None else sharpness
+        return self.tokenizer.decode_soft((logits * sharpness).softmax(dim=-1))
+
+    def _features(self, images: Tensor) -> Tensor:
+        """Return the backbone's features (B, h * w, C)."""
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.backbone_is_frozen):
             features = self.backbone(images)
-        rows = features.flatten(2).transpose(1, 2)  # (B, h * w, C)
-        heatmaps = estimate = None
-        if isinstance(self.head, JointTokenHead):
-            heatmaps = self.head.heatmaps(rows)
+        return features.flatten(2).transpose(1, 2)
+
+    def _read(self, rows: Tensor, heatmaps: Tensor | None) -> ClassifierOutput:
+        estimate = None
+        if isinstance(self.head, JointTokenHead) and heatmaps is not None:
             given = (rows.detach(), heatmaps.detach()) if self.tokens_are_apart else (rows, heatmaps)
             reading = self.head.read(*given)
             logits, estimate = reading.logits, reading.estimate
         else:
             positions = self.positions.to(rows.dtype).expand(len(rows), -1, -1)
             logits = self.head(torch.cat([rows, positions], dim=-1))
-        keypoints = self.tokenizer.decode_soft(logits.softmax(dim=-1))
-        return ClassifierOutput(logits, keypoints, heatmaps, estimate, self.config.head.temperature)
+        return ClassifierOutput(logits, self.decode(logits), heatmaps, estimate, self.config.head.temperature)
 
     @property
     def cells(self) -> CellGrid | None:

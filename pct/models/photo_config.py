@@ -93,7 +93,7 @@ class HeadSizes:
 
 @dataclass(frozen=True)
 class Calibration:
-    """From what a model shows of its doubt to the expected error of a joint, in squared OKS scales.
+    """What is fitted on held-out persons: from a model's doubt to the expected error of a joint, in squared OKS scales.
 
     ``error^2 = factor * spread^2 + unclear * (1 / height - 1) + floor^2``, with the spread of the sampled poses and,
     for heads with heatmaps, the height of the joint's heatmap. Fitted on poses that the model was not trained on; until
@@ -103,8 +103,11 @@ class Calibration:
         factor: Of the squared spread.
         floor: The error where there is no doubt at all.
         unclear: Of how far the heatmap's height is below 1.
+        sharpness: What logits are multiplied by for the expected pose: training spreads them over more entries than
+            the best pose needs.
     """
 
     factor: float = 1.0
     floor: float = 0.0
     unclear: float = 0.0
+    sharpness: float = 1.0
