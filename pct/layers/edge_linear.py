@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+# What was fastest on a CPU: up to so many poses a product for every edge, in one call; for fewer channels than these
+# the full matrix; else a product for every target, on so many poses at once that their sources stay in the cache.
+_FEW_POSES, _FEW_CHANNELS, _CACHED_POSES = 4, 16, 128
+
 
 class EdgeLinear(nn.Module):
     """``y_i = sum_j g_ij x_j W_ij`` over the edges (i, j) of a graph, without weights where there is no edge.
-
-    Targets with equally many sources are computed together, in one batched product of their sources side by side.
 
     Args:
         in_channels: Channels of a source.
@@ -20,22 +23,18 @@ class EdgeLinear(nn.Module):
         mask: True where target i (row) sees source j (column) (K, K).
     """
 
-    source_index: Tensor
-    target_index: Tensor
+    pairs: Tensor
 
     def __init__(self, in_channels: int, out_channels: int, mask: np.ndarray) -> None:
         super().__init__()
         mask = np.asarray(mask, dtype=bool)
-        degrees = mask.sum(axis=1)
-        order = np.argsort(degrees, kind="stable")
-        edges = np.array([(i, j) for i in order for j in np.flatnonzero(mask[i])], dtype=np.int64).reshape(-1, 2)
+        # Sorted by target, so that a target's weights lie together.
+        self.edges = np.argwhere(mask)
         self.in_channels, self.out_channels = in_channels, out_channels
-        self.edges = edges
-        self.runs = [(int(n), int((degrees == n).sum())) for n in np.unique(degrees)]
-        self.weight = nn.Parameter(torch.empty(len(edges), in_channels, out_channels))
-        self.register_buffer("source_index", torch.from_numpy(edges[:, 1].copy()), persistent=False)
-        self.register_buffer("target_index", torch.from_numpy(np.argsort(order, kind="stable")), persistent=False)
-        bound = 1 / math.sqrt(in_channels * max(1.0, degrees.mean()))
+        self.degrees = [int(n) for n in mask.sum(axis=1)]
+        self.weight = nn.Parameter(torch.empty(len(self.edges), in_channels, out_channels))
+        self.register_buffer("pairs", torch.from_numpy(self.edges), persistent=False)
+        bound = 1 / math.sqrt(in_channels * max(1.0, len(self.edges) / len(mask)))
         nn.init.uniform_(self.weight, -bound, bound)
 
     def forward(self, x: Tensor, gains: Tensor | None = None) -> Tensor:
@@ -45,28 +44,78 @@ class EdgeLinear(nn.Module):
             x: Joints.
             gains: A factor for each edge, in the order of ``edges``, for all poses (E,) or each (B, E).
         """
-        parts, first = [], 0
-        for degree, targets in self.runs:
-            last = first + degree * targets
-            if not degree:
-                parts.append(x.new_zeros(targets, len(x), self.out_channels))
-                continue
-            sources = x.index_select(1, self.source_index[first:last])
-            if gains is not None:
-                sources = sources * gains[..., first:last, None]
-            sources = sources.unflatten(1, (targets, degree)).flatten(2).transpose(0, 1)  # (T, B, degree * C)
-            parts.append(sources @ self.weight[first:last].view(targets, -1, self.out_channels))
-            first = last
-        return torch.cat(parts).transpose(0, 1).index_select(1, self.target_index)
+        if len(x) <= _FEW_POSES:
+            return self._by_edge(x, gains)
+        if min(self.in_channels, self.out_channels) < _FEW_CHANNELS and (gains is None or gains.ndim == 1):
+            return (x.flatten(1) @ self.dense_weight(gains)).unflatten(1, (len(self.degrees), self.out_channels))
+        if gains is None or gains.ndim == 1:
+            return torch.cat([self._by_target(part, gains) for part in x.split(_CACHED_POSES)])
+        parts = zip(x.split(_CACHED_POSES), gains.split(_CACHED_POSES), strict=True)
+        return torch.cat([self._by_target(part, gain) for part, gain in parts])
+
+    def dense_weight(self, gains: Tensor | None = None) -> Tensor:
+        """Return all weights, times ``gains`` (E,), as one matrix (K * in, K * out) that is 0 without an edge."""
+        size, weight = len(self.degrees), self.weight.flatten(1)
+        weight = weight if gains is None else weight * gains[:, None]
+        dense = weight.new_zeros(size * size, weight.shape[1])
+        dense = dense.index_copy(0, self.pairs[:, 1] * size + self.pairs[:, 0], weight)
+        blocks = dense.view(size, size, self.in_channels, self.out_channels)  # (source, target, in, out)
+        return blocks.transpose(1, 2).reshape(size * self.in_channels, size * self.out_channels)
 
     @property
     def num_products(self) -> int:
         """Products with a weight for one pose."""
         return self.weight.numel()
 
-    def dense_weight(self) -> Tensor:
-        """Return the weights as one matrix (K, in_channels, K, out_channels), 0 where there is no edge."""
-        size = len(self.target_index)
-        dense = self.weight.new_zeros(size, size, self.in_channels, self.out_channels)
-        dense[self.edges[:, 1], self.edges[:, 0]] = self.weight
-        return dense.transpose(1, 2)
+    def _sources(self, x: Tensor, gains: Tensor | None) -> Tensor:
+        sources = x.index_select(1, self.pairs[:, 1])  # (B, E, in)
+        return sources if gains is None else sources * gains[..., None]
+
+    def _by_edge(self, x: Tensor, gains: Tensor | None) -> Tensor:
+        products = self._sources(x, gains).transpose(0, 1) @ self.weight  # (E, B, out)
+        summed = products.new_zeros(len(self.degrees), len(x), self.out_channels)
+        return summed.index_add(0, self.pairs[:, 0], products).transpose(0, 1)
+
+    def _by_target(self, x: Tensor, gains: Tensor | None) -> Tensor:
+        sources = self._sources(x, gains).split(self.degrees, dim=1)
+        weights = self.weight.split(self.degrees)
+        return torch.stack([s.flatten(1) @ w.flatten(0, 1) for s, w in zip(sources, weights, strict=True)], dim=1)
+
+
+class MaskedLinear(nn.Module):
+    """What :class:`EdgeLinear` computes, as published: one matrix for all pairs, masked in every pass; to compare with.
+
+    Args:
+        sparse: The layer whose weights to take.
+    """
+
+    mask: Tensor
+    place: Tensor
+
+    def __init__(self, sparse: EdgeLinear) -> None:
+        super().__init__()
+        self.size = size = len(sparse.degrees)
+        self.weight = nn.Parameter(sparse.dense_weight().detach().clone())
+        place = sparse.pairs[:, 1] * size + sparse.pairs[:, 0]
+        linked = sparse.weight.detach().new_zeros(size * size).index_fill(0, place, 1.0).view(size, size)
+        mask = torch.kron(linked, linked.new_ones(sparse.in_channels, sparse.out_channels))
+        self.register_buffer("mask", mask, persistent=False)
+        self.register_buffer("place", place, persistent=False)
+
+    def forward(self, x: Tensor, gains: Tensor | None = None) -> Tensor:
+        """Map joints (B, K, in) to (B, K, out), with a factor for each edge (E,) or none."""
+        weight, size = self.weight * self.mask, self.size
+        if gains is not None:
+            factors = gains.new_zeros(size * size).index_copy(0, self.place, gains).view(size, 1, size, 1)
+            weight = (weight.view(size, -1, size, weight.shape[1] // size) * factors).view_as(weight)
+        return (x.flatten(1) @ weight).unflatten(1, (size, weight.shape[1] // size))
+
+
+def with_masked_layers(network: nn.Module) -> nn.Module:
+    """Return a copy of a network with every :class:`EdgeLinear` as a :class:`MaskedLinear` of the same weights."""
+    copied = copy.deepcopy(network)
+    for module in list(copied.modules()):
+        for name, child in list(module.named_children()):
+            if isinstance(child, EdgeLinear):
+                setattr(module, name, MaskedLinear(child))
+    return copied

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from pct.models.lifter_networks_mixing import MixerTrunk
-from pct.models.lifter_networks_residual import FcnTrunk, GcnTrunk
+from pct.models.lifter_networks_mixing import AmposeTrunk, AttentionTrunk, MixerTrunk
+from pct.models.lifter_networks_residual import FcnTrunk, GcnTrunk, HcsfTrunk, LcnTrunk
+from pct.models.lifter_networks_stgcn import StgcnTrunk
 from pct.models.lifter_trunk import Trunk
 from pct.skeleton import Skeleton
 
@@ -39,6 +40,16 @@ def _gcn(sharing: str = "all", decoupled: bool = False, convolution: bool = Fals
     return LifterNetwork(GcnTrunk, "Liu et al., 2020", 128, 4, options=options)
 
 
+def _hcsf(graph_width: int) -> LifterNetwork:
+    options = {"short": 1, "long": 3, "decay": 0.5, "graph_width": graph_width}
+    return LifterNetwork(HcsfTrunk, "Zeng et al., 2021", 64, 3, 0.25, options)
+
+
+def _ampose(width: int, num_heads: int) -> LifterNetwork:
+    options = {"num_heads": num_heads, "ratio": 2.0, "norm": "two_sided"}
+    return LifterNetwork(AmposeTrunk, "Lin et al., 2023", width, 5, options=options)
+
+
 LIFTERS: dict[str, LifterNetwork] = {
     "fcn": LifterNetwork(FcnTrunk, "Martinez et al., 2017", 1024, 2, 0.5),
     "gcn": _gcn(),
@@ -49,7 +60,14 @@ LIFTERS: dict[str, LifterNetwork] = {
     "gcn_postagg_decoupled": _gcn("target", decoupled=True),
     "gcn_conv": _gcn(convolution=True),
     "gcn_unshared": _gcn("pair"),
+    "stgcn": LifterNetwork(StgcnTrunk, "Cai et al., 2019", 128, 0, 0.05),
+    "lcn": LifterNetwork(LcnTrunk, "Ci et al., 2019", 64, 3, 0.25, {"hops": 3}),
+    "hcsf": _hcsf(graph_width=0),
+    "dhcsf": _hcsf(graph_width=16),
+    "ampose": _ampose(512, 8),
+    "ampose_small": _ampose(96, 4),
     "mixer": LifterNetwork(MixerTrunk, "Geng et al., 2023", 512, 4, options={"token_hidden": 64}),
+    "attention": LifterNetwork(AttentionTrunk, "Vaswani et al., 2017", 256, 4, options={"num_heads": 8, "ratio": 2.0}),
 }
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pct.layers.joint_norm import JointNorm
@@ -72,8 +71,3 @@ class Unit(nn.Sequential):
 
     def __init__(self, layer: nn.Module, width: int, activation: nn.Module, dropout: float) -> None:
         super().__init__(layer, JointNorm(width), activation, nn.Dropout(dropout))
-
-
-def pad_to_coordinates(x: Tensor) -> Tensor:
-    """Return the first two channels of joints (B, K, in_channels) with a depth of 0 (B, K, 3)."""
-    return F.pad(x[..., :2], (0, NUM_DIMS - 2))
