@@ -204,9 +204,9 @@ def evaluate(args: Namespace) -> None:
         raise PoseFileError(f"--split {args.split} chooses clips of mocap; {args.file} is measured whole")
     sizes = (args.limit, args.seed, args.force)
     if is_3d:
-        run_evaluation_3d(tokenizer, args.file, args.out, args.baseline, args.split or "test", *sizes, _say)
+        run_evaluation_3d(tokenizer, args.file, args.out, args.baseline, args.split or "test", *sizes, progress=_say)
     else:
-        run_evaluation(tokenizer, args.file, args.out, args.baseline, *sizes, _say)
+        run_evaluation(tokenizer, args.file, args.out, args.baseline, *sizes, progress=_say)
     print(f"report: {args.out}", file=sys.stderr)
 
 
