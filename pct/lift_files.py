@@ -118,7 +118,8 @@ def lift_file(
     if not pieces:
         raise ValueError(f"{source.path}: no pose that can be lifted; {summary.skipped.total():,} are bad")
     arrays = {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
-    summary.notes = find_odd_axes(arrays["keypoints"], np.ones_like(arrays["visible"]), lifter.skeleton)
+    lifted = torch.from_numpy(arrays["keypoints"])
+    summary.notes = find_odd_axes(lifted, torch.ones(lifted.shape[:2], dtype=torch.bool), lifter.skeleton)
     arrays["keypoint_names"] = np.array(lifter.skeleton.keypoint_names)
     # The table first: what people look for is there only when all is.
     if tokens_out is not None:

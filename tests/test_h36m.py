@@ -303,7 +303,7 @@ def test_bad_layouts_are_refused(cameras: H36MCameras, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no cameras for S99"):
         convert_changed(tmp_path, cameras, {"S99": bodies["S9"]}, found)
     millimetres = {"S9": {"Walking": bodies["S9"]["Walking"] * 1000}}
-    with pytest.raises(ValueError, match=r"read as millimetres \d+ mm, read as metres .* expected metres"):
+    with pytest.raises(ValueError, match=r"read as metres .* mm, read as millimetres \d+ mm; expected metres"):
         convert_changed(tmp_path, cameras, millimetres, found)
     odd = {"S9": {"Walking": bodies["S9"]["Walking"][:, :20]}}
     with pytest.raises(ValueError, match=r"S9 Walking has shape \(3, 20, 3\); expected \(T, 32, 3\)"):

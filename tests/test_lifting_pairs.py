@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from pct.data.body_checks import find_bent_share
 from pct.data.body_table import BodyTable
 from pct.data.cameras import project, unproject
 from pct.data.lifting_pairs import CameraConfig, PosePairs, photograph
-from pct.data.pair_checks import find_bent_share
 from pct.skeleton import H36M16, H36M17
 
 

@@ -19,17 +19,17 @@ ORDER = (
     *("right_hip", "right_knee", "right_ankle", "left_hip", "left_knee", "left_ankle", "hip", "spine", "head"),
 )
 OURS = {"head_top": "head", "neck": "thorax", "head": "neck_nose"}
+ROWS = [H36M17.keypoint_names.index(OURS.get(joint, joint)) for joint in ORDER]
 
 
 def write(folder: Path, name: str, n: int = 30, **changes: np.ndarray) -> np.ndarray:
     """Write a sequence whose odd frames are valid; return its 3D poses in our order."""
     bodies = BodyTable.generated(n, seed=1).keypoints.double().numpy() + np.array([0, 0, 4000])
-    order = [H36M17.keypoint_names.index(OURS.get(joint, joint)) for joint in ORDER]
     values = {
         "valid_frame": (np.arange(n) % 2).astype(np.float64)[:, None],
-        "annot2": (bodies[:, None, order, :2] / bodies[:, None, order, 2:] * 1500 + 1024),
-        "annot3": bodies[:, None, order],
-        "univ_annot3": bodies[:, None, order] * 0.9,
+        "annot2": (bodies[:, None, ROWS, :2] / bodies[:, None, ROWS, 2:] * 1500 + 1024),
+        "annot3": bodies[:, None, ROWS],
+        "univ_annot3": bodies[:, None, ROWS] * 0.9,
         **changes,
     }
     (folder / name).mkdir(exist_ok=True)
@@ -72,7 +72,7 @@ def test_bad_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="not of skeleton coco17"):
         load_mpi_inf_3dhp(tmp_path, ["TS1"], skeleton=COCO17)
     bodies = write(tmp_path, "TS1")
-    write(tmp_path, "TS1", annot3=bodies[:, None] / 1000)
+    write(tmp_path, "TS1", annot3=bodies[:, None, ROWS] / 1000)
     with pytest.raises(ValueError, match=r"TS1.*read as millimetres 0\.\d+ mm, read as metres \d+ mm"):
         load_mpi_inf_3dhp(tmp_path, ["TS1"])
     write(tmp_path, "TS1", annot2=np.zeros((30, 1, 16, 2)))
@@ -88,7 +88,6 @@ def test_bad_files_are_refused(tmp_path: Path) -> None:
 
 def test_mirrored_poses_are_warned_of(tmp_path: Path) -> None:
     bodies = write(tmp_path, "TS2", n=200)
-    order = [H36M17.keypoint_names.index(OURS.get(joint, joint)) for joint in ORDER]
-    write(tmp_path, "TS2", n=200, annot3=bodies[:, None, order] * (-1, 1, 1))
+    write(tmp_path, "TS2", n=200, annot3=bodies[:, None, ROWS] * (-1, 1, 1))
     with pytest.warns(UserWarning, match="TS2.*left and right seem to be swapped"):
         load_mpi_inf_3dhp(tmp_path, ["TS2"])

@@ -56,7 +56,7 @@ def read_bodies(path: str | Path, skeleton: Skeleton, root: int = 0, batch_size:
             f"(N, {skeleton.num_keypoints}, 3) in millimetres"
         )
     for number, batch in enumerate(_read(path, skeleton, root, batch_size)):
-        keypoints, visible = batch.poses.keypoints.numpy(), batch.poses.visible.numpy()
+        keypoints, visible = batch.poses.keypoints, batch.poses.visible
         wrong = find_wrong_unit(keypoints, visible, skeleton)
         if wrong is not None:
             raise PoseFileError(f"{path}: {wrong}")

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pct.data.body_checks import check_unit, warn_of_odd_axes, warn_of_swapped_views
 from pct.data.cameras import project, world_to_camera
 from pct.data.h36m_convert import FORMAT, MAY_LACK, action_of
 from pct.data.lifting_pairs import PosePairs
-from pct.data.pair_checks import check_unit, warn_of_swapped_sides, warn_of_swapped_views
 from pct.data.pose2d_bridge import bridge_poses2d
 from pct.skeleton import H36M16, H36M17, Skeleton, get_skeleton
 
@@ -77,7 +77,7 @@ def load_h36m(
     pairs = PosePairs.concatenate(parts)
     where = f"{path} ({', '.join(subjects)})"
     check_unit(pairs.keypoints3d, pairs.visible, skeleton, where)
-    warn_of_swapped_sides(pairs.keypoints3d, pairs.visible, skeleton, where)
+    warn_of_odd_axes(pairs.keypoints3d, pairs.visible, skeleton, where)
     warn_of_swapped_views(pairs.keypoints2d, torch.cat(images), pairs.visible, skeleton, f"{where}, {detections}")
     return pairs
 

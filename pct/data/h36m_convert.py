@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from pct.data.body_checks import check_unit
 from pct.data.h36m_cameras import CAMERA_NAMES, H36MCameras
 from pct.data.npz import write_npz
-from pct.data.pair_checks import check_unit
 from pct.files import check_output
 from pct.skeleton import COCO17, H36M16, H36M17, Skeleton
 

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 
+from pct.data.body_checks import find_wrong_unit
 from pct.data.kinematics import BODY_POINTS, HEAD_PLACES
 from pct.skeleton import H36M17
 
@@ -17,7 +19,6 @@ JOINT_NAMES = (
     "hip", "rhip", "rknee", "rankle", "lhip", "lknee", "lankle", "spine", "thorax",
     "neck_nose", "head", "lshoulder", "lelbow", "lwrist", "rshoulder", "relbow", "rwrist",
 )  # fmt: skip
-_THIGH = (200.0, 650.0)  # millimetres: median thighs outside are no people's, or not in millimetres
 # Lengths that mocap does not have, against bones that it has (Drillis and Contini, as in pct.data.kinematics).
 _HAND_OF_FOREARM, _FOOT_OF_SHANK, _SKULL_OF_THIGH = 0.63, 0.52, 0.52
 # A knee bent by less than the angle with this sine does not tell where the shank's front is.
@@ -206,13 +207,8 @@ def _find_fault(clips: MocapClips) -> str | None:
         return f"frame {int(np.argwhere(~np.isfinite(joints))[0, 0])} is not finite"
     if not clips.fps > 0:
         return f"fps is {clips.fps}; it must be positive"
-    thigh = float(np.median(np.linalg.norm(joints[:, 2] - joints[:, 1], axis=1)))
-    if not _THIGH[0] <= thigh <= _THIGH[1]:
-        return (
-            f"thighs are {thigh:.3g} long: read as millimetres nobody's, read as metres {1000 * thigh:.3g} mm; "
-            f"expected millimetres, thighs of {_THIGH[0]:.0f} to {_THIGH[1]:.0f}"
-        )
-    return None
+    everywhere = torch.ones(joints.shape[:2], dtype=torch.bool)
+    return find_wrong_unit(torch.from_numpy(joints).float(), everywhere, H36M17)
 
 
 def _frame(left: np.ndarray, up: np.ndarray) -> np.ndarray:

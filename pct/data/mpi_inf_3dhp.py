@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from pct.data.body_checks import check_unit, warn_of_odd_axes
 from pct.data.lifting_pairs import PosePairs
-from pct.data.pair_checks import check_unit, warn_of_swapped_sides
 from pct.skeleton import H36M16, H36M17, Skeleton
 
 # Setting and size of the pictures of each sequence: green screen, studio without it, outdoors.
@@ -81,7 +81,7 @@ def _load_sequence(folder: Path, name: str, skeleton: Skeleton, universal: bool)
         )
     visible = torch.ones(n, skeleton.num_keypoints, dtype=torch.bool)
     check_unit(poses[1], visible, skeleton, f"{path}, {annot3}")
-    warn_of_swapped_sides(poses[1], visible, skeleton, str(path))
+    warn_of_odd_axes(poses[1], visible, skeleton, str(path))
     setting, size = SEQUENCES[name]
     return PosePairs(
         skeleton=skeleton,

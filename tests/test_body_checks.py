@@ -1,4 +1,4 @@
-"""Checks of 3D poses of data sets: units by bone lengths, sides by knees and by the 2D pose."""
+"""Checks of 3D poses: units by bone lengths, axes and sides by trunks, knees and the 2D pose."""
 
 from __future__ import annotations
 
@@ -8,12 +8,21 @@ from pathlib import Path
 import pytest
 import torch
 
+from pct.data.body_checks import (
+    bone_lengths,
+    check_unit,
+    find_bent_share,
+    find_odd_axes,
+    find_wrong_unit,
+    warn_of_odd_axes,
+    warn_of_swapped_views,
+)
 from pct.data.body_table import BodyTable
 from pct.data.lifting_pairs import photograph
 from pct.data.mocap import load_mocap
-from pct.data.pair_checks import check_unit, find_bent_share, warn_of_swapped_sides, warn_of_swapped_views
-from pct.skeleton import CROWDPOSE14, H36M17, Skeleton
+from pct.skeleton import H36M17, Skeleton
 
+TWO = Skeleton("two", ("a", "b"))
 FLIP = torch.from_numpy(H36M17.flip_index)
 
 
@@ -22,14 +31,30 @@ def bodies() -> BodyTable:
     return BodyTable.generated(400, seed=2)
 
 
-def test_units_are_told_by_the_thighs(bodies: BodyTable) -> None:
+def test_units_are_told_by_the_longest_bones(bodies: BodyTable) -> None:
     x, visible = bodies.keypoints, bodies.visible
     check_unit(x, visible, H36M17, "file")
     check_unit(x / 1000, visible, H36M17, "file", "metres")
-    with pytest.raises(ValueError, match=r"file: thighs are 0\.\d+ long: .* read as metres \d+ mm; expected millim"):
+    with pytest.raises(
+        ValueError, match=r"file: the longest bones are 0\.\d+ long: .* read as metres \d+ mm; expected mil"
+    ):
         check_unit(x / 1000, visible, H36M17, "file")
-    with pytest.raises(ValueError, match="expected metres"):
+    with pytest.raises(ValueError, match=r"read as metres \d+,\d+ mm, read as millimetres \d+ mm; expected metres"):
         check_unit(x, visible, H36M17, "file", "metres")
+    assert "read as centimetres 4" in (find_wrong_unit(x / 10, visible, H36M17) or "")
+
+
+def test_units_are_told_although_joints_are_missing(bodies: BodyTable) -> None:
+    visible = bodies.visible & (torch.rand(bodies.visible.shape, generator=torch.Generator().manual_seed(0)) < 0.85)
+    x = torch.where(visible[..., None], bodies.keypoints, torch.nan)
+    assert find_wrong_unit(x, visible, H36M17) is None
+    assert find_wrong_unit(x / 1000, visible, H36M17) is not None
+    lengths = bone_lengths(x, visible, H36M17)
+    a, b = torch.tensor(H36M17.edges).T
+    assert (torch.isfinite(lengths) == (visible[:, a] & visible[:, b])).all()
+    few = torch.zeros_like(visible)
+    few[:, :8] = True
+    assert find_wrong_unit(x / 1000, few, H36M17) is None
 
 
 def test_only_known_joints_count(bodies: BodyTable) -> None:
@@ -40,7 +65,7 @@ def test_only_known_joints_count(bodies: BodyTable) -> None:
     visible[3, 5] = False
     check_unit(x, visible, H36M17, "file")
     check_unit(x * 0, visible & False, H36M17, "file")
-    check_unit(x[:, :2], visible[:, :2], Skeleton("two", ("a", "b")), "file")
+    check_unit(x[:, :2], visible[:, :2], TWO, "file")
 
 
 def test_knees_tell_left_from_right_from_every_side(bodies: BodyTable) -> None:
@@ -56,13 +81,22 @@ def test_knees_tell_left_from_right_from_every_side(bodies: BodyTable) -> None:
 
 def test_swapped_sides_are_warned_of_and_right_ones_not(bodies: BodyTable) -> None:
     with pytest.warns(UserWarning, match="file: .* bent knees bend the wrong way"):
-        assert warn_of_swapped_sides(bodies.keypoints[:, FLIP], bodies.visible, H36M17, "file")
+        assert warn_of_odd_axes(bodies.keypoints[:, FLIP], bodies.visible, H36M17, "file")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert not warn_of_swapped_sides(bodies.keypoints, bodies.visible, H36M17, "file")
+        assert not warn_of_odd_axes(bodies.keypoints, bodies.visible, H36M17, "file")
         few = bodies.select(torch.arange(3))
-        assert not warn_of_swapped_sides(few.keypoints[:, FLIP], few.visible, H36M17, "file")
-        assert not warn_of_swapped_sides(bodies.keypoints[:, :14], bodies.visible[:, :14], CROWDPOSE14, "file")
+        assert not warn_of_odd_axes(few.keypoints[:, FLIP], few.visible, H36M17, "file")
+        assert not warn_of_odd_axes(bodies.keypoints[:, :2], bodies.visible[:, :2], TWO, "file")
+
+
+def test_upside_down_is_told_from_swapped(bodies: BodyTable) -> None:
+    x, visible = bodies.keypoints, bodies.visible
+    turned = x * torch.tensor([-1.0, -1.0, 1.0])
+    assert ["heads: y must" in note for note in find_odd_axes(turned, visible, H36M17)] == [True]
+    both = find_odd_axes(turned[:, FLIP], visible, H36M17)
+    assert ["heads" in note for note in both] == [True, False]
+    assert find_odd_axes(x, visible & False, H36M17) == []
 
 
 def test_swapped_views_are_warned_of_and_right_ones_not(bodies: BodyTable) -> None:
