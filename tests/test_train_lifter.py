@@ -21,7 +21,7 @@ from pct.data.kinematics import generate_bodies
 from pct.data.lifting_pairs import PosePairs, photograph
 from pct.data.mocap import JOINT_NAMES
 from pct.models.lifter import Lifter
-from pct.skeleton import H36M17, Skeleton
+from pct.skeleton import H36M16, H36M17, Skeleton
 from pct.training.lifter import train_lifter
 from pct.training.lifter_config import load_lifter_run
 from pct.training.run_files import read_metrics
@@ -231,7 +231,10 @@ def test_help_fits_a_screen(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.usefixtures("without_curves")
-def test_recorded_pairs_are_trained_on_by_subjects(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("skeleton", [H36M17, H36M16])
+def test_recorded_pairs_are_trained_on_by_subjects(
+    config: Path, monkeypatch: pytest.MonkeyPatch, skeleton: Skeleton
+) -> None:
     asked = []
 
     def load(path: str, subjects: tuple[str, ...], detections: str, *, skeleton: Skeleton, stride: int) -> PosePairs:
@@ -240,10 +243,11 @@ def test_recorded_pairs_are_trained_on_by_subjects(config: Path, monkeypatch: py
 
     monkeypatch.setattr("pct.training.lifter.load_h36m", load)
     config.write_text(TINY.replace("bodies: {num_generated: 200}", "recorded: {file: h36m.npz, detections: cpn}"))
-    assert train(config, "recorded.stride=5") == 0
+    assert train(config, "recorded.stride=5", f"skeleton={skeleton.name}") == 0
     assert [a[:-1] for a in asked] == [
-        ("h36m.npz", ("S1", "S5", "S6", "S7"), "cpn", "h36m17"),
-        ("h36m.npz", ("S8",), "cpn", "h36m17"),
+        ("h36m.npz", ("S1", "S5", "S6", "S7"), "cpn", skeleton.name),
+        ("h36m.npz", ("S8",), "cpn", skeleton.name),
     ]
     assert asked[0][-1] == 5
+    assert Lifter.from_pretrained(config.parent / "run" / "model").skeleton.keypoint_names == skeleton.keypoint_names
     assert "val_mpjpe_mm" in read_metrics(config.parent / "run" / "metrics.jsonl")[-1]
