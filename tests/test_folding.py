@@ -39,7 +39,18 @@ KINDS = {
     },
     "deep decoder, 16 joints": {"codebook_size": 32, "decoder_blocks": 3, "skeleton": get_skeleton("mpii16")},
     "3D": {"codebook_size": 32, "codebook_dim": 4, "space": PoseSpace(kind="root3d")},
+    "lcn": {"codebook_size": 32, "codebook_dim": 4, "encoder": "lcn", "encoder_blocks": 1},
+    "fcn, one vector": {"codebook_size": 32, "codebook_dim": 4, "encoder": "fcn", "encoder_blocks": 1},
+    "3D, dhcsf": {
+        "codebook_size": 32,
+        "codebook_dim": 4,
+        "encoder": "dhcsf",
+        "encoder_blocks": 1,
+        "skeleton": get_skeleton("h36m17"),
+        "space": PoseSpace(kind="root3d"),
+    },
 }
+TRUNKS = ("gcn_conv", "gcn_preagg_decoupled", "stgcn", "hcsf", "ampose_small", "attention")
 
 
 def make(kind: str) -> PoseTokenizer:
@@ -171,3 +182,20 @@ def test_no_poses_give_no_tokens(tokenizer: PoseTokenizer) -> None:
     folded = FoldedTokenizer.of(tokenizer)
     assert folded.encode(*poses(tokenizer, 0)).shape == (0, 6)
     assert folded.decode(torch.zeros(0, 6, dtype=torch.int64)).shape[0] == 0
+
+
+@pytest.mark.parametrize("name", TRUNKS)
+def test_every_lifting_network_can_be_the_encoder_of_any_skeleton(name: str) -> None:
+    for skeleton in ("coco17", "h36m16"):
+        torch.manual_seed(0)
+        sizes = {**SIZES, "codebook_size": 16, "codebook_dim": 3, "encoder_blocks": 1, "encoder": name}
+        tokenizer = PoseTokenizer(TokenizerConfig(**sizes, skeleton=get_skeleton(skeleton))).eval()
+        keypoints, visible, _ = poses(tokenizer, 5)
+        with torch.no_grad():
+            plain = tokenizer(keypoints, visible).indices
+        assert torch.equal(FoldedTokenizer.of(tokenizer).encode(keypoints, visible), plain)
+
+
+def test_an_unknown_encoder_is_refused_with_those_there_are() -> None:
+    with pytest.raises(ValueError, match=r"encoder is 'lcnn'; allowed are mixer, mlp, fcn.*lcn"):
+        TokenizerConfig(encoder="lcnn")

@@ -6,8 +6,10 @@ from pct.layers.gaussian_fill import GaussianFill
 from pct.layers.network_fill import NetworkFill
 from pct.layers.quantile import QuantileQuantizer
 from pct.layers.quantizer import EMAQuantizer, FSQQuantizer, Quantizer
+from pct.models.lifter_networks import LIFTERS, build_trunk
 from pct.models.pose_networks import FlatDecoder, MixerDecoder, MixerEncoder, MlpEncoder
 from pct.models.tokenizer_config import TokenizerConfig
+from pct.models.trunk_encoder import TrunkEncoder
 
 
 def build_fill(config: TokenizerConfig) -> GaussianFill | None:
@@ -20,12 +22,16 @@ def build_fill(config: TokenizerConfig) -> GaussianFill | None:
     return GaussianFill(keypoints, dims) if config.fill == "gaussian" else None
 
 
-def build_encoder(config: TokenizerConfig, joint_width: int) -> MixerEncoder | MlpEncoder:
+def build_encoder(config: TokenizerConfig, joint_width: int) -> MixerEncoder | MlpEncoder | TrunkEncoder:
     """Return the network from embedded joints to token features."""
     keypoints, tokens = config.skeleton.num_keypoints, config.num_tokens
     width, blocks = config.encoder_width, config.encoder_blocks
     if config.encoder == "mlp":
         return MlpEncoder(keypoints, tokens, joint_width, width, blocks, config.codebook_dim)
+    if config.encoder != "mixer":
+        depth = blocks if LIFTERS[config.encoder].depth else None
+        trunk = build_trunk(config.encoder, config.skeleton, joint_width, width, depth)
+        return TrunkEncoder(trunk, tokens, config.codebook_dim)
     return MixerEncoder(
         keypoints,
         tokens,

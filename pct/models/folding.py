@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, ClassVar, cast
 from weakref import WeakKeyDictionary
@@ -15,6 +16,7 @@ from pct.layers.packed_linear import PackedLinear
 from pct.layers.quantizer import EMAQuantizer, Quantizer
 from pct.layers.search import NearestEntry, first_minimum
 from pct.models.pose_networks import FlatDecoder, JointEmbedding, MixerDecoder, MixerEncoder, MlpEncoder, ResidualBlock
+from pct.models.trunk_encoder import TrunkEncoder
 
 if TYPE_CHECKING:
     from pct.models.tokenizer import PoseTokenizer
@@ -41,9 +43,11 @@ class FoldedTokenizer:
         self.embedding = tokenizer.embedding
         with torch.no_grad():
             encoder, decoder = tokenizer.encoder, tokenizer.decoder
-            self.encoder: _FoldedMixerEncoder | _FoldedMlpEncoder
+            self.encoder: _FoldedMixerEncoder | _FoldedMlpEncoder | _PlainEncoder
             if isinstance(encoder, MixerEncoder):
                 self.encoder = _FoldedMixerEncoder(tokenizer.embedding, encoder, tokenizer.quantizer)
+            elif isinstance(encoder, TrunkEncoder):
+                self.encoder = _PlainEncoder(tokenizer.embedding, encoder, tokenizer.quantizer)
             else:
                 self.encoder = _FoldedMlpEncoder(tokenizer.embedding, encoder, tokenizer.quantizer)
             codebook = tokenizer.quantizer.codebook
@@ -222,6 +226,22 @@ class _FoldedMlpEncoder:
         for norm, first, second in self.blocks:
             x = x.add_(first.mlp(second, norm(x)))
         return self.search(self.last(self.norm(x)).add_(shortcut).unflatten(1, self.features))
+
+
+class _PlainEncoder:
+    """A lifting network as encoder, as it is: only the joints' embedding is folded."""
+
+    def __init__(self, embedding: JointEmbedding, encoder: TrunkEncoder, quantizer: Quantizer) -> None:
+        self.start = PackedLinear(*_joint_map(embedding))
+        # Folding is inference, whatever mode the model is in.
+        self.encoder = copy.deepcopy(encoder).eval()
+        self.search = NearestEntry(quantizer.codebook) if isinstance(quantizer, EMAQuantizer) else quantizer.assign
+        self.num_tokens = encoder.num_tokens
+        trunk = encoder.trunk
+        self.numbers = 8 * trunk.channels * max(trunk.num_positions, encoder.num_tokens)
+
+    def __call__(self, joints: Tensor) -> Tensor:
+        return self.search(self.encoder(self.start(joints)))
 
 
 class _FoldedMixerDecoder:

@@ -6,12 +6,13 @@ import math
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
+from pct.models.lifter_networks import LIFTERS
 from pct.pose_space import PoseSpace
 from pct.skeleton import COCO17, Skeleton
 
 _CHOICES = {
     "fill": ("none", "gaussian", "network"),
-    "encoder": ("mixer", "mlp"),
+    "encoder": ("mixer", "mlp", *(name for name in LIFTERS if name != "mixer")),
     "decoder": ("mixer", "flat"),
     "quantizer": ("ema", "fsq", "quantile"),
 }
@@ -31,8 +32,9 @@ class TokenizerSizes:
             plus the mask vector) or ``network`` (a network starts from that estimate).
         fill_width: Width of that network.
         fill_blocks: Residual blocks of that network.
-        encoder: ``mixer`` (the paper's) or ``mlp`` (a residual MLP over all joints at once).
-        joint_width: Width of a joint's embedding with ``mlp``; a mixer's is ``encoder_width``.
+        encoder: ``mixer`` (the paper's), ``mlp`` (a residual MLP over all joints at once), or the name of a lifting
+            network (:data:`pct.models.lifter_networks.LIFTERS`), ``lcn`` for instance.
+        joint_width: Width of a joint's embedding; a mixer's is ``encoder_width``.
         encoder_width: Channels of the encoder's blocks.
         encoder_blocks: Blocks of the encoder.
         encoder_token_hidden: Hidden width of the encoder's MLPs over the joints (``mixer``).
@@ -57,7 +59,7 @@ class TokenizerSizes:
     fill: Literal["none", "gaussian", "network"] = "none"
     fill_width: int = 512
     fill_blocks: int = 2
-    encoder: Literal["mixer", "mlp"] = "mixer"
+    encoder: str = "mixer"
     joint_width: int = 16
     encoder_width: int = 512
     encoder_blocks: int = 4
