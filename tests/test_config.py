@@ -63,7 +63,7 @@ def test_numbers_keep_their_meaning(tmp_path: Path) -> None:
         ("augment: {mask_ratio: [a, b]}", "", r"augment\.mask_ratio is \['a', 'b'\]"),
         ("augment: {mask_ratio: [0.4, 0.2]}", "", r"run\.yaml: augment mask_ratio .* low <= high"),
         ("augment: {scale: 1.0}", "", r"run\.yaml: augment scale must be in \[0, 1\)"),
-        ("model: {encoder: transformer}", "", r"model\.encoder is 'transformer'; it must be one of \['mixer', 'mlp'\]"),
+        ("model: {encoder: transformer}", "", r"encoder is 'transformer'; allowed are mixer, mlp, fcn"),
         ("precision: fp16", "", r"precision is 'fp16'; it must be one of \['fp32', 'bf16'\]"),
         ("model: {quantizer: fsq}", "", r"run\.yaml: levels \[\] make a codebook of 1 x 0"),
         ("optim: 3", "", r"optim must be a mapping"),
