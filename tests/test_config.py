@@ -15,6 +15,7 @@ from pct.models.tokenizer import TokenizerSizes
 from pct.pose_space import PoseSpace
 from pct.training.config import DataSection, LossSection, OptimSection, TokenizerRun, load_run
 from pct.training.guided_config import load_tokenizer_run
+from pct.training.lifter_config import load_lifter_run
 from pct.training.photo_config import load_classifier_run, load_heatmap_run
 from pct.training.yaml_config import dump_config
 
@@ -147,7 +148,12 @@ def test_dump_of_a_changed_run_differs() -> None:
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_shipped_config_loads(path: Path) -> None:
-    load = {"tokenizer": load_tokenizer_run, "classifier": load_classifier_run, "heatmap": load_heatmap_run}
+    load = {
+        "tokenizer": load_tokenizer_run,
+        "classifier": load_classifier_run,
+        "heatmap": load_heatmap_run,
+        "lifter": load_lifter_run,
+    }
     run = load[path.stem.split("_")[0]](path, [])
     assert run.out == f"runs/{path.stem}", "each config has a folder of its own"
     values = yaml.safe_load(path.read_text(encoding="utf-8"))
