@@ -1,0 +1,213 @@
+#!/usr/bin/env python
+"""Train every lifting network with both heads on the same mocap clips, measure all, and write docs/lifters.md."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from lifter_speed import measure_speed
+from lifters_page import write_page
+from measure import describe_machine
+
+from pct.data.body_table import BodyTable, split_mocap
+from pct.data.detector_noise import NoiseConfig
+from pct.data.lifting_pairs import PosePairs, photograph
+from pct.data.mocap import load_mocap
+from pct.evaluation.evaluate_lifter import evaluate_lifter, tokenizer_floor
+from pct.models.count import count_multiply_adds, count_parameters
+from pct.models.lifter import Lifter
+from pct.models.lifter_config import LifterConfig
+from pct.models.tokenizer import PoseTokenizer
+from pct.skeleton import H36M17
+from pct.training.lifter import train_lifter
+from pct.training.lifter_config import load_lifter_run
+from pct.training.run_files import METRICS, read_metrics
+from pct.training.run_folder import MODEL_FOLDER, prepare_folder
+from pct.training_command import progress_bar
+
+DESCRIPTION = """\
+Train the lifting networks with coordinates and with tokens, each as many steps, and compare them on test clips.
+
+  benchmarks/lifters.py --mocap mocap_h36m17.npz
+  benchmarks/lifters.py --mocap mocap_h36m17.npz --networks fcn lcn --steps 500 --out /tmp/try
+
+A network that is trained already is only measured; one that was interrupted goes on. OUT gets lifters.json and the page
+lifters.md. Test clips: whole subjects, and a fifth of the clips of the others; no setting was chosen on them."""
+CONFIGS = Path(__file__).parents[1] / "configs"
+TOKENIZER = "h36m17"
+# As published where nothing stands here. The tokenizer's own mixer, 512 wide, would take most of the time.
+NETWORKS: dict[str, tuple[str, ...]] = {
+    "fcn": (),
+    "gcn": (),
+    "gcn_preagg_decoupled": (),
+    "gcn_conv": (),
+    "stgcn": (),
+    "lcn": (),
+    "hcsf": (),
+    "dhcsf": (),
+    "ampose_small": (),
+    "mixer": ("lifter.width=128", "lifter.depth=4"),
+    "attention": ("lifter.width=128", "lifter.depth=4"),
+}
+# Too slow to train here: they are counted and timed only.
+ONLY_COUNTED = ("ampose",)
+HEADS = {"coordinates": "lifter_mocap.yaml", "tokens": "lifter_mocap_tokens.yaml"}
+NOISE = NoiseConfig(missing_share=0.0)
+CONDITIONS: dict[str, tuple[NoiseConfig, int | None]] = {
+    "clean": (NoiseConfig.clean(), None),
+    "noisy": (NOISE, None),
+    "1 missing": (NOISE, 1),
+    "2 missing": (NOISE, 2),
+    "4 missing": (NOISE, 4),
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """What is known of a network with a head; None where it was not trained.
+
+    Attributes:
+        network, head: Which.
+        parameters: That training moves.
+        multiply_adds: With a weight of a linear map, of one pose.
+        poses_per_second: By batch size.
+        seconds: Time of the optimiser steps.
+        mpjpe: Millimetres on the test pairs, by condition.
+        likely: The same of the most likely integer tokens.
+        p_mpjpe: After a similarity, by condition.
+    """
+
+    network: str
+    head: str
+    parameters: int
+    multiply_adds: int
+    poses_per_second: dict[str, float]
+    seconds: float | None
+    mpjpe: dict[str, float] | None
+    likely: dict[str, float | None] | None
+    p_mpjpe: dict[str, float] | None
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line; return the exit status."""
+    parser = argparse.ArgumentParser(description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--mocap", required=True, metavar="FILE", help="mocap_h36m17.npz")
+    parser.add_argument("--runs", default="runs/lifters", metavar="FOLDER", help="of the trainings")
+    parser.add_argument("--out", default="docs", metavar="FOLDER", help="of the page (default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=3000, help="of each training (default: %(default)s)")
+    parser.add_argument("--batch-size", type=int, default=128, help="poses a step (default: %(default)s)")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--networks", nargs="+", default=list(NETWORKS), choices=list(NETWORKS))
+    parser.add_argument("--heads", nargs="+", default=list(HEADS), choices=list(HEADS))
+    parser.add_argument("--train-only", action="store_true", help="for trainings on several cores at once")
+    parser.add_argument("--seconds", type=float, default=20.0, help="of timing a batch size (default: %(default)s)")
+    options = parser.parse_args(argv)
+    torch.set_num_threads(options.threads)
+    for network in options.networks:
+        for head in options.heads:
+            train(network, head, options)
+    if not options.train_only:
+        report(options)
+    return 0
+
+
+def folder_of(network: str, head: str, options: argparse.Namespace) -> Path:
+    """Return where a run is."""
+    return Path(options.runs) / f"{network}_{head}"
+
+
+def train(network: str, head: str, options: argparse.Namespace) -> None:
+    """Train a network with a head unless that was done."""
+    folder = folder_of(network, head, options)
+    if (folder / MODEL_FOLDER / "config.json").exists():
+        return
+    print(f"training {network} to {head}", file=sys.stderr)
+    settings = [
+        f"out={folder}",
+        f"bodies.mocap={options.mocap}",
+        f"lifter.network={network}",
+        "lifter.width=null",
+        "lifter.depth=null",
+        f"steps={options.steps}",
+        f"batch_size={options.batch_size}",
+        f"threads={options.threads}",
+        "precision=bf16",
+        "optim.warmup_steps=100",
+        f"val_every={options.steps // 3}",
+        *NETWORKS[network],
+    ]
+    run = load_lifter_run(CONFIGS / HEADS[head], settings)
+    train_lifter(run, prepare_folder(run, resume=True, force=False), progress_bar)
+
+
+def test_pairs(mocap: str) -> PosePairs:
+    """Return every frame of the test clips, seen by one random camera."""
+    bodies = BodyTable.from_mocap(split_mocap(load_mocap(mocap)).test)
+    return photograph(bodies, torch.Generator().manual_seed(20_000))
+
+
+def report(options: argparse.Namespace) -> None:
+    """Measure what is trained, and write numbers and page."""
+    pairs, tokenizer = test_pairs(options.mocap), PoseTokenizer.from_pretrained(TOKENIZER)
+    lifters: dict[tuple[str, str], Lifter] = {}
+    for network in options.networks:
+        for head in options.heads:
+            lifters[network, head] = Lifter.from_pretrained(folder_of(network, head, options) / MODEL_FOLDER)
+    trained = set(lifters)
+    for network in ONLY_COUNTED:
+        lifters[network, "coordinates"] = Lifter(LifterConfig(network=network)).eval()
+    speed = measure_speed({f"{n} {h}": lifter for (n, h), lifter in lifters.items()}, options.seconds)
+    rows = []
+    for (network, head), lifter in lifters.items():
+        print(f"measuring {network} to {head}", file=sys.stderr)
+        errors = None
+        if (network, head) in trained:
+            errors = {name: evaluate_lifter(lifter, pairs, *condition) for name, condition in CONDITIONS.items()}
+        rows.append(
+            Row(
+                network,
+                head,
+                count_parameters(lifter),
+                count_multiply_adds(lifter).weights,
+                speed.poses_per_second[f"{network} {head}"],
+                _seconds(folder_of(network, head, options)) if errors else None,
+                {n: e.mpjpe for n, e in errors.items()} if errors else None,
+                {n: e.likely_mpjpe for n, e in errors.items()} if errors else None,
+                {n: e.p_mpjpe for n, e in errors.items()} if errors else None,
+            )
+        )
+    mean = pairs.root_relative().mean(dim=0, keepdim=True)
+    results = {
+        "command": "benchmarks/lifters.py --mocap mocap_h36m17.npz",
+        "steps": options.steps,
+        "batch_size": options.batch_size,
+        "poses": len(pairs),
+        "clips": len(set(pairs.clip_index.tolist())),
+        "subjects": sorted({pairs.subject_ids[int(c)] for c in pairs.clip_index}),
+        "joints": H36M17.num_keypoints,
+        "floor": tokenizer_floor(tokenizer, pairs),
+        "mean_pose": float((pairs.root_relative() - mean).norm(dim=-1).mean()),
+        "machine": describe_machine(torch.device("cpu")),
+        "rows": [asdict(row) for row in rows],
+        "sparse": [asdict(line) for line in speed.sparse],
+    }
+    write_page(results, Path(options.out))
+    print(json.dumps({f"{r.network} {r.head}": r.mpjpe for r in rows}, indent=1))
+
+
+def _seconds(folder: Path) -> float:
+    """Return the time of the steps of a run, from its log: validations and breaks are not in it."""
+    rows = read_metrics(folder / METRICS)
+    steps = [row["step"] for row in rows]
+    batch = load_lifter_run(folder / "config.yaml", []).batch_size
+    taken = zip(steps, [0, *steps], rows, strict=False)
+    return float(sum((step - before) * batch / row["poses_per_second"] for step, before, row in taken))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
