@@ -1,0 +1,99 @@
+#!/usr/bin/env python
+"""Measure a trained lifter on test poses, with the protocols of the literature."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pct.data.lifting_pairs import PosePairs
+    from pct.models.lifter import Lifter
+
+DESCRIPTION = """\
+Measure a lifter: MPJPE, P-MPJPE and N-MPJPE in millimetres, PCK at 150 mm, AUC, and MPJPE by action.
+
+  tools/evaluate_lifter.py runs/lifter_mocap/model --mocap mocap_h36m17.npz
+  tools/evaluate_lifter.py runs/lifter_mocap/model --mocap mocap_h36m17.npz --missing 2 --noise
+  tools/evaluate_lifter.py runs/lifter_h36m/model --h36m h36m.npz --detections cpn_ft_h36m_dbb --flip
+  tools/evaluate_lifter.py runs/lifter_h36m/model --mpi-inf-3dhp mpi_inf_3dhp_test_set
+
+Mocap: the test clips of the shipped split, each frame seen by one random camera. Human3.6M: S9 and S11, converted once
+by tools/convert_h36m.py; the mean of the actions is unweighted. MPI-INF-3DHP: the valid frames of its test set; PCK and
+AUC over its 14 joints. Poses are centred at the hip by subtracting the predicted one."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line; return the exit status."""
+    parser = argparse.ArgumentParser(description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", help="folder of a lifter, such as RUN/model, or a hub id")
+    data = parser.add_mutually_exclusive_group(required=True)
+    data.add_argument("--mocap", metavar="FILE", help="mocap .npz")
+    data.add_argument("--h36m", metavar="FILE", help="converted Human3.6M .npz")
+    data.add_argument("--mpi-inf-3dhp", metavar="FOLDER", help="folder of its test set")
+    parser.add_argument("--detections", default="projected", help="2D poses of --h36m (default: %(default)s)")
+    parser.add_argument("--noise", action="store_true", help="put a detector's errors on the 2D joints")
+    parser.add_argument("--missing", type=int, metavar="N", help="each 2D pose lacks N joints")
+    parser.add_argument("--flip", action="store_true", help="average with the mirrored pose")
+    parser.add_argument("--seed", type=int, default=0, help="of cameras and errors (default: %(default)s)")
+    parser.add_argument("--out", metavar="FILE", help="write the numbers as JSON, too")
+    parser.add_argument("--force", action="store_true", help="replace OUT if it exists")
+    options = parser.parse_args(argv)
+    try:
+        _run(options)
+    except (ValueError, OSError) as error:
+        print(f"evaluate_lifter: error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _run(options: argparse.Namespace) -> None:
+    from pct.data.detector_noise import NoiseConfig
+    from pct.evaluation.evaluate_lifter import evaluate_lifter
+    from pct.files import check_output, write_atomically
+    from pct.models.lifter import Lifter
+
+    out = check_output(options.out, (".json",), options.force) if options.out else None
+    lifter = Lifter.from_pretrained(options.model)
+    noise = NoiseConfig(missing_share=0.0) if options.noise else None
+    pairs = _load(options, lifter)
+    found = evaluate_lifter(lifter, pairs, noise, options.missing, options.flip, options.seed)
+    print(f"{found.poses:,} poses")
+    for name in ("mpjpe", "p_mpjpe", "n_mpjpe", "likely_mpjpe"):
+        value = getattr(found, name)
+        if value is not None:
+            print(f"{name.replace('_', '-'):14} {value:8.1f} mm")
+    print(f"{'pck@150':14} {100 * found.pck:8.1f} %   over {len(found.pck_joints)} joints")
+    print(f"{'auc':14} {100 * found.auc:8.1f} %")
+    for action, value in found.per_action.items():
+        print(f"  {action:40} {value:8.1f} mm")
+    if out is not None:
+        write_atomically(Path(out), (json.dumps(asdict(found), indent=1) + "\n").encode())
+
+
+def _load(options: argparse.Namespace, lifter: Lifter) -> PosePairs:
+    """Return the pairs that the options name, of the lifter's joints."""
+    import torch
+
+    if options.h36m:
+        from pct.data.h36m import load_h36m
+
+        return load_h36m(options.h36m, detections=options.detections, skeleton=lifter.skeleton)
+    if options.mpi_inf_3dhp:
+        from pct.data.mpi_inf_3dhp import load_mpi_inf_3dhp
+
+        return load_mpi_inf_3dhp(options.mpi_inf_3dhp, skeleton=lifter.skeleton)
+    from pct.data.body_table import BodyTable, split_mocap
+    from pct.data.lifting_pairs import photograph
+    from pct.data.mocap import load_mocap
+
+    bodies = BodyTable.from_mocap(split_mocap(load_mocap(options.mocap)).test)
+    return photograph(bodies, torch.Generator().manual_seed(20_000 + options.seed))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
