@@ -87,7 +87,8 @@ def lift_file(
         progress: Called with the number of poses done after each batch.
 
     Raises:
-        ValueError: If not one pose can be lifted, or tokens are asked of a lifter without a token head.
+        ValueError: If not one pose can be lifted, no image size is known that the lifter needs, or tokens are asked of
+            a lifter without a token head.
         FileExistsError: If a file exists and ``force`` is not set.
         OutputError: If a file cannot be written.
     """
@@ -102,6 +103,11 @@ def lift_file(
         check_output(tokens_out, (".parquet",), force)
     if picture is not None:
         check_output(picture, (".png",), force)
+    if lifter.normalizer.kind == "screen" and not source.knows_sizes:
+        raise ValueError(
+            f"{source.path}: this lifter reads places on the screen, and no image size is known; give width and height "
+            "in pixels (--image-size 1920x1080)"
+        )
     summary = LiftSummary(path)
     pieces: list[dict[str, np.ndarray]] = []
     for batch in source.batches(batch_size):

@@ -20,6 +20,9 @@ from pct.models.tokenizer import PoseTokenizer
 from pct.skeleton import SKELETONS, Skeleton
 from pct.tokens import TokenReader, is_token_file
 
+# Median size of the persons of a file; what is smaller is no pixels.
+_LEAST_PIXELS = 4.0
+
 
 @dataclass(frozen=True)
 class Poses2D:
@@ -83,6 +86,11 @@ class LiftInput:
         is_json = self.path.suffix.lower() == ".json"
         self._sizes = _coco_sizes(self.path) if is_json and image_size is None else {}
 
+    @property
+    def knows_sizes(self) -> bool:
+        """Whether the size of any image is known."""
+        return self.image_size is not None or bool(self._sizes)
+
     def batches(self, batch_size: int) -> Iterator[Poses2D]:
         """Yield the poses in order, at most ``batch_size`` at a time."""
         for poses in self._from_table(batch_size) if self.is_table else self._from_file(batch_size):
@@ -114,6 +122,7 @@ class LiftInput:
     def _from_file(self, batch_size: int) -> Iterator[Poses2D]:
         for batch in read_poses(self.path, self.source, batch_size):
             p = batch.poses
+            _refuse_shares(self.path, p.keypoints, p.visible)
             sizes = self._size_of(p.image_ids)
             yield Poses2D(p.keypoints, p.visible, p.image_ids, p.annotation_ids, sizes, batch.faults)
 
@@ -133,6 +142,19 @@ class LiftInput:
         lost = ~visible.any(dim=1)
         bridged = replace(poses, keypoints=keypoints, visible=visible)
         return bridged.without(lost, "no joint that the lifter reads", sentence)
+
+
+def _refuse_shares(path: Path, keypoints: Tensor, visible: Tensor) -> None:
+    """Refuse poses (B, K, 2) whose coordinates are shares of the image: nobody is that few pixels large."""
+    known = visible[..., None]
+    low = torch.where(known, keypoints, torch.inf).amin(dim=1)
+    high = torch.where(known, keypoints, -torch.inf).amax(dim=1)
+    sizes = (high - low).amax(dim=1)[visible.sum(dim=1) > 1]
+    if len(sizes) and float(sizes.median()) < _LEAST_PIXELS:
+        raise PoseFileError(
+            f"{path}: half of the persons are less than {float(sizes.median()):.2g} pixels large; keypoints must be "
+            "pixels of the image, not shares of its width and height"
+        )
 
 
 def find_skeleton(path: Path, skeleton: Skeleton, given: Skeleton | None = None) -> Skeleton:

@@ -177,11 +177,29 @@ def test_a_screen_lifter_takes_sizes_from_the_file_or_the_command(tmp_path: Path
 def test_a_screen_lifter_without_sizes_says_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = save(make_lifter(normalizer="screen"), tmp_path / "screen")
     out = tmp_path / "out.npz"
-    error = fail(capsys, write_json(tmp_path / "poses.json", sizes=False), "-o", out, "--model", model)
-    assert "no pose that can be lifted" in error
-    assert main(["lift", str(tmp_path / "poses.json"), "-o", str(out), "--model", str(model)]) == 1
-    assert "the image's size is not known; give it (--image-size)" in capsys.readouterr().err
+    for source in (write_json(tmp_path / "poses.json", sizes=False), write_npz(tmp_path / "poses.npz")):
+        error = fail(capsys, source, "-o", out, "--model", model)
+        assert f"{source.name}: this lifter reads places on the screen, and no image size is known" in error
+        assert "(--image-size 1920x1080)" in error
     assert not out.exists()
+
+
+def test_poses_of_single_images_without_a_size_are_skipped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = save(make_lifter(normalizer="screen"), tmp_path / "screen")
+    source = write_json(tmp_path / "poses.json")
+    values = json.loads(source.read_text())
+    del values["images"][2]["width"]
+    source.write_text(json.dumps(values))
+    assert lift(source, model)["image_ids"].tolist() == [0, 1, 3, 4, 5]
+    assert "annotation 102: this lifter reads places on the screen" in capsys.readouterr().err
+
+
+def test_shares_of_the_image_are_no_pixels(tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    keypoints = poses2d()[0].numpy() / 1000
+    source = write_npz(tmp_path / "poses.npz", keypoints=keypoints)
+    error = fail(capsys, source, "-o", tmp_path / "out.npz", "--model", model)
+    assert "poses.npz: half of the persons are less than " in error
+    assert "must be pixels of the image, not shares of its width and height" in error
 
 
 def test_bad_poses_are_reported_skipped_and_counted(

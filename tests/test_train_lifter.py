@@ -22,7 +22,7 @@ from pct.data.lifting_pairs import PosePairs, photograph
 from pct.data.mocap import JOINT_NAMES
 from pct.models.lifter import Lifter
 from pct.skeleton import H36M16, H36M17, Skeleton
-from pct.training.lifter import train_lifter
+from pct.training.lifter import load_pairs, train_lifter
 from pct.training.lifter_config import load_lifter_run
 from pct.training.run_files import read_metrics
 from pct.training.run_folder import prepare_folder
@@ -184,7 +184,13 @@ def test_two_processes_with_half_the_batch_train_as_one(config: Path) -> None:
         (["lifter.in_channels=4"], "in_channels is 4"),
         (["lifter.head=tokens"], "tokenizer is ''; it must be a trained 3D tokenizer, for lifter.head: tokens"),
         (["tokenizer=coco17"], "tokenizer is 'coco17'; it must be empty, as lifter.head is coordinates"),
-        (["lifter.head=tokens", "tokenizer=coco17"], "crop2d"),
+        (
+            ["lifter.head=tokens", "tokenizer=coco17"],
+            "coco17 is of crop2d poses; a lifter needs one of 3D poses (root3d)",
+        ),
+        (["lifter.head=tokens", "tokenizer=people"], "this is not a pose_tokenizer, but a pose_classifier"),
+        (["loss.keypoint_weight=0"], "loss.keypoint_weight is 0.0; it must be positive: nothing else is learned"),
+        (["lifter.head=tokens", "tokenizer=h36m17", "skeleton=h36m16"], "skeleton h36m17, but the lifter has h36m16"),
         (["lifter.head=tokens", "tokenizer=nowhere"], "no model 'nowhere'"),
         (["bodies.mocap=nowhere.npz"], "nowhere.npz does not exist"),
         (["bodies.num_generated=0"], "bodies.num_generated is 0; it must be 100 or more"),
@@ -206,6 +212,42 @@ def test_mistakes_are_one_sentence_and_exit_status_1(
     assert error.startswith("train_lifter: error: ")
     assert message in error
     assert "\n" not in error
+
+
+def test_mocap_that_cannot_be_used_is_named(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write_mocap(config.parent / "mocap.npz", 30)
+    with np.load(path) as file:
+        arrays = dict(file)
+    cases = {
+        "metres": ({"joints": arrays["joints"] / 1000}, "read as metres 4"),
+        "few": ({name: arrays[name][:2] for name in ("clip_id", "subject_id", "action", "source")}, "number of clips"),
+        "pickled": ({"action": np.array([{}] * 12, dtype=object)}, "holds Python objects, that is a pickle"),
+    }
+    for name, (changes, message) in cases.items():
+        broken = path.with_name(f"{name}.npz")
+        np.savez(broken, **{**arrays, **changes})
+        assert train(config, f"bodies.mocap={broken}", out=name) == 1
+        error = capsys.readouterr().err.strip()
+        assert str(broken) in error
+        assert message in error
+        assert "\n" not in error
+    (config.parent / "text.npz").write_text("hello")
+    assert train(config, f"bodies.mocap={config.parent / 'text.npz'}", "--force") == 1
+    assert "text.npz: truncated, or no .npz archive" in capsys.readouterr().err
+    assert train(config, f"bodies.mocap={path}", "bodies.test_subjects=[z]", "--force") == 1
+    assert "test_subjects: no subject z; there are cmu00, cmu01, cmu02" in capsys.readouterr().err
+    assert train(config, f"bodies.mocap={path}", "skeleton=h36m16", "--force") == 1
+    assert "has the joints of h36m17; the run's skeleton is h36m16" in capsys.readouterr().err
+
+
+def test_mocap_with_swapped_sides_is_warned_of(config: Path) -> None:
+    path = write_mocap(config.parent / "mocap.npz", 30)
+    with np.load(path) as file:
+        arrays = dict(file)
+    np.savez(path, **{**arrays, "joints": arrays["joints"][:, H36M17.flip_index]})
+    run = load_lifter_run(config, [f"bodies.mocap={path}", "bodies.test_subjects=[cmu00]", "bodies.val_share=0.3"])
+    with pytest.warns(UserWarning, match=r"mocap.npz, .* left and right seem to be swapped"):
+        load_pairs(run, H36M17)
 
 
 def test_subjects_of_training_and_validation_must_differ(tmp_path: Path) -> None:

@@ -163,7 +163,9 @@ def split_mocap(
     """
     unknown = sorted(set(test_subjects) - set(clips.subject_ids))
     if unknown:
-        raise ValueError(f"no subject {', '.join(unknown)}; there are {', '.join(sorted(set(clips.subject_ids)))}")
+        raise ValueError(
+            f"test_subjects: no subject {', '.join(unknown)}; there are {', '.join(sorted(set(clips.subject_ids)))}"
+        )
     if not (0 <= test_share < 1 and 0 <= val_share < 1 and test_share + val_share < 1):
         raise ValueError(f"test_share {test_share} and val_share {val_share} must be shares with a sum below 1")
     parts: dict[str, list[int]] = {"train": [], "val": [], "test": []}

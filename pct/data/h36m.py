@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from pct.data.body_checks import check_unit, warn_of_odd_axes, warn_of_swapped_v
 from pct.data.cameras import project, world_to_camera
 from pct.data.h36m_convert import FORMAT, MAY_LACK, action_of
 from pct.data.lifting_pairs import PosePairs
+from pct.data.npz import NpzReader
 from pct.data.pose2d_bridge import bridge_poses2d
 from pct.skeleton import H36M16, H36M17, Skeleton, get_skeleton
 
@@ -148,14 +148,11 @@ def _read(path: Path, names: Sequence[str]) -> dict[str, Any]:
     """Return the arrays of a converted file, those of the wanted detections among them."""
     if not path.is_file():
         raise ValueError(f"Human3.6M file {path} does not exist; tools/convert_h36m.py writes it")
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            if "format" not in archive.files or archive["format"].tolist() != [FORMAT]:
-                raise ValueError("this is no converted file; run tools/convert_h36m.py on the original ones first")
-            missing = [n for n in (*_REQUIRED, *names) if n not in archive.files]
-            if missing:
-                sets = [n.removeprefix("keypoints2d_") for n in archive.files if n.startswith("keypoints2d_")]
-                raise ValueError(f"no array {', '.join(missing)}; its 2D poses are {', '.join([PROJECTED, *sets])}")
-            return {name: archive[name] for name in (*_REQUIRED, *names)}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(f"Human3.6M file {path}: {error}") from None
+    with NpzReader(path) as file:
+        if "format" not in file.names or file.array("format").tolist() != [FORMAT]:
+            raise ValueError(f"{path}: this is no converted file; run tools/convert_h36m.py on the original ones first")
+        missing = [n for n in (*_REQUIRED, *names) if n not in file.names]
+        if missing:
+            sets = [n.removeprefix("keypoints2d_") for n in file.names if n.startswith("keypoints2d_")]
+            raise ValueError(f"{path}: no array {', '.join(missing)}; its 2D poses are {', '.join([PROJECTED, *sets])}")
+        return {name: file.array(name) for name in (*_REQUIRED, *names)}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ import torch
 
 from pct.data.body_checks import find_wrong_unit
 from pct.data.kinematics import BODY_POINTS, HEAD_PLACES
+from pct.data.npz import NpzReader
 from pct.skeleton import H36M17
 
 # The file's short names of Human3.6M's joints, in the order of the built-in skeleton.
@@ -87,14 +87,11 @@ def load_mocap(path: str | Path) -> MocapClips:
     if not path.is_file():
         raise ValueError(f"mocap file {path} does not exist")
     names = ("joints", "clip_start", "clip_id", "subject_id", "action", "source", "fps", "joint_names")
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            missing = [n for n in names if n not in archive.files]
-            if missing:
-                raise ValueError(f"no array {', '.join(missing)}; the file has {', '.join(archive.files)}")
-            arrays = {n: archive[n] for n in names}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(f"mocap file {path}: {error}") from None
+    with NpzReader(path) as file:
+        missing = [n for n in names if n not in file.names]
+        if missing:
+            raise ValueError(f"mocap file {path}: no array {', '.join(missing)}; the file has {', '.join(file.names)}")
+        arrays = {n: file.array(n) for n in names}
     joint_names = tuple(str(n) for n in arrays["joint_names"])
     if joint_names != JOINT_NAMES:
         raise ValueError(

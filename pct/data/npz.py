@@ -56,6 +56,18 @@ class NpzReader:
         with ExitStack() as stack:
             return self._open(name, stack)[0]
 
+    def array(self, name: str) -> np.ndarray:
+        """Return a whole array, a single value too.
+
+        Raises:
+            NpzError: If the array is missing, truncated, or holds Python objects.
+        """
+        with ExitStack() as stack:
+            shape, fortran, dtype, file = self._open(name, stack)
+            if fortran:
+                return self._read(name, file, shape[::-1], dtype).transpose().copy()
+            return self._read(name, file, shape, dtype).copy()
+
     def rows(self, name: str, batch_size: int) -> Iterator[np.ndarray]:
         """Yield an array's rows in order, at most ``batch_size`` at a time.
 

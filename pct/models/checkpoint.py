@@ -69,8 +69,10 @@ def load_model(name: str | Path, kind: str) -> tuple[dict[str, Any], dict[str, T
     """
     folder = find_model(name)
     config = _read_config(folder)
-    if config.pop("kind", None) != kind:
-        raise CheckpointError(f"{folder / _CONFIG}: this is not a {kind}")
+    found = config.pop("kind", None)
+    if found != kind:
+        what = f", but a {found}" if isinstance(found, str) else ""
+        raise CheckpointError(f"{folder / _CONFIG}: this is not a {kind}{what}")
     version = config.pop("format_version", None)
     if version != FORMAT_VERSION:
         raise CheckpointError(f"{folder / _CONFIG}: format_version is {version!r}; this version reads {FORMAT_VERSION}")

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from pct.data.augment import AugmentConfig
 from pct.data.body_augment import BodyAugment, BodyAugmentConfig
+from pct.data.body_checks import warn_of_odd_axes
 from pct.data.body_table import BodyTable, split_mocap
 from pct.data.mocap import load_mocap
 from pct.models.tokenizer import PoseTokenizer
@@ -45,9 +46,10 @@ def load_bodies(bodies: BodySection, skeleton_name: str, seed: int) -> BodySplit
         return BodySplit(table.select(torch.arange(number, len(table))), table.select(torch.arange(number)))
     if skeleton.keypoint_names != H36M17.keypoint_names:
         raise ValueError(f"mocap {bodies.mocap} has the joints of {H36M17.name}; the run's skeleton is {skeleton.name}")
-    split = split_mocap(
-        load_mocap(bodies.mocap), bodies.test_subjects, bodies.test_share, bodies.val_share, bodies.split_seed
-    )
+    clips = load_mocap(bodies.mocap)
+    whole = BodyTable.from_mocap(clips)
+    warn_of_odd_axes(whole.keypoints, whole.visible, whole.skeleton, f"{bodies.mocap}, as upright cameras see it")
+    split = split_mocap(clips, bodies.test_subjects, bodies.test_share, bodies.val_share, bodies.split_seed)
     tables = [BodyTable.from_mocap(split.train)] * bodies.mocap_repeats
     if bodies.num_generated:
         tables.append(BodyTable.generated(bodies.num_generated, skeleton, seed))

@@ -55,7 +55,7 @@ def train_lifter(run: LifterRun, folder: Path, progress: Any = None) -> Lifter:
     if run.threads:
         torch.set_num_threads(run.threads)
     device = distributed.start(run.device)
-    tokenizer = PoseTokenizer.from_pretrained(run.tokenizer) if run.tokenizer else None
+    tokenizer = _load_tokenizer(run.tokenizer) if run.tokenizer else None
     data = load_pairs(run, _skeleton(run, tokenizer))
     lifter = build_lifter(run, data.train.skeleton, tokenizer)
     space = lifter.space
@@ -99,6 +99,16 @@ def build_lifter(run: LifterRun, skeleton: Skeleton, tokenizer: PoseTokenizer | 
     sizes = {f.name: getattr(run.lifter, f.name) for f in fields(LifterSizes)}
     space = tokenizer.space if tokenizer is not None else PoseSpace(kind="root3d")
     return Lifter(LifterConfig(**sizes, skeleton=skeleton, space=space), tokenizer)
+
+
+def _load_tokenizer(name: str) -> PoseTokenizer:
+    tokenizer = PoseTokenizer.from_pretrained(name)
+    if tokenizer.space.kind != "root3d":
+        raise ValueError(
+            f"tokenizer {name} is of {tokenizer.space.kind} poses; a lifter needs one of 3D poses (root3d), such as "
+            "h36m17"
+        )
+    return tokenizer
 
 
 def _skeleton(run: LifterRun, tokenizer: PoseTokenizer | None) -> Skeleton:

@@ -121,6 +121,8 @@ def load_lifter_run(path: str | Path, overrides: list[str]) -> LifterRun:
     _check_data(run, path)
     tokens = run.lifter.head == "tokens"
     rule = "a trained 3D tokenizer, for lifter.head: tokens" if tokens else "empty, as lifter.head is coordinates"
+    weights = (run.loss.keypoint_weight, *([run.loss.token_weight] if tokens else []))
+    _check(path, "loss.keypoint_weight", run.loss.keypoint_weight, any(weights), "positive: nothing else is learned")
     _check(path, "tokenizer", repr(run.tokenizer), bool(run.tokenizer) == tokens, rule)
     return run
 
