@@ -35,9 +35,9 @@ Train the lifting networks with coordinates and with tokens, each as many steps,
   benchmarks/lifters.py --mocap mocap_h36m17.npz
   benchmarks/lifters.py --mocap mocap_h36m17.npz --networks fcn lcn --steps 500 --out /tmp/try
 
-A network that is trained already is only measured; one that was interrupted goes on. `--heads longer` trains coordinates
-three times as long, which takes about the time of tokens. OUT gets lifters.json
-and the page lifters.md. Test clips: whole subjects, and a fifth of the clips of the others; no setting was chosen on them."""
+A network that is trained already is only measured; one that was interrupted goes on. `--heads longer` trains
+coordinates three times as long, which takes about the time of tokens. OUT gets lifters.md and results/lifters/. Test
+clips: whole subjects, and a fifth of the clips of the others; no setting was chosen on them."""
 CONFIGS = Path(__file__).parents[1] / "configs"
 TOKENIZER = "h36m17"
 # As published where nothing stands here. The tokenizer's own mixer, 512 wide, would take most of the time.

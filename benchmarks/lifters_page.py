@@ -139,9 +139,9 @@ def _cost(results: dict[str, Any]) -> str:
     for row in results["rows"]:
         speed = row["poses_per_second"]
         time = "not trained" if row["seconds"] is None else f"{row['seconds'] / 60:.1f} min"
+        size = f"{row['parameters']:,} | {row['multiply_adds'] / 1e6:.2f} M"
         lines.append(
-            f"| `{row['network']}` | {HEAD_NAMES[row['head']]} | {row['parameters']:,} | {row['multiply_adds'] / 1e6:.2f} M | "
-            f"{speed['1']:,.0f} | {speed['1024']:,.0f} | {time} |"
+            f"| `{row['network']}` | {HEAD_NAMES[row['head']]} | {size} | {speed['1']:,.0f} | {speed['1024']:,.0f} | {time} |"
         )
     return "\n".join(lines) + "\n"
 
