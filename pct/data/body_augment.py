@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from pct.data.augment import AugmentConfig, AugmentedPoses, draw_hidden
+from pct.data.cameras import axis_rotation
 from pct.pose_space import PoseSpace
 from pct.skeleton import Skeleton
 
@@ -146,15 +147,5 @@ def camera_rotations(turn: Tensor, pitch: Tensor, roll: Tensor) -> Tensor:
         pitch: Degrees (B,) that the camera looks down.
         roll: Degrees (B,) that it is turned about its own axis.
     """
-    return _rotation(2, torch.deg2rad(roll)) @ _rotation(0, torch.deg2rad(pitch)) @ _rotation(1, torch.deg2rad(turn))
-
-
-def _rotation(axis: int, angle: Tensor) -> Tensor:
-    """Return right-handed rotations (B, 3, 3) about axis 0, 1 or 2 by ``angle`` (B,) in radians."""
-    cos, sin = torch.cos(angle), torch.sin(angle)
-    matrix = torch.zeros(len(angle), 3, 3)
-    a, b = (axis + 1) % 3, (axis + 2) % 3
-    matrix[:, axis, axis] = 1.0
-    matrix[:, a, a], matrix[:, b, b] = cos, cos
-    matrix[:, a, b], matrix[:, b, a] = -sin, sin
-    return matrix
+    tilt = axis_rotation(2, torch.deg2rad(roll)) @ axis_rotation(0, torch.deg2rad(pitch))
+    return tilt @ axis_rotation(1, torch.deg2rad(turn))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from pct.data.cameras import axis_rotation
 from pct.data.postures import draw_angles
 
 _MIDDLE = ("pelvis", "spine", "thorax", "neck", "upper_neck", "head", "head_top", "nose")
@@ -66,7 +67,7 @@ def generate_bodies(n: int, generator: torch.Generator) -> Tensor:
         raise ValueError(f"the number of generated bodies must be positive, got {n}")
     lengths = _draw_lengths(n, generator)
     angles = draw_angles(n, generator)
-    root = _rotate(0, angles["lean"]) @ _rotate(2, -angles["roll"])
+    root = axis_rotation(0, angles["lean"]) @ axis_rotation(2, -angles["roll"])
     points = {"pelvis": torch.zeros(n, 3)}
     _add_legs(points, root, lengths, angles)
     chest = _add_spine(points, root, lengths, angles)
@@ -111,7 +112,11 @@ def _draw_lengths(n: int, generator: torch.Generator) -> Lengths:
 
 def _add_spine(points: dict[str, Tensor], root: Tensor, lengths: Lengths, angles: dict[str, Tensor]) -> Tensor:
     """Add spine, thorax, neck and skull base; return the chest's rotation (n, 3, 3)."""
-    half = _rotate(1, angles["twist"] / 2) @ _rotate(0, angles["bend"] / 2) @ _rotate(2, -angles["side"] / 2)
+    half = (
+        axis_rotation(1, angles["twist"] / 2)
+        @ axis_rotation(0, angles["bend"] / 2)
+        @ axis_rotation(2, -angles["side"] / 2)
+    )
     middle = root @ half
     chest = middle @ half
     up = torch.tensor([0.0, 1.0, 0.0])
@@ -122,8 +127,10 @@ def _add_spine(points: dict[str, Tensor], root: Tensor, lengths: Lengths, angles
 
 
 def _add_head(points: dict[str, Tensor], chest: Tensor, lengths: Lengths, angles: dict[str, Tensor]) -> None:
-    neck = chest @ _rotate(0, angles["nod"] / 2) @ _rotate(2, -angles["tilt"] / 2)
-    turned = _rotate(1, angles["turn"]) @ _rotate(0, angles["nod"] / 2) @ _rotate(2, -angles["tilt"] / 2)
+    neck = chest @ axis_rotation(0, angles["nod"] / 2) @ axis_rotation(2, -angles["tilt"] / 2)
+    turned = (
+        axis_rotation(1, angles["turn"]) @ axis_rotation(0, angles["nod"] / 2) @ axis_rotation(2, -angles["tilt"] / 2)
+    )
     head = neck @ turned
     forward = torch.tensor([0.0, 0.94, 0.34])  # the neck leans forward
     base = points["thorax"] + lengths["thorax_to_skull"][:, None] * (neck @ forward)
@@ -140,8 +147,8 @@ def _add_arms(points: dict[str, Tensor], chest: Tensor, lengths: Lengths, angles
     height = (1 - torch.cos(raised) * torch.cos(spread)) / 2
     shift = torch.stack([1 - 0.25 * height, 0.45 * height - 0.12, 0.25 * torch.sin(raised)], dim=-1)
     shoulder = lengths["shoulder"][:, None, None] * shift
-    upper = _rotate(0, -raised) @ _rotate(2, spread) @ _rotate(1, _sides(angles, "turn_arm"))
-    fore = upper @ _rotate(0, -_sides(angles, "elbow"))
+    upper = axis_rotation(0, -raised) @ axis_rotation(2, spread) @ axis_rotation(1, _sides(angles, "turn_arm"))
+    fore = upper @ axis_rotation(0, -_sides(angles, "elbow"))
     elbow = shoulder + lengths["upper_arm"][:, None, None] * -upper[..., 1]
     wrist = elbow + lengths["forearm"][:, None, None] * -fore[..., 1]
     hand = wrist + lengths["hand"][:, None, None] * -fore[..., 1]
@@ -152,9 +159,9 @@ def _add_arms(points: dict[str, Tensor], chest: Tensor, lengths: Lengths, angles
 def _add_legs(points: dict[str, Tensor], root: Tensor, lengths: Lengths, angles: dict[str, Tensor]) -> None:
     outwards = torch.tensor([1.0, -0.15, 0.0])
     hip = (lengths["hip"][:, None] * outwards)[:, None].expand(-1, 2, -1)
-    upper = _rotate(0, -_sides(angles, "lift")) @ _rotate(2, _sides(angles, "spread"))
-    upper = upper @ _rotate(1, _sides(angles, "turn_leg"))
-    lower = upper @ _rotate(0, _sides(angles, "knee"))
+    upper = axis_rotation(0, -_sides(angles, "lift")) @ axis_rotation(2, _sides(angles, "spread"))
+    upper = upper @ axis_rotation(1, _sides(angles, "turn_leg"))
+    lower = upper @ axis_rotation(0, _sides(angles, "knee"))
     knee = hip + lengths["thigh"][:, None, None] * -upper[..., 1]
     ankle = knee + lengths["shank"][:, None, None] * -lower[..., 1]
     # Toes point forwards and a little down, from the height of the ankle to the floor.
@@ -172,14 +179,3 @@ def _add_pair(points: dict[str, Tensor], name: str, origin: Tensor, frame: Tenso
 
 def _sides(angles: dict[str, Tensor], name: str) -> Tensor:
     return torch.stack([angles[f"left_{name}"], angles[f"right_{name}"]], dim=1)
-
-
-def _rotate(axis: int, angle: Tensor) -> Tensor:
-    """Return rotation matrices (..., 3, 3) about axis 0, 1 or 2, right-handed."""
-    cos, sin = torch.cos(angle), torch.sin(angle)
-    matrix = torch.zeros(*angle.shape, 3, 3)
-    a, b = (axis + 1) % 3, (axis + 2) % 3
-    matrix[..., axis, axis] = 1.0
-    matrix[..., a, a], matrix[..., b, b] = cos, cos
-    matrix[..., a, b], matrix[..., b, a] = -sin, sin
-    return matrix
