@@ -95,19 +95,8 @@ def lift_file(
     if batch_size < 1:
         raise ValueError(f"batch size must be at least 1, got {batch_size}")
     path = check_output(out, LIFT_SUFFIXES, force)
-    if tokens_out is not None:
-        if lifter.tokenizer is None:
-            raise ValueError(
-                "the lifter gives coordinates; only one with a token head (lifter.head: tokens) has tokens"
-            )
-        check_output(tokens_out, (".parquet",), force)
-    if picture is not None:
-        check_output(picture, (".png",), force)
-    if lifter.normalizer.kind == "screen" and not source.knows_sizes:
-        raise ValueError(
-            f"{source.path}: this lifter reads places on the screen, and no image size is known; give width and height "
-            "in pixels (--image-size 1920x1080)"
-        )
+    _check_outputs(lifter, tokens_out, picture, force)
+    _check_sizes(lifter, source)
     summary = LiftSummary(path)
     pieces: list[dict[str, np.ndarray]] = []
     for batch in source.batches(batch_size):
@@ -134,6 +123,25 @@ def lift_file(
         write_png(_draw(lifter, arrays, picture_count), picture, force)
     write_npz(path, {name: (a.shape, a.dtype, [a]) for name, a in arrays.items()}, force)
     return summary
+
+
+def _check_outputs(lifter: Lifter, tokens_out: str | Path | None, picture: str | Path | None, force: bool) -> None:
+    if tokens_out is not None:
+        if lifter.tokenizer is None:
+            raise ValueError(
+                "the lifter gives coordinates; only one with a token head (lifter.head: tokens) has tokens"
+            )
+        check_output(tokens_out, (".parquet",), force)
+    if picture is not None:
+        check_output(picture, (".png",), force)
+
+
+def _check_sizes(lifter: Lifter, source: LiftInput) -> None:
+    if lifter.normalizer.kind == "screen" and not source.knows_sizes:
+        raise ValueError(
+            f"{source.path}: this lifter reads places on the screen, and no image size is known; give width and height "
+            "in pixels (--image-size 1920x1080)"
+        )
 
 
 def _with_sizes(lifter: Lifter, poses: Poses2D) -> Poses2D:
