@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tiny_bodies import write_bodies
+from tiny_lifter import make_lifter
 
 from pct import PoseEstimator, cli
 from pct.data.bodies import generate_poses
@@ -26,6 +28,15 @@ def _blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
 
 
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder to work in, with what the README's commands have left there: a lifter."""
+    monkeypatch.chdir(tmp_path)
+    make_lifter().save_pretrained("runs/lifter_generated/model")
+    return tmp_path
+
+
+@pytest.mark.usefixtures("folder")
 def test_python_snippets_run_one_after_the_other() -> None:
     names: dict[str, object] = {}
     blocks = _blocks("python")
@@ -34,8 +45,8 @@ def test_python_snippets_run_one_after_the_other() -> None:
         exec(compile(block, "README.md", "exec"), names)
 
 
-def test_pct_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_pct_commands_run(folder: Path) -> None:
+    write_bodies(folder / "bodies.npz")
     write_coco_poses("person_keypoints_val2017.json", generate_poses(30, COCO17, seed=0))
     Path("photo.jpg").write_bytes(generate_scene(seed=3, index=0).jpeg)
     lines = [line.split("#")[0] for block in _blocks("bash") for line in block.splitlines()]
@@ -47,6 +58,8 @@ def test_pct_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         assert cli.main(command[1:]) == 0, command
     assert Path("poses.json").exists()
     assert Path("gallery.png").exists()
+    assert Path("poses3d.png").exists()
+    assert Path("decoded3d.npz").exists()
     assert Path("predictions/keypoints.json").exists()
 
 
