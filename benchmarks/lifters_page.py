@@ -140,9 +140,8 @@ def _cost(results: dict[str, Any]) -> str:
         speed = row["poses_per_second"]
         time = "not trained" if row["seconds"] is None else f"{row['seconds'] / 60:.1f} min"
         size = f"{row['parameters']:,} | {row['multiply_adds'] / 1e6:.2f} M"
-        lines.append(
-            f"| `{row['network']}` | {HEAD_NAMES[row['head']]} | {size} | {speed['1']:,.0f} | {speed['1024']:,.0f} | {time} |"
-        )
+        rate = f"{speed['1']:,.0f} | {speed['1024']:,.0f}"
+        lines.append(f"| `{row['network']}` | {HEAD_NAMES[row['head']]} | {size} | {rate} | {time} |")
     return "\n".join(lines) + "\n"
 
 

@@ -54,7 +54,8 @@ def prepare_folder(run: Any, resume: bool, force: bool) -> Path:
         raise ValueError("resume and force exclude each other: one goes on with a run, the other replaces it")
     folder = Path(run.out)
     if distributed.is_main():
-        held = [name for name in (CONFIG, CHECKPOINT, METRICS, MODEL_FOLDER) if (folder / name).exists()]
+        # A config alone is what a run leaves that failed before its first step: nothing is lost with it.
+        held = [name for name in (CHECKPOINT, METRICS, MODEL_FOLDER) if (folder / name).exists()]
         if held and not (resume or force):
             raise FileExistsError(
                 f"{folder} already holds a run ({', '.join(held)}); go on with --resume, replace it with --force"
