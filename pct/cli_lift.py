@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 DESCRIPTION = """\
-Lift 2D poses to 3D with a trained lifter (tools/train_lifter.py).
+Lift 2D poses to 3D with the lifter that ships, or one of tools/train_lifter.py.
 
 FILE is one of
   .json     COCO keypoint annotations; `categories` names the joints
@@ -18,7 +18,7 @@ A bad pose is reported, skipped and counted.
 """
 EXAMPLES = """\
 examples:
-  pct lift poses.json -o poses3d.npz --model runs/lifter/model --draw poses3d.png
+  pct lift poses.json -o poses3d.npz --draw poses3d.png
   pct lift tokens.parquet -o poses3d.npz --model runs/lifter/model --tokenizer coco17
   pct lift poses.npz -o poses3d.npz --model runs/lifter/model --skeleton coco17 --flip
 """
@@ -28,7 +28,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what is particular to ``pct lift``."""
     parser.add_argument("file", metavar="FILE", help="2D poses: .json (COCO), .npz, .parquet or a token table")
     parser.add_argument("-o", "--out", required=True, metavar="OUT", help="3D poses to write: .npz")
-    parser.add_argument("--model", required=True, metavar="FOLDER", help="a lifter, or a hub id")
+    parser.add_argument(
+        "--model",
+        default="lifter",
+        metavar="NAME",
+        help="a lifter that ships with pct, a folder, or a hub id (default: %(default)s)",
+    )
     parser.add_argument(
         "--tokenizer", default="coco17", metavar="NAME", help="model that made a token table (default: %(default)s)"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import islice
 from pathlib import Path
 
@@ -38,7 +39,7 @@ def draw_gallery(tokenizer: PoseTokenizer, path: str | Path, count: int = 24, re
     else:
         panels = _pose_panels(tokenizer, path, count, reconstruct)
     if tokenizer.space.kind == "root3d":
-        return pose_gallery_3d(panels, tokenizer.skeleton)
+        return pose_gallery_3d(panels, tokenizer.skeleton, columns=min(4, math.ceil(math.sqrt(len(panels) / 2))))
     return pose_gallery(panels, tokenizer.skeleton, crop_size=tokenizer.space.crop_size)
 
 

@@ -94,7 +94,7 @@ def test_files_give_what_lift_gives(tmp_path: Path, model: Path, write, flip: bo
     expected = Lifter.from_pretrained(model).lift(keypoints, visible, flip=flip)
     np.testing.assert_allclose(result["keypoints"], expected.keypoints.numpy(), atol=1e-2)
     assert np.abs(result["keypoints"][:, 0]).max() == 0
-    assert np.array_equal(result["visible"], visible.numpy())
+    assert np.array_equal(result["visible2d"], visible.numpy())
     assert tuple(result["keypoint_names"]) == H36M17.keypoint_names
     first = 10 if write is write_npz else 0
     assert result["image_ids"].tolist() == list(range(first, first + COUNT))

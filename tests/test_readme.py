@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 from tiny_bodies import write_bodies
-from tiny_lifter import make_lifter
 
 from pct import PoseEstimator, cli
 from pct.data.bodies import generate_poses
@@ -30,9 +29,8 @@ def _blocks(language: str) -> list[str]:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder to work in, with what the README's commands have left there: a lifter."""
+    """A folder to work in."""
     monkeypatch.chdir(tmp_path)
-    make_lifter().save_pretrained("runs/lifter_generated/model")
     return tmp_path
 
 

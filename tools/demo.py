@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Both stages on generated people: poses to tokens and back, photos to tokens to poses, and pictures of it all."""
+"""All of it on generated people: poses to tokens and back, photos to tokens to poses, 2D to 3D, with pictures."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 import evaluate_photos
 import make_people
 import train_classifier
+import train_lifter
 import train_tokenizer
 
 from pct import cli
@@ -20,7 +21,7 @@ from pct.data.coco import write_coco_poses
 from pct.skeleton import COCO17
 
 CONFIGS = Path(__file__).parent.parent / "configs"
-SHIPPED = "people"
+SHIPPED, SHIPPED_3D = "people", "h36m17"
 LOOK_AT = (
     "tokenizer/report/index.html",
     "poses.png",
@@ -30,6 +31,8 @@ LOOK_AT = (
     "predictions/shipped/drawn",
     "predictions/trained_here/drawn",
     "photo_report/index.html",
+    "lifted.png",
+    "decoded3d.png",
 )
 Command = tuple[str, Callable[[list[str]], int], list[str]]
 
@@ -40,9 +43,10 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", default="demo", help="folder for everything that is made (default: demo)")
     parser.add_argument("--steps", type=int, default=1500, help="training steps (default: 1500, about two minutes)")
     parser.add_argument("--photo-steps", type=int, default=150, help="steps of each phase of stage two (default: 150)")
+    parser.add_argument("--lift-steps", type=int, default=300, help="steps of the lifter (default: 300)")
     options = parser.parse_args(argv)
     out, started = Path(options.out), time.perf_counter()
-    for stage in (_poses(out, options.steps), _photos(out, options.photo_steps)):
+    for stage in (_poses(out, options.steps), _photos(out, options.photo_steps), _bodies(out, options.lift_steps)):
         for name, run, arguments in stage:
             print("$", name, *arguments)
             status = run(arguments)
@@ -85,6 +89,29 @@ def _photos(out: Path, steps: int) -> Iterator[Command]:
         yield "pct", cli.main, [*predicted, "--force"]
     report = [labels, "--images", images, "--model", SHIPPED, "--out", str(out / "photo_report"), "--force"]
     yield "tools/evaluate_photos.py", evaluate_photos.main, report
+
+
+def _bodies(out: Path, steps: int) -> Iterator[Command]:
+    """3D: train a lifter for a moment, lift the 2D poses of stage one, and write them as tokens of 3D poses."""
+    run, lifted, tokens = out / "lifter", str(out / "lifted.npz"), str(out / "tokens3d.parquet")
+    settings = [f"out={run}", f"steps={steps}", "bodies.num_generated=20000", "val_every=0", "--force"]
+    yield "tools/train_lifter.py", train_lifter.main, [str(CONFIGS / "lifter_generated.yaml"), *settings]
+    for command in (
+        [
+            "lift",
+            str(out / "poses.json"),
+            "-o",
+            lifted,
+            "--model",
+            str(run / "model"),
+            "--draw",
+            str(out / "lifted.png"),
+        ],
+        ["encode", lifted, "-o", tokens, "--model", SHIPPED_3D],
+        ["decode", tokens, "-o", str(out / "decoded3d.npz"), "--model", SHIPPED_3D],
+        ["visualize", tokens, "-o", str(out / "decoded3d.png"), "--model", SHIPPED_3D],
+    ):
+        yield "pct", cli.main, [*command, "--force"]
 
 
 if __name__ == "__main__":
