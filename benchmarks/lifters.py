@@ -60,6 +60,10 @@ HEADS = {"coordinates": "lifter_mocap.yaml", "tokens": "lifter_mocap_tokens.yaml
 # A token head makes a step take about three times as long; `longer` gives coordinates as much time.
 LONGER = 3
 NOISE = NoiseConfig(missing_share=0.0)
+COMMANDS = [
+    "benchmarks/lifters.py --mocap mocap_h36m17.npz --networks mixer --heads longer --train-only",
+    "benchmarks/lifters.py --mocap mocap_h36m17.npz",
+]
 CONDITIONS: dict[str, tuple[NoiseConfig, int | None]] = {
     "clean": (NoiseConfig.clean(), None),
     "noisy": (NOISE, None),
@@ -196,7 +200,7 @@ def report(options: argparse.Namespace) -> None:
         )
     mean = pairs.root_relative().mean(dim=0, keepdim=True)
     results = {
-        "command": "benchmarks/lifters.py --mocap mocap_h36m17.npz",
+        "commands": COMMANDS,
         "steps": options.steps,
         "batch_size": options.batch_size,
         "poses": len(pairs),
