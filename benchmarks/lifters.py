@@ -175,7 +175,7 @@ def report(options: argparse.Namespace) -> None:
             if (model / "config.json").exists():
                 trained.add((network, head))
                 lifters[network, head] = Lifter.from_pretrained(model)
-            elif head != "longer":
+            elif head == "coordinates" or (head == "tokens" and network not in ONLY_COUNTED):
                 needed = tokenizer if head == "tokens" else None
                 lifters[network, head] = build_lifter(run_of(network, head, options), H36M17, needed).eval()
     speed = measure_speed({f"{n} {h}": lifter for (n, h), lifter in lifters.items()}, options.seconds)
