@@ -10,11 +10,12 @@ from pct.files import write_atomically
 
 HEAD_NAMES = {"coordinates": "coordinates", "longer": "coordinates, 3 x the steps", "tokens": "tokens"}
 _REASON = """
-The first and third column had equal steps; the second, one network only, had about the time that tokens take. Why
+Coordinates and tokens had equal steps; the column between, one network only, had about the time that tokens take. Why
 tokens are ahead at equal steps: a coordinate head is still learning what bodies look like, which the frozen decoder has
-known since stage one, trained on the same clips; and the token head has a mixer block of its own. With more missing
-joints, where such knowledge is all there is, the lead grows. It is a lead in training: given the time of the tokens, a
-coordinate head of the same family comes near or passes them, so nothing here shows that tokens are better in the end.
+known since stage one, trained on the same clips; and the token head has a mixer block of its own. Networks that learn
+slowly by themselves gain most, and within a network the lead grows with every missing joint. It is a lead in training:
+given the time of the tokens, coordinates come near or pass them, so nothing here shows that tokens are better in the
+end. The likeliest integers of these heads decode to far worse poses than the mixture (see docs/experiments.md).
 """
 CONDITIONS = ("clean", "noisy", "1 missing", "2 missing", "4 missing")
 # Of the papers: what was checked here, MPJPE on Human3.6M with detected (CPN) and with true 2D joints, PCK and AUC
