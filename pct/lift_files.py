@@ -66,7 +66,7 @@ def lift_file(
     """Lift 2D poses and write an ``.npz`` file; all results are held in memory, about a kilobyte a pose.
 
     Its arrays: ``keypoints`` (N, K, 3) in millimetres relative to the root joint, in the camera's frame (x right,
-    y down, z away); ``image_ids`` and ``annotation_ids`` (N,) of the 2D poses, and ``visible2d`` (N, K), which of
+    y down, z away); ``image_ids`` and ``annotation_ids`` (N,) of the 2D poses, and ``observed`` (N, K), which of
     their joints were known; ``keypoint_names`` (K,); from lifters with a token head ``indices`` (N, M), the likeliest
     tokens, and their ``token_probs`` (N, M). Poses are the expected ones, nearer to the truth than the likeliest
     tokens' own; decoding ``indices`` gives the latter.
@@ -158,7 +158,7 @@ def _lift(lifter: Lifter, poses: Poses2D, flip: bool) -> dict[str, np.ndarray]:
     lifted = lifter.lift(poses.keypoints, poses.visible, sizes, flip)
     tensors: dict[str, Tensor] = {
         "keypoints": lifted.keypoints,
-        "visible2d": poses.visible,
+        "observed": poses.visible,
         "image_ids": poses.image_ids,
         "annotation_ids": poses.annotation_ids,
     }

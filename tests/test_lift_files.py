@@ -94,7 +94,7 @@ def test_files_give_what_lift_gives(tmp_path: Path, model: Path, write, flip: bo
     expected = Lifter.from_pretrained(model).lift(keypoints, visible, flip=flip)
     np.testing.assert_allclose(result["keypoints"], expected.keypoints.numpy(), atol=1e-2)
     assert np.abs(result["keypoints"][:, 0]).max() == 0
-    assert np.array_equal(result["visible2d"], visible.numpy())
+    assert np.array_equal(result["observed"], visible.numpy())
     assert tuple(result["keypoint_names"]) == H36M17.keypoint_names
     first = 10 if write is write_npz else 0
     assert result["image_ids"].tolist() == list(range(first, first + COUNT))
@@ -293,3 +293,16 @@ def test_an_odd_image_size_is_wrong_usage(size: str, capsys: pytest.CaptureFixtu
         main(["lift", "a.npz", "-o", "b.npz", "--model", "m", "--image-size", size])
     assert end.value.code == 2
     assert "is not a width and height in pixels such as 1920x1080" in capsys.readouterr().err
+
+
+def test_lifted_poses_are_whole_and_can_be_encoded_as_they_are(tmp_path: Path) -> None:
+    keypoints, visible = poses2d()
+    visible[:, 0] = False  # the hip, which 3D poses are relative to
+    source = tmp_path / "poses.npz"
+    names = np.array(H36M17.keypoint_names)
+    np.savez(source, keypoints=keypoints.numpy(), visible=visible.numpy(), keypoint_names=names)
+    lifted, tokens = tmp_path / "lifted.npz", tmp_path / "tokens.parquet"
+    assert main(["lift", str(source), "-o", str(lifted)]) == 0
+    assert main(["encode", str(lifted), "-o", str(tokens), "--model", "h36m17", "--strict"]) == 0
+    with TokenReader(tokens) as reader:
+        assert len(reader) == COUNT
