@@ -21,7 +21,7 @@ from pct.data.coco import write_coco_poses
 from pct.skeleton import COCO17
 
 CONFIGS = Path(__file__).parent.parent / "configs"
-SHIPPED, SHIPPED_3D = "people", "h36m17"
+SHIPPED, SHIPPED_3D, SHIPPED_LIFTER = "people", "h36m17", "lifter"
 LOOK_AT = (
     "tokenizer/report/index.html",
     "poses.png",
@@ -32,6 +32,7 @@ LOOK_AT = (
     "predictions/trained_here/drawn",
     "photo_report/index.html",
     "lifted.png",
+    "lifted_here.png",
     "decoded3d.png",
 )
 Command = tuple[str, Callable[[list[str]], int], list[str]]
@@ -92,22 +93,15 @@ def _photos(out: Path, steps: int) -> Iterator[Command]:
 
 
 def _bodies(out: Path, steps: int) -> Iterator[Command]:
-    """3D: train a lifter for a moment, lift the 2D poses of stage one, and write them as tokens of 3D poses."""
-    run, lifted, tokens = out / "lifter", str(out / "lifted.npz"), str(out / "tokens3d.parquet")
+    """3D: train a lifter for a moment, lift 2D poses with it and the one that ships, and write tokens of 3D poses."""
+    run, poses, tokens = out / "lifter", str(out / "poses.json"), str(out / "tokens3d.parquet")
     settings = [f"out={run}", f"steps={steps}", "bodies.num_generated=20000", "val_every=0", "--force"]
     yield "tools/train_lifter.py", train_lifter.main, [str(CONFIGS / "lifter_generated.yaml"), *settings]
+    for name, model in (("lifted_here", str(run / "model")), ("lifted", SHIPPED_LIFTER)):
+        files = ["-o", str(out / f"{name}.npz"), "--draw", str(out / f"{name}.png")]
+        yield "pct", cli.main, ["lift", poses, *files, "--model", model, "--force"]
     for command in (
-        [
-            "lift",
-            str(out / "poses.json"),
-            "-o",
-            lifted,
-            "--model",
-            str(run / "model"),
-            "--draw",
-            str(out / "lifted.png"),
-        ],
-        ["encode", lifted, "-o", tokens, "--model", SHIPPED_3D],
+        ["encode", str(out / "lifted.npz"), "-o", tokens, "--model", SHIPPED_3D],
         ["decode", tokens, "-o", str(out / "decoded3d.npz"), "--model", SHIPPED_3D],
         ["visualize", tokens, "-o", str(out / "decoded3d.png"), "--model", SHIPPED_3D],
     ):
