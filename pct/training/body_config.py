@@ -8,7 +8,7 @@ from pathlib import Path
 from pct.data.body_augment import BodyAugmentConfig
 from pct.pose_space import PoseSpace
 from pct.training.config import DataSection, TokenizerRun, check_values
-from pct.training.yaml_config import load_config
+from pct.training.yaml_config import check, load_config
 
 
 @dataclass
@@ -58,14 +58,9 @@ def load_body_run(path: str | Path, overrides: list[str]) -> BodyRun:
     """
     run = load_config(path, overrides, BodyRun)
     check_values(run, Path(path))
-
-    def check(name: str, value: object, good: bool, rule: str) -> None:
-        if not good:
-            raise ValueError(f"{path}: {name} is {value}; it must be {rule}")
-
-    check("space.kind", run.space.kind, run.space.kind == "root3d", "root3d where there is a section bodies")
+    check(path, "space.kind", run.space.kind, run.space.kind == "root3d", "root3d where there is a section bodies")
     own_data = run.data != DataSection(skeleton=run.data.skeleton)
-    check("data", run.data, not own_data, "left out: the poses are those of the section bodies")
+    check(path, "data", run.data, not own_data, "left out: the poses are those of the section bodies")
     check_bodies(run.bodies, path)
     return run
 
@@ -76,13 +71,10 @@ def check_bodies(bodies: BodySection, path: str | Path) -> None:
     Raises:
         ValueError: If a number is out of its range.
     """
-
-    def check(name: str, good: bool, rule: str) -> None:
-        if not good:
-            raise ValueError(f"{path}: bodies.{name} is {getattr(bodies, name)}; it must be {rule}")
-
-    check("num_generated", bodies.num_generated >= 0, "at least 0")
-    check("num_generated", bool(bodies.mocap) or bodies.num_generated >= 100, "100 or more")
-    check("mocap_repeats", bodies.mocap_repeats >= 1, "at least 1")
+    number, enough = bodies.num_generated, bool(bodies.mocap) or bodies.num_generated >= 100
+    check(path, "bodies.num_generated", number, number >= 0, "at least 0")
+    check(path, "bodies.num_generated", number, enough, "100 or more")
+    check(path, "bodies.mocap_repeats", bodies.mocap_repeats, bodies.mocap_repeats >= 1, "at least 1")
     for name in ("test_share", "val_share"):
-        check(name, 0 < getattr(bodies, name) < 0.5, "between 0 and 0.5")
+        share = getattr(bodies, name)
+        check(path, f"bodies.{name}", share, 0 < share < 0.5, "between 0 and 0.5")

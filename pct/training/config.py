@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pct.data.augment import AugmentConfig
 from pct.models.tokenizer import TokenizerSizes
 from pct.pose_space import PoseSpace
-from pct.training.yaml_config import load_config
+from pct.training.yaml_config import check, load_config
 
 
 @dataclass
@@ -161,28 +161,24 @@ def check_values(run: TokenizerRun, path: Path) -> None:
         ValueError: If one is not.
     """
 
-    def check(name: str, value: Any, good: bool, rule: str) -> None:
-        if not good:
-            raise ValueError(f"{path}: {name} is {value}; it must be {rule}")
-
     for name in ("steps", "batch_size", "log_every", "checkpoint_every", "val_poses"):
-        check(name, getattr(run, name), getattr(run, name) >= 1, "at least 1")
+        check(path, name, getattr(run, name), getattr(run, name) >= 1, "at least 1")
     for name in ("val_every", "threads", "report_poses"):
-        check(name, getattr(run, name), getattr(run, name) >= 0, "at least 0")
+        check(path, name, getattr(run, name), getattr(run, name) >= 0, "at least 0")
     optim, loss, data = run.optim, run.loss, run.data
-    check("optim.lr", optim.lr, 0 < optim.lr < math.inf, "positive")
-    check("optim.betas", optim.betas, all(0 <= beta < 1 for beta in optim.betas), "two numbers in [0, 1)")
+    check(path, "optim.lr", optim.lr, 0 < optim.lr < math.inf, "positive")
+    check(path, "optim.betas", optim.betas, all(0 <= beta < 1 for beta in optim.betas), "two numbers in [0, 1)")
     for name in ("weight_decay", "warmup_steps", "min_lr_ratio", "clip"):
-        check(f"optim.{name}", getattr(optim, name), getattr(optim, name) >= 0, "at least 0")
+        check(path, f"optim.{name}", getattr(optim, name), getattr(optim, name) >= 0, "at least 0")
     for name in ("beta", "commitment_weight"):
-        check(f"loss.{name}", getattr(loss, name), getattr(loss, name) >= 0, "at least 0")
-    check("completion.steps", run.completion.steps, run.completion.steps >= 0, "at least 0")
-    check("completion.adapt_steps", run.completion.adapt_steps, run.completion.adapt_steps >= 0, "at least 0")
-    check("completion.adapt_lr", run.completion.adapt_lr, 0 < run.completion.adapt_lr < math.inf, "positive")
-    check("completion.lr", run.completion.lr, 0 < run.completion.lr < math.inf, "positive")
+        check(path, f"loss.{name}", getattr(loss, name), getattr(loss, name) >= 0, "at least 0")
+    check(path, "completion.steps", run.completion.steps, run.completion.steps >= 0, "at least 0")
+    check(path, "completion.adapt_steps", run.completion.adapt_steps, run.completion.adapt_steps >= 0, "at least 0")
+    check(path, "completion.adapt_lr", run.completion.adapt_lr, 0 < run.completion.adapt_lr < math.inf, "positive")
+    check(path, "completion.lr", run.completion.lr, 0 < run.completion.lr < math.inf, "positive")
     alone = run.completion.steps == 0 or run.model.fill == "network"
-    check("completion.steps", run.completion.steps, alone, "0 unless model.fill is network")
+    check(path, "completion.steps", run.completion.steps, alone, "0 unless model.fill is network")
     # A guided run takes them from its backbone.
-    check("model.guidance_channels", run.model.guidance_channels, run.model.guidance_channels == 0, "0")
-    check("data.val_share", data.val_share, 0 < data.val_share < 1, "between 0 and 1")
-    check("data.num_generated", data.num_generated, data.num_generated >= 2, "at least 2")
+    check(path, "model.guidance_channels", run.model.guidance_channels, run.model.guidance_channels == 0, "0")
+    check(path, "data.val_share", data.val_share, 0 < data.val_share < 1, "between 0 and 1")
+    check(path, "data.num_generated", data.num_generated, data.num_generated >= 2, "at least 2")

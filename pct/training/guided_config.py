@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from pct.data.photo_augment import PhotoAugmentConfig
 from pct.training.body_config import load_body_run
 from pct.training.config import DataSection, TokenizerRun, check_values, load_run
 from pct.training.photo_config import PhotoData, check_photo_data
-from pct.training.yaml_config import config_keys, load_config
+from pct.training.yaml_config import check, config_keys, load_config
 
 
 @dataclass
@@ -59,17 +58,12 @@ def load_tokenizer_run(path: str | Path, overrides: list[str]) -> TokenizerRun:
     run = load_config(path, overrides, GuidedRun)
     check_values(run, Path(path))
     check_photo_data(path, run.guidance.data, "guidance.data")
-    _check(path, "guidance.workers", run.guidance.workers, run.guidance.workers >= 0, "at least 0")
-    _check(path, "guidance.model", repr(run.guidance.model), bool(run.guidance.model), "the folder of a heatmap model")
+    check(path, "guidance.workers", run.guidance.workers, run.guidance.workers >= 0, "at least 0")
+    check(path, "guidance.model", repr(run.guidance.model), bool(run.guidance.model), "the folder of a heatmap model")
     own_data = run.data != DataSection(skeleton=run.data.skeleton)
-    _check(path, "data", run.data, not own_data, "left out with guidance: the poses come with guidance.data's photos")
-    _check(path, "space.kind", run.space.kind, run.space.kind == "crop2d", "crop2d with guidance")
-    _check(path, "report", run.report, not run.report, "false with guidance: the report knows no photos")
-    _check(path, "completion.steps", run.completion.steps, run.completion.steps == 0, "0 with guidance")
-    _check(path, "completion.adapt_steps", run.completion.adapt_steps, run.completion.adapt_steps == 0, "0 too")
+    check(path, "data", run.data, not own_data, "left out with guidance: the poses come with guidance.data's photos")
+    check(path, "space.kind", run.space.kind, run.space.kind == "crop2d", "crop2d with guidance")
+    check(path, "report", run.report, not run.report, "false with guidance: the report knows no photos")
+    check(path, "completion.steps", run.completion.steps, run.completion.steps == 0, "0 with guidance")
+    check(path, "completion.adapt_steps", run.completion.adapt_steps, run.completion.adapt_steps == 0, "0 too")
     return run
-
-
-def _check(path: str | Path, name: str, value: Any, good: bool, rule: str) -> None:
-    if not good:
-        raise ValueError(f"{path}: {name} is {value}; it must be {rule}")

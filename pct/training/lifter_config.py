@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pct.data.detector_noise import NoiseConfig
 from pct.data.lifting_pairs import CameraConfig
 from pct.models.lifter_config import LifterSizes
 from pct.training.body_config import BodySection, check_bodies
 from pct.training.config import OptimSection
-from pct.training.yaml_config import load_config
+from pct.training.yaml_config import check, load_config
 
 # What of the bodies' augmentation cameras do themselves.
 _BY_CAMERAS = ("turn", "pitch", "steep_share", "steep", "roll")
@@ -122,37 +122,32 @@ def load_lifter_run(path: str | Path, overrides: list[str]) -> LifterRun:
     tokens = run.lifter.head == "tokens"
     rule = "a trained 3D tokenizer, for lifter.head: tokens" if tokens else "empty, as lifter.head is coordinates"
     weights = (run.loss.keypoint_weight, *([run.loss.token_weight] if tokens else []))
-    _check(path, "loss.keypoint_weight", run.loss.keypoint_weight, any(weights), "positive: nothing else is learned")
-    _check(path, "tokenizer", repr(run.tokenizer), bool(run.tokenizer) == tokens, rule)
+    check(path, "loss.keypoint_weight", run.loss.keypoint_weight, any(weights), "positive: nothing else is learned")
+    check(path, "tokenizer", repr(run.tokenizer), bool(run.tokenizer) == tokens, rule)
     return run
-
-
-def _check(path: str | Path, name: str, value: Any, good: bool, rule: str) -> None:
-    if not good:
-        raise ValueError(f"{path}: {name} is {value}; it must be {rule}")
 
 
 def _check_numbers(run: LifterRun, path: str | Path) -> None:
     for name in ("steps", "batch_size", "log_every", "checkpoint_every", "val_poses"):
-        _check(path, name, getattr(run, name), getattr(run, name) >= 1, "at least 1")
+        check(path, name, getattr(run, name), getattr(run, name) >= 1, "at least 1")
     for name in ("val_every", "threads", "seed"):
-        _check(path, name, getattr(run, name), getattr(run, name) >= 0, "at least 0")
-    _check(path, "optim.lr", run.optim.lr, 0 < run.optim.lr < math.inf, "positive")
+        check(path, name, getattr(run, name), getattr(run, name) >= 0, "at least 0")
+    check(path, "optim.lr", run.optim.lr, 0 < run.optim.lr < math.inf, "positive")
     for name in ("beta", "keypoint_weight", "token_weight", "softness"):
         value = getattr(run.loss, name)
-        _check(path, f"loss.{name}", value, 0 <= value < math.inf, "at least 0")
+        check(path, f"loss.{name}", value, 0 <= value < math.inf, "at least 0")
 
 
 def _check_data(run: LifterRun, path: str | Path) -> None:
     bodies, recorded, plain = run.bodies, run.recorded, BodySection()
     if recorded.file:
-        _check(path, "recorded.file", recorded.file, bodies == plain, "empty where bodies are named")
-        _check(path, "recorded.stride", recorded.stride, recorded.stride >= 1, "at least 1")
+        check(path, "recorded.file", recorded.file, bodies == plain, "empty where bodies are named")
+        check(path, "recorded.stride", recorded.stride, recorded.stride >= 1, "at least 1")
         both = sorted(set(recorded.train_subjects) & set(recorded.val_subjects))
-        _check(path, "recorded.val_subjects", list(recorded.val_subjects), not both, "none of those trained on")
+        check(path, "recorded.val_subjects", list(recorded.val_subjects), not both, "none of those trained on")
         return
     check_bodies(bodies, path)
     for name in _BY_CAMERAS:
         value = getattr(bodies.augment, name)
         rule = "left out: the cameras turn the bodies (see camera)"
-        _check(path, f"bodies.augment.{name}", value, value == getattr(plain.augment, name), rule)
+        check(path, f"bodies.augment.{name}", value, value == getattr(plain.augment, name), rule)

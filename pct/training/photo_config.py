@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pct.data.photo_augment import PhotoAugmentConfig
 from pct.models.photo_config import BackboneSizes, HeadSizes, HeatmapSizes
 from pct.training.config import OptimSection
-from pct.training.yaml_config import load_config
+from pct.training.yaml_config import check, load_config
 
 
 @dataclass
@@ -185,9 +185,9 @@ def load_classifier_run(path: str | Path, overrides: list[str]) -> ClassifierRun
     run = load_config(path, overrides, ClassifierRun)
     _check_values(run, Path(path))
     for name in ("token_weight", "keypoint_weight", "similarity_weight", "heatmap_weight", "beta", "softness"):
-        _check(path, f"loss.{name}", getattr(run.loss, name), getattr(run.loss, name) >= 0, "at least 0")
-    _check(path, "pretrain.steps", run.pretrain.steps, run.pretrain.steps >= 0, "at least 0")
-    _check(path, "pretrain.lr", run.pretrain.lr, 0 < run.pretrain.lr < math.inf, "positive")
+        check(path, f"loss.{name}", getattr(run.loss, name), getattr(run.loss, name) >= 0, "at least 0")
+    check(path, "pretrain.steps", run.pretrain.steps, run.pretrain.steps >= 0, "at least 0")
+    check(path, "pretrain.lr", run.pretrain.lr, 0 < run.pretrain.lr < math.inf, "positive")
     return run
 
 
@@ -199,26 +199,21 @@ def load_heatmap_run(path: str | Path, overrides: list[str]) -> HeatmapRun:
     """
     run = load_config(path, overrides, HeatmapRun)
     _check_values(run, Path(path))
-    _check(path, "loss.sigma", run.loss.sigma, 0 < run.loss.sigma < math.inf, "positive")
+    check(path, "loss.sigma", run.loss.sigma, 0 < run.loss.sigma < math.inf, "positive")
     return run
-
-
-def _check(path: str | Path, name: str, value: Any, good: bool, rule: str) -> None:
-    if not good:
-        raise ValueError(f"{path}: {name} is {value}; it must be {rule}")
 
 
 def _check_values(run: PhotoRun, path: Path) -> None:
     for name in ("steps", "batch_size", "log_every", "checkpoint_every", "val_persons"):
-        _check(path, name, getattr(run, name), getattr(run, name) >= 1, "at least 1")
+        check(path, name, getattr(run, name), getattr(run, name) >= 1, "at least 1")
     for name in ("val_every", "threads", "workers", "seed"):
-        _check(path, name, getattr(run, name), getattr(run, name) >= 0, "at least 0")
+        check(path, name, getattr(run, name), getattr(run, name) >= 0, "at least 0")
     one = not (run.model_from and (run.backbone_from or run.pretrained))
-    _check(path, "model_from", run.model_from, one, "empty where backbone_from or pretrained is set")
-    _check(path, "layer_decay", run.layer_decay, 0 < run.layer_decay <= 1, "in (0, 1]")
-    _check(path, "optim.lr", run.optim.lr, 0 < run.optim.lr < math.inf, "positive")
+    check(path, "model_from", run.model_from, one, "empty where backbone_from or pretrained is set")
+    check(path, "layer_decay", run.layer_decay, 0 < run.layer_decay <= 1, "in (0, 1]")
+    check(path, "optim.lr", run.optim.lr, 0 < run.optim.lr < math.inf, "positive")
     size = run.backbone.image_size
-    _check(path, "backbone.image_size", list(size), len(size) == 2 and min(size) >= 16, "two sizes of at least 16")
+    check(path, "backbone.image_size", list(size), len(size) == 2 and min(size) >= 16, "two sizes of at least 16")
     check_photo_data(path, run.data, "data")
 
 
@@ -234,9 +229,9 @@ def check_photo_data(path: str | Path, data: PhotoData, section: str) -> None:
         ValueError: If a number is out of its range, or a file and the folder of its photos do not go together.
     """
     for name in ("num_generated", "num_val", "min_keypoints"):
-        _check(path, f"{section}.{name}", getattr(data, name), getattr(data, name) >= 1, "at least 1")
+        check(path, f"{section}.{name}", getattr(data, name), getattr(data, name) >= 1, "at least 1")
     for name in ("train", "val"):
         file, folder = getattr(data, name), getattr(data, f"{name}_images")
         needs = bool(file) and file != "generated"
         rule = f"the folder of {section}.{name}'s photos" if needs else f"empty, as {section}.{name} is {file!r}"
-        _check(path, f"{section}.{name}_images", repr(folder), bool(folder) == needs, rule)
+        check(path, f"{section}.{name}_images", repr(folder), bool(folder) == needs, rule)

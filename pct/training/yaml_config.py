@@ -47,6 +47,16 @@ def load_config(path: str | Path, overrides: list[str], schema: type[Run]) -> Ru
     return run
 
 
+def check(path: str | Path, name: str, value: Any, good: bool, rule: str) -> None:
+    """Refuse a setting of the file ``path`` that is not ``good``, with its value and what it must be.
+
+    Raises:
+        ValueError: If it is not.
+    """
+    if not good:
+        raise ValueError(f"{path}: {name} is {value}; it must be {rule}")
+
+
 def config_keys(path: str | Path) -> set[str]:
     """Return the keys on the first level of a YAML file; none where :func:`load_config` will refuse it."""
     from yaml import YAMLError, safe_load
