@@ -13,9 +13,10 @@ from tiny_bodies import make_tokenizer_3d, write_mocap
 from tiny_codec import TOKENIZER
 
 from pct.cli import main
+from pct.data.body_augment import seen_by_cameras
 from pct.data.body_table import BodyTable, split_mocap
 from pct.data.mocap import load_mocap
-from pct.evaluation.evaluate3d import action_kind, evaluate_tokenizer_3d, seen_by_cameras
+from pct.evaluation.evaluate3d import action_kind, evaluate_tokenizer_3d
 from pct.evaluation.report3d import run_evaluation_3d
 from pct.evaluation.results3d import TokenizerEvaluation3D
 from pct.evaluation.root_codec import RootCodec
@@ -47,18 +48,18 @@ def evaluation(bodies: BodyTable) -> TokenizerEvaluation3D:
 
 
 def test_cameras_turn_bodies_and_change_nothing_else(bodies: BodyTable) -> None:
-    seen = seen_by_cameras(MODEL, bodies, 3)
+    seen = seen_by_cameras(bodies, MODEL.space, 3) * MODEL.space.millimetres
     assert seen[:, 0].abs().max() == 0
     a, b = np.array(H36M17.edges).T
     lengths = [(x[:, a] - x[:, b]).norm(dim=-1) for x in (seen, bodies.keypoints)]
     torch.testing.assert_close(*lengths, atol=0.05, rtol=0)
     assert (seen[:, 10, 1] < seen[:, [3, 6], 1].amax(dim=1)).all()  # heads above feet
-    torch.testing.assert_close(seen, seen_by_cameras(MODEL, bodies, 3))
-    assert not torch.allclose(seen, seen_by_cameras(MODEL, bodies, 4))
+    torch.testing.assert_close(seen, seen_by_cameras(bodies, MODEL.space, 3) * MODEL.space.millimetres)
+    assert not torch.allclose(seen, seen_by_cameras(bodies, MODEL.space, 4) * MODEL.space.millimetres)
 
 
 def test_errors_equal_a_calculation_through_encode_and_decode(bodies, evaluation) -> None:
-    seen = seen_by_cameras(MODEL, bodies, 3)
+    seen = seen_by_cameras(bodies, MODEL.space, 3) * MODEL.space.millimetres
     far = torch.tensor([100.0, 200.0, 4000.0])
     decoded = MODEL.decode(MODEL.encode(seen + far), (seen + far)[:, 0]).numpy()
     errors = np.linalg.norm((decoded - decoded[:, :1]) - seen.numpy(), axis=-1)
@@ -87,7 +88,7 @@ def test_groups_hold_every_pose_once(evaluation) -> None:
 
 def test_hidden_joints_do_not_leak_and_the_root_is_never_hidden(bodies, evaluation) -> None:
     codec = RootCodec(MODEL)
-    seen = seen_by_cameras(MODEL, bodies, 0)
+    seen = seen_by_cameras(bodies, MODEL.space, 0) * MODEL.space.millimetres
     visible = torch.ones(len(seen), 17, dtype=torch.bool)
     visible[:, [0, 5, 12]] = False
     lost = seen.masked_fill(~visible[..., None], torch.nan)

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import torch
 
+from pct.data.body_augment import seen_by_cameras
 from pct.data.body_table import BodyTable
 from pct.models.tokenizer import PoseTokenizer
 from pct.training.body_config import BodyRun
-from pct.training.body_data import BodyPoses, load_bodies, turned
+from pct.training.body_data import BodyPoses, load_bodies
 from pct.training.guided_config import load_tokenizer_run
 from pct.training.run_files import read_metrics
 
@@ -138,7 +139,7 @@ def test_validation_clips_are_no_training_clips(config: Path, mocap: Path) -> No
 def test_the_cameras_of_the_validation_turn_but_do_not_change_bodies() -> None:
     table = BodyTable.generated(8)
     space = load_tokenizer_run(ROOT / "configs" / "tokenizer_h36m17.yaml", []).space
-    seen = turned(table, space) * space.millimetres
+    seen = seen_by_cameras(table, space) * space.millimetres
     torch.testing.assert_close(torch.cdist(seen, seen), torch.cdist(table.keypoints, table.keypoints), atol=0.5, rtol=0)
     assert (seen - (table.keypoints - table.keypoints[:, :1])).norm(dim=-1).mean() > 100
 

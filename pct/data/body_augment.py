@@ -10,9 +10,13 @@ import torch
 from torch import Tensor
 
 from pct.data.augment import AugmentConfig, AugmentedPoses, draw_hidden
+from pct.data.body_table import BodyTable
 from pct.data.cameras import axis_rotation
 from pct.pose_space import PoseSpace
 from pct.skeleton import Skeleton
+
+# For poses that are to be turned only.
+HIDE_NOTHING = AugmentConfig(mask_share=0.0)
 
 
 @dataclass(frozen=True)
@@ -103,6 +107,18 @@ class BodyAugment:
         pitch = pitch + steep * config.steep * torch.rand(n, generator=generator)
         roll = config.roll * torch.randn(n, generator=generator).clamp(-2.5, 2.5)
         return camera_rotations(turn, pitch, roll)
+
+
+def seen_by_cameras(bodies: BodyTable, space: PoseSpace, seed: int = 0) -> Tensor:
+    """Return poses (N, K, 3) in model units of ``space`` as random cameras see them; the bodies stay as they are."""
+    config = BodyAugmentConfig(flip_prob=0.0, scale=0.0, bone=0.0)
+    camera = BodyAugment(bodies.skeleton, space, config, HIDE_NOTHING)
+    return camera(centred(bodies, space), bodies.visible, torch.Generator().manual_seed(seed)).keypoints
+
+
+def centred(bodies: BodyTable, space: PoseSpace) -> Tensor:
+    """Return poses (N, K, 3) in model units of ``space``, the root at the origin, in upright axes."""
+    return space.normalise(bodies.keypoints, bodies.roots(space.root))
 
 
 class Bones:

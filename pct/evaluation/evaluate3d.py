@@ -9,8 +9,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from pct.data.augment import AugmentConfig
-from pct.data.body_augment import BodyAugment, BodyAugmentConfig
+from pct.data.body_augment import seen_by_cameras
 from pct.data.body_table import BodyTable
 from pct.evaluation.codebook import CodebookStatistics, measure_anatomy
 from pct.evaluation.completion import Fill, MeanPose, RidgeRegression, measure_completion
@@ -59,7 +58,7 @@ def evaluate_tokenizer_3d(
     say = progress or (lambda sentence: None)
     start = time.perf_counter()
     say(f"reconstructing {len(bodies):,} poses")
-    target = seen_by_cameras(tokenizer, bodies, seed)
+    target = seen_by_cameras(bodies, tokenizer.space, seed) * tokenizer.space.millimetres
     indices = codec.encode(target, bodies.visible)
     restored = codec.decode(indices)
     reconstruction = _measure_reconstruction(bodies, restored, target, codec.root)
@@ -77,15 +76,6 @@ def evaluate_tokenizer_3d(
         anatomy,
         examples,
     )
-
-
-def seen_by_cameras(tokenizer: PoseTokenizer, bodies: BodyTable, seed: int) -> Tensor:
-    """Return poses (N, K, 3) in millimetres from the root as random cameras see them; the bodies stay as they are."""
-    space = tokenizer.space
-    config = BodyAugmentConfig(flip_prob=0.0, scale=0.0, bone=0.0)
-    camera = BodyAugment(bodies.skeleton, space, config, AugmentConfig(mask_share=0.0))
-    centred = space.normalise(bodies.keypoints, bodies.roots(space.root))
-    return camera(centred, bodies.visible, torch.Generator().manual_seed(seed)).keypoints * space.millimetres
 
 
 def action_kind(action: str) -> str:
@@ -153,7 +143,8 @@ def _measure_completion(
     if baseline_bodies is not None:
         number = len(baseline_bodies)
         say(f"fitting the baselines to {number:,} poses")
-        training = seen_by_cameras(codec.tokenizer, baseline_bodies, seed + 1)
+        space = codec.tokenizer.space
+        training = seen_by_cameras(baseline_bodies, space, seed + 1) * space.millimetres
         ridge = RidgeRegression(training, baseline_bodies.visible, seed)
         fills |= {"ridge": ridge, "mean pose": MeanPose(training, baseline_bodies.visible)}
     say("completing poses with hidden joints")

@@ -8,12 +8,11 @@ import torch
 from torch import Tensor
 
 from pct.data.augment import AugmentConfig
-from pct.data.body_augment import BodyAugment, BodyAugmentConfig
+from pct.data.body_augment import HIDE_NOTHING, BodyAugment, centred, seen_by_cameras
 from pct.data.body_checks import warn_of_odd_axes
 from pct.data.body_table import BodyTable, split_mocap
 from pct.data.mocap import load_mocap
 from pct.models.tokenizer import PoseTokenizer
-from pct.pose_space import PoseSpace
 from pct.skeleton import H36M17, Skeleton, get_skeleton
 from pct.training.body_config import BodyRun, BodySection
 from pct.training.tokenizer import Validation
@@ -22,7 +21,6 @@ from pct.training.tokenizer import Validation
 _VAL_SHARE = 0.02
 # Poses that the linear estimate of unknown joints is fitted to.
 _TYPICAL = 60_000
-_HIDE_NOTHING = AugmentConfig(mask_share=0.0)
 
 
 @dataclass(frozen=True)
@@ -56,18 +54,6 @@ def load_bodies(bodies: BodySection, skeleton_name: str, seed: int) -> BodySplit
     return BodySplit(BodyTable.concatenate(tables), BodyTable.from_mocap(split.val))
 
 
-def centred(table: BodyTable, space: PoseSpace) -> Tensor:
-    """Return poses (N, K, 3) in model units, the root at the origin, in upright axes."""
-    return space.normalise(table.keypoints, table.roots(space.root))
-
-
-def turned(table: BodyTable, space: PoseSpace, seed: int = 0) -> Tensor:
-    """Return poses (N, K, 3) in model units as random cameras see them: turned and tilted, bodies as they are."""
-    config = BodyAugmentConfig(flip_prob=0.0, scale=0.0, bone=0.0)
-    turn = BodyAugment(table.skeleton, space, config, _HIDE_NOTHING)
-    return turn(centred(table, space), table.visible, torch.Generator().manual_seed(seed)).keypoints
-
-
 class BodyPoses:
     """3D poses of bodies, for a ``root3d`` tokenizer; a :class:`pct.training.tokenizer.PoseSource`.
 
@@ -93,7 +79,7 @@ class BodyPoses:
         """Return some of the poses as cameras see them."""
         rows = torch.randperm(len(self.train), generator=torch.Generator().manual_seed(0))[:_TYPICAL]
         keypoints, visible = (values[rows] for values in self.training())
-        seen = self.augment(_HIDE_NOTHING)(keypoints, visible, torch.Generator().manual_seed(0))
+        seen = self.augment(HIDE_NOTHING)(keypoints, visible, torch.Generator().manual_seed(0))
         return seen.keypoints, seen.visible
 
     def augment(self, config: AugmentConfig) -> BodyAugment:
@@ -106,4 +92,4 @@ class BodyPoses:
         val = self.val.select(rows)
         hideable = val.visible.clone()
         hideable[:, self.space.root] = False
-        return Validation(model, turned(val, self.space), val.visible, hideable=hideable)
+        return Validation(model, seen_by_cameras(val, self.space), val.visible, hideable=hideable)

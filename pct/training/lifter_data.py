@@ -8,14 +8,11 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from pct.data.augment import AugmentConfig
-from pct.data.body_augment import BodyAugment, BodyAugmentConfig
+from pct.data.body_augment import HIDE_NOTHING, BodyAugment, BodyAugmentConfig
 from pct.data.body_table import BodyTable
 from pct.data.lifting_pairs import CameraConfig, PosePairs, photograph
 from pct.pose_space import PoseSpace
 from pct.skeleton import Skeleton
-
-_HIDE_NOTHING = AugmentConfig(mask_share=0.0)
 
 
 class PairSource(Protocol):
@@ -45,7 +42,7 @@ class PhotographedBodies:
         self._augment = None
         if augment is not None:
             upright = replace(augment, turn=0.0, pitch=(0.0, 0.0), steep_share=0.0, roll=0.0)
-            self._augment = BodyAugment(bodies.skeleton, PoseSpace(kind="root3d"), upright, _HIDE_NOTHING)
+            self._augment = BodyAugment(bodies.skeleton, PoseSpace(kind="root3d"), upright, HIDE_NOTHING)
 
     def __len__(self) -> int:
         return len(self.bodies)
