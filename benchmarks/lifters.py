@@ -33,7 +33,7 @@ DESCRIPTION = """\
 Train the lifting networks with coordinates and with tokens, each as many steps, and compare them on test clips.
 
   benchmarks/lifters.py --mocap mocap_h36m17.npz
-  benchmarks/lifters.py --mocap mocap_h36m17.npz --networks fcn lcn --steps 500 --out /tmp/try
+  benchmarks/lifters.py --mocap mocap_h36m17.npz --networks fcn lcn --steps 500 --out try
 
 A network that is trained already is only measured; one that was interrupted goes on. `--heads longer` trains
 coordinates three times as long, which takes about the time of tokens. OUT gets lifters.md and results/lifters/. Test

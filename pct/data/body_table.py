@@ -121,12 +121,12 @@ class BodyTable:
         names = {table.skeleton.keypoint_names for table in tables}
         if len(names) > 1:
             raise ValueError(f"body tables have different skeletons: {', '.join(t.skeleton.name for t in tables)}")
-        offsets = np.cumsum([0, *(len(table.clip_ids) for table in tables)])
+        offsets = np.cumsum([0, *(len(table.clip_ids) for table in tables[:-1])])
         return cls(
             skeleton=tables[0].skeleton,
             keypoints=torch.cat([t.keypoints for t in tables]),
             visible=torch.cat([t.visible for t in tables]),
-            clip_index=torch.cat([t.clip_index + int(o) for t, o in zip(tables, offsets, strict=False)]),
+            clip_index=torch.cat([t.clip_index + int(o) for t, o in zip(tables, offsets, strict=True)]),
             clip_ids=tuple(c for t in tables for c in t.clip_ids),
             subject_ids=tuple(s for t in tables for s in t.subject_ids),
             actions=tuple(a for t in tables for a in t.actions),

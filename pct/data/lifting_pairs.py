@@ -123,12 +123,12 @@ class PosePairs:
             raise ValueError("no pose pairs to concatenate")
         if len({table.skeleton.keypoint_names for table in tables}) > 1:
             raise ValueError(f"pose pairs have different skeletons: {', '.join(t.skeleton.name for t in tables)}")
-        offsets = torch.tensor([0, *(len(table.clip_ids) for table in tables)]).cumsum(0).tolist()
+        offsets = torch.tensor([0, *(len(table.clip_ids) for table in tables[:-1])]).cumsum(0).tolist()
         names = ("keypoints2d", "visible", "keypoints3d", "image_size", "intrinsics")
         return cls(
             skeleton=tables[0].skeleton,
             **{name: torch.cat([getattr(table, name) for table in tables]) for name in names},
-            clip_index=torch.cat([t.clip_index + offset for t, offset in zip(tables, offsets, strict=False)]),
+            clip_index=torch.cat([t.clip_index + offset for t, offset in zip(tables, offsets, strict=True)]),
             clip_ids=tuple(clip for table in tables for clip in table.clip_ids),
             subject_ids=tuple(subject for table in tables for subject in table.subject_ids),
             actions=tuple(action for table in tables for action in table.actions),
