@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
 import torch
+from tool_loader import load_tool
 
 from pct.data.body_table import BodyTable
 from pct.data.mocap import JOINT_NAMES
@@ -17,15 +16,6 @@ from pct.models.lifter import Lifter
 from pct.models.lifter_config import LifterConfig
 
 TOOL = Path(__file__).parents[1] / "tools" / "evaluate_lifter.py"
-
-
-def load_tool() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("evaluate_lifter", TOOL)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="module")
@@ -51,13 +41,13 @@ def test_the_numbers_are_printed_and_written(
 ) -> None:
     out = tmp_path / "numbers.json"
     arguments = [files["model"], "--mocap", files["mocap.npz"], "--missing", "2", "--noise"]
-    assert load_tool().main([*arguments, "--out", str(out)]) == 0
+    assert load_tool("evaluate_lifter").main([*arguments, "--out", str(out)]) == 0
     numbers, text = json.loads(out.read_text()), capsys.readouterr().out
     # Two test subjects, and four of the other's eighteen clips.
     assert numbers["poses"] == 3 * 6
     assert f"{numbers['mpjpe']:.1f} mm" in text
     assert numbers["mpjpe"] >= numbers["p_mpjpe"] > 0
-    assert load_tool().main([*arguments, "--out", str(out)]) == 1
+    assert load_tool("evaluate_lifter").main([*arguments, "--out", str(out)]) == 1
     assert "exists" in capsys.readouterr().err
 
 
@@ -75,7 +65,7 @@ def test_mistakes_are_one_sentence(
     files: dict[str, str], changes: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = [files["mocap.npz"] if c == "MOCAP" else c for c in changes]
-    assert load_tool().main([files["model"], *arguments]) == 1
+    assert load_tool("evaluate_lifter").main([files["model"], *arguments]) == 1
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1

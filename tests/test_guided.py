@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 import torch
 from test_photo_steps import make_batch
 from tiny_photo_models import BACKBONE, SWIN, make_classifier, make_coco_tokenizer, make_heatmap_model
 from tiny_runs import CrashError, CutAfter
+from tool_loader import load_tool
 
 from pct.data.augment import AugmentedPoses
 from pct.data.photo_crop import PhotoBatch
@@ -113,15 +112,6 @@ def _quiet(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     before = torch.get_num_threads()
     yield
     torch.set_num_threads(before)
-
-
-def load_tool(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, ROOT / "tools" / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def run_tool(config: Path, *arguments: str, out: str = "run", name: str = "train_tokenizer") -> int:

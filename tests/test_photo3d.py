@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import shutil
 import warnings
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from tiny_photo_models import make_body_tokenizer, make_classifier
+from tool_loader import load_tool
 
 from pct.codec import decode_file
 from pct.data.people_files import write_people
@@ -56,15 +55,6 @@ loss: {{keypoint_weight: 20, beta: 0.05}}
 pretrain: {{steps: 2}}
 optim: {{lr: 0.005, warmup_steps: 5}}
 """
-
-
-def load_tool(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, ROOT / "tools" / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="module")

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
 import torch
+from tool_loader import load_tool
 
 from pct.data.body_augment import seen_by_cameras
 from pct.data.body_table import BodyTable
@@ -49,15 +48,6 @@ optim: {warmup_steps: 5, lr: 0.005}
 """
 
 
-def load_tool() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("train_tokenizer", ROOT / "tools" / "train_tokenizer.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
     path = tmp_path / "tiny.yaml"
@@ -90,7 +80,7 @@ def mocap(tmp_path: Path) -> Path:
 def test_a_3d_tokenizer_learns_from_the_command_line(config: Path, mocap: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     arguments = [str(config), f"out={out}", f"bodies.mocap={mocap}", "bodies.test_share=0.25", "bodies.val_share=0.25"]
-    assert load_tool().main([*arguments, "--quiet"]) == 0
+    assert load_tool("train_tokenizer").main([*arguments, "--quiet"]) == 0
     lines = read_metrics(out / "metrics.jsonl")
     assert lines[-1]["keypoint_loss"] < 0.7 * lines[0]["keypoint_loss"]
     assert "val_mean_error_mm" in lines[-1]
@@ -161,5 +151,5 @@ def test_settings_that_do_not_fit_are_refused(config: Path, overrides: list[str]
 
 
 def test_a_missing_mocap_file_is_one_sentence(config: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    assert load_tool().main([str(config), f"out={tmp_path / 'run'}", "bodies.mocap=nowhere.npz"]) == 1
+    assert load_tool("train_tokenizer").main([str(config), f"out={tmp_path / 'run'}", "bodies.mocap=nowhere.npz"]) == 1
     assert "nowhere.npz does not exist" in capsys.readouterr().err

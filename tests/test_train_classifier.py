@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import shutil
 import subprocess
@@ -10,12 +9,12 @@ import sys
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 import torch
 from tiny_photo_models import make_coco_tokenizer
 from tiny_runs import CrashError, CutAfter
+from tool_loader import load_tool
 
 from pct.data.people_files import write_people
 from pct.data.people_scene import SceneSource
@@ -93,15 +92,6 @@ def _without_curves(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequ
 @pytest.fixture
 def drawn_curves() -> None:
     """Asks for curves that are drawn."""
-
-
-def load_tool(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, ROOT / "tools" / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def train(config: Path, *arguments: str, out: str = "run") -> int:

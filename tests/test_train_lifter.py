@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
 import torch
 from tiny_lifter import make_tokenizer3d
 from tiny_runs import CrashError, CutAfter
+from tool_loader import load_tool
 
 from pct.data.bodies import body_joints
 from pct.data.body_table import BodyTable
@@ -44,15 +43,6 @@ optim: {warmup_steps: 3}
 """
 
 
-def load_tool() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("train_lifter", TOOL)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
     path = tmp_path / "tiny.yaml"
@@ -68,7 +58,7 @@ def without_curves(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def train(config: Path, *arguments: str, out: str = "run") -> int:
     """Call the tool in this process."""
-    return load_tool().main([str(config), f"out={config.parent / out}", "--quiet", *arguments])
+    return load_tool("train_lifter").main([str(config), f"out={config.parent / out}", "--quiet", *arguments])
 
 
 def token_arguments(tmp_path: Path) -> list[str]:
@@ -265,7 +255,7 @@ def test_configs_that_come_with_pct_are_valid(name: str) -> None:
 
 def test_help_fits_a_screen(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
-        load_tool().main(["--help"])
+        load_tool("train_lifter").main(["--help"])
     assert end.value.code == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) <= 40

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import signal
 import subprocess
@@ -10,10 +9,10 @@ import sys
 import time
 from operator import attrgetter
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 import torch
+from tool_loader import load_tool
 
 from pct.models.tokenizer import PoseTokenizer
 from pct.training.config import TokenizerRun, load_run
@@ -50,15 +49,6 @@ optim: {warmup_steps: 5}
 QUANTILE = ("model.quantizer=quantile", "model.levels=[4,4]", "model.codebook_dim=2")
 
 
-def load_tool() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("train_tokenizer", TOOL)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
     path = tmp_path / "tiny.yaml"
@@ -81,7 +71,7 @@ def without_curves(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def train(config: Path, *arguments: str, out: str = "run") -> int:
     """Call the tool in this process."""
-    return load_tool().main([str(config), f"out={config.parent / out}", "--quiet", *arguments])
+    return load_tool("train_tokenizer").main([str(config), f"out={config.parent / out}", "--quiet", *arguments])
 
 
 def start(config: Path, *arguments: str, out: str = "run", processes: int = 1) -> subprocess.Popen[str]:
@@ -217,7 +207,7 @@ def test_mistakes_are_one_sentence_and_exit_status_1(
 
 
 def test_a_missing_config_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert load_tool().main([str(tmp_path / "nowhere.yaml")]) == 1
+    assert load_tool("train_tokenizer").main([str(tmp_path / "nowhere.yaml")]) == 1
     assert "nowhere.yaml does not exist" in capsys.readouterr().err
 
 
@@ -230,7 +220,7 @@ def test_resume_and_force_exclude_each_other(config: Path, capsys: pytest.Captur
 
 def test_help_fits_a_screen(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
-        load_tool().main(["--help"])
+        load_tool("train_tokenizer").main(["--help"])
     assert end.value.code == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) <= 40
@@ -256,7 +246,9 @@ def test_sigterm_saves_and_says_how_to_go_on(config: Path) -> None:
     assert f"tools/train_tokenizer.py {folder / 'config.yaml'} --resume" in error
     assert "Traceback" not in error
     steps = state["step"] + 2
-    assert load_tool().main([str(folder / "config.yaml"), "--resume", f"steps={steps}", "--quiet"]) == 0
+    assert (
+        load_tool("train_tokenizer").main([str(folder / "config.yaml"), "--resume", f"steps={steps}", "--quiet"]) == 0
+    )
     assert [row["step"] for row in read_metrics(folder / "metrics.jsonl")] == list(range(1, steps + 1))
 
 
