@@ -14,8 +14,8 @@ from pct.layers.cells import CellGrid
 from pct.layers.heatmap_head import HeatmapHead
 from pct.layers.positions import grid_positions
 from pct.models import checkpoint
-from pct.models.checkpoint import CheckpointError
 from pct.models.joint_head import JointTokenHead
+from pct.models.own_tokenizer import TOKENIZER_FOLDER, load_own_tokenizer
 from pct.models.photo_config import BackboneSizes, Calibration, HeadSizes, HeatmapSizes
 from pct.models.published_head import PublishedTokenHead
 from pct.models.token_head import QueryTokenHead
@@ -24,7 +24,6 @@ from pct.models.tokenizer import PoseTokenizer
 TokenHead = JointTokenHead | QueryTokenHead | PublishedTokenHead
 
 KIND = "pose_classifier"
-TOKENIZER_FOLDER = "tokenizer"
 
 
 @dataclass(frozen=True)
@@ -212,13 +211,7 @@ class PoseClassifier(nn.Module):
         """
         values, state = checkpoint.load_model(name, KIND)
         trained_for = values.pop("tokenizer", None)
-        folder = checkpoint.find_model(name)
-        tokenizer = PoseTokenizer.from_pretrained(folder / TOKENIZER_FOLDER)
-        if tokenizer.fingerprint() != trained_for:
-            raise CheckpointError(
-                f"{name}: the head was trained for tokenizer {trained_for}, but the folder holds tokenizer "
-                f"{tokenizer.fingerprint()}; the tokens of the one mean nothing to the other"
-            )
+        tokenizer = load_own_tokenizer(name, trained_for)
         with checkpoint.explain(name):
             model = cls(ClassifierConfig.from_dict(values), tokenizer)
             model.load_state_dict({**state, **_with_prefix(tokenizer.state_dict())})

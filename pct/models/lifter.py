@@ -10,16 +10,15 @@ from torch import Tensor, nn
 
 from pct.layers.pose_normalizer import PoseNormalizer
 from pct.models import checkpoint
-from pct.models.checkpoint import CheckpointError
 from pct.models.lifter_config import LifterConfig
 from pct.models.lifter_heads import build_token_head
 from pct.models.lifter_networks import build_trunk
+from pct.models.own_tokenizer import TOKENIZER_FOLDER, load_own_tokenizer
 from pct.models.tokenizer import PoseTokenizer
 from pct.pose_space import PoseSpace
 from pct.skeleton import Skeleton
 
 KIND = "lifter"
-TOKENIZER_FOLDER = "tokenizer"
 # Poses that are lifted at once; the logits of more take much memory.
 _ROWS = 1024
 
@@ -225,12 +224,7 @@ class Lifter(nn.Module):
         values, state = checkpoint.load_model(name, KIND)
         trained_for, tokenizer = values.pop("tokenizer", None), None
         if trained_for is not None:
-            tokenizer = PoseTokenizer.from_pretrained(checkpoint.find_model(name) / TOKENIZER_FOLDER)
-            if tokenizer.fingerprint() != trained_for:
-                raise CheckpointError(
-                    f"{name}: the head was trained for tokenizer {trained_for}, but the folder holds tokenizer "
-                    f"{tokenizer.fingerprint()}; the tokens of the one mean nothing to the other"
-                )
+            tokenizer = load_own_tokenizer(name, trained_for)
             state.update({f"tokenizer.{key}": value for key, value in tokenizer.state_dict().items()})
         with checkpoint.explain(name):
             model = cls(LifterConfig.from_dict(values), tokenizer)
