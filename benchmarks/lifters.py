@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from lifter_speed import measure_speed
 from lifters_page import write_page
-from measure import describe_machine
+from measure import describe_machine, training_log
 
 from pct.data.body_table import BodyTable, split_mocap
 from pct.data.detector_noise import NoiseConfig
@@ -25,7 +25,7 @@ from pct.models.tokenizer import PoseTokenizer
 from pct.skeleton import H36M17
 from pct.training.lifter import build_lifter, train_lifter
 from pct.training.lifter_config import LifterRun, load_lifter_run
-from pct.training.run_files import METRICS, read_metrics
+from pct.training.run_files import METRICS
 from pct.training.run_folder import MODEL_FOLDER, prepare_folder
 from pct.training_command import progress_bar
 
@@ -219,11 +219,7 @@ def report(options: argparse.Namespace) -> None:
 
 def _seconds(folder: Path) -> float:
     """Return the time of the steps of a run, from its log: validations and breaks are not in it."""
-    rows = read_metrics(folder / METRICS)
-    steps = [row["step"] for row in rows]
-    batch = load_lifter_run(folder / "config.yaml", []).batch_size
-    taken = zip(steps, [0, *steps], rows, strict=False)
-    return float(sum((step - before) * batch / row["poses_per_second"] for step, before, row in taken))
+    return training_log(folder / METRICS, load_lifter_run(folder / "config.yaml", []).batch_size)[1]
 
 
 if __name__ == "__main__":

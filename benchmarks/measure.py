@@ -13,6 +13,8 @@ from typing import Any
 
 import torch
 
+from pct.training.run_files import read_metrics
+
 _MIN_SECONDS = 0.05
 _MB = 1e6
 
@@ -90,6 +92,16 @@ def _status(field: str) -> int:
         if line.startswith(field + ":"):
             return int(line.split()[1]) * 1024
     raise ValueError(f"/proc/self/status has no {field}")
+
+
+def training_log(log: Path, batch_size: int) -> tuple[int, float]:
+    """Return steps, and the seconds that they took, of a ``metrics.jsonl``; validations and breaks are not in it."""
+    steps, seconds = 0, 0.0
+    for row in read_metrics(log):
+        if "poses_per_second" in row:
+            seconds += (row["step"] - steps) * batch_size / row["poses_per_second"]
+            steps = int(row["step"])
+    return steps, seconds
 
 
 def free_memory() -> float:

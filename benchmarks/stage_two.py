@@ -17,8 +17,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from measure import training_log
+
 from pct.files import write_atomically
-from pct.training.run_files import read_metrics
 
 TOOL = Path(__file__).parents[1] / "tools" / "evaluate_photos.py"
 ROWS = (
@@ -64,14 +65,9 @@ def _measure(options: argparse.Namespace, number: int, classifier: Path, heatmap
 
 def _steps(run: Path) -> str:
     """Return steps and minutes of a run, its first phase included, from its log."""
-    steps = seconds = 0.0
-    for log in (run / "pretrain" / "metrics.jsonl", run / "metrics.jsonl"):
-        before = 0.0
-        for row in read_metrics(log):
-            if "poses_per_second" in row:
-                seconds += (row["step"] - before) * _batch_size(run) / row["poses_per_second"]
-                before = row["step"]
-        steps += before
+    logs = [run / "pretrain" / "metrics.jsonl", run / "metrics.jsonl"]
+    phases = [training_log(log, _batch_size(run)) for log in logs]
+    steps, seconds = (sum(values) for values in zip(*phases, strict=True))
     return f"{steps:.0f} in {seconds / 60:.1f} min"
 
 
