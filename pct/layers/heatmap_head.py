@@ -34,6 +34,7 @@ class HeatmapHead(nn.Module):
         nn.init.normal_(self.last.weight, std=0.001)
         if self.last.bias is not None:
             nn.init.zeros_(self.last.bias)
+        self.to(memory_format=torch.channels_last)
 
     def forward(self, features: Tensor) -> Tensor:
         """Map features (B, C, h, w) to heatmaps (B, K, H, W), near 1 where a joint is."""
