@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pct.data.coco import AREA_SHARE
 from pct.evaluation.photo_metrics import joint_scale
-from pct.models.classifier import PoseClassifier
+from pct.models.classifier import ClassifierOutput, PoseClassifier
 from pct.models.heatmap import HeatmapModel
 from pct.models.photo_config import Calibration
 from pct.models.tokenizer import PoseTokenizer
@@ -35,8 +35,9 @@ class PhotoPrediction:
         samples: Poses (S, B, K, D) that sampled tokens of the photo as it is decode to.
         probs: Probabilities of all entries (B, M, V) of the photo as it is.
         spread: Mean squared distance of the samples from the expected pose over each joint's squared scale (B, K).
-        unclear: How far each joint's heatmap is below the height of a sure one (B, K), 1 / height - 1; 0 from heads
-            without heatmaps.
+        unclear: How far the head is from being sure of each joint (B, K), 1 / c - 1 with the similarity c to the truth
+            that it foresees, or the height of its heatmap; 0 from heads without either.
+        heatmaps: Where a head that looks for joints sees them on the photo (B, K, h, w); None from other heads.
     """
 
     keypoints: Tensor
@@ -48,6 +49,7 @@ class PhotoPrediction:
     probs: Tensor
     spread: Tensor
     unclear: Tensor
+    heatmaps: Tensor | None = None
 
 
 @torch.no_grad()
@@ -88,10 +90,8 @@ def predict_tokens(
     area = typical_area(tokenizer.space.crop_space).expand(count) if area is None else area
     scale = joint_scale(tokenizer.space, tokenizer.skeleton, area.to(expected))
     spread = joint_spread(expected, samples, scale)
-    unclear = torch.zeros_like(spread)
-    if output.heatmaps is not None:
-        heights = output.heatmaps[:count].float().flatten(2).amax(dim=-1)
-        unclear = 1 / heights.clamp(_LOWEST, 1.0) - 1
+    clear = _clarity(output, count, tokenizer)
+    unclear = 1 / clear.clamp(_LOWEST, 1.0) - 1 if clear is not None else torch.zeros_like(spread)
     return PhotoPrediction(
         keypoints=expected,
         confidence=confidence_from_spread(spread, model.config.calibration, unclear, tokenizer.space.num_dims),
@@ -102,7 +102,19 @@ def predict_tokens(
         probs=probs[:count].clone(),
         spread=spread,
         unclear=unclear,
+        heatmaps=None if output.heatmaps is None else output.heatmaps[:count],
     )
+
+
+def _clarity(output: ClassifierOutput, count: int, tokenizer: PoseTokenizer) -> Tensor | None:
+    """Return how sure a head is of each joint (B, K), about in [0, 1]: what it foresees, or its heatmaps' heights."""
+    if output.similarity is not None:
+        views = output.similarity.sigmoid().split(count)
+        flip_index = torch.from_numpy(tokenizer.skeleton.flip_index).to(output.similarity.device)
+        return views[0] if len(views) == 1 else (views[0] + views[1][:, flip_index]) / 2
+    if output.heatmaps is not None:
+        return output.heatmaps[:count].float().flatten(2).amax(dim=-1)
+    return None
 
 
 def joint_spread(keypoints: Tensor, samples: Tensor, scale: Tensor) -> Tensor:

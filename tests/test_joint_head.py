@@ -10,7 +10,7 @@ from tiny_photo_models import BACKBONE, HEAD, make_body_tokenizer, make_coco_tok
 from pct.layers.cells import CellGrid
 from pct.layers.heatmap_head import HeatmapHead
 from pct.models.classifier import ClassifierConfig, PoseClassifier
-from pct.models.joint_head import JointTokenHead, _Lift
+from pct.models.joint_head import JointMaps, JointTokenHead, _Lift
 
 
 def make_head(encode: bool = True, grid: tuple[int, int] = (4, 4)) -> JointTokenHead:
@@ -43,7 +43,7 @@ def poses(count: int = 3) -> torch.Tensor:
 def test_bells_that_are_fully_trusted_give_the_tokens_of_their_pose() -> None:
     head, tokenizer, keypoints = make_head(), make_coco_tokenizer(), poses()
     trust(head, [50.0, 0.0, 0.0, 0.0, 0.0])
-    reading = head.read(torch.randn(3, 16, 12), head.cells.bells(keypoints, sigma=1.0))
+    reading = head.read(torch.randn(3, 16, 12), JointMaps(head.cells.bells(keypoints, sigma=1.0)))
     torch.testing.assert_close(reading.estimate, keypoints, atol=1e-3, rtol=0)
     expected = head.logits._warp(tokenizer.encode_whole(keypoints))
     nearest = torch.cdist(expected, head.logits.entries).argmin(dim=-1)
@@ -56,7 +56,7 @@ def test_the_second_peak_can_be_chosen() -> None:
     far = (keypoints - away).norm(dim=-1) > 0.6
     bells = torch.maximum(head.cells.bells(keypoints, sigma=0.7), 0.6 * head.cells.bells(away, sigma=0.7))
     trust(head, [0.0, 50.0, 0.0, 0.0, 0.0])
-    estimate = head.read(torch.randn(3, 16, 12), bells).estimate
+    estimate = head.read(torch.randn(3, 16, 12), JointMaps(bells)).estimate
     torch.testing.assert_close(estimate[far], away[far], atol=0.02, rtol=0)
 
 
@@ -66,14 +66,15 @@ def test_a_head_that_trusts_nothing_does_not_see_the_tops() -> None:
     for part in (head.seen, head.evidence):
         torch.nn.init.zeros_(part.weight)
     bells = [head.cells.bells(k, sigma=1.0) for k in (keypoints, -keypoints)]
-    first, second = (head.read(torch.ones(3, 16, 12), b).logits for b in bells)
+    first, second = (head.read(torch.ones(3, 16, 12), JointMaps(b)).logits for b in bells)
     torch.testing.assert_close(first, second)
 
 
 def test_evidence_comes_from_under_the_heatmaps() -> None:
     head = make_head()
     keypoints = poses()
-    weights = head._under(head.cells.bells(keypoints, sigma=0.7) * 5)
+    heatmaps = head.cells.bells(keypoints, sigma=0.7)
+    weights = head._under((heatmaps * 40).flatten(2).softmax(dim=-1), heatmaps)
     torch.testing.assert_close(weights.sum(dim=-1), torch.ones(3, 17))
     cells = CellGrid(head.grid, (32, 32)).to_cells(keypoints).round().clamp(0, 3).long()
     at_joint = weights.gather(-1, (cells[..., 1] * 4 + cells[..., 0])[..., None])
@@ -83,8 +84,8 @@ def test_evidence_comes_from_under_the_heatmaps() -> None:
 def test_every_weight_gets_a_gradient_and_the_tops_carry_none() -> None:
     head = make_head().train()
     features = torch.randn(4, 16, 12)
-    heatmaps = head.heatmaps(features)
-    (head.read(features, heatmaps).logits.square().sum() + heatmaps.square().sum()).backward()
+    maps = head.look(features)
+    (head.read(features, maps).logits.square().sum() + maps.heatmaps.square().sum()).backward()
     assert not [name for name, p in head.named_parameters() if p.grad is None]
 
 
@@ -104,7 +105,7 @@ def test_without_an_encoder_the_bells_are_learned() -> None:
 def test_maps_that_are_not_square() -> None:
     head = make_head(grid=(4, 3))
     features = torch.randn(2, 12, 12)
-    assert head.heatmaps(features).shape == (2, 17, 8, 6)
+    assert head.look(features).heatmaps.shape == (2, 17, 8, 6)
     assert head(features).shape == (2, 6, 16)
 
 

@@ -35,7 +35,8 @@ def uneven_batch() -> PhotoBatch:
 
 def models() -> dict[str, tuple[nn.Module, TokenStep | HeatmapStep]]:
     """Models in evaluation mode, for batch norms see each process's own persons, and their steps."""
-    head = HeadSizes("joint", HeatmapSizes(1, 8), width=16, num_blocks=1)
+    maps = HeatmapSizes(1, 8, skips=True)
+    head = HeadSizes("joint", maps, refine_blocks=1, refine_width=8, foresee_similarity=True, width=16, num_blocks=1)
     classifier, heatmaps = make_classifier(0, BACKBONE, head), make_heatmap_model()
     return {
         "joint head": (classifier, TokenStep(classifier.tokenizer, TokenLoss(), classifier.cells)),

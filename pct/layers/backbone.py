@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -42,6 +42,7 @@ class Backbone(nn.Module):
         channels: Channels C of the features.
         stride: Pixels a step of the feature map.
         grid: Height and width of the feature map.
+        finer: Channels of the features of earlier stages, by their stride.
 
     Raises:
         ValueError: If timm does not know the name (the nearest names are given), does not take an option or the image
@@ -70,6 +71,15 @@ class Backbone(nn.Module):
         # Convolutions and batch norms on CPUs (and in half precision on GPUs) are much faster with the channels last.
         self.network.to(memory_format=torch.channels_last)
         self.channels, self.stride = int(info["num_chs"]), int(info["reduction"])
+        # Where several stages have one stride, the last of them knows most.
+        self._finer_stages = {
+            int(earlier["reduction"]): index
+            for index, earlier in enumerate(self.network.feature_info[: self.stage])
+            if earlier["reduction"] < self.stride
+        }
+        self.finer = {
+            stride: int(self.network.feature_info[index]["num_chs"]) for stride, index in self._finer_stages.items()
+        }
         scale, shift = _renormalisation(self.network.pretrained_cfg)
         self.register_buffer("scale", scale, persistent=False)
         self.register_buffer("shift", shift, persistent=False)
@@ -84,19 +94,36 @@ class Backbone(nn.Module):
         Raises:
             ValueError: If the photos do not have the backbone's size.
         """
+        return self._maps(images, [self.stage])[0]
+
+    def pyramid(self, images: Tensor, strides: Sequence[int]) -> tuple[Tensor, list[Tensor]]:
+        """Return the features as :meth:`forward` does, and those of earlier stages.
+
+        Args:
+            images: As for :meth:`forward`.
+            strides: Of the earlier stages, out of :attr:`finer`.
+
+        Returns:
+            Features (B, C, h, w), and for each stride the earlier features (B, C', image height / stride, ...).
+        """
+        stages = sorted(self._finer_stages[stride] for stride in strides)
+        found = dict(zip([*stages, self.stage], self._maps(images, [*stages, self.stage]), strict=True))
+        return found[self.stage], [found[self._finer_stages[stride]] for stride in strides]
+
+    def _maps(self, images: Tensor, stages: list[int]) -> list[Tensor]:
         if tuple(images.shape[1:]) != (3, *self.image_size):
             raise ValueError(
                 f"photos must be (B, 3, {self.image_size[0]}, {self.image_size[1]}); got {tuple(images.shape)}"
             )
         maps = self.network.forward_intermediates(
             (images * self.scale + self.shift).contiguous(memory_format=torch.channels_last),
-            indices=[self.stage],
+            indices=stages,
             norm=self.is_last,
             stop_early=True,
             output_fmt="NCHW",
             intermediates_only=True,
         )
-        return maps[0]
+        return list(maps)
 
     def _grid(self) -> tuple[int, int]:
         height, width = self.image_size

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -15,13 +17,27 @@ class HeatmapHead(nn.Module):
         num_deconvs: Deconvolutions, each doubling the resolution.
         width: Their channels.
         reduce: Channels of a 1x1 convolution before them, which makes wide features cheap; 0 is none, as published.
+        skips: For each deconvolution, channels of finer features that are added to what it gives; 0 is none, as
+            published.
+
+    Attributes:
+        widths: Channels of the maps of :meth:`raise_features`.
     """
 
-    def __init__(self, channels: int, num_keypoints: int, num_deconvs: int, width: int, reduce: int = 0) -> None:
+    def __init__(
+        self,
+        channels: int,
+        num_keypoints: int,
+        num_deconvs: int,
+        width: int,
+        reduce: int = 0,
+        skips: Sequence[int] = (),
+    ) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         self.reduce = nn.Conv2d(channels, reduce, 1) if reduce else nn.Identity()
         channels = reduce or channels
+        self.widths = [channels] + [width] * num_deconvs
         for _ in range(num_deconvs):
             layers += [
                 nn.ConvTranspose2d(channels, width, 4, stride=2, padding=1, bias=False),
@@ -30,15 +46,40 @@ class HeatmapHead(nn.Module):
             ]
             channels = width
         self.deconvs = nn.Sequential(*layers)
+        self.skips = nn.ModuleDict(
+            {str(index): nn.Conv2d(finer, width, 1, bias=False) for index, finer in enumerate(skips) if finer}
+        )
         self.last = nn.Conv2d(channels, num_keypoints, 1)
         nn.init.normal_(self.last.weight, std=0.001)
         if self.last.bias is not None:
             nn.init.zeros_(self.last.bias)
         self.to(memory_format=torch.channels_last)
 
-    def forward(self, features: Tensor) -> Tensor:
-        """Map features (B, C, h, w) to heatmaps (B, K, H, W), near 1 where a joint is."""
-        return self.last(self.deconvs(self.reduce(features)))
+    def forward(self, features: Tensor, finer: Sequence[Tensor] = ()) -> Tensor:
+        """Map features (B, C, h, w) to heatmaps (B, K, H, W), near 1 where a joint is.
+
+        Args:
+            features: (B, C, h, w).
+            finer: For each deconvolution with a skip, features of the resolution that it gives.
+
+        Raises:
+            ValueError: If there are more or fewer finer features than skips.
+        """
+        return self.last(self.raise_features(features, finer)[-1])
+
+    def raise_features(self, features: Tensor, finer: Sequence[Tensor] = ()) -> list[Tensor]:
+        """Return what each deconvolution gives, behind the features that the first one takes; see :meth:`forward`."""
+        if len(finer) != len(self.skips):
+            raise ValueError(f"heatmaps with {len(self.skips)} skips got {len(finer)} maps of finer features")
+        given = dict(zip(self.skips, finer, strict=True))
+        maps = [self.reduce(features)]
+        for index in range(len(self.deconvs) // 3):
+            deconv, norm, activation = self.deconvs[3 * index : 3 * index + 3]
+            raised = deconv(maps[-1])
+            if str(index) in given:
+                raised = raised + self.skips[str(index)](given[str(index)])
+            maps.append(activation(norm(raised)))
+        return maps
 
 
 def find_tops(heatmaps: Tensor) -> tuple[Tensor, Tensor]:

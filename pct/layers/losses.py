@@ -76,3 +76,17 @@ def similarity_loss(keypoints: Tensor, target_keypoints: Tensor, visible: Tensor
     similarity = sum(torch.exp(-distance / (2 * (width * scale) ** 2)) for width in (1.0, 4.0)) / 2
     known = visible.sum(dim=1).clamp(min=1)
     return (((1 - similarity) * visible).sum(dim=1) / known).mean()
+
+
+def joint_likeness(keypoints: Tensor, target_keypoints: Tensor, visible: Tensor, scale: Tensor) -> Tensor:
+    """Return the keypoint similarity (B, K) of each joint, ``exp(-d^2 / 2 scale^2)``, 0 where it is unknown.
+
+    Args:
+        keypoints: Joints (B, K, D) in model units.
+        target_keypoints: True joints (B, K, D) in model units; unknown ones may hold anything.
+        visible: True where the target is known (B, K).
+        scale: Of each joint (B, K) in model units: twice its OKS sigma times the square root of the person's area.
+    """
+    target = torch.where(visible[..., None], target_keypoints.float(), 0.0)
+    distance = (keypoints.float() - target).square().sum(dim=-1)
+    return torch.exp(-distance / (2 * scale.square())) * visible

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from pct.layers.backbone import Backbone
 from pct.layers.cells import CellGrid
 from pct.layers.heatmap_head import HeatmapHead
+from pct.layers.heatmap_refiner import HeatmapRefiner
 from pct.layers.positions import grid_positions
 from pct.models import checkpoint
-from pct.models.joint_head import JointTokenHead
+from pct.models.joint_head import JointMaps, JointTokenHead
 from pct.models.own_tokenizer import TOKENIZER_FOLDER, load_own_tokenizer
 from pct.models.photo_config import BackboneSizes, Calibration, HeadSizes, HeatmapSizes
 from pct.models.published_head import PublishedTokenHead
@@ -67,14 +68,18 @@ class ClassifierOutput:
         logits: Over the codebook's entries for every token (B, M, V).
         keypoints: The expected pose (B, K, D) in model units: the decoded mixture of the entries.
         heatmaps: One a joint (B, K, h, w), near 1 where it is; None from heads that do not look for joints.
+        first_heatmaps: The same before the second look, for heads that look twice.
         estimate: The joints (B, K, D) in model units that such a head makes the tokens from.
+        similarity: Logarithms of the odds (B, K) of each joint's similarity to the truth, from heads that foresee it.
         temperature: What the logits are divided by for probabilities.
     """
 
     logits: Tensor
     keypoints: Tensor
     heatmaps: Tensor | None = None
+    first_heatmaps: Tensor | None = None
     estimate: Tensor | None = None
+    similarity: Tensor | None = None
     temperature: float = 1.0
 
     @property
@@ -102,6 +107,7 @@ class PoseClassifier(nn.Module):
         self.backbone_is_frozen = False
         self.tokens_are_apart = False
         self.head = _build_head(config.head, self.backbone, tokenizer)
+        self.strides = config.head.heatmap.finer_strides(self.backbone) if config.head.kind == "joint" else []
         codes = 0 if isinstance(self.head, JointTokenHead) else self.head.position_channels
         positions = grid_positions(self.backbone.grid, codes)
         self.register_buffer("positions", positions, persistent=False)
@@ -110,8 +116,8 @@ class PoseClassifier(nn.Module):
 
     def forward(self, images: Tensor) -> ClassifierOutput:
         """Map normalised crops (B, 3, H, W) to logits and expected poses in model units."""
-        rows = self._features(images)
-        return self._read(rows, self.head.heatmaps(rows) if isinstance(self.head, JointTokenHead) else None)
+        rows, finer = self._features(images)
+        return self._read(rows, self.head.look(rows, finer) if isinstance(self.head, JointTokenHead) else None)
 
     def read_both_views(self, images: Tensor) -> ClassifierOutput:
         """Read crops (B, 3, H, W) and their mirror images, which come behind them in the output (2 B rows).
@@ -119,13 +125,15 @@ class PoseClassifier(nn.Module):
         A head with heatmaps reads the mean of both views' heatmaps on either side: what one view finds the other
         need not guess.
         """
-        rows = self._features(torch.cat([images, images.flip(-1)]))
+        rows, finer = self._features(torch.cat([images, images.flip(-1)]))
         if not isinstance(self.head, JointTokenHead):
             return self._read(rows, None)
         flip_index = torch.from_numpy(self.tokenizer.skeleton.flip_index)
-        straight, mirrored = self.head.heatmaps(rows).chunk(2)
+        maps = self.head.look(rows, finer)
+        straight, mirrored = maps.heatmaps.chunk(2)
         mean = (straight + self.head.cells.mirror(mirrored, flip_index)) / 2
-        return self._read(rows, torch.cat([mean, self.head.cells.mirror(mean, flip_index)]))
+        both = torch.cat([mean, self.head.cells.mirror(mean, flip_index)])
+        return self._read(rows, replace(maps, heatmaps=both))
 
     def decode(self, logits: Tensor, sharpness: float | None = None) -> Tensor:
         """Return the expected poses (B, K, D) of logits (B, M, V), in model units.
@@ -137,22 +145,30 @@ class PoseClassifier(nn.Module):
         sharpness = self.config.calibration.sharpness if sharpness is None else sharpness
         return self.tokenizer.decode_soft((logits * sharpness).softmax(dim=-1))
 
-    def _features(self, images: Tensor) -> Tensor:
-        """Return the backbone's features (B, h * w, C)."""
+    def _features(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Return the backbone's features (B, h * w, C), and maps of the finer ones that the head's heatmaps take."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.backbone_is_frozen):
-            features = self.backbone(images)
-        return features.flatten(2).transpose(1, 2)
+            features, finer = self.backbone.pyramid(images, self.strides)
+        return features.flatten(2).transpose(1, 2), finer
 
-    def _read(self, rows: Tensor, heatmaps: Tensor | None) -> ClassifierOutput:
-        estimate = None
-        if isinstance(self.head, JointTokenHead) and heatmaps is not None:
-            given = (rows.detach(), heatmaps.detach()) if self.tokens_are_apart else (rows, heatmaps)
-            reading = self.head.read(*given)
-            logits, estimate = reading.logits, reading.estimate
-        else:
+    def _read(self, rows: Tensor, maps: JointMaps | None) -> ClassifierOutput:
+        """Read features (B, P, C), and what the head sees in them if it looks for joints."""
+        temperature = self.config.head.temperature
+        if not isinstance(self.head, JointTokenHead) or maps is None:
             positions = self.positions.to(rows.dtype).expand(len(rows), -1, -1)
             logits = self.head(torch.cat([rows, positions], dim=-1))
-        return ClassifierOutput(logits, self.decode(logits), heatmaps, estimate, self.config.head.temperature)
+            return ClassifierOutput(logits, self.decode(logits), temperature=temperature)
+        given = (rows.detach(), maps.detach()) if self.tokens_are_apart else (rows, maps)
+        reading = self.head.read(*given)
+        return ClassifierOutput(
+            reading.logits,
+            self.decode(reading.logits),
+            maps.heatmaps,
+            maps.first,
+            reading.estimate,
+            reading.similarity,
+            temperature,
+        )
 
     @property
     def cells(self) -> CellGrid | None:
@@ -242,11 +258,12 @@ def _build_joint_head(sizes: HeadSizes, backbone: Backbone, tokenizer: PoseToken
     heatmap, joints, space = sizes.heatmap, tokenizer.skeleton.num_keypoints, tokenizer.space
     scale = 2**heatmap.num_deconvs
     fine = (backbone.grid[0] * scale, backbone.grid[1] * scale)
+    maps = heatmap.build(backbone, joints)
     return JointTokenHead(
         backbone.channels,
         CellGrid(fine, backbone.image_size, space.crop_space.bounds, heatmap.cell_center),
         backbone.grid,
-        HeatmapHead(backbone.channels, joints, heatmap.num_deconvs, heatmap.width, heatmap.reduce),
+        maps,
         joints,
         tokenizer.config.num_tokens,
         tokenizer.quantizer.codebook.detach(),
@@ -255,7 +272,14 @@ def _build_joint_head(sizes: HeadSizes, backbone: Backbone, tokenizer: PoseToken
         sizes.width,
         sizes.num_blocks,
         space.root if space.kind == "root3d" else None,
+        _build_refiner(sizes, maps, joints) if sizes.refine_blocks else None,
+        sizes.foresee_similarity,
     )
+
+
+def _build_refiner(sizes: HeadSizes, maps: HeatmapHead, num_keypoints: int) -> HeatmapRefiner:
+    coarse, fine = maps.widths[-2:]
+    return HeatmapRefiner(num_keypoints, coarse, fine, sizes.refine_width, sizes.refine_blocks, sizes.refine_kernel)
 
 
 def _with_prefix(state: dict[str, Tensor]) -> dict[str, Tensor]:

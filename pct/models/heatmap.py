@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pct.layers.cells import CellGrid
-from pct.layers.heatmap_head import HeatmapHead, find_tops
+from pct.layers.heatmap_head import find_tops
 from pct.models import checkpoint
 from pct.models.photo_config import BackboneSizes, HeatmapSizes
 from pct.pose_space import PoseSpace
@@ -60,8 +60,8 @@ class HeatmapModel(nn.Module):
         self.config = config
         self.backbone = config.backbone.build(pretrained)
         self.backbone_is_frozen = False
-        sizes, joints = config.heatmap, config.skeleton.num_keypoints
-        self.head = HeatmapHead(self.backbone.channels, joints, sizes.num_deconvs, sizes.width, sizes.reduce)
+        self.head = config.heatmap.build(self.backbone, config.skeleton.num_keypoints)
+        self.strides = config.heatmap.finer_strides(self.backbone)
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -77,7 +77,7 @@ class HeatmapModel(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Map normalised crops (B, 3, H, W) to heatmaps (B, K, h, w), near 1 where a joint is."""
-        return self.head(self.backbone(images))
+        return self.head(*self.backbone.pyramid(images, self.strides))
 
     def freeze_backbone(self) -> None:
         """Keep the backbone as it is, in evaluation mode, while the deconvolutions are trained."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from pct.layers.backbone import Backbone
+from pct.layers.heatmap_head import HeatmapHead
 
 
 @dataclass(frozen=True)
@@ -42,12 +43,33 @@ class HeatmapSizes:
         reduce: Channels of a 1x1 convolution before them, which makes wide features cheap; 0 is none, as published.
         cell_center: Where in its cell a value of a heatmap lies, in cells from the upper left corner: 0.5 is the
             middle; the published models have 0.
+        skips: Whether each deconvolution also takes the backbone's features of the resolution that it gives, where
+            there are any; not so as published.
     """
 
     num_deconvs: int = 2
     width: int = 64
     reduce: int = 0
     cell_center: float = 0.5
+    skips: bool = False
+
+    def build(self, backbone: Backbone, num_keypoints: int) -> HeatmapHead:
+        """Build the layers from a backbone's features to heatmaps.
+
+        Raises:
+            ValueError: If finer features are wanted and the backbone has none.
+        """
+        finer = [backbone.finer.get(stride, 0) if self.skips else 0 for stride in self._strides(backbone)]
+        if self.skips and not any(finer):
+            raise ValueError(f"heatmap.skips: backbone {backbone.name} has no features finer than its last ones")
+        return HeatmapHead(backbone.channels, num_keypoints, self.num_deconvs, self.width, self.reduce, finer)
+
+    def finer_strides(self, backbone: Backbone) -> list[int]:
+        """Return the strides of a backbone's earlier features that the layers take."""
+        return [stride for stride in self._strides(backbone) if self.skips and stride in backbone.finer]
+
+    def _strides(self, backbone: Backbone) -> list[int]:
+        return [backbone.stride // 2 ** (index + 1) for index in range(self.num_deconvs)]
 
 
 @dataclass(frozen=True)
@@ -58,6 +80,11 @@ class HeadSizes:
         kind: ``joint`` (a heatmap for each joint, then mixers from joints to tokens), ``query`` (learned queries attend
             to the features) or ``published`` (the paper's, for one input size).
         heatmap: The heatmaps (``joint``).
+        refine_blocks: Blocks of a second look at all joints' heatmaps together (``joint``); 0 leaves it out.
+        refine_width: Channels of the second look.
+        refine_kernel: Cells of half the heatmaps' resolution that its blocks see along an axis; odd.
+        foresee_similarity: Whether the head learns how similar to the truth each joint of its poses is (``joint``);
+            confidence then rests on that and on the spread of samples, not on the heatmaps' heights.
         temperature: What logits are divided by for the probabilities of tokens; the expected pose takes them as they
             are, and so a sharper mixture.
         width: Width of a token's hidden vector.
@@ -72,6 +99,10 @@ class HeadSizes:
 
     kind: Literal["joint", "query", "published"] = "joint"
     heatmap: HeatmapSizes = field(default_factory=HeatmapSizes)
+    refine_blocks: int = 0
+    refine_width: int = 64
+    refine_kernel: int = 5
+    foresee_similarity: bool = False
     temperature: float = 1.0
     width: int = 128
     num_heads: int = 8
@@ -87,8 +118,13 @@ class HeadSizes:
         if not self.temperature > 0:
             raise ValueError(f"head temperature must be positive, got {self.temperature}")
         for name, value in vars(self).items():
-            if isinstance(value, int) and value < 1:
-                raise ValueError(f"head {name} must be at least 1, got {value}")
+            least = 0 if name == "refine_blocks" else 1
+            if isinstance(value, int) and not isinstance(value, bool) and value < least:
+                raise ValueError(f"head {name} must be at least {least}, got {value}")
+        if self.refine_kernel % 2 == 0:
+            raise ValueError(f"head refine_kernel must be odd, got {self.refine_kernel}")
+        if self.refine_blocks and not (self.kind == "joint" and self.heatmap.num_deconvs):
+            raise ValueError("head refine_blocks needs heatmaps to look at again: kind joint, with a deconvolution")
 
 
 @dataclass(frozen=True)

@@ -116,6 +116,8 @@ class TokenLoss:
         similarity_weight: Weight of one minus the expected pose's keypoint similarity (OKS).
         heatmap_weight: Weight of the loss of the head's heatmaps (``head.kind: joint``).
         heatmap_sigma: Deviation of their bells in cells.
+        foreseen_weight: Weight of the cross-entropy of the similarity that the head foresees for each joint
+            (``head.foresee_similarity``).
         keep_apart: Whether only the heatmaps' loss trains backbone and heatmaps, and the others the rest of the head
             (``head.kind: joint``); as with the paper's frozen backbone, but in one training.
         beta: Where smooth-L1 turns from quadratic to linear, in model units.
@@ -128,6 +130,7 @@ class TokenLoss:
     similarity_weight: float = 0.0
     heatmap_weight: float = 1.0
     heatmap_sigma: float = 1.5
+    foreseen_weight: float = 1.0
     keep_apart: bool = False
     beta: float = 0.02
     softness: float = 0.0
@@ -184,7 +187,15 @@ def load_classifier_run(path: str | Path, overrides: list[str]) -> ClassifierRun
     """
     run = load_config(path, overrides, ClassifierRun)
     _check_values(run, Path(path))
-    for name in ("token_weight", "keypoint_weight", "similarity_weight", "heatmap_weight", "beta", "softness"):
+    for name in (
+        "token_weight",
+        "keypoint_weight",
+        "similarity_weight",
+        "heatmap_weight",
+        "foreseen_weight",
+        "beta",
+        "softness",
+    ):
         check(path, f"loss.{name}", getattr(run.loss, name), getattr(run.loss, name) >= 0, "at least 0")
     check(path, "pretrain.steps", run.pretrain.steps, run.pretrain.steps >= 0, "at least 0")
     check(path, "pretrain.lr", run.pretrain.lr, 0 < run.pretrain.lr < math.inf, "positive")

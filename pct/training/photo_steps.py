@@ -13,7 +13,7 @@ from pct.data.photo_crop import PhotoBatch
 from pct.distributed import mean_over_all
 from pct.evaluation.photo_metrics import joint_scale
 from pct.layers.cells import CellGrid
-from pct.layers.losses import keypoint_loss, similarity_loss
+from pct.layers.losses import joint_likeness, keypoint_loss, similarity_loss
 from pct.models.heatmap import HeatmapModel
 from pct.models.tokenizer import PoseTokenizer
 from pct.pose_space import PoseSpace
@@ -57,10 +57,20 @@ class TokenStep:
             # The likeliest tokens decode to the estimate, so it must be good by itself.
             poses = (poses + self._weighted(self._pose_losses(output.estimate, truth, scale))) / 2
         loss = self.loss.token_weight * tokens + poses
+        if output.similarity is not None:
+            reached = joint_likeness(output.keypoints.detach(), truth.keypoints, truth.visible, scale)
+            foreseen = F.binary_cross_entropy_with_logits(output.similarity, reached, reduction="none")
+            parts["foreseen_loss"] = mean_over_all(foreseen, truth.visible)
+            loss = loss + self.loss.foreseen_weight * parts["foreseen_loss"]
         if self.cells is not None and self.loss.heatmap_weight:
             targets = self.cells.bells(batch.keypoints, self.loss.heatmap_sigma)
             parts["heatmap_loss"] = heatmap_loss(output.heatmaps, targets, batch.visible)
-            loss = loss + self.loss.heatmap_weight * parts["heatmap_loss"]
+            looks = parts["heatmap_loss"]
+            if output.first_heatmaps is not None:
+                # The second look needs joints to look at: without a loss of its own the first gives none.
+                parts["first_heatmap_loss"] = heatmap_loss(output.first_heatmaps, targets, batch.visible)
+                looks = (looks + parts["first_heatmap_loss"]) / 2
+            loss = loss + self.loss.heatmap_weight * looks
         parts |= {"loss": loss}
         parts |= token_accuracy(output.logits, labels.indices)
         return StepLosses(loss, {name: value.detach() for name, value in parts.items()})
