@@ -107,6 +107,14 @@ def _table(pairs: list[dict[str, Any]]) -> str:
     cells = [f"{hard:.1f} ({hard - soft:+.1f})" for soft, hard in likely]
     mean = statistics.mean(hard - soft for soft, hard in likely)
     lines.append(f"| AP of the most likely tokens (against the expected pose) | {' | '.join(cells)} | {mean:+.1f} |")
+    for name, path in ROWS[:2]:
+        own = [_pick(p["results"]["models"]["PCT"], path, "top of the heatmap") for p in pairs]
+        tokens = [_pick(p["results"]["models"]["PCT"], path, "expected pose") for p in pairs]
+        cells = [f"{top:.1f} ({top - soft:+.1f})" for top, soft in zip(own, tokens, strict=True)]
+        mean = statistics.mean(top - soft for top, soft in zip(own, tokens, strict=True))
+        lines.append(
+            f"| {name} of the classifier's own heatmaps (against its tokens) | {' | '.join(cells)} | {mean:+.1f} |"
+        )
     for kind in ("PCT", "heatmaps"):
         errors = [p["results"]["models"][kind]["calibration"]["ece"] for p in pairs]
         cells = [f"{error:.3f}" for error in errors]

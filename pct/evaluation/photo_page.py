@@ -161,6 +161,7 @@ def _forms(evaluation: PhotoEvaluation) -> str:
     return (
         "<h2>Forms of the pose</h2><p>The expected pose decodes the mixture of the codebook's entries, the most likely "
         "tokens and one sample decode integers. True tokens are those of the labels: what the tokenizer itself loses. "
+        "The top of the heatmap is where the head itself sees a joint before any token. "
         f"All forms are ranked by the same scores.</p>{text}"
     )
 

@@ -15,6 +15,7 @@ from pct.data.photos import PersonPhoto, PersonSource
 from pct.evaluation.metrics import PersonLabels
 from pct.evaluation.photo_metrics import SCORE_THRESHOLD
 from pct.evaluation.photo_results import EXPECTED, LIKELY, ORACLE, SAMPLED, TOP, ModelPoses, PersonTable
+from pct.layers.heatmap_head import find_tops
 from pct.models.classifier import PoseClassifier
 from pct.models.heatmap import HeatmapModel
 from pct.photo_predict import area_in_model_units, predict_heatmaps, predict_tokens, restore_poses
@@ -178,6 +179,9 @@ def _token_poses(
         SAMPLED: found.samples[0],
         ORACLE: tokenizer.decode(labels),
     }
+    if model.cells is not None and found.heatmaps is not None and tokenizer.space.kind == "crop2d":
+        # What the tokens are made from, to see what they add.
+        forms[TOP] = model.cells.from_cells(find_tops(found.heatmaps)[0])
     poses = restore_poses(torch.stack(list(forms.values())), batch.bbox, tokenizer.space).cpu()
     return ModelPoses(
         poses=dict(zip(forms, poses, strict=True)),
