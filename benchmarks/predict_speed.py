@@ -2,8 +2,8 @@
 
 With random weights, which take as long as trained ones:
 
-- what head and decoder cost beside the backbone alone, for Swin-B at 256 x 256: our head, the same with fine features and
-  a second look, and the published one;
+- what head and decoder cost beside the backbone alone, for Swin-B at 256 x 256: our head, the same with fine features
+  and a second look, and the published one;
 - what the whole path (reading, crops, model, samples, image pixels) costs beside the bare model on the same crops, with
   the head that looks twice.
 
