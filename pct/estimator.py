@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
+from pct.ahead import map_ahead
 from pct.data.coco import AREA_SHARE
 from pct.data.photo_crop import fit_bbox_to_aspect, normalise_pixels, plain_crop
 from pct.data.photo_files import as_photo
@@ -135,25 +136,26 @@ class PoseEstimator:
             PhotoError: If the photo cannot be read or the array is none.
             ValueError: If a box is not finite, has no area, or lies outside the photo; the message names its row.
         """
-        return next(self.predict_many([(image, bboxes)], num_samples))
+        return next(self._predict_group([self._cut(image, bboxes)], num_samples))
 
     def predict_many(
         self, items: Iterable[tuple[str | Path | np.ndarray, ArrayLike | None]], num_samples: int = 16
     ) -> Iterator[PersonPoses]:
         """Yield the poses of many photos in their order; crops of several photos go through the model together.
 
-        Photos are read as they are needed, so that ``items`` may be as long as a film.
+        Photos are read as they are needed, so that ``items`` may be as long as a film; one ahead, while the model is
+        busy with those before.
 
         Args:
             items: Photos with their boxes, each as for :meth:`predict`.
             num_samples: As for :meth:`predict`.
         """
         group: list[_PhotoCrops] = []
-        for image, bboxes in items:
-            group.append(self._cut(image, bboxes))
+        for photo in map_ahead(lambda item: self._cut(*item), items):
+            group.append(photo)
             # Photos without a person must not pile up either.
             full = max(sum(map(len, group)), len(group)) >= self.batch_size
-            if full or sum(photo.num_pixels for photo in group) >= _MOST_PIXELS:
+            if full or sum(waiting.num_pixels for waiting in group) >= _MOST_PIXELS:
                 yield from self._predict_group(group, num_samples)
                 group = []
         yield from self._predict_group(group, num_samples)

@@ -22,6 +22,7 @@ MODULES = dict(zip(NAMES, FILES, strict=True))
 FLOORS = {
     "pct.skeleton": 1,
     "pct.geometry": 1,
+    "pct.ahead": 1,
     "pct.distributed": 1,
     "pct.files": 1,
     "pct.pose_space": 2,
