@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -41,8 +42,9 @@ class GivenFeatures(nn.Module):
         super().__init__()
         self.feature_map = feature_map
 
-    def forward(self, images: Tensor) -> Tensor:
-        return self.feature_map
+    def pyramid(self, images: Tensor, strides: Sequence[int]) -> tuple[Tensor, list[Tensor]]:
+        assert not strides
+        return self.feature_map, []
 
 
 @pytest.fixture(scope="module", params=["unguided", "guided"])
