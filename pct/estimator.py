@@ -23,6 +23,8 @@ from pct.skeleton import Skeleton
 _LARGEST = 1e6
 # Pixels of photos whose poses are waited for: whoever goes on working with a photo holds it so long.
 _MOST_PIXELS = 100_000_000
+# Photos that are read while the model is busy with others: about a batch of them.
+_AHEAD = 8
 # Samples are drawn with the same random numbers for every person: the same photo gives the same poses.
 _SEED = 0
 
@@ -143,7 +145,7 @@ class PoseEstimator:
     ) -> Iterator[PersonPoses]:
         """Yield the poses of many photos in their order; crops of several photos go through the model together.
 
-        Photos are read as they are needed, so that ``items`` may be as long as a film; one ahead, while the model is
+        Photos are read as they are needed, so that ``items`` may be as long as a film; a few ahead, while the model is
         busy with those before.
 
         Args:
@@ -151,7 +153,7 @@ class PoseEstimator:
             num_samples: As for :meth:`predict`.
         """
         group: list[_PhotoCrops] = []
-        for photo in map_ahead(lambda item: self._cut(*item), items):
+        for photo in map_ahead(lambda item: self._cut(*item), items, min(self.batch_size, _AHEAD)):
             group.append(photo)
             # Photos without a person must not pile up either.
             full = max(sum(map(len, group)), len(group)) >= self.batch_size

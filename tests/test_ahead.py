@@ -1,4 +1,4 @@
-"""Work done ahead: same order, one ahead and no more, errors at their turn."""
+"""Work done ahead: same order, so many ahead and no more, errors at their turn."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ def test_the_next_item_is_made_while_the_caller_is_busy() -> None:
     assert made.wait(10), "item 1 is made before it is asked for"
 
 
-def test_items_are_taken_one_ahead_and_in_the_callers_thread() -> None:
+@pytest.mark.parametrize("ahead", [1, 3])
+def test_items_are_taken_ahead_and_in_the_callers_thread(ahead: int) -> None:
     taken, threads = [], set()
 
     def items():
@@ -36,10 +37,10 @@ def test_items_are_taken_one_ahead_and_in_the_callers_thread() -> None:
             threads.add(threading.current_thread())
             yield item
 
-    results = map_ahead(lambda item: item, items())
+    results = map_ahead(lambda item: item, items(), ahead)
     for number in range(3):
         assert next(results) == number
-        assert taken == list(range(number + 2))
+        assert taken == list(range(number + 1 + ahead))
     assert threads == {threading.current_thread()}
 
 

@@ -80,7 +80,7 @@ def test_photos_are_read_as_they_are_needed() -> None:
             yield make_photo(), BOXES[:0]
 
     next(PoseEstimator(ESTIMATOR.model, batch_size=4).predict_many(items()))
-    assert len(read) == 5, "a batch of four, and one ahead"
+    assert len(read) == 8, "a batch of four, and as many ahead"
 
 
 def test_without_boxes_the_whole_photo_is_one_person() -> None:
