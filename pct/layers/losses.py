@@ -53,9 +53,7 @@ def distance_loss(keypoints: Tensor, target_keypoints: Tensor, visible: Tensor) 
 
     It is the measure of completion itself, smooth at zero.
     """
-    target = torch.where(visible[..., None], target_keypoints.float(), 0.0)
-    difference = torch.where(visible[..., None], keypoints.float(), 0.0) - target
-    distance = (difference.square().sum(dim=-1) + 1e-6).sqrt()
+    distance = (_squared_distance(keypoints, target_keypoints, visible) + 1e-6).sqrt()
     return (distance * visible).sum() / visible.sum().clamp(min=1)
 
 
@@ -71,8 +69,7 @@ def similarity_loss(keypoints: Tensor, target_keypoints: Tensor, visible: Tensor
         visible: True where the target is known (B, K).
         scale: Of each joint (B, K) in model units: twice its OKS sigma times the square root of the person's area.
     """
-    target = torch.where(visible[..., None], target_keypoints.float(), 0.0)
-    distance = (torch.where(visible[..., None], keypoints.float(), 0.0) - target).square().sum(dim=-1)
+    distance = _squared_distance(keypoints, target_keypoints, visible)
     similarity = sum(torch.exp(-distance / (2 * (width * scale) ** 2)) for width in (1.0, 4.0)) / 2
     known = visible.sum(dim=1).clamp(min=1)
     return (((1 - similarity) * visible).sum(dim=1) / known).mean()
@@ -87,6 +84,11 @@ def joint_likeness(keypoints: Tensor, target_keypoints: Tensor, visible: Tensor,
         visible: True where the target is known (B, K).
         scale: Of each joint (B, K) in model units: twice its OKS sigma times the square root of the person's area.
     """
-    target = torch.where(visible[..., None], target_keypoints.float(), 0.0)
-    distance = (keypoints.float() - target).square().sum(dim=-1)
+    distance = _squared_distance(keypoints, target_keypoints, visible)
     return torch.exp(-distance / (2 * scale.square())) * visible
+
+
+def _squared_distance(keypoints: Tensor, target_keypoints: Tensor, visible: Tensor) -> Tensor:
+    """Return the squared distances of joints (B, K), float32, 0 where the target is unknown, whatever it holds."""
+    target = torch.where(visible[..., None], target_keypoints.float(), 0.0)
+    return (torch.where(visible[..., None], keypoints.float(), 0.0) - target).square().sum(dim=-1)
