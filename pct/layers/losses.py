@@ -75,19 +75,6 @@ def similarity_loss(keypoints: Tensor, target_keypoints: Tensor, visible: Tensor
     return (((1 - similarity) * visible).sum(dim=1) / known).mean()
 
 
-def joint_likeness(keypoints: Tensor, target_keypoints: Tensor, visible: Tensor, scale: Tensor) -> Tensor:
-    """Return the keypoint similarity (B, K) of each joint, ``exp(-d^2 / 2 scale^2)``, 0 where it is unknown.
-
-    Args:
-        keypoints: Joints (B, K, D) in model units.
-        target_keypoints: True joints (B, K, D) in model units; unknown ones may hold anything.
-        visible: True where the target is known (B, K).
-        scale: Of each joint (B, K) in model units: twice its OKS sigma times the square root of the person's area.
-    """
-    distance = _squared_distance(keypoints, target_keypoints, visible)
-    return torch.exp(-distance / (2 * scale.square())) * visible
-
-
 def _squared_distance(keypoints: Tensor, target_keypoints: Tensor, visible: Tensor) -> Tensor:
     """Return the squared distances of joints (B, K), float32, 0 where the target is unknown, whatever it holds."""
     target = torch.where(visible[..., None], target_keypoints.float(), 0.0)

@@ -1,1 +1,0 @@
-"""Models: the pose tokenizer, its networks, checkpoints and conversion of published weights."""

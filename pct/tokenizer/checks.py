@@ -1,0 +1,78 @@
+"""Checks of what goes into a tokenizer: poses, tokens and probabilities of the right shape and range."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from pct.tokenizer.model import PoseTokenizer
+
+
+def check_precision(tokenizer: PoseTokenizer) -> None:
+    """Refuse weights of another type than float32."""
+    dtype = tokenizer.embedding.mask_token.dtype
+    if dtype != torch.float32:
+        raise ValueError(f"the weights are {dtype}; tokens are made and read in float32: use tokenizer.float()")
+
+
+def check_indices(tokenizer: PoseTokenizer, indices: Tensor) -> Tensor:
+    """Return tokens (B, m) as int64, if they are whole poses, or a prefix that the model can decode, of its ids."""
+    m, v, shortest = tokenizer.config.num_tokens, tokenizer.config.codebook_size, tokenizer.shortest_prefix
+    if indices.ndim != 2 or indices.is_floating_point() or indices.dtype == torch.bool:
+        raise ValueError(f"indices must be integers (B, {m}); got {indices.dtype} of shape {tuple(indices.shape)}")
+    length = indices.shape[1]
+    if not shortest <= length <= m:
+        ordered = (
+            f"the tokens of this model are not ordered, so it takes all {m}"
+            if shortest == m
+            else f"a prefix of this model has {shortest} to {m}"
+        )
+        raise ValueError(f"indices have {length} tokens a pose; {ordered}")
+    indices = indices.long()
+    bad = (indices < 0) | (indices >= v)
+    if bad.any():
+        row, column = (int(i) for i in bad.nonzero()[0])
+        raise ValueError(
+            f"token {column} of row {row} is {int(indices[row, column])}; ids of this codebook go from 0 to {v - 1}"
+        )
+    return indices
+
+
+def check_poses(tokenizer: PoseTokenizer, keypoints: Tensor, visible: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Return joints (B, K, D), float32, and which are known (B, K), bool, if every pose can be encoded."""
+    keypoints = torch.as_tensor(keypoints, dtype=torch.float32, device=tokenizer.device)
+    expected = (tokenizer.skeleton.num_keypoints, tokenizer.space.num_dims)
+    if keypoints.ndim != 3 or tuple(keypoints.shape[1:]) != expected:
+        raise ValueError(
+            f"keypoints must be (B, {expected[0]}, {expected[1]}) for skeleton {tokenizer.skeleton.name}; "
+            f"got shape {tuple(keypoints.shape)}"
+        )
+    if visible is None:
+        visible = torch.ones(keypoints.shape[:2], dtype=torch.bool, device=tokenizer.device)
+    visible = torch.as_tensor(visible, device=tokenizer.device)
+    if visible.shape != keypoints.shape[:2]:
+        raise ValueError(f"visible must be {tuple(keypoints.shape[:2])}; got shape {tuple(visible.shape)}")
+    visible = visible.bool()
+    empty = ~visible.any(dim=1)
+    if empty.any():
+        raise ValueError(f"pose of row {int(empty.nonzero()[0])} has no visible joint, so there is nothing to encode")
+    broken = (~torch.isfinite(keypoints).all(dim=-1)) & visible
+    if broken.any():
+        row, joint = (int(i) for i in broken.nonzero()[0])
+        raise ValueError(
+            f"joint {tokenizer.skeleton.keypoint_names[joint]} of row {row} is {keypoints[row, joint].tolist()}; "
+            "known joints must be finite (mark it not visible to have it filled in)"
+        )
+    return keypoints, visible
+
+
+def check_probs(tokenizer: PoseTokenizer, probs: Tensor) -> Tensor:
+    """Return probabilities (B, M, V) as float32, if they have that shape."""
+    probs = torch.as_tensor(probs, dtype=torch.float32, device=tokenizer.device)
+    expected = (tokenizer.config.num_tokens, tokenizer.config.codebook_size)
+    if probs.ndim != 3 or tuple(probs.shape[1:]) != expected:
+        raise ValueError(f"probs must be (B, {expected[0]}, {expected[1]}); got shape {tuple(probs.shape)}")
+    return probs

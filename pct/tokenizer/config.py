@@ -1,0 +1,173 @@
+"""TokenizerConfig: the sizes of a pose tokenizer and what its poses are, as plain values."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal
+
+from pct.pose_space import PoseSpace
+from pct.skeleton import COCO17, Skeleton
+
+_CHOICES = {
+    "layout": ("parallel", "coarse_fine", "residual"),
+    "quantizer": ("ema", "fsq"),
+    "ema_rule": ("standard", "published"),
+}
+# What may stand for a default of that type: 1 is a good decay too.
+_NUMBERS: dict[type, type | tuple[type, ...]] = {int: int, float: (int, float)}
+_AT_LEAST_ONE = ("num_tokens", "codebook_size", "encoder_width", "decoder_width")
+# What a model of version 0.1 may say, with the only values that this version still means.
+_OLD_VALUES: dict[str, tuple[Any, ...]] = {
+    "fill": ("none",),
+    "encoder": ("mixer",),
+    "decoder": ("mixer",),
+    "quantizer": ("ema", "fsq"),
+}
+_OLD_SIZES = ("fill_width", "fill_blocks", "joint_width")
+
+
+@dataclass(frozen=True)
+class TokenizerSizes:
+    """All sizes of a pose tokenizer. The defaults are the paper's.
+
+    Attributes:
+        num_tokens: Tokens M a pose.
+        codebook_size: Entries V.
+        layout: What the tokens are about: ``parallel`` (the paper's: each has a feature of its own, mixed from all
+            joints), ``coarse_fine`` (:class:`pct.tokenizer.coarse_fine.CoarseFineQuantizer`: limbs roughly, then joints
+            exactly), or ``residual`` (:class:`pct.tokenizer.residual.ResidualQuantizer`: each says what those before it
+            left out).
+        codebook_dim: Width D of an entry (``parallel``); the others know theirs.
+        encoder_width: Channels of the encoder's blocks.
+        encoder_blocks: Blocks of the encoder.
+        encoder_token_hidden: Hidden width of the encoder's MLPs over the joints.
+        encoder_channel_hidden: Hidden width of the encoder's MLPs over the channels; 0 is ``encoder_width``.
+        decoder_width: Channels of the decoder's blocks.
+        decoder_blocks: Blocks of the decoder.
+        decoder_token_hidden: Hidden width of the decoder's MLPs over the joints.
+        decoder_channel_hidden: Hidden width of the decoder's MLPs over the channels; 0 is ``decoder_width``.
+        guidance_channels: Channels of image features at the joints; 0 is without image guidance.
+        limb_joints: Joints that a coarse token sees (``coarse_fine``).
+        home_weight: How much more a coarse token heeds its home joint than the others (``coarse_fine``).
+        period: Of the fine tokens' grid, as a share of half a crop or of a metre (``coarse_fine``).
+        fine_radius: Radius of fine tokens in the codebook's space; larger gives them more entries (``coarse_fine``).
+        coarse_width: Hidden width of the map from coarse tokens to places (``coarse_fine``).
+        quantizer: ``ema`` (the paper's) or ``fsq`` (``parallel`` only).
+        levels: Levels a channel of ``fsq``; their product is the codebook size.
+        ema_decay: Decay of the running means of ``ema``.
+        ema_rule: ``standard`` or ``published``; see :class:`pct.tokenizer.codebook.EMARule`.
+        revive_below: Share of the even count under which an entry is revived.
+    """
+
+    num_tokens: int = 34
+    codebook_size: int = 1024
+    layout: Literal["parallel", "coarse_fine", "residual"] = "parallel"
+    codebook_dim: int = 512
+    encoder_width: int = 512
+    encoder_blocks: int = 4
+    encoder_token_hidden: int = 64
+    encoder_channel_hidden: int = 0
+    decoder_width: int = 32
+    decoder_blocks: int = 1
+    decoder_token_hidden: int = 64
+    decoder_channel_hidden: int = 0
+    guidance_channels: int = 0
+    limb_joints: int = 3
+    home_weight: float = 2.0
+    period: float = 0.72
+    fine_radius: float = 1.15
+    coarse_width: int = 256
+    quantizer: Literal["ema", "fsq"] = "ema"
+    levels: tuple[int, ...] = ()
+    ema_decay: float = 0.95
+    ema_rule: Literal["standard", "published"] = "standard"
+    revive_below: float = 0.05
+
+    def __post_init__(self) -> None:
+        for size in fields(TokenizerSizes):
+            value, number = getattr(self, size.name), _NUMBERS.get(type(size.default))
+            wrong = number and (type(value) is bool or not isinstance(value, number))
+            if wrong or (number and not 0 <= value < math.inf):
+                kind = "an integer" if number is int else "a number"
+                raise ValueError(f"tokenizer {size.name} is {value!r}; it must be {kind} of at least 0")
+        for name in (*_AT_LEAST_ONE, *(("codebook_dim",) if self.layout == "parallel" else ())):
+            if getattr(self, name) < 1:
+                raise ValueError(f"tokenizer {name} must be at least 1, got {getattr(self, name)}")
+        for name, allowed in _CHOICES.items():
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"tokenizer {name} is {getattr(self, name)!r}; allowed are {', '.join(allowed)}")
+        self._check_layout()
+        if self.quantizer == "ema":
+            return
+        made = math.prod(self.levels), len(self.levels)
+        if made != (self.codebook_size, self.codebook_dim):
+            raise ValueError(
+                f"levels {list(self.levels)} make a codebook of {made[0]} x {made[1]}, "
+                f"but the config says {self.codebook_size} x {self.codebook_dim}"
+            )
+
+    def _check_layout(self) -> None:
+        if self.layout != "parallel" and (self.quantizer != "ema" or self.ema_rule != "standard"):
+            raise ValueError(
+                f"layout {self.layout} has a learned codebook of the standard rule, not {self.quantizer} with rule "
+                f"{self.ema_rule}"
+            )
+        if self.layout == "coarse_fine":
+            for name, least in (("limb_joints", 2), ("coarse_width", 1)):
+                if getattr(self, name) < least:
+                    raise ValueError(f"tokenizer {name} must be at least {least}, got {getattr(self, name)}")
+            for name in ("home_weight", "period", "fine_radius"):
+                if getattr(self, name) <= 0:
+                    raise ValueError(f"tokenizer {name} must be positive, got {getattr(self, name)}")
+
+
+@dataclass(frozen=True)
+class TokenizerConfig(TokenizerSizes):
+    """Everything that a tokenizer is built from: its sizes, and what its poses are.
+
+    Attributes:
+        skeleton: Whose joints the poses have.
+        space: What the coordinates mean.
+        guidance_from: Fingerprint of the :class:`~pct.photos.guide.ImageGuide` that the image features come from;
+            empty without guidance, and where it is not known.
+    """
+
+    skeleton: Skeleton = COCO17
+    space: PoseSpace = field(default_factory=PoseSpace)
+    guidance_from: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for ``config.json``."""
+        return {**asdict(self), "space": self.space.to_dict()}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> TokenizerConfig:
+        """Build the config from the plain values of :meth:`to_dict`.
+
+        Raises:
+            ValueError: On an unknown key or a bad value, or a kind of model that only version 0.1 knew.
+        """
+        values = _without_old(dict(values))
+        unknown = sorted(set(values) - set(cls.__dataclass_fields__))
+        if unknown:
+            raise ValueError(f"tokenizer config has unknown keys: {', '.join(unknown)}")
+        if "skeleton" in values:
+            values["skeleton"] = Skeleton.from_dict(values["skeleton"])
+        if "space" in values:
+            values["space"] = PoseSpace(**values["space"])
+        if "levels" in values:
+            values["levels"] = tuple(values["levels"])
+        return cls(**values)
+
+
+def _without_old(values: dict[str, Any]) -> dict[str, Any]:
+    """Leave out settings of version 0.1 that mean nothing any more; refuse those that meant another network."""
+    for name, allowed in _OLD_VALUES.items():
+        if name in values and values[name] not in allowed:
+            raise ValueError(
+                f"{name} {values[name]!r} is of a kind of model that pct 0.1 made and reads; this version reads "
+                f"{' and '.join(allowed)}"
+            )
+    own = set(TokenizerConfig.__dataclass_fields__)
+    return {n: v for n, v in values.items() if n in own or (n not in _OLD_VALUES and n not in _OLD_SIZES)}

@@ -1,0 +1,1 @@
+"""Recipe of stage one: poses to a trained tokenizer."""

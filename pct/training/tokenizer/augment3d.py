@@ -1,0 +1,167 @@
+"""Augmentation of 3D poses, vectorised over the batch: turned, tilted, mirrored, with other bone lengths."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pct.cameras import axis_rotation
+from pct.files.motion.body_table import BodyTable
+from pct.pose_space import PoseSpace
+from pct.skeleton import Skeleton
+from pct.training.tokenizer.augment import AugmentConfig, AugmentedPoses, as_given, draw_hidden
+
+# For poses that are to be turned only.
+HIDE_NOTHING = AugmentConfig(mask_share=0.0)
+
+
+@dataclass(frozen=True)
+class BodyAugmentConfig:
+    """Strength of the augmentation of 3D poses.
+
+    Attributes:
+        turn: Largest angle about the vertical in degrees, to either side; 180 is all directions.
+        pitch: Mean and standard deviation in degrees of how far the camera looks down.
+        steep_share: Share of the cameras that look down by up to ``steep`` degrees more.
+        steep: See ``steep_share``.
+        roll: Standard deviation in degrees of the camera's turn about its own axis.
+        flip_prob: Share of the poses that are mirrored.
+        scale: Standard deviation of the body's size around 1.
+        bone: Standard deviation of each bone's length around 1, the same on both sides.
+    """
+
+    turn: float = 180.0
+    pitch: tuple[float, float] = (5.0, 8.0)
+    steep_share: float = 0.1
+    steep: float = 40.0
+    roll: float = 4.0
+    flip_prob: float = 0.5
+    scale: float = 0.06
+    bone: float = 0.04
+
+    def __post_init__(self) -> None:
+        for name in ("steep_share", "flip_prob"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"augment {name} must be in [0, 1], got {getattr(self, name)}")
+        for name in ("turn", "steep", "roll", "scale", "bone"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"augment {name} must be at least 0, got {getattr(self, name)}")
+        if self.scale > 0.3 or self.bone > 0.3:
+            raise ValueError(f"augment scale {self.scale} and bone {self.bone} are shares; they must be at most 0.3")
+        if self.pitch[1] < 0:
+            raise ValueError(f"augment pitch must be mean and standard deviation, got {self.pitch}")
+
+
+class BodyAugment:
+    """Augment poses of a ``root3d`` space as if other cameras had seen other people in the same postures.
+
+    The root joint is never hidden from the encoder: it is the origin, so it is known.
+
+    Args:
+        skeleton: Whose bones, flip pairs and lower body are used.
+        space: The poses' space.
+        config: Strengths.
+        hiding: Of this what the encoder and the decoder get counts: ``mask_*``, ``noise`` and ``prefix_share``.
+    """
+
+    def __init__(self, skeleton: Skeleton, space: PoseSpace, config: BodyAugmentConfig, hiding: AugmentConfig) -> None:
+        if space.kind != "root3d":
+            raise ValueError(f"BodyAugment takes poses of a root3d space, not {space.kind}")
+        self.config, self.hiding, self.root = config, hiding, space.root
+        self.flip_index = torch.from_numpy(skeleton.flip_index)
+        self.bones = Bones(skeleton, space.root)
+        self.lower = torch.zeros(skeleton.num_keypoints, dtype=torch.bool)
+        self.lower[list(skeleton.lower_body)] = True
+
+    def __call__(self, keypoints: Tensor, visible: Tensor, generator: torch.Generator) -> AugmentedPoses:
+        """Return an augmented copy of joints (B, K, 3) in model units, upright axes, with ``visible`` (B, K)."""
+        x, visible = self._flip(torch.where(visible[..., None], keypoints, 0.0), visible, generator)
+        x = self.bones.stretch(x, self._factors(len(x), generator))
+        x = x @ self._rotations(len(x), generator).transpose(1, 2)
+        x = torch.where(visible[..., None], x - x[:, self.root : self.root + 1], 0.0)
+        mask = self.hiding
+        hidden = draw_hidden(visible, self.lower, mask.mask_share, mask.mask_ratio, mask.mask_part_share, generator)
+        hidden[:, self.root] = False
+        return as_given(x, visible, visible & ~hidden, self.hiding, 1.0, generator)
+
+    def _flip(self, x: Tensor, visible: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        flip = torch.rand(len(x), 1, generator=generator) < self.config.flip_prob
+        mirrored = x[:, self.flip_index] * x.new_tensor([-1.0, 1.0, 1.0])
+        return torch.where(flip[..., None], mirrored, x), torch.where(flip, visible[:, self.flip_index], visible)
+
+    def _factors(self, n: int, generator: torch.Generator) -> Tensor:
+        """Return how much longer each joint's bone gets (n, K); left and right alike."""
+        size = 1 + self.config.scale * torch.randn(n, 1, generator=generator).clamp(-2.5, 2.5)
+        own = 1 + self.config.bone * torch.randn(n, len(self.flip_index), generator=generator).clamp(-2.5, 2.5)
+        return size * own[:, torch.minimum(torch.arange(len(self.flip_index)), self.flip_index)]
+
+    def _rotations(self, n: int, generator: torch.Generator) -> Tensor:
+        config = self.config
+        turn = (2 * torch.rand(n, generator=generator) - 1) * config.turn
+        pitch = config.pitch[0] + config.pitch[1] * torch.randn(n, generator=generator).clamp(-2.5, 2.5)
+        steep = torch.rand(n, generator=generator) < config.steep_share
+        pitch = pitch + steep * config.steep * torch.rand(n, generator=generator)
+        roll = config.roll * torch.randn(n, generator=generator).clamp(-2.5, 2.5)
+        return camera_rotations(turn, pitch, roll)
+
+
+def seen_by_cameras(bodies: BodyTable, space: PoseSpace, seed: int = 0) -> Tensor:
+    """Return poses (N, K, 3) in model units of ``space`` as random cameras see them; the bodies stay as they are."""
+    config = BodyAugmentConfig(flip_prob=0.0, scale=0.0, bone=0.0)
+    camera = BodyAugment(bodies.skeleton, space, config, HIDE_NOTHING)
+    return camera(centred(bodies, space), bodies.visible, torch.Generator().manual_seed(seed)).keypoints
+
+
+def centred(bodies: BodyTable, space: PoseSpace) -> Tensor:
+    """Return poses (N, K, 3) in model units of ``space``, the root at the origin, in upright axes."""
+    return space.normalise(bodies.keypoints, bodies.roots(space.root))
+
+
+class Bones:
+    """The tree of a skeleton's bones from a root, to give bodies other bone lengths.
+
+    Args:
+        skeleton: Its edges make the tree; joints that no edge reaches hang on the root.
+        root: Joint that stays where it is.
+    """
+
+    def __init__(self, skeleton: Skeleton, root: int) -> None:
+        k = skeleton.num_keypoints
+        parents = [root] * k
+        seen, queue = {root}, deque([root])
+        while queue:
+            joint = queue.popleft()
+            for a, b in (*skeleton.edges, *((b, a) for a, b in skeleton.edges)):
+                if a == joint and b not in seen:
+                    parents[b] = joint
+                    seen.add(b)
+                    queue.append(b)
+        self.root, self.parents = root, torch.tensor(parents)
+        # Which bones lie between the root and a joint (K, K).
+        self.way = torch.zeros(k, k)
+        for joint in range(k):
+            place = joint
+            while place != root:
+                self.way[joint, place] = 1.0
+                place = parents[place]
+
+    def stretch(self, keypoints: Tensor, factors: Tensor) -> Tensor:
+        """Multiply the bone to each joint of poses (B, K, 3) by ``factors`` (B, K); directions and root stay."""
+        bones = (keypoints - keypoints[:, self.parents]) * factors[..., None]
+        return keypoints[:, self.root : self.root + 1] + self.way @ bones
+
+
+def camera_rotations(turn: Tensor, pitch: Tensor, roll: Tensor) -> Tensor:
+    """Return rotations (B, 3, 3) from upright axes to those of cameras (x right, y down, z forward).
+
+    Args:
+        turn: Degrees (B,) that people are turned about the vertical.
+        pitch: Degrees (B,) that the camera looks down.
+        roll: Degrees (B,) that it is turned about its own axis.
+    """
+    tilt = axis_rotation(2, torch.deg2rad(roll)) @ axis_rotation(0, torch.deg2rad(pitch))
+    return tilt @ axis_rotation(1, torch.deg2rad(turn))
