@@ -6,18 +6,20 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
 
-from pct.data.body_files import read_bodies
-from pct.data.decoded_files import write_decoded_json, write_decoded_npz
-from pct.data.pose_checks import PoseBatch
-from pct.data.pose_files import PoseFileError, check_pose_file, read_poses
-from pct.data.poses import PoseTable
-from pct.files import OutputError, check_output
-from pct.models.tokenizer import PoseTokenizer
-from pct.tokens import PoseTokens, TokenFileError, TokenMetadata, TokenReader, TokenWriter
+from pct.files.decoded_files import write_decoded_json, write_decoded_npz
+from pct.files.motion.bodies import read_bodies
+from pct.files.output import OutputError, check_output
+from pct.files.pose_checks import PoseBatch, note_guessed
+from pct.files.pose_files import PoseFileError, check_pose_file, read_poses
+from pct.poses import PoseTable
+from pct.tokenizer import PoseTokenizer
+from pct.tokens.metadata import TokenFileError, TokenMetadata
+from pct.tokens.table import PoseTokens, TokenReader, TokenWriter
 
 DECODE_SUFFIXES = (".json", ".npz")
 
@@ -30,23 +32,28 @@ class EncodeSummary:
         path: The token table.
         poses: Poses encoded.
         skipped: Bad poses by what was wrong with them.
-        left_out: Crowd annotations and those of other categories.
+        left_out: Crowds and annotations of other categories, by what they are.
+        guessed: Poses some of whose joints are taken for unknown since they are NaN or at exactly (0, 0).
         notes: What looks odd about the poses as a whole.
     """
 
     path: Path
     poses: int = 0
     skipped: Counter[str] = field(default_factory=Counter)
-    left_out: int = 0
+    left_out: Counter[str] = field(default_factory=Counter)
+    guessed: int = 0
     notes: list[str] = field(default_factory=list)
+    # What was done, of which there is more than one.
+    verb: ClassVar[str] = "encoded"
 
     def __str__(self) -> str:
-        text = f"encoded {self.poses:,} poses to {self.path}"
+        text = f"{self.verb} {self.poses:,} poses to {self.path}"
         if self.skipped:
             reasons = ", ".join(f"{kind}: {count:,}" for kind, count in self.skipped.most_common())
             text += f"; skipped {self.skipped.total():,} bad ones ({reasons})"
         if self.left_out:
-            text += f"; left out {self.left_out:,} crowds and other categories"
+            kinds = ", ".join(f"{kind}: {count:,}" for kind, count in self.left_out.most_common())
+            text += f"; left out {self.left_out.total():,} ({kinds})"
         return text
 
 
@@ -75,6 +82,7 @@ def encode_file(
     strict: bool = False,
     force: bool = False,
     batch_size: int = 4096,
+    num_tokens: int | None = None,
     report: Callable[[str], None] | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> EncodeSummary:
@@ -84,27 +92,32 @@ def encode_file(
 
     Args:
         tokenizer: The model.
-        source: COCO keypoint JSON, npz or Parquet (see :func:`pct.data.pose_files.read_poses`); for a 3D model an npz
-            (see :func:`pct.data.body_files.read_bodies`).
+        source: COCO keypoint JSON, npz or Parquet (see :func:`pct.files.pose_files.read_poses`); for a 3D model an npz
+            (see :func:`pct.files.motion.bodies.read_bodies`).
         out: Token table to write (``.parquet``); it appears only when it is whole.
         model_name: Name of the model that the table carries for people to read.
         strict: Whether a bad pose is an error; else it is reported, skipped and counted.
         force: Whether an existing ``out`` is replaced.
         batch_size: Poses at a time.
+        num_tokens: How many first tokens of each pose the table gets, for models whose tokens are ordered; all by
+            default.
         report: Called with a sentence for each bad pose.
         progress: Called with the number of poses read after each batch.
 
     Raises:
         PoseFileError: If the file does not fit the model, a pose is bad and ``strict`` is set, or no pose is good.
-        ValueError: If the file is missing, malformed, truncated or pickled, or the model needs more than joints.
+        ValueError: If the file is missing, malformed, truncated or pickled, the model needs more than joints, or it
+            does not decode as few as ``num_tokens``.
         FileExistsError: If ``out`` exists and ``force`` is not set.
     """
     source, out = check_pose_file(source), check_output(out, (".parquet",), force)
-    _check_model(tokenizer, batch_size)
+    check_unguided(tokenizer)
+    _check_batch_size(batch_size)
     _check_different(source, out)
     summary = EncodeSummary(out)
+    metadata = describe_model(tokenizer, model_name).with_prefix(num_tokens)
     first = None
-    with TokenWriter(out, describe_model(tokenizer, model_name), force) as writer:
+    with TokenWriter(out, metadata, force) as writer:
         for batch in read_pose_batches(tokenizer, source, batch_size):
             for fault in batch.faults:
                 first = first or fault
@@ -112,13 +125,24 @@ def encode_file(
                     raise PoseFileError(f"{source}: {fault} (--strict stops at the first bad pose)")
                 if report is not None:
                     report(f"{source}: {fault}")
-            writer.write(encode_poses(tokenizer, batch.poses))
-            _count(summary, batch, progress)
+            writer.write(encode_poses(tokenizer, batch.poses).first_tokens(metadata.tokens_per_pose))
+            count_batch(summary, batch, progress)
         if first is not None and summary.poses == 0:
             raise PoseFileError(f"{source}: none of {summary.skipped.total():,} poses is good; the first: {first}")
         if summary.poses == 0:
             raise PoseFileError(f"{source}: no poses of {tokenizer.skeleton.name}, only crowds and other categories")
+    summary.notes += note_guessed(summary.guessed)
     return summary
+
+
+def check_unguided(tokenizer: PoseTokenizer) -> None:
+    """Check that joints are all that ``tokenizer`` needs to encode a pose.
+
+    Raises:
+        ValueError: If not.
+    """
+    if tokenizer.config.guidance_channels:
+        raise ValueError("the model needs image features beside the joints, which a pose file does not have")
 
 
 def read_pose_batches(tokenizer: PoseTokenizer, source: str | Path, batch_size: int = 4096) -> Iterator[PoseBatch]:
@@ -148,6 +172,7 @@ def describe_model(tokenizer: PoseTokenizer, name: str = "") -> TokenMetadata:
         space=tokenizer.space.to_dict(),
         codebook_size=tokenizer.config.codebook_size,
         num_tokens=tokenizer.config.num_tokens,
+        shortest_prefix=tokenizer.shortest_prefix,
     )
 
 
@@ -167,6 +192,8 @@ def decode_file(
     ``area_estimated`` is true. A ``.npz`` has the arrays that :func:`encode_file` reads.
     3D poses stand where they stood, at their roots; they are written as ``.npz`` only.
 
+    Of a table that holds the first tokens of each pose only, the poses are coarser.
+
     Memory depends on ``batch_size``; a ``.json`` needs 8 bytes more for each image.
 
     Args:
@@ -178,17 +205,18 @@ def decode_file(
         progress: Called with the number of poses decoded after each batch.
 
     Raises:
-        TokenFileError: If the table is of another model, empty, of another version, or holds ids outside the codebook.
+        TokenFileError: If the table is of another model, empty, of another version, holds fewer tokens a pose than the
+            model decodes, or ids outside the codebook.
         OutputError: If 3D poses are to become a JSON file.
         ValueError: If the file is missing, truncated, or no Parquet file.
         FileExistsError: If ``out`` exists and ``force`` is not set.
     """
     source, out = Path(source), check_output(out, DECODE_SUFFIXES, force)
-    _check_model(tokenizer, batch_size)
+    _check_batch_size(batch_size)
     if tokenizer.space.kind == "root3d" and out.suffix.lower() == ".json":
         raise OutputError(f"output {out}: COCO files hold 2D poses and the model's are 3D; write them to a .npz")
     with TokenReader(source) as reader:
-        check_same_model(tokenizer, reader)
+        check_decodes(tokenizer, reader)
         pieces = decode_batches(tokenizer, reader, batch_size, progress)
         if out.suffix.lower() == ".json":
             write_decoded_json(out, reader, pieces, force)
@@ -205,12 +233,33 @@ def check_same_model(tokenizer: PoseTokenizer, reader: TokenReader) -> None:
     """
     theirs, ours = reader.metadata, tokenizer.fingerprint()
     if theirs.fingerprint != ours:
+        # Version 0.1 had other kinds of models, and other fingerprints for those that this version still loads.
+        old = theirs.format_version == 1
+        cure = "read it with pct 0.1, or encode the poses anew" if old else "use the model that made it"
         raise TokenFileError(
-            f"{reader.path}: tokens of another model: the table was made by {theirs.model or 'a model'} with "
-            f"fingerprint {theirs.fingerprint}, this model has {ours}; decode it with the model that made it"
+            f"{reader.path}: tokens of another model: the table was made by {theirs.model or 'a model'}"
+            f"{' of pct 0.1' if old else ''} with fingerprint {theirs.fingerprint}, this model has {ours}; {cure}"
         )
     if len(reader) == 0:
         raise TokenFileError(f"{reader.path}: no poses; the table has no rows")
+
+
+def check_decodes(tokenizer: PoseTokenizer, reader: TokenReader) -> None:
+    """Check that a token table has poses, that ``tokenizer`` made it, and that it holds enough tokens of each pose.
+
+    Raises:
+        TokenFileError: If not.
+    """
+    check_same_model(tokenizer, reader)
+    held, shortest = reader.metadata.tokens_per_pose, tokenizer.shortest_prefix
+    if held < shortest:
+        least = f"at least {shortest}"
+        if shortest == tokenizer.config.num_tokens:
+            least = f"all {shortest}, since its tokens are not ordered"
+        raise TokenFileError(
+            f"{reader.path}: holds the first {held} of {reader.metadata.num_tokens} tokens of each pose; "
+            f"to decode them this model needs {least}"
+        )
 
 
 def decode_batches(
@@ -226,18 +275,18 @@ def decode_batches(
             progress(done)
 
 
-def _count(summary: EncodeSummary, batch: PoseBatch, progress: Callable[[int], None] | None) -> None:
+def count_batch(summary: EncodeSummary, batch: PoseBatch, progress: Callable[[int], None] | None) -> None:
+    """Add a batch of a file that is done to ``summary``, and tell how many poses are done."""
     summary.poses += len(batch.poses)
-    summary.left_out += batch.left_out
+    summary.left_out.update(batch.left_out)
+    summary.guessed += batch.guessed
     summary.skipped.update(fault.kind for fault in batch.faults)
     summary.notes.extend(batch.notes)
     if progress is not None:
-        progress(summary.poses + summary.skipped.total() + summary.left_out)
+        progress(summary.poses + summary.skipped.total() + summary.left_out.total())
 
 
-def _check_model(tokenizer: PoseTokenizer, batch_size: int) -> None:
-    if tokenizer.config.guidance_channels:
-        raise ValueError("the model needs image features beside the joints, which a pose file does not have")
+def _check_batch_size(batch_size: int) -> None:
     if batch_size < 1:
         raise ValueError(f"batch size must be at least 1, got {batch_size}")
 

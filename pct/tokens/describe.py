@@ -9,14 +9,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from pct.layers.quantizer import CodebookUse
-from pct.models.checkpoint import find_model
-from pct.models.tokenizer import PoseTokenizer
-from pct.tokens import TokenReader
+from pct.checkpoint import find_model
+from pct.tokenizer import PoseTokenizer
+from pct.tokenizer.codebook import CodebookUse
+from pct.tokens.table import TokenReader
 
 
 def describe_pretrained(name: str | Path) -> dict[str, Any]:
-    """Describe a saved model: who its joints are, its sizes, its fingerprint, and the start of its card.
+    """Describe a saved model: who its joints are, its sizes and tokens, its fingerprint, and the start of its card.
+
+    ``tokens_ordered`` says whether the first tokens of a pose decode without the others, ``shortest_prefix`` how many
+    it takes at least.
 
     Raises:
         CheckpointError: If there is no such model or its files do not fit together.
@@ -35,14 +38,17 @@ def describe_pretrained(name: str | Path) -> dict[str, Any]:
         "space": config.space.to_dict(),
         "num_tokens": config.num_tokens,
         "codebook_size": config.codebook_size,
-        "codebook_dim": config.codebook_dim,
+        "codebook_dim": tokenizer.quantizer.embeddings().shape[2],
         "bits_per_pose": round(config.num_tokens * math.log2(config.codebook_size), 2),
-        "encoder": f"{config.encoder}, {config.encoder_blocks} blocks of width {config.encoder_width}",
+        "layout": config.layout,
+        "tokens_ordered": tokenizer.shortest_prefix < config.num_tokens,
+        "shortest_prefix": tokenizer.shortest_prefix,
+        "encoder": f"{config.encoder_blocks} blocks of width {config.encoder_width}",
         "decoder": f"{config.decoder_blocks} blocks of width {config.decoder_width}",
         "quantizer": config.quantizer,
         "guidance_channels": config.guidance_channels,
         "parameters": sum(parts.values()),
-        "codebook_numbers": tokenizer.quantizer.codebook.numel(),
+        "codebook_numbers": tokenizer.quantizer.num_entries,
     }
     if card.is_file():
         values["card"] = _start_of_card(card.read_text(encoding="utf-8"))
@@ -51,6 +57,8 @@ def describe_pretrained(name: str | Path) -> dict[str, Any]:
 
 def describe_token_file(path: str | Path) -> dict[str, Any]:
     """Describe a token table: its model, its length, and how its tokens use the codebook.
+
+    It holds the first ``tokens_per_pose`` of the ``num_tokens`` that the model gives each pose.
 
     Raises:
         ValueError: If the file is no token table or is broken.
@@ -76,7 +84,9 @@ def describe_token_file(path: str | Path) -> dict[str, Any]:
             "skeleton": metadata.skeleton.name,
             "keypoint_names": list(metadata.skeleton.keypoint_names),
             "space": metadata.space,
+            "tokens_per_pose": metadata.tokens_per_pose,
             "num_tokens": metadata.num_tokens,
+            "shortest_prefix": metadata.shortest_prefix,
             "codebook_size": metadata.codebook_size,
             "codebook_usage": round(use.usage, 4),
             "codebook_perplexity": round(use.perplexity, 1),
@@ -95,7 +105,9 @@ def _as_text(value: Any) -> str:
         return ", ".join(f"{k} {v}" for k, v in value.items())
     if isinstance(value, list):
         return ", ".join(map(str, value))
-    if isinstance(value, int) and not isinstance(value, bool):
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
         return f"{value:,}"
     return str(value)
 

@@ -1,0 +1,192 @@
+"""Search as people ask for it: a token table, which pose is meant, and what is found as lines, JSON or a picture."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pct.drawing.gallery import draw_tokens
+from pct.files.pose_files import POSE_SUFFIXES, PoseFileError, check_pose_file
+from pct.poses import PoseTable
+from pct.tokenizer import PoseTokenizer
+from pct.tokens.codec import check_same_model, check_unguided, encode_poses, read_pose_batches
+from pct.tokens.metadata import TokenFileError
+from pct.tokens.search import By, TokenIndex
+from pct.tokens.table import PoseTokens, TokenReader, is_token_file
+
+MOST_DRAWN = 63
+# Poses that are read at once until one is good.
+_FEW = 64
+
+
+@dataclass(frozen=True)
+class Query:
+    """The pose that is searched for.
+
+    Attributes:
+        indices: Its tokens (q,).
+        image_id: Its image.
+        annotation_id: Its annotation.
+        row: The row of the table that it is; None if it is none.
+        notes: What should be said about the choice.
+    """
+
+    indices: np.ndarray
+    image_id: int
+    annotation_id: int
+    row: int | None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class FoundPoses:
+    """What a search found, nearest first.
+
+    Attributes:
+        query: The pose that was searched for.
+        by: ``ids`` or ``vectors``.
+        rows: Rows of the table (k,).
+        scores: Equal tokens, or squared distances (k,).
+        image_ids, annotation_ids: Of the poses found (k,).
+        indices: The tokens (k, q) that were compared.
+    """
+
+    query: Query
+    by: By
+    rows: np.ndarray
+    scores: np.ndarray
+    image_ids: np.ndarray
+    annotation_ids: np.ndarray
+    indices: np.ndarray
+
+    @property
+    def num_tokens(self) -> int:
+        """How many tokens of each pose were compared."""
+        return self.indices.shape[1]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values."""
+        columns = (self.rows, self.image_ids, self.annotation_ids, self.scores)
+        names = ("row", "image_id", "annotation_id", "score")
+        query = {"row": self.query.row, "image_id": self.query.image_id, "annotation_id": self.query.annotation_id}
+        found = [dict(zip(names, values, strict=True)) for values in zip(*(c.tolist() for c in columns), strict=True)]
+        return {"query": query, "by": self.by, "tokens_compared": self.num_tokens, "found": found}
+
+    def as_lines(self) -> str:
+        """Write one pose a line under a line of headings."""
+        score = "equal of " + str(self.num_tokens) if self.by == "ids" else "distance"
+        table = [("row", "image", "annotation", score)]
+        for row in self.to_dict()["found"]:
+            value = row["score"] if self.by == "ids" else f"{row['score']:.4g}"
+            table.append((str(row["row"]), str(row["image_id"]), str(row["annotation_id"]), str(value)))
+        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+        return "\n".join("  ".join(f"{x:>{w}}" for x, w in zip(line, widths, strict=True)) for line in table)
+
+
+def search_table(
+    tokenizer: PoseTokenizer, table: str | Path, like: int | str | Path, count: int = 10, by: By = "vectors"
+) -> FoundPoses:
+    """Find the poses of a token table that are most like one pose, which itself is left out.
+
+    Args:
+        tokenizer: The model that made the table.
+        table: Token table, whole or of prefixes.
+        like: An annotation id of the table, or a file: poses of the model's skeleton, or a token table of the same
+            model. Of several poses the first is taken, and a note says so. Where one side is of prefixes, as many
+            tokens are compared as both have.
+        count: How many poses.
+        by: See :class:`pct.tokens.search.TokenIndex`.
+
+    Raises:
+        TokenFileError: If a table is broken, of another model, or does not have the annotation.
+        PoseFileError: If the file of the pose is missing or broken, of another skeleton, or has no good pose.
+        ValueError: If ``like`` is neither an id nor a file.
+    """
+    index = TokenIndex.of_table(table, tokenizer)
+    if re.fullmatch(r"\s*[+-]?\d+\s*", str(like)):
+        query = _find_annotation(index, table, int(str(like)))
+    elif Path(str(like)).suffix or Path(str(like)).exists():
+        query = _read_query(tokenizer, index, check_pose_file(str(like)))
+    else:
+        raise ValueError(
+            f"{str(like)!r} is neither an annotation id, which is an integer, nor a file ({', '.join(POSE_SUFFIXES)})"
+        )
+    compared = query.indices[: index.num_tokens]
+    result = index.search(compared[None], count, by, [-1 if query.row is None else query.row])
+    rows, scores = result.rows[0], result.scores[0]
+    tokens = index.tokens(rows)[:, : len(compared)]
+    return FoundPoses(query, by, rows, scores, index.image_ids[rows], index.annotation_ids[rows], tokens)
+
+
+def draw_found(tokenizer: PoseTokenizer, found: FoundPoses) -> np.ndarray:
+    """Draw the pose that was searched for and the first :data:`MOST_DRAWN` found, as the compared tokens decode.
+
+    Returns:
+        RGB picture (H, W, 3), uint8.
+
+    Raises:
+        ValueError: If the model does not decode as few tokens.
+    """
+    captions = [f"like annotation {found.query.annotation_id}" + "\n"]
+    for row in found.to_dict()["found"][:MOST_DRAWN]:
+        score = row["score"]
+        near = f"{score} of {found.num_tokens} equal" if found.by == "ids" else f"distance {score:.4g}"
+        captions.append(f"annotation {row['annotation_id']}\nrow {row['row']}, {near}")
+    query = found.query.indices[None, : found.num_tokens]
+    return draw_tokens(tokenizer, np.concatenate([query, found.indices[:MOST_DRAWN]]), captions)
+
+
+def _find_annotation(index: TokenIndex, table: str | Path, annotation_id: int) -> Query:
+    rows = np.flatnonzero(index.annotation_ids == annotation_id)
+    if len(rows) == 0:
+        raise TokenFileError(f"{table}: no row of this table has the annotation id {annotation_id}")
+    first = int(rows[0])
+    notes: tuple[str, ...] = ()
+    if len(rows) > 1:
+        notes = (f"{table}: {len(rows):,} rows have the annotation id {annotation_id}; the first, {first}, is taken",)
+    return Query(index.tokens(rows[:1])[0], int(index.image_ids[first]), annotation_id, first, notes)
+
+
+def _read_query(tokenizer: PoseTokenizer, index: TokenIndex, path: Path) -> Query:
+    if is_token_file(path):
+        with TokenReader(path) as reader:
+            check_same_model(tokenizer, reader)
+            tokens, several = next(reader.batches(1)), len(reader) > 1
+        notes: list[str] = []
+    else:
+        poses, notes = _read_first_poses(tokenizer, path)
+        tokens, several = encode_poses(tokenizer, poses), len(poses) > 1
+    image_id, annotation_id = int(tokens.image_ids[0]), int(tokens.annotation_ids[0])
+    if several:
+        notes.append(f"{path}: more than one pose; the first, annotation {annotation_id}, is taken")
+    return Query(tokens.indices[0], image_id, annotation_id, _find_row(index, tokens), tuple(notes))
+
+
+def _read_first_poses(tokenizer: PoseTokenizer, path: Path) -> tuple[PoseTable, list[str]]:
+    """Return the first good poses of a file, two at least if it has them, and what looks odd about them."""
+    check_unguided(tokenizer)
+    pieces: list[PoseTable] = []
+    notes: list[str] = []
+    fault = None
+    for batch in read_pose_batches(tokenizer, path, _FEW):
+        pieces.append(batch.poses)
+        notes += [f"{path}: {note}" for note in batch.notes]
+        fault = fault or next(iter(batch.faults), None)
+        if sum(map(len, pieces)) > 1:
+            break
+    if not any(map(len, pieces)):
+        found = f"the first is bad: {fault}" if fault else f"there is none of {tokenizer.skeleton.name}"
+        raise PoseFileError(f"{path}: no good pose to search for; {found}")
+    return PoseTable.concatenate(pieces), notes
+
+
+def _find_row(index: TokenIndex, tokens: PoseTokens) -> int | None:
+    """Return the row that is the first of ``tokens`` itself: the same ids and the same tokens."""
+    same = (index.annotation_ids == tokens.annotation_ids[0]) & (index.image_ids == tokens.image_ids[0])
+    rows, length = np.flatnonzero(same), min(index.num_tokens, tokens.indices.shape[1])
+    equal = (index.tokens(rows)[:, :length] == tokens.indices[0, :length]).all(axis=1)
+    return int(rows[equal][0]) if equal.any() else None

@@ -1,0 +1,284 @@
+"""PoseTokens: the table of encoded poses and its file.
+
+A token table is a Parquet file with one pose a row. ``pandas.read_parquet`` reads it::
+
+    image_id  annotation_id  bbox                    area    tokens
+    139       230831         [413, 158, 53.1, 138]   3421.0  [711, 12, 1003, ...]
+
+and the model that made it stands as JSON in the file's metadata, under the key ``pct`` (:class:`TokenMetadata`).
+Tables of 3D poses have a column ``root``, the root joint's position in millimetres, in place of ``bbox`` and ``area``.
+A table of a model whose tokens are ordered may hold the first m tokens of each pose only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from pct.files.parquet import Column, ColumnReader, ColumnWriter
+from pct.tokens.metadata import METADATA_KEY, TokenFileError, TokenMetadata
+
+# Poses a row group: large enough that its description costs nothing, small enough to be held.
+_ROW_GROUP = 16_384
+# Columns of the file, and the fields of a table.
+_FIELDS = {
+    **{"image_id": "image_ids", "annotation_id": "annotation_ids", "bbox": "bbox", "area": "area", "root": "root"},
+    "tokens": "indices",
+}
+
+
+@dataclass(frozen=True)
+class PoseTokens:
+    """N encoded poses.
+
+    Attributes:
+        indices: Tokens (N, M), or the first m of them (N, m), integers in [0, codebook_size).
+        bbox: Person boxes (N, 4) as x, y, width, height in image pixels, float32; NaN for 3D poses.
+        image_ids, annotation_ids: Image and annotation of each pose (N,), int64.
+        area: Segment area (N,) in square pixels, float32, NaN where it is not known and for 3D poses.
+        root: Position (N, 3) of the root joint of 3D poses in millimetres, float32; None for 2D poses.
+    """
+
+    indices: np.ndarray
+    bbox: np.ndarray
+    image_ids: np.ndarray
+    annotation_ids: np.ndarray
+    area: np.ndarray
+    root: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        if self.indices.ndim != 2 or self.indices.dtype.kind not in "iu":
+            raise ValueError(f"indices must be integers (N, M); got {self.indices.dtype} of {self.indices.shape}")
+        n = len(self.indices)
+        shapes = {"bbox": (n, 4), "image_ids": (n,), "annotation_ids": (n,), "area": (n,), "root": (n, 3)}
+        for name, shape in shapes.items():
+            value = getattr(self, name)
+            if value is not None and value.shape != shape:
+                raise ValueError(f"{name} must have shape {shape}; got {value.shape}")
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    @property
+    def reference(self) -> np.ndarray:
+        """What places the poses: boxes (N, 4) in image pixels, or root positions (N, 3) in millimetres."""
+        return self.bbox if self.root is None else self.root
+
+    @classmethod
+    def of_3d(
+        cls, indices: np.ndarray, root: np.ndarray, image_ids: np.ndarray, annotation_ids: np.ndarray
+    ) -> PoseTokens:
+        """Put 3D poses into a table; they have no boxes and areas."""
+        unknown = np.full((len(indices), 5), np.nan, np.float32)
+        return cls(indices, unknown[:, :4], image_ids, annotation_ids, unknown[:, 4], root)
+
+    @classmethod
+    def concatenate(cls, tables: list[PoseTokens]) -> PoseTokens:
+        """Put tables one after the other; there must be at least one, and all 2D or all 3D."""
+        columns: dict[str, list[Any]] = {f.name: [getattr(t, f.name) for t in tables] for f in fields(cls)}
+        values: dict[str, Any] = {n: None if c[0] is None else np.concatenate(c) for n, c in columns.items()}
+        return cls(**values)
+
+    def first_tokens(self, length: int) -> PoseTokens:
+        """Return the same poses with their first ``length`` tokens only."""
+        return self if length >= self.indices.shape[1] else replace(self, indices=self.indices[:, :length])
+
+    def with_indices(self, indices: np.ndarray) -> PoseTokens:
+        """Return other tokens (n, M) with the places and ids of the first n rows."""
+        columns = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "indices"}
+        n = len(indices)
+        values: dict[str, Any] = {name: None if column is None else column[:n] for name, column in columns.items()}
+        return PoseTokens(indices, **values)
+
+
+class TokenWriter:
+    """Write a token table batch by batch; a context manager.
+
+    The file appears under its name only when the block ends without an error.
+
+    Args:
+        path: The file, with suffix ``.parquet``.
+        metadata: What the file says about the model.
+        force: Whether an existing file is replaced.
+
+    Raises:
+        OutputError: If the file cannot be written.
+        FileExistsError: If the file exists and ``force`` is not set.
+    """
+
+    def __init__(self, path: str | Path, metadata: TokenMetadata, force: bool = False) -> None:
+        self.path, self.metadata, self.num_rows = Path(path), metadata, 0
+        self._writer = ColumnWriter(path, _columns(metadata), {METADATA_KEY: metadata.to_json()}, force)
+        self._pending: list[PoseTokens] = []
+        self._stack = ExitStack()
+
+    def __enter__(self) -> TokenWriter:
+        self._stack.enter_context(self._writer)
+        self._stack.push(self._finish)
+        return self
+
+    def write(self, tokens: PoseTokens) -> None:
+        """Append poses.
+
+        Raises:
+            TokenFileError: On another number of tokens a pose, an id outside the codebook, or 3D poses for a table of
+                2D ones.
+        """
+        if (tokens.root is not None) != self.metadata.is_3d:
+            kinds = ("3D", "2D") if self.metadata.is_3d else ("2D", "3D")
+            raise TokenFileError(f"{self.path}: the table is one of {kinds[0]} poses; it cannot take {kinds[1]} poses")
+        _check_ids(tokens.indices, self.metadata, self.path, self.num_rows)
+        self.num_rows += len(tokens)
+        self._pending.append(tokens)
+        if sum(map(len, self._pending)) >= _ROW_GROUP:
+            self._flush()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.__exit__(kind, error, trace)
+
+    def _finish(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self._flush()
+
+    def _flush(self) -> None:
+        if not self._pending:
+            return
+        tokens = PoseTokens.concatenate(self._pending)
+        self._pending = []
+        self._writer.write({column: getattr(tokens, _FIELDS[column]) for column in _columns(self.metadata)})
+
+
+class TokenReader:
+    """Read the token table ``path``; a context manager.
+
+    Attributes:
+        metadata: What the file says about the model.
+
+    Raises:
+        ParquetError: If it is missing, empty, truncated, or no Parquet file.
+        TokenFileError: If it is no token table, or of another version.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self._file = ColumnReader(path)
+        try:
+            text = self._file.metadata.get(METADATA_KEY.encode())
+            if text is None:
+                raise TokenFileError(f"{path}: this Parquet file is no token table; `pct encode` makes one")
+            self.metadata = TokenMetadata.from_json(text, path)
+        except ValueError:
+            self.close()
+            raise
+
+    def __enter__(self) -> TokenReader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __len__(self) -> int:
+        return len(self._file)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def batches(self, batch_size: int = 4096) -> Iterator[PoseTokens]:
+        """Yield the poses in order, at most ``batch_size`` at a time.
+
+        Raises:
+            ParquetError: If a column is missing or the data is damaged.
+            TokenFileError: On an id outside the codebook, or a missing value; it names the row.
+        """
+        start = 0
+        for batch in self._file.batches(list(_columns(self.metadata)), batch_size):
+            tokens = self._convert(batch, start)
+            start += len(tokens)
+            yield tokens
+
+    def read(self) -> PoseTokens:
+        """Return all poses at once."""
+        none = {name: Column(np.zeros(0, dtype), np.zeros(0)) for name, (dtype, _) in _columns(self.metadata).items()}
+        return PoseTokens.concatenate([self._convert(none, 0), *self.batches()])
+
+    def _convert(self, batch: dict[str, Column], start: int) -> PoseTokens:
+        values = {}
+        for name, (dtype, width) in _columns(self.metadata).items():
+            column, array = batch[name], batch[name].values
+            if name == "area":
+                array = np.full(len(column.counts), np.nan)
+                array[column.counts == 1] = column.values
+            elif (column.counts != max(width, 1)).any():
+                row = int(np.argmax(column.counts != max(width, 1)))
+                raise TokenFileError(
+                    f"{self.path}: row {start + row} has {column.counts[row]} numbers in {name}; "
+                    f"it must have {max(width, 1)}"
+                )
+            elif dtype.kind in "iu" and array.dtype.kind not in "iu":
+                raise TokenFileError(f"{self.path}: column {name} holds {array.dtype}; it must hold integers")
+            # Ids are widened first: as the type of the file a negative one would come out as a large one.
+            array = array.astype(np.int64 if dtype.kind in "iu" else dtype)
+            values[name] = array.reshape(-1, width) if width else array
+        _check_ids(values["tokens"], self.metadata, self.path, start)
+        if self.metadata.is_3d:
+            _check_roots(values["root"], self.path, start)
+            return PoseTokens.of_3d(values["tokens"], values["root"], values["image_id"], values["annotation_id"])
+        _check_boxes(values["bbox"], self.path, start)
+        return PoseTokens(**{_FIELDS[name]: value for name, value in values.items()})
+
+
+def is_token_file(path: str | Path) -> bool:
+    """Say whether ``path`` is a Parquet file that calls itself a token table."""
+    if Path(path).suffix.lower() != ".parquet":
+        return False
+    with ColumnReader(path) as file:
+        return METADATA_KEY.encode() in file.metadata
+
+
+def _columns(metadata: TokenMetadata) -> dict[str, tuple[np.dtype[Any], int]]:
+    ids = np.dtype(np.uint16 if metadata.codebook_size <= 2**16 else np.uint32)
+    integer, real = np.dtype(np.int64), np.dtype(np.float32)
+    places = {"root": (real, 3)} if metadata.is_3d else {"bbox": (real, 4), "area": (real, 0)}
+    return {
+        "image_id": (integer, 0),
+        "annotation_id": (integer, 0),
+        **places,
+        "tokens": (ids, metadata.tokens_per_pose),
+    }
+
+
+def _check_ids(indices: np.ndarray, metadata: TokenMetadata, path: Path, start: int) -> None:
+    m, v = metadata.tokens_per_pose, metadata.codebook_size
+    if indices.shape[1] != m:
+        has = "this model has" if metadata.prefix is None else "this table holds the first"
+        raise TokenFileError(f"{path}: {indices.shape[1]} tokens a pose; {has} {m}")
+    bad = (indices < 0) | (indices >= v)
+    if bad.any():
+        row, column = (int(i) for i in np.argwhere(bad)[0])
+        raise TokenFileError(
+            f"{path}: token {column} of row {start + row} is {int(indices[row, column])}; "
+            f"ids of this codebook go from 0 to {v - 1}"
+        )
+
+
+def _check_boxes(bbox: np.ndarray, path: Path, start: int) -> None:
+    bad = ~(np.isfinite(bbox).all(axis=1) & (bbox[:, 2:] > 0).all(axis=1))
+    if bad.any():
+        row = int(np.argmax(bad))
+        raise TokenFileError(f"{path}: bbox of row {start + row} is {bbox[row].tolist()}; its size must be positive")
+
+
+def _check_roots(root: np.ndarray, path: Path, start: int) -> None:
+    bad = ~np.isfinite(root).all(axis=1)
+    if bad.any():
+        row = int(np.argmax(bad))
+        raise TokenFileError(f"{path}: root of row {start + row} is {root[row].tolist()}; it must be finite")

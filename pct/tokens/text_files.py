@@ -1,0 +1,160 @@
+"""Files of pose tokens as text, one pose a line, to token tables and back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import chain, count, islice
+from pathlib import Path
+
+import numpy as np
+
+from pct.files.output import open_atomically
+from pct.pose_space import PoseSpace
+from pct.tokenizer import PoseTokenizer
+from pct.tokens.codec import check_same_model, describe_model
+from pct.tokens.metadata import TokenFileError, TokenMetadata
+from pct.tokens.table import PoseTokens, TokenReader, TokenWriter
+from pct.tokens.text import parse_text, tokens_to_text
+
+_BATCH = 4096
+
+
+def table_to_text(
+    source: str | Path, out: str | Path, force: bool = False, num_tokens: int | None = None, positions: bool = False
+) -> int:
+    """Write the poses of a token table as lines; return their number.
+
+    Args:
+        source: Token table.
+        out: Text file to write.
+        force: Whether an existing ``out`` is replaced.
+        num_tokens: How many first tokens of each pose are written, for models whose tokens are ordered; by default all
+            that the table holds.
+        positions: Whether the words say their positions, too; see :func:`pct.tokens.text.tokens_to_text`.
+
+    Raises:
+        ValueError: If the table is broken or does not allow so few tokens, or ``out`` cannot be written.
+        FileExistsError: If ``out`` exists and ``force`` is not set.
+    """
+    with TokenReader(source) as reader, open_atomically(out, force) as file:
+        if len(reader) == 0:
+            raise TokenFileError(f"{source}: no poses; the table has no rows")
+        length = _explain(source, reader.metadata, num_tokens).tokens_per_pose
+        for tokens in reader.batches(_BATCH):
+            lines = tokens_to_text(tokens.first_tokens(length).indices, positions)
+            file.write("".join(f"{line}\n" for line in lines).encode())
+        return len(reader)
+
+
+def text_to_table(
+    tokenizer: PoseTokenizer,
+    source: str | Path,
+    out: str | Path,
+    model_name: str = "",
+    like: str | Path | None = None,
+    force: bool = False,
+    num_tokens: int | None = None,
+) -> int:
+    """Write lines of text as a token table; return their number.
+
+    Args:
+        tokenizer: The model whose tokens they are.
+        source: Text file, UTF-8, one pose a line, all of as many words; blank lines are passed over. Lines of fewer
+            words than the model has tokens are prefixes and make a table of prefixes.
+        out: Token table to write.
+        model_name: Name of the model that the table carries for people to read.
+        like: Token table of the same model and length that boxes, areas and ids come from. Without it every pose gets
+            the place :func:`pct.PoseSpace.standard_reference` and its row number as ids.
+        force: Whether an existing ``out`` is replaced.
+        num_tokens: How many first tokens of each line are taken; all by default.
+
+    Raises:
+        TokenFileError: If a line is no pose of this model, there is none, or ``like`` does not fit.
+        FileExistsError: If ``out`` exists and ``force`` is not set.
+    """
+    done = 0
+    places = _standard_places(tokenizer.space) if like is None else _places(tokenizer, like)
+    with Path(source).open(encoding="utf-8", errors="replace") as file:
+        lines = _Lines(source, file, describe_model(tokenizer, model_name))
+        metadata = lines.metadata if num_tokens is None else _explain(source, lines.metadata, num_tokens)
+        with TokenWriter(out, metadata, force) as writer:
+            for place in places:
+                indices = lines.read(len(place))
+                if like is not None and len(indices) < len(place):
+                    raise TokenFileError(f"{like}: more poses than the {done + len(indices)} lines of {source}")
+                if len(indices) == 0:
+                    break
+                done += len(indices)
+                writer.write(place.with_indices(indices).first_tokens(metadata.tokens_per_pose))
+            if lines.read(1).size:
+                raise TokenFileError(
+                    f"{like}: only {done} poses, fewer than the lines of {source}; there must be as many"
+                )
+    return done
+
+
+class _Lines:
+    """Lines of poses, all of as many tokens as the first.
+
+    Attributes:
+        metadata: What a table of them says.
+    """
+
+    def __init__(self, source: str | Path, file: Iterable[str], model: TokenMetadata) -> None:
+        self._source, self._size = source, model.codebook_size
+        lines = ((number, line) for number, line in enumerate(file, start=1) if line.strip())
+        first = next(lines, None)
+        if first is None:
+            raise TokenFileError(f"{source}: no poses; the file has no line of text")
+        self._first, self._length = first[0], len(self._parse(*first))
+        self._lines = chain([first], lines)
+        try:
+            self.metadata = model.with_prefix(self._length)
+        except ValueError:
+            raise TokenFileError(
+                f"{source}: line {first[0]} has {self._length} tokens; a pose of this model has {model.lengths}"
+            ) from None
+
+    def read(self, count: int) -> np.ndarray:
+        """Return the tokens (n, m) of the next lines, ``count`` at most."""
+        rows = []
+        for number, line in islice(self._lines, count):
+            row = self._parse(number, line)
+            if len(row) != self._length:
+                raise TokenFileError(
+                    f"{self._source}: line {number} has {len(row)} tokens and line {self._first} has {self._length}; "
+                    "all must have as many"
+                )
+            rows.append(row)
+        return np.array(rows, dtype=np.int64).reshape(-1, self._length)
+
+    def _parse(self, number: int, line: str) -> list[int]:
+        try:
+            return parse_text(line, self._size)
+        except ValueError as error:
+            raise TokenFileError(f"{self._source}: line {number}, {error}") from None
+
+
+def _explain(source: str | Path, metadata: TokenMetadata, num_tokens: int | None) -> TokenMetadata:
+    """Return ``metadata`` of the first ``num_tokens`` tokens; errors name the file."""
+    try:
+        return metadata.with_prefix(num_tokens)
+    except ValueError as error:
+        raise TokenFileError(f"{source}: {error}") from None
+
+
+def _places(tokenizer: PoseTokenizer, like: str | Path) -> Iterator[PoseTokens]:
+    with TokenReader(like) as reader:
+        check_same_model(tokenizer, reader)
+        yield from reader.batches(_BATCH)
+
+
+def _standard_places(space: PoseSpace) -> Iterator[PoseTokens]:
+    """Yield, without end, poses without tokens at the standard place, with their row numbers as ids."""
+    reference, none = space.standard_reference().expand(_BATCH, -1).numpy(), np.zeros((_BATCH, 0), np.int64)
+    for start in count(0, _BATCH):
+        ids = np.arange(start, start + _BATCH)
+        if space.kind == "root3d":
+            yield PoseTokens.of_3d(none, reference, ids, ids)
+        else:
+            yield PoseTokens(none, reference, ids, ids, np.full(_BATCH, np.nan, np.float32))

@@ -1,0 +1,95 @@
+"""Tables of the first tokens of each pose: written, described and decoded; what does not decode is named."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from tiny_bodies import make_tokenizer_3d, write_bodies
+from tiny_codec import TOKENIZER, read, write_arrays
+from tiny_ordered import make_ordered
+
+from pct.drawing.gallery import draw_gallery
+from pct.pose_space import PoseSpace
+from pct.skeleton import H36M17
+from pct.tokenizer import PoseTokenizer
+from pct.tokens import TokenFileError, TokenMetadata, TokenReader, TokenWriter
+from pct.tokens.codec import decode_file, describe_model, encode_file
+from pct.tokens.describe import describe_token_file
+
+MODELS = {
+    "residual": make_ordered(),
+    "coarse_fine": make_ordered(layout="coarse_fine", coarse_width=8),
+    "3D": make_ordered(skeleton=H36M17, space=PoseSpace(kind="root3d")),
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("length", [3, 5, 6])
+def test_prefixes_go_from_file_to_tokens_to_file(tmp_path, name, length) -> None:
+    model, table = MODELS[name], tmp_path / "t.parquet"
+    source = (write_bodies if name == "3D" else write_arrays)(tmp_path / "in.npz")
+    encode_file(model, source, tmp_path / "whole.parquet", model_name=name)
+    encode_file(model, source, table, model_name=name, num_tokens=length, batch_size=4)
+    tokens, whole = read(table), read(tmp_path / "whole.parquet")
+    np.testing.assert_array_equal(tokens.indices, whole.indices[:, :length])
+    np.testing.assert_array_equal(tokens.reference, whole.reference)
+    decode_file(model, table, tmp_path / "out.npz", batch_size=4)
+    expected = model.decode(torch.from_numpy(whole.indices[:, :length]), torch.from_numpy(whole.reference))
+    np.testing.assert_allclose(np.load(tmp_path / "out.npz")["keypoints"], expected, rtol=1e-5, atol=1e-4)
+    values = describe_token_file(table)
+    assert (values["tokens_per_pose"], values["num_tokens"]) == (length, 6)
+    with TokenReader(table) as reader:
+        assert reader.metadata.prefix == (None if length == 6 else length)
+
+
+def test_a_prefix_is_drawn(tmp_path) -> None:
+    pytest.importorskip("cv2")
+    pytest.importorskip("matplotlib")
+    encode_file(MODELS["residual"], write_arrays(tmp_path / "in.npz"), tmp_path / "t.parquet", num_tokens=2)
+    assert draw_gallery(MODELS["residual"], tmp_path / "t.parquet").std() > 1
+
+
+@pytest.mark.parametrize(
+    ("model", "length", "sentence"),
+    [
+        (
+            TOKENIZER,
+            3,
+            "3 tokens a pose are asked for; .* has 4, and needs all: they are not ordered",
+        ),
+        (make_tokenizer_3d(), 5, "a pose of this model has 4, and needs all"),
+        (MODELS["coarse_fine"], 2, "2 tokens a pose are asked for; a pose of this model has 3 to 6"),
+        (MODELS["residual"], 7, "7 tokens a pose are asked for; a pose of this model has 1 to 6"),
+    ],
+)
+def test_prefixes_that_would_not_decode_are_not_encoded(tmp_path, model, length, sentence) -> None:
+    source = (write_bodies if model.skeleton is H36M17 else write_arrays)(tmp_path / "in.npz")
+    with pytest.raises(ValueError, match=sentence):
+        encode_file(model, source, tmp_path / "t.parquet", num_tokens=length)
+    assert not (tmp_path / "t.parquet").exists()
+
+
+def cut_table(model: PoseTokenizer, folder, length: int):
+    """A table of fewer tokens than the model decodes, as another program could write it."""
+    encode_file(model, write_arrays(folder / "in.npz"), folder / "whole.parquet")
+    values = {f: getattr(describe_model(model), f) for f in TokenMetadata.__dataclass_fields__}
+    with TokenWriter(folder / "cut.parquet", TokenMetadata(**{**values, "prefix": length})) as writer:
+        writer.write(read(folder / "whole.parquet").first_tokens(length))
+    return folder / "cut.parquet"
+
+
+@pytest.mark.parametrize(
+    ("model", "held", "sentence"),
+    [
+        (TOKENIZER, 3, "the first 3 of 4 tokens of each pose; .* needs all 4, since its tokens are not ordered"),
+        (MODELS["coarse_fine"], 2, "holds the first 2 of 6 tokens of each pose; to decode .* needs at least 3"),
+    ],
+)
+def test_tables_that_hold_too_little_do_not_decode(tmp_path, model, held, sentence) -> None:
+    table = cut_table(model, tmp_path, held)
+    assert len(read(table)) == 6
+    for work in (lambda: decode_file(model, table, tmp_path / "out.npz"), lambda: draw_gallery(model, table)):
+        with pytest.raises(TokenFileError, match=sentence):
+            work()
+    assert not (tmp_path / "out.npz").exists()
