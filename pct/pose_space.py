@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
+from pct.conventions import CropConventions
 from pct.geometry import crop_from_bbox
 
 _KINDS = ("crop2d", "root3d")
@@ -35,6 +36,7 @@ class PoseSpace:
         units: ``unit`` or ``pixels`` (``crop2d``).
         millimetres: Length of one model unit (``root3d``).
         root: Index of the joint at the origin (``root3d``).
+        conventions: Of whoever trained the model (``crop2d``).
     """
 
     kind: Literal["crop2d", "root3d"] = "crop2d"
@@ -43,8 +45,11 @@ class PoseSpace:
     units: Literal["unit", "pixels"] = "unit"
     millimetres: float = 1000.0
     root: int = 0
+    conventions: CropConventions = field(default_factory=CropConventions)
 
     def __post_init__(self) -> None:
+        if isinstance(self.conventions, dict):  # as to_dict gives them
+            object.__setattr__(self, "conventions", CropConventions(**self.conventions))
         if self.kind not in _KINDS:
             raise ValueError(f"pose space kind is {self.kind!r}; allowed are {', '.join(_KINDS)}")
         if self.units not in _UNITS:
@@ -83,6 +88,17 @@ class PoseSpace:
         """Where joints lie in the crops of photos that models see: this space, or for ``root3d`` the default one."""
         return self if self.kind == "crop2d" else PoseSpace()
 
+    @property
+    def training_space(self) -> PoseSpace:
+        """Where joints lie in the crops that models are trained on: this space with the padding of training."""
+        return replace(self, padding=self.conventions.train_padding or self.padding)
+
+    @property
+    def mirror_sum(self) -> float:
+        """What x and the x of its mirror image add up to, in model units (``crop2d``)."""
+        low, high = self.bounds
+        return low + high + (2 * self.conventions.pixel_center - 1) * (high - low) / self.crop_size
+
     def normalise(self, keypoints: Tensor, reference: Tensor) -> Tensor:
         """Bring joints into model units.
 
@@ -105,9 +121,24 @@ class PoseSpace:
         parts = self._in_parts(keypoints, reference)
         return torch.cat([(x.double() * unit + origin).float() for x, origin, unit in parts])
 
+    def standard_reference(self) -> Tensor:
+        """Return a place for poses that have none, float32.
+
+        It is the box (4,) whose crop is ``crop_size`` pixels square with a corner at the origin, or a root (3,) there.
+        """
+        if self.kind == "root3d":
+            return torch.zeros(3)
+        side = self.crop_size / self.padding
+        corner = (self.crop_size - side) / 2
+        return torch.tensor([corner, corner, side, side])
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain values; ``PoseSpace(**values)`` is the same space."""
-        return asdict(self)
+        values = asdict(self)
+        # Left out where they are ours: models that know nothing of conventions keep their fingerprints.
+        if self.conventions == CropConventions():
+            del values["conventions"]
+        return values
 
     def _in_parts(self, keypoints: Tensor, reference: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Yield joints, origin and length of a unit in blocks, so that little is held in float64 at once."""

@@ -1,1 +1,0 @@
-"""Data: COCO and MPII files, generated poses, augmentation."""

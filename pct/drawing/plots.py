@@ -1,0 +1,299 @@
+"""Plots of numbers: training curves, codebook use, token anatomy, errors, AP, calibration (matplotlib)."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pct.drawing.poses2d import encode_png, render_figure
+from pct.files.output import open_atomically
+
+_DPI = 110
+_COLORS = ("#1a70c7", "#e66100", "#4a9c6d", "#8a5fbf", "#c2527c", "#6b6f78")
+_GREY = "#6b6f78"
+
+
+def plot_training_curves(metrics_path: str | Path, out_path: str | Path, force: bool = True) -> None:
+    """Draw every number that a run logged against its step.
+
+    Numbers that differ only in a leading ``val_`` or ``train_`` share a plot.
+
+    Args:
+        metrics_path: ``metrics.jsonl`` of a run, a JSON object a line with ``step``; a last line that was cut off by
+            an interruption is left out.
+        out_path: The PNG file.
+        force: Whether an earlier picture may be replaced.
+
+    Raises:
+        ValueError: If no line holds a step and a number, or a line is not valid JSON.
+        FileExistsError: If the picture exists and ``force`` is not set.
+    """
+    curves = read_curves(metrics_path)
+    groups: dict[str, list[str]] = {}
+    for name in curves:
+        groups.setdefault(name.removeprefix("val_").removeprefix("train_"), []).append(name)
+    columns = min(3, len(groups))
+    rows = math.ceil(len(groups) / columns)
+    figure = _figure(4.2 * columns, 2.7 * rows)
+    for i, (title, names) in enumerate(groups.items()):
+        axes = figure.add_subplot(rows, columns, i + 1)
+        for name, color in zip(names, _COLORS * len(names), strict=False):
+            steps, values = curves[name]
+            axes.plot(steps, values, color=color, lw=1.4, marker="o" if len(steps) < 2 else None, ms=3, label=name)
+        positive = all(min(curves[name][1]) > 0 for name in names)
+        if "loss" in title and positive:
+            axes.set_yscale("log")
+        axes.locator_params(axis="x", nbins=5)
+        _dress(axes, (title if len(names) > 1 else names[0]).replace("_", " "), "step", legend=len(names) > 1)
+    with open_atomically(out_path, force) as file:
+        file.write(encode_png(render_figure(figure)))
+
+
+def read_curves(path: str | Path) -> dict[str, tuple[list[float], list[float]]]:
+    """Read the numbers of a ``metrics.jsonl`` as steps and values by name; ``step`` and ``epoch`` are no curves.
+
+    Raises:
+        ValueError: If no line holds a step and a number, or a line but the last is not valid JSON.
+    """
+    lines = Path(path).read_text(encoding="utf-8").splitlines()
+    curves: dict[str, tuple[list[float], list[float]]] = {}
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            if number == len(lines):
+                break
+            raise ValueError(f"{path}, line {number}: not valid JSON: {error}") from None
+        if not isinstance(row, dict) or not _is_number(row.get("step")):
+            raise ValueError(f"{path}, line {number}: expected a JSON object with a number under 'step'")
+        for name, value in row.items():
+            if name not in ("step", "epoch") and _is_number(value):
+                steps, values = curves.setdefault(name, ([], []))
+                steps.append(row["step"])
+                values.append(value)
+    if not curves:
+        raise ValueError(f"{path}: no numbers to draw; each line should be a JSON object with step and numbers")
+    return curves
+
+
+def plot_codebook_use(counts: Sequence[int], perplexities: Sequence[float] = ()) -> np.ndarray:
+    """Draw how often the entries occur, most frequent first, and the perplexity of each token.
+
+    Args:
+        counts: Occurrences of each entry (V,).
+        perplexities: Perplexity of each token (M,); empty leaves that plot out.
+
+    Returns:
+        RGB picture, uint8.
+    """
+    share = np.sort(np.asarray(counts, dtype=np.float64))[::-1]
+    share = share / max(share.sum(), 1.0) * 100
+    figure = _figure(10.5 if len(perplexities) else 5.5, 3.3)
+    axes = figure.add_subplot(1, 2 if len(perplexities) else 1, 1)
+    axes.fill_between(np.arange(1, len(share) + 1), share, step="mid", color=_COLORS[0], alpha=0.85, lw=0)
+    axes.axhline(100 / len(share), color=_COLORS[1], lw=1.2, ls="--", label="all alike")
+    axes.set_xlim(1, max(2, len(share)))
+    axes.set_ylim(0, None)
+    _dress(axes, "Entries of the codebook", "rank of the entry", "share of all tokens (%)", legend=True)
+    if len(perplexities):
+        axes = figure.add_subplot(1, 2, 2)
+        axes.bar(np.arange(len(perplexities)), perplexities, color=_COLORS[2], width=0.8)
+        axes.set_xlim(-0.7, len(perplexities) - 0.3)
+        _dress(axes, "Entries that each token uses", "token", "perplexity")
+    return render_figure(figure)
+
+
+def plot_token_anatomy(movements: Mapping[str, Any], joint_names: Sequence[str], unit: str = "px") -> np.ndarray:
+    """Draw heat maps, tokens x joints, of how far the joints move when a token is replaced.
+
+    Args:
+        movements: By title, mean movement of each joint for each token (M, K).
+        joint_names: Names of the K joints.
+        unit: Of the movements.
+
+    Returns:
+        RGB picture, uint8.
+    """
+    tables = {title: np.asarray(table, dtype=np.float64) for title, table in movements.items()}
+    num_tokens, num_joints = next(iter(tables.values())).shape
+    # Tokens next to each other in the picture move the same joints, so that the eye finds groups.
+    first = next(iter(tables.values()))
+    order = np.lexsort((-first.max(axis=1), first.argmax(axis=1)))
+    figure = _figure(len(tables) * (2.2 + 0.27 * num_joints), 1.9 + 0.17 * num_tokens)
+    for i, (title, table) in enumerate(tables.items()):
+        axes = figure.add_subplot(1, len(tables), i + 1)
+        picture = axes.imshow(table[order], aspect="auto", cmap="magma_r", vmin=0, interpolation="nearest")
+        axes.set_xticks(range(num_joints), [n.replace("_", " ") for n in joint_names], rotation=90, fontsize=7.5)
+        axes.set_yticks(range(num_tokens), [str(t) for t in order], fontsize=6.5)
+        axes.set_title(title, fontsize=10)
+        axes.set_ylabel("token")
+        axes.tick_params(length=0)
+        bar = figure.colorbar(picture, ax=axes, fraction=0.045, pad=0.02)
+        bar.set_label(f"mean movement ({unit})", fontsize=8)
+        bar.ax.tick_params(labelsize=7.5)
+    return render_figure(figure)
+
+
+def plot_completion(hidden: Sequence[str], errors: Mapping[str, Sequence[float]], unit: str = "px") -> np.ndarray:
+    """Draw the mean error on hidden joints by method, as groups of bars.
+
+    Args:
+        hidden: What was hidden, in the order of the bars.
+        errors: By method, one mean error for each of ``hidden``.
+        unit: Of the errors.
+
+    Returns:
+        RGB picture, uint8.
+    """
+    figure = _figure(8.5, 3.4)
+    axes = figure.add_subplot(1, 1, 1)
+    width = 0.8 / len(errors)
+    for i, (method, values) in enumerate(errors.items()):
+        places = np.arange(len(hidden)) + (i - (len(errors) - 1) / 2) * width
+        axes.bar(places, values, width=width * 0.92, color=(_COLORS[0], _COLORS[3], "#c9ccd3")[i % 3], label=method)
+    axes.set_xticks(range(len(hidden)), list(hidden))
+    _dress(axes, "", "hidden joints", f"mean error on hidden joints ({unit})")
+    figure.legend(loc="outside upper center", ncols=len(errors), frameon=False, fontsize=8.5)
+    return render_figure(figure)
+
+
+def plot_joint_errors(
+    joint_names: Sequence[str], mean: Sequence[float], median: Sequence[float], unit: str = "px"
+) -> np.ndarray:
+    """Draw mean and median error of each joint as horizontal bars; RGB picture, uint8."""
+    figure = _figure(6.5, 0.8 + 0.24 * len(joint_names))
+    axes = figure.add_subplot(1, 1, 1)
+    places = np.arange(len(joint_names))
+    axes.barh(places, mean, height=0.72, color="#b9d2ec", label="mean")
+    axes.barh(places, median, height=0.36, color=_COLORS[0], label="median")
+    axes.set_yticks(places, [name.replace("_", " ") for name in joint_names])
+    axes.invert_yaxis()
+    _dress(axes, "", f"error ({unit})", legend=True)
+    return render_figure(figure)
+
+
+def plot_thresholds(precision: Mapping[str, Mapping[str, Mapping[str, float | None]]]) -> np.ndarray:
+    """Draw AP by OKS threshold.
+
+    Args:
+        precision: By title of a plot and name of a model, AP in [0, 1] by threshold ("0.50" ...).
+
+    Returns:
+        RGB picture, uint8.
+    """
+    figure = _figure(4.6 * len(precision), 3.2)
+    for i, (title, models) in enumerate(precision.items()):
+        axes = figure.add_subplot(1, len(precision), i + 1)
+        for (name, values), color in zip(models.items(), _COLORS, strict=False):
+            known = {float(t): 100 * value for t, value in values.items() if value is not None}
+            axes.plot(known.keys(), known.values(), color=color, lw=1.6, marker="o", ms=3.5, label=name)
+        axes.set_ylim(0, 100)
+        _dress(axes, title, "OKS threshold", "AP (%)", legend=True)
+    return render_figure(figure)
+
+
+def plot_curves(
+    panels: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]],
+    ylabel: str,
+    log: bool = False,
+    family: Callable[[str], str] = str,
+) -> np.ndarray:
+    """Draw curves by name, in panels side by side; the first curve is set off.
+
+    Args:
+        panels: By label of the x axis and name of the curve, its points (x, y).
+        ylabel: Of all y axes.
+        log: Whether the y axes are logarithmic; then all y must be positive.
+        family: What curves of one colour have in common, from their names; they differ in their dashes.
+
+    Returns:
+        RGB picture, uint8.
+    """
+    from matplotlib.ticker import LogLocator
+
+    names = list(dict.fromkeys(name for curves in panels.values() for name in curves))
+    families = list(dict.fromkeys(map(family, names)))
+    figure = _figure(5.2 * len(panels) + 1.6, 3.9)
+    for i, (xlabel, curves) in enumerate(panels.items()):
+        axes = figure.add_subplot(1, len(panels), i + 1)
+        for name, points in curves.items():
+            color = _COLORS[families.index(family(name)) % len(_COLORS)]
+            dashes = ("-", "--", ":")[[n for n in names if family(n) == family(name)].index(name) % 3]
+            width = 2.6 if name == names[0] else 1.4
+            x, y = zip(*points, strict=True)
+            axes.plot(x, y, dashes, color=color, lw=width, marker="o", ms=4, label=name if i == 0 else None)
+        axes.set(xlim=(0, None), **({"yscale": "log"} if log else {"ylim": (0, None)}))
+        if log:
+            axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+            axes.yaxis.set_major_formatter("{x:g}")
+            axes.yaxis.set_minor_formatter("")
+        _dress(axes, "", xlabel, ylabel)
+    figure.legend(loc="outside right upper", frameon=False, fontsize=8.5)
+    return render_figure(figure)
+
+
+def plot_bars(groups: Sequence[str], values: Mapping[str, Sequence[float | None]], label: str) -> np.ndarray:
+    """Draw groups of bars, one bar for each name of ``values`` in each group; None leaves a gap."""
+    figure = _figure(1.6 + 1.35 * len(groups), 3.0)
+    axes = figure.add_subplot(1, 1, 1)
+    width = 0.8 / len(values)
+    for i, (name, heights) in enumerate(values.items()):
+        places = np.arange(len(groups)) + (i - (len(values) - 1) / 2) * width
+        known = [math.nan if height is None else height for height in heights]
+        axes.bar(places, known, width=width * 0.92, color=_COLORS[i % len(_COLORS)], label=name)
+    axes.set_xticks(range(len(groups)), list(groups))
+    _dress(axes, "", "", label)
+    figure.legend(loc="outside upper center", ncols=len(values), frameon=False, fontsize=8.5)
+    return render_figure(figure)
+
+
+def plot_calibration(curves: Mapping[str, Sequence[tuple[float, float, int]]]) -> np.ndarray:
+    """Draw reliability curves: what is reached against what was promised, and how many joints there are.
+
+    Args:
+        curves: By name, mean confidence, mean similarity and number of joints of each bin that has any.
+
+    Returns:
+        RGB picture, uint8.
+    """
+    figure = _figure(4.4 * len(curves), 4.2)
+    for i, (name, bins) in enumerate(curves.items()):
+        axes = figure.add_subplot(1, len(curves), i + 1)
+        confidence, similarity, count = (np.array(column, float) for column in zip(*bins, strict=True))
+        share = count / count.sum()
+        axes.bar(confidence, share, width=0.05, color="#dfe3ea", label="share of the joints")
+        axes.plot([0, 1], [0, 1], color=_GREY, lw=1, ls="--")
+        axes.plot(confidence, similarity, color=_COLORS[i % len(_COLORS)], lw=1.6, marker="o", ms=4, label="reached")
+        axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
+        _dress(axes, name, "confidence", "keypoint similarity", legend=True)
+    return render_figure(figure)
+
+
+def _figure(width: float, height: float) -> Any:
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), dpi=_DPI, layout="constrained", facecolor="white")
+
+
+def _dress(axes: Any, title: str, xlabel: str, ylabel: str = "", legend: bool = False) -> None:
+    axes.set_title(title, fontsize=10)
+    axes.set_xlabel(xlabel, fontsize=8.5, color=_GREY)
+    axes.set_ylabel(ylabel, fontsize=8.5, color=_GREY)
+    axes.tick_params(which="both", labelsize=8, colors=_GREY, length=0)
+    axes.grid(color="#e4e5ea", lw=0.7)
+    axes.set_axisbelow(True)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    if legend:
+        axes.legend(frameon=False, fontsize=8)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -1,0 +1,177 @@
+"""Pictures of 3D poses: from the front and turned, over a floor with a grid and the pose's shadow; galleries.
+
+Axes are those of a camera: x right, y down, z away from the viewer, in millimetres.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from pct.drawing.poses2d import PoseLayer, PosePanel, PoseStyle, draw_lines, draw_pose, picture_gallery
+from pct.skeleton import Skeleton
+
+_SHADOW = (224, 226, 232)
+_GRID, _GRID_STEP = (232, 234, 238), 500.0
+_FRAME = 205
+# The viewer's distance in sides of the picture: near enough to tell near from far, too far to distort.
+_DISTANCE = 2.5
+_MARGIN = 1.2
+_LEAST_EXTENT = 1900.0
+
+
+@dataclass(frozen=True)
+class View:
+    """Where a pose is looked at from.
+
+    Attributes:
+        yaw: Degrees that the viewer has walked round the person, to the viewer's right; 0 is the camera's own place.
+        pitch: Degrees that the viewer looks down.
+    """
+
+    yaw: float = 0.0
+    pitch: float = 12.0
+
+    def turn(self, points: np.ndarray) -> np.ndarray:
+        """Bring points (..., 3) in camera axes into the viewer's axes: right, down, away."""
+        yaw, pitch = math.radians(self.yaw), math.radians(self.pitch)
+        x, y, z = np.moveaxis(points, -1, 0)
+        right, away = x * math.cos(yaw) + z * math.sin(yaw), z * math.cos(yaw) - x * math.sin(yaw)
+        down = y * math.cos(pitch) - away * math.sin(pitch)
+        return np.stack([right, down, away * math.cos(pitch) + y * math.sin(pitch)], axis=-1)
+
+
+FRONT, TURNED = View(), View(yaw=65.0)
+
+
+@dataclass(frozen=True)
+class _Scene:
+    """What one picture shows: middle (3,) and side of the part that is seen, and the floor's y, in millimetres."""
+
+    middle: np.ndarray
+    extent: float
+    floor: float
+
+    @classmethod
+    def around(cls, layer: PoseLayer) -> _Scene:
+        """Fit the scene to a pose; a pose of ordinary size is always shown at the same scale."""
+        points = np.asarray(layer.keypoints, dtype=np.float64)
+        known = np.isfinite(points).all(axis=1)
+        if layer.visible is not None and not layer.draw_unknown:
+            known &= np.asarray(layer.visible).astype(bool)
+        points = points[known] if known.any() else np.zeros((1, 3))
+        low, high = points.min(axis=0), points.max(axis=0)
+        middle = (low + high) / 2
+        across = 2 * float(np.linalg.norm((points - middle)[:, [0, 2]], axis=1).max())
+        return cls(middle, max(_LEAST_EXTENT, across, high[1] - low[1]) * _MARGIN, float(high[1]))
+
+    def project(self, points: np.ndarray, view: View, size: int) -> np.ndarray:
+        """Bring points (..., 3) in millimetres into pixels (..., 2) of a picture with ``size`` pixels a side."""
+        turned = view.turn(points - self.middle) / self.extent
+        nearness = _DISTANCE / np.maximum(_DISTANCE + turned[..., 2:], 0.1)
+        return turned[..., :2] * nearness * size + size / 2 - 0.5
+
+
+def draw_pose_3d(layers: Sequence[PoseLayer], skeleton: Skeleton, view: View = FRONT, size: int = 320) -> np.ndarray:
+    """Draw 3D poses over each other on a floor with a grid of half a metre.
+
+    The first pose sets what is seen: the floor lies at its lowest joint. The last one throws a shadow on the floor.
+
+    Args:
+        layers: Poses with joints (K, 3) in millimetres, camera axes, the first at the bottom. Poses that are to be
+            compared are best given relative to their roots.
+        skeleton: Whose joints they have.
+        view: Where they are looked at from.
+        size: Side of the picture in pixels.
+
+    Returns:
+        RGB picture (size, size, 3), uint8.
+
+    Raises:
+        ValueError: If there are no poses, or their joints have a wrong shape.
+    """
+    points = [_check(layer, skeleton) for layer in layers]
+    if not points:
+        raise ValueError("a picture needs at least one pose")
+    scene = _Scene.around(layers[0])
+    image = _draw_floor(scene, view, size)
+    image = _draw_shadow(image, layers[-1], scene, skeleton, view)
+    for layer, joints in zip(layers, points, strict=True):
+        style = replace(
+            layer.style,
+            thickness=math.ceil(layer.style.thickness * size / 480),
+            radius=math.ceil(layer.style.radius * size / 480),
+        )
+        placed = scene.project(joints, view, size)
+        image = draw_pose(
+            image, placed, layer.visible, _far_bones_first(skeleton, joints, view), style, layer.draw_unknown
+        )
+    image[[0, -1]] = image[:, [0, -1]] = _FRAME
+    return image
+
+
+def pose_gallery_3d(
+    panels: Sequence[PosePanel],
+    skeleton: Skeleton,
+    columns: int = 2,
+    size: int = 300,
+    views: Sequence[View] = (FRONT, TURNED),
+) -> np.ndarray:
+    """Arrange 3D poses in rows, each seen from several sides, with its caption under it.
+
+    Args:
+        panels: The poses; joints (K, 3) of their layers in millimetres, camera axes.
+        skeleton: Whose joints they have.
+        columns: Poses a row.
+        size: Side of one view in pixels.
+        views: The views of each pose, side by side.
+
+    Returns:
+        The gallery on white, RGB uint8.
+
+    Raises:
+        ValueError: If there are no panels, or joints have a wrong shape.
+    """
+    if not panels:
+        raise ValueError("a gallery needs at least one panel")
+    pictures = [np.hstack([draw_pose_3d(p.layers, skeleton, view, size) for view in views]) for p in panels]
+    return picture_gallery(pictures, [panel.caption for panel in panels], columns)
+
+
+def _draw_floor(scene: _Scene, view: View, size: int) -> np.ndarray:
+    steps = math.ceil(scene.extent / 2 / _GRID_STEP)
+    places = np.arange(-steps, steps + 1) * _GRID_STEP
+    ends = np.array([-1.0, 1.0]) * steps * _GRID_STEP
+    along = np.stack(np.broadcast_arrays(places[:, None], 0.0, ends), axis=-1)
+    across = np.stack(np.broadcast_arrays(ends, 0.0, places[:, None]), axis=-1)
+    place = np.array([scene.middle[0], scene.floor, scene.middle[2]])
+    lines = np.concatenate([along, across]) + place
+    blank = np.full((size, size, 3), 255, dtype=np.uint8)
+    return draw_lines(blank, scene.project(lines, view, size), _GRID)
+
+
+def _draw_shadow(image: np.ndarray, layer: PoseLayer, scene: _Scene, skeleton: Skeleton, view: View) -> np.ndarray:
+    size = len(image)
+    fallen = np.asarray(layer.keypoints, dtype=np.float64) * (1.0, 0.0, 1.0) + (0.0, scene.floor, 0.0)
+    thickness = max(2, math.ceil(size / 80))
+    style = PoseStyle(_SHADOW, _SHADOW, _SHADOW, thickness, thickness // 2)
+    shown = None if layer.draw_unknown else layer.visible
+    return draw_pose(image, scene.project(fallen, view, size), shown, skeleton, style, draw_unknown=False)
+
+
+def _far_bones_first(skeleton: Skeleton, points: np.ndarray, view: View) -> Skeleton:
+    """Order the bones so that near ones are drawn over far ones."""
+    away = np.nan_to_num(view.turn(points)[:, 2])
+    return replace(skeleton, edges=tuple(sorted(skeleton.edges, key=lambda edge: -float(away[list(edge)].mean()))))
+
+
+def _check(layer: PoseLayer, skeleton: Skeleton) -> np.ndarray:
+    points = np.asarray(layer.keypoints, dtype=np.float64)
+    if points.shape != (skeleton.num_keypoints, 3):
+        raise ValueError(
+            f"keypoints must be ({skeleton.num_keypoints}, 3) for skeleton {skeleton.name}; got shape {points.shape}"
+        )
+    return points

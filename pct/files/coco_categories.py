@@ -1,0 +1,116 @@
+"""The categories of COCO-format files: whose joints they have, and which annotations are therefore read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pct.files.json_stream import iter_json_items
+from pct.files.pose_checks import PoseFileError
+from pct.skeleton import Skeleton
+
+
+@dataclass(frozen=True)
+class CocoCategory:
+    """Which annotations of a COCO file are read, and whose joints they have.
+
+    Attributes:
+        skeleton: The joints, in the order of ``keypoints``.
+        category_ids: Annotations of other categories are left out; None takes all.
+        names: What the file calls its categories, by id.
+    """
+
+    skeleton: Skeleton
+    category_ids: frozenset[int] | None
+    names: Mapping[int, str] = field(default_factory=dict)
+
+    def find_other(self, annotation: Any) -> str | None:
+        """Say what an annotation is that is no single person of these categories; broken ones count as persons."""
+        if not isinstance(annotation, Mapping):
+            return None
+        found = annotation.get("category_id")
+        if self.category_ids is not None and type(found) is int and found not in self.category_ids:
+            return f"category {self.names.get(found, 'without a name')} (id {found})"
+        return "crowds" if annotation.get("iscrowd") else None
+
+
+def find_category(
+    path: str | Path, skeleton: Skeleton | None = None, category: str | int | None = None, need_names: bool = False
+) -> CocoCategory:
+    """Choose what of a COCO file is read, from its ``categories``: all those that have the same joints.
+
+    Args:
+        path: COCO-format file.
+        skeleton: Joints of the file; by default those of its keypoint categories. Needed where these name no joints.
+        category: Name or id of the only category that is read.
+        need_names: Whether a file that names no joints is refused though there is a skeleton, since that is not the
+            word of somebody who knows the file.
+
+    Raises:
+        PoseFileError: If no category fits, the file's joints are not those of ``skeleton``, or without a skeleton its
+            categories have different joints.
+    """
+    listed = read_coco_categories(path)
+    for entry in listed:
+        _check_category(path, entry)
+    found = listed if category is None else [c for c in listed if category in (c.get("name"), c["id"])]
+    if not found and category is not None:
+        known = ", ".join(f"{c.get('name')!r} (id {c['id']})" for c in listed) or "none"
+        raise PoseFileError(f"{path}: no category has the name or id {category!r}; the file has {known}")
+    names = {c["id"]: repr(c.get("name")) for c in listed}
+    with_joints = [c for c in found if c.get("keypoints")]
+    if not with_joints:
+        if skeleton is None or need_names or category is not None:
+            wanted = "add them to `categories`, or give a skeleton"
+            if skeleton is not None:
+                wanted = f"the model's are {', '.join(skeleton.keypoint_names)}"
+            raise PoseFileError(
+                f"{path}: no category names its keypoints, so the order of the joints is not known; {wanted}"
+            )
+        return CocoCategory(skeleton, frozenset(names) or None, names)
+    joints = {tuple(c["keypoints"]) for c in with_joints}
+    if skeleton is None and len(joints) > 1:
+        shown = ", ".join(str(c.get("name")) for c in with_joints)
+        raise PoseFileError(f"{path}: several categories have keypoints, not the same ({shown}); name one as category")
+    if skeleton is None:
+        skeleton = Skeleton.from_coco_category(with_joints[0])
+    chosen = [c for c in with_joints if tuple(c["keypoints"]) == skeleton.keypoint_names]
+    if not chosen:
+        raise PoseFileError(
+            explain_mismatch(path, f"category {with_joints[0].get('name')!r}", with_joints[0]["keypoints"], skeleton)
+        )
+    return CocoCategory(skeleton, frozenset(c["id"] for c in chosen), names)
+
+
+def _check_category(path: str | Path, category: Mapping[str, Any]) -> None:
+    """Check the types of a category, so that nobody compares a number with a text."""
+    if type(category.get("id")) is not int:
+        raise PoseFileError(
+            f"{path}: category {category.get('name')!r} has id {show_id(category.get('id'))}; it must be an integer"
+        )
+    names = category.get("keypoints")
+    if names is not None and not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
+        raise PoseFileError(
+            f"{path}: `keypoints` of category {category['id']} is {str(names)[:60]}; it must be a list of names"
+        )
+
+
+def explain_mismatch(path: str | Path, what: str, names: Sequence[str], skeleton: Skeleton) -> str:
+    """Say that ``what`` of a file has other joints than the model's skeleton, with the names of both."""
+    return (
+        f"{path}: {what} has the {len(names)} joints {', '.join(names)}; the model's skeleton {skeleton.name} has the "
+        f"{skeleton.num_keypoints} joints {', '.join(skeleton.keypoint_names)}"
+    )
+
+
+def read_coco_categories(path: str | Path) -> list[dict[str, Any]]:
+    """Return the ``categories`` of a COCO-format file without holding the rest in memory; none is an empty list."""
+    return [c for c in iter_json_items(path, "categories", required=False) if isinstance(c, dict)]
+
+
+def show_id(value: Any) -> str:
+    """Return an id for a message: integers beyond 64 bits, which come as their digits, as they are in the file."""
+    long = isinstance(value, str) and len(value) > 18 and value.lstrip("-").isdecimal()
+    return (value if long else repr(value))[:60]

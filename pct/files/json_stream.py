@@ -1,0 +1,195 @@
+"""Large JSON files, read entry by entry."""
+
+from __future__ import annotations
+
+import codecs
+import gzip
+import io
+import re
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+import ijson
+import numpy as np
+
+# A whole string (or one that the data cuts off), or a number that JSON does not have.
+_LOOSE_NUMBERS = re.compile(rb'("(?:[^"\\]|\\.)*(?:"|\Z))|-?\bInfinity\b|\bNaN\b', re.DOTALL)
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*(?:"|\Z)', re.DOTALL)
+# Integers that may not fit into 64 bits; those of 19 digits and more are handed on as the text they are.
+_LONG_INTEGERS = re.compile(rb'("(?:[^"\\]|\\.)*(?:"|\Z))|(?<![\w.+-])(-?\d{19,})(?![\w.+-])', re.DOTALL)
+_LONG = re.compile(rb"\d{19}")
+_QUOTES = re.compile(rb'\\.|(")', re.DOTALL)
+# Lists and objects in each other: ijson's memory grows with the square of it. COCO has 4.
+_DEEPEST = 500
+_DEPTH_CHANGE = np.zeros(256, np.int8)
+_DEPTH_CHANGE[list(b"[{")], _DEPTH_CHANGE[list(b"]}")] = 1, -1
+
+
+def iter_json_items(path: str | Path, key: str, required: bool) -> Iterator[Any]:
+    """Yield the entries of the list under the top-level ``key`` of a JSON object, one in memory at a time.
+
+    Numbers that JSON does not have but Python writes (NaN, Infinity) come as None, integers that do not fit into 64
+    bits as their digits in a string. The file may be compressed by gzip, and be UTF-8 or UTF-16 with a mark.
+
+    Args:
+        path: JSON file.
+        key: Name of the list.
+        required: Whether a list that is missing or empty is an error.
+
+    Raises:
+        ValueError: If the file is empty, malformed, truncated or a JSON list, or lacks what is required.
+    """
+    return _iter_items(path, f"{key}.item", key, lambda: _explain_nothing(path, key, required))
+
+
+def iter_json_list(path: str | Path) -> Iterator[Any]:
+    """Yield the entries of a file that is a JSON list, as COCO results are, one in memory at a time.
+
+    Raises:
+        ValueError: If the file is empty, malformed, truncated or no list.
+    """
+    return _iter_items(path, "item", "entries", lambda: _explain_no_list(path))
+
+
+def _iter_items(path: str | Path, prefix: str, what: str, explain: Callable[[], None]) -> Iterator[Any]:
+    """Yield what lies under ijson's ``prefix``; ``explain`` raises the reason where nothing does, if that is wrong."""
+    count = 0
+    try:
+        with open_json(path) as file:
+            for item in ijson.items(file, prefix, use_float=True):
+                count += 1
+                yield item
+        if count == 0:
+            explain()
+    except (ijson.JSONError, UnicodeDecodeError, EOFError, gzip.BadGzipFile, zlib.error) as error:
+        # Where the text around an error is no UTF-8, yajl's sentence comes as bytes.
+        reason = error.args[0] if isinstance(error, ijson.JSONError) and error.args else error
+        text = reason.decode(errors="replace") if isinstance(reason, bytes) else str(reason)
+        raise ValueError(
+            f"{path}: malformed or truncated JSON after {count} {what}: {' '.join(text.split())[:200]}"
+        ) from None
+
+
+def _explain_no_list(path: str | Path) -> None:
+    """Raise what a file is that is not a JSON list; an empty list is one."""
+    with open_json(path) as file:
+        for prefix, event, value in ijson.parse(file):
+            if prefix == "" and event == "map_key":
+                raise ValueError(f"{path}: this is a JSON object with {value!r}; expected a list, as COCO results are")
+            if prefix == "" and event not in ("start_array", "end_array", "start_map", "end_map"):
+                raise ValueError(f"{path}: this is a JSON {event}; expected a list, as COCO results are")
+            if prefix == "" and event == "end_map":
+                raise ValueError(f"{path}: this is an empty JSON object; expected a list, as COCO results are")
+
+
+def _explain_nothing(path: str | Path, key: str, required: bool) -> None:
+    """Raise the reason why a file without a ``key`` entry is of no use, if it is."""
+    keys: list[str] = []
+    with open_json(path) as file:
+        for prefix, event, value in ijson.parse(file):
+            if prefix == "" and event == "start_array":
+                raise ValueError(
+                    f"{path}: this is a JSON list, as COCO results and MPII files are; expected an annotation file in "
+                    f"COCO format, with `categories` and `annotations`"
+                )
+            if prefix == "" and event == "map_key":
+                keys.append(value)
+    if required and key in keys:
+        raise ValueError(f"{path}: no {key}; `{key}` must be a list with at least one entry")
+    if required:
+        raise ValueError(f"{path}: no {key}; the file has {', '.join(keys) or 'no keys'}")
+
+
+class Readable(Protocol):
+    """What gives bytes."""
+
+    def read(self, size: int) -> bytes:
+        """Return at most ``size`` bytes; none at the end."""
+
+
+@contextmanager
+def open_json(path: str | Path) -> Iterator[Readable]:
+    """Open a JSON file as UTF-8 that any parser reads: unpacked, without a mark, without numbers JSON does not have."""
+    with Path(path).open("rb") as file:
+        packed = file.read(2) == b"\x1f\x8b"
+        file.seek(0)
+        plain = io.BufferedReader(gzip.GzipFile(fileobj=file)) if packed else file
+        yield _StrictNumbers(
+            _Utf16(plain) if plain.peek(2)[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else plain
+        )
+
+
+def is_json_list(path: str | Path) -> bool:
+    """Whether a JSON file is a list, as MPII files and COCO results are; other COCO files are objects."""
+    try:
+        with open_json(path) as file:
+            return file.read(64).lstrip()[:1] == b"["
+    except (ijson.JSONError, UnicodeDecodeError, EOFError, gzip.BadGzipFile, zlib.error):
+        return False
+
+
+class _Utf16:
+    """A file of UTF-16 read as UTF-8."""
+
+    def __init__(self, file: Readable) -> None:
+        self._file, self._decoder = file, codecs.getincrementaldecoder("utf-16")()
+
+    def read(self, size: int) -> bytes:
+        while True:
+            data = self._file.read(size)
+            text = self._decoder.decode(data, final=not data)
+            if text or not data:
+                return text.encode()
+
+
+class _StrictNumbers:
+    """A file whose bare NaN, Infinity and -Infinity, which json.dump writes and JSON does not know, read as null.
+
+    A byte order mark, which some editors put in front, is left out.
+    """
+
+    def __init__(self, file: Readable) -> None:
+        self._file = file
+        self._held = file.read(3).removeprefix(codecs.BOM_UTF8)
+        self._in_string = False
+
+    def read(self, size: int) -> bytes:
+        if size == 0:
+            return b""
+        while chunk := self._file.read(size):
+            # Cut after a comma: no number, and no escape in a string, lies across it.
+            whole, comma, self._held = (self._held + chunk).rpartition(b",")
+            if comma:
+                return self._clean(whole + comma)
+        rest, self._held = self._held, b""
+        return self._clean(rest)
+
+    def _clean(self, data: bytes) -> bytes:
+        opened = b'"' if self._in_string else b""
+        # Strings may hold brackets too; they are looked for only where there are very many.
+        if _depth(data) > _DEEPEST and _depth(_STRING.sub(b"", opened + data)) > _DEEPEST:
+            raise ijson.JSONError(f"lists or objects lie over {_DEEPEST} deep in each other")
+        if b"NaN" in data or b"Infinity" in data:
+            cleaned = _LOOSE_NUMBERS.sub(lambda m: m[1] or b"null", opened + data)[len(opened) :]
+        else:
+            cleaned = data
+        if _LONG.search(data):
+            cleaned = _LONG_INTEGERS.sub(_quote_long, opened + cleaned)[len(opened) :]
+        quotes = sum(1 for m in _QUOTES.finditer(data) if m[1]) if b"\\" in data else data.count(b'"')
+        self._in_string ^= bool(quotes % 2)
+        return cleaned
+
+
+def _quote_long(match: re.Match[bytes]) -> bytes:
+    if match[2] is None or -(2**63) <= int(match[2][:25]) < 2**63:
+        return match[0]
+    return b'"' + match[2] + b'"'
+
+
+def _depth(data: bytes) -> int:
+    """Return the most brackets in ``data`` that are open at once."""
+    depth = _DEPTH_CHANGE[np.frombuffer(data, np.uint8)].cumsum(dtype=np.int32)
+    return int((depth - np.minimum.accumulate(depth)).max(initial=0))

@@ -1,0 +1,158 @@
+"""Human3.6M: pairs of 2D and 3D poses of the standard split, from the plain .npz that tools/convert_h36m.py writes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pct.cameras import project, world_to_camera
+from pct.files.motion.checks import check_unit, warn_of_odd_axes, warn_of_swapped_views
+from pct.files.motion.h36m_convert import FORMAT, MAY_LACK, action_of
+from pct.files.npz import NpzReader
+from pct.lifting.pairs import PosePairs
+from pct.lifting.pose2d_bridge import bridge_poses2d
+from pct.skeleton import H36M16, H36M17, Skeleton, get_skeleton
+
+TRAIN_SUBJECTS = ("S1", "S5", "S6", "S7", "S8")
+TEST_SUBJECTS = ("S9", "S11")
+ACTIONS = (
+    *("Directions", "Discussion", "Eating", "Greeting", "Phoning", "Photo", "Posing", "Purchases", "Sitting"),
+    *("SittingDown", "Smoking", "Waiting", "WalkDog", "Walking", "WalkTogether"),
+)
+PROJECTED = "projected"
+_REQUIRED = (
+    *("positions", "clip_start", "clip_subject", "clip_action", "camera_names", "camera_subject", "camera_rotation"),
+    *("camera_position", "camera_intrinsics", "camera_distortion", "camera_image_size"),
+)
+
+
+def load_h36m(
+    path: str | Path,
+    subjects: Sequence[str] = TEST_SUBJECTS,
+    detections: str = PROJECTED,
+    *,
+    skeleton: Skeleton = H36M17,
+    actions: Sequence[str] | None = None,
+    stride: int = 1,
+) -> PosePairs:
+    """Load pairs of Human3.6M, a clip for each recording and camera (``S9 Walking 1 54138969``).
+
+    World poses are brought into the camera's frame by its extrinsics; the action of a clip is its name without take.
+
+    Args:
+        path: File that ``tools/convert_h36m.py`` wrote.
+        subjects: Whose recordings: :data:`TRAIN_SUBJECTS` or :data:`TEST_SUBJECTS` for the standard split.
+        detections: Which 2D poses: the name of a set in the file (``gt``, ``cpn_ft_h36m_dbb``, ...), or
+            ``projected`` for the 3D poses through the cameras with their distortion. Other layouts are bridged, see
+            :func:`pct.lifting.pose2d_bridge.bridge_poses2d`.
+        skeleton: ``H36M17``, or ``H36M16``, which has no ``neck_nose``.
+        actions: Which actions, by their exact names without take; None for all 15, which must then be there for
+            every subject (but S11's Directions, whose video is damaged).
+        stride: Every how many frames; the standard protocol takes all of them (1).
+
+    Raises:
+        ValueError: If the file is broken or another one, or subject, action, detections or cameras are not in it, or
+            2D and 3D have other joints than the skeleton.
+    """
+    if skeleton.keypoint_names not in (H36M17.keypoint_names, H36M16.keypoint_names):
+        raise ValueError(f"Human3.6M has joints of h36m17 or h36m16, not of skeleton {skeleton.name}")
+    if stride < 1:
+        raise ValueError(f"stride must be at least 1, got {stride}")
+    names = [] if detections == PROJECTED else [f"keypoints2d_{detections}", f"skeleton_{detections}"]
+    arrays = _read(Path(path), names)
+    clips = _choose(arrays, subjects, actions, str(path))
+    parts, images = [], []
+    for clip in clips:
+        for camera in range(len(arrays["camera_names"])):
+            part, image = _view(arrays, clip, camera, detections, skeleton, stride)
+            parts += [part] if len(part) else []
+            images += [image] if len(part) else []
+    if not parts:
+        raise ValueError(f"{path}: no frame of {', '.join(subjects)} has 2D poses {detections}")
+    pairs = PosePairs.concatenate(parts)
+    where = f"{path} ({', '.join(subjects)})"
+    check_unit(pairs.keypoints3d, pairs.visible, skeleton, where)
+    warn_of_odd_axes(pairs.keypoints3d, pairs.visible, skeleton, where)
+    warn_of_swapped_views(pairs.keypoints2d, torch.cat(images), pairs.visible, skeleton, f"{where}, {detections}")
+    return pairs
+
+
+def _view(
+    arrays: Mapping[str, Any], clip: int, camera: int, detections: str, skeleton: Skeleton, stride: int
+) -> tuple[PosePairs, Tensor]:
+    """Return what a camera sees of a recording, and where the 3D joints are in its image (f, K, 2)."""
+    rows = slice(arrays["clip_start"][clip], arrays["clip_start"][clip + 1], stride)
+    subject, action = str(arrays["clip_subject"][clip]), str(arrays["clip_action"][clip])
+    person = arrays["camera_subject"].tolist().index(subject)
+    rotation, position, intrinsics, distortion, image_size = (
+        torch.from_numpy(np.asarray(arrays[f"camera_{name}"][person, camera], np.float64))
+        for name in ("rotation", "position", "intrinsics", "distortion", "image_size")
+    )
+    joints = [H36M17.keypoint_names.index(name) for name in skeleton.keypoint_names]
+    world = torch.from_numpy(arrays["positions"][rows][:, joints]).double()
+    bodies = world_to_camera(world, rotation, position)
+    image = project(bodies, intrinsics, distortion).float()
+    visible = torch.ones(bodies.shape[:2], dtype=torch.bool)
+    keypoints2d = image
+    if detections != PROJECTED:
+        source = get_skeleton(str(arrays[f"skeleton_{detections}"][0]))
+        found = torch.from_numpy(arrays[f"keypoints2d_{detections}"][rows, camera])
+        if not torch.isfinite(found).all():
+            # A recording that the detections lack, which the conversion allows of one alone.
+            bodies, image, found, visible = bodies[:0], image[:0], found[:0], visible[:0]
+        all_known = torch.ones(found.shape[:2], dtype=torch.bool)
+        keypoints2d, visible = bridge_poses2d(found, all_known, source, skeleton)
+    pairs = PosePairs(
+        skeleton=skeleton,
+        keypoints2d=keypoints2d,
+        visible=visible,
+        keypoints3d=bodies.float(),
+        image_size=image_size.float().expand(len(bodies), 2),
+        intrinsics=intrinsics.float().expand(len(bodies), 4),
+        clip_index=torch.zeros(len(bodies), dtype=torch.int64),
+        clip_ids=(f"{subject} {action} {arrays['camera_names'][camera]}",),
+        subject_ids=(subject,),
+        actions=(action_of(action),),
+    )
+    return pairs, image
+
+
+def _choose(arrays: Mapping[str, Any], subjects: Sequence[str], actions: Sequence[str] | None, where: str) -> list[int]:
+    """Return the recordings of subjects and actions, in file order."""
+    who, what = arrays["clip_subject"].tolist(), [action_of(a) for a in arrays["clip_action"].tolist()]
+    for subject in subjects:
+        if subject not in who:
+            raise ValueError(f"{where}: no subject {subject!r}; there are {', '.join(dict.fromkeys(who))}")
+        if subject not in arrays["camera_subject"].tolist():
+            raise ValueError(f"{where}: no cameras of subject {subject}, which are needed to see its 3D poses")
+        there = {action for person, action in zip(who, what, strict=True) if person == subject}
+        missing = [a for a in actions or ACTIONS if a not in there and (subject, a) != MAY_LACK]
+        if missing:
+            raise ValueError(
+                f"{where}: {subject} has no {', '.join(missing)}; there are {', '.join(sorted(there))}. To load some "
+                "actions only, name them"
+            )
+    wanted = set(actions or ACTIONS)
+    clips = [c for c, person in enumerate(who) if person in subjects and what[c] in wanted]
+    if not clips:
+        raise ValueError(f"{where}: nothing to load of subjects {', '.join(subjects) or 'none'}")
+    return clips
+
+
+def _read(path: Path, names: Sequence[str]) -> dict[str, Any]:
+    """Return the arrays of a converted file, those of the wanted detections among them."""
+    if not path.is_file():
+        raise ValueError(f"Human3.6M file {path} does not exist; tools/convert_h36m.py writes it")
+    with NpzReader(path) as file:
+        if "format" not in file.names or file.array("format").tolist() != [FORMAT]:
+            raise ValueError(f"{path}: this is no converted file; run tools/convert_h36m.py on the original ones first")
+        missing = [n for n in (*_REQUIRED, *names) if n not in file.names]
+        if missing:
+            sets = [n.removeprefix("keypoints2d_") for n in file.names if n.startswith("keypoints2d_")]
+            raise ValueError(f"{path}: no array {', '.join(missing)}; its 2D poses are {', '.join([PROJECTED, *sets])}")
+        return {name: file.array(name) for name in (*_REQUIRED, *names)}

@@ -1,0 +1,166 @@
+"""NumPy ``.npz`` archives, read and written in rows so that memory does not depend on their length; never pickles."""
+
+from __future__ import annotations
+
+import math
+import zipfile
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from pct.files.output import atomic_output, check_output
+
+# What is read at once: a file of few bytes can unpack to more than there is memory.
+_LARGEST_PIECE = 256 << 20
+_OPENERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+
+
+class NpzError(ValueError):
+    """An ``.npz`` archive is missing, broken, or holds what is not read."""
+
+
+class NpzReader:
+    """Read the arrays of an ``.npz`` archive row by row; a context manager.
+
+    Attributes:
+        names: Names of the arrays.
+
+    Args:
+        path: The archive, as ``numpy.savez`` or ``numpy.savez_compressed`` writes it.
+
+    Raises:
+        NpzError: If it is missing, empty, truncated, or no such archive.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        if not self.path.is_file():
+            raise NpzError(f"{path}: {'this is a folder' if self.path.is_dir() else 'no such file'}")
+        if self.path.stat().st_size == 0:
+            raise NpzError(f"{path}: the file is empty")
+        try:
+            self._zip = zipfile.ZipFile(self.path)
+        except (zipfile.BadZipFile, UnicodeDecodeError, NotImplementedError, OSError, ValueError):
+            raise NpzError(f"{path}: truncated, or no .npz archive (pickled files are refused)") from None
+        self.names = [name.removesuffix(".npy") for name in self._zip.namelist()]
+
+    def __enter__(self) -> NpzReader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._zip.close()
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Return the shape of an array without reading it."""
+        with ExitStack() as stack:
+            return self._open(name, stack)[0]
+
+    def array(self, name: str) -> np.ndarray:
+        """Return a whole array, a single value too.
+
+        Raises:
+            NpzError: If the array is missing, truncated, or holds Python objects.
+        """
+        with ExitStack() as stack:
+            shape, fortran, dtype, file = self._open(name, stack)
+            if fortran:
+                return self._read(name, file, shape[::-1], dtype).transpose().copy()
+            return self._read(name, file, shape, dtype).copy()
+
+    def rows(self, name: str, batch_size: int) -> Iterator[np.ndarray]:
+        """Yield an array's rows in order, at most ``batch_size`` at a time.
+
+        Raises:
+            NpzError: If the array is missing, truncated, or holds Python objects.
+        """
+        with ExitStack() as stack:
+            shape, fortran, dtype, file = self._open(name, stack)
+            if not shape:
+                raise NpzError(f"{self.path}: array {name!r} is a single value; it must have a row a pose")
+            if fortran and len(shape) > 1:
+                # Rows of a Fortran-ordered array lie scattered over the file: it can only be read whole.
+                whole = self._read(name, file, shape[::-1], dtype).transpose()
+                yield from (whole[i : i + batch_size] for i in range(0, len(whole), batch_size))
+                return
+            for start in range(0, shape[0], batch_size):
+                yield self._read(name, file, (min(batch_size, shape[0] - start), *shape[1:]), dtype)
+
+    def _open(self, name: str, stack: ExitStack) -> tuple[tuple[int, ...], bool, np.dtype[Any], IO[bytes]]:
+        if name not in self.names:
+            raise NpzError(f"{self.path}: no array {name!r}; the file has {', '.join(self.names) or 'none'}")
+        try:
+            file = stack.enter_context(self._zip.open(f"{name}.npy"))
+            version = np.lib.format.read_magic(file)
+            if version not in _OPENERS:
+                raise NpzError(
+                    f"{self.path}: array {name!r} has version {version} of the npy format; save it as numbers"
+                )
+            shape, fortran, dtype = _OPENERS[version](file)
+        except (
+            KeyError,
+            ValueError,
+            NotImplementedError,
+            RuntimeError,
+            zipfile.BadZipFile,
+            zlib.error,
+            EOFError,
+        ) as error:
+            if isinstance(error, NpzError):
+                raise
+            raise NpzError(f"{self.path}: array {name!r} is damaged: {error}") from None
+        if dtype.hasobject:
+            raise NpzError(
+                f"{self.path}: array {name!r} holds Python objects, that is a pickle, which is refused; "
+                "save it as an array of numbers"
+            )
+        return shape, fortran, dtype, file
+
+    def _read(self, name: str, file: IO[bytes], shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
+        size = math.prod(shape) * dtype.itemsize
+        if size > _LARGEST_PIECE:
+            raise NpzError(
+                f"{self.path}: array {name!r} needs {size / 2**20:,.0f} MB of memory at once; at most "
+                f"{_LARGEST_PIECE >> 20} are read (large arrays row by row, if they are in C order)"
+            )
+        try:
+            data = file.read(size)
+        except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+            raise NpzError(f"{self.path}: array {name!r} is damaged: {error}") from None
+        if len(data) != size:
+            raise NpzError(f"{self.path}: array {name!r} is truncated")
+        return np.frombuffer(data, dtype).reshape(shape)
+
+
+def write_npz(
+    path: str | Path,
+    arrays: Mapping[str, tuple[tuple[int, ...], np.dtype[Any], Iterable[np.ndarray]]],
+    force: bool = False,
+) -> None:
+    """Write an ``.npz`` archive whose arrays come in pieces; it appears under its name only when it is whole.
+
+    Args:
+        path: The archive.
+        arrays: Shape, type, and the rows in pieces of each array; the pieces of one are used up before the next.
+        force: Whether an existing file is replaced.
+
+    Raises:
+        OutputError: If the file cannot be written.
+        FileExistsError: If the file exists and ``force`` is not set.
+        ValueError: If the pieces of an array do not make its shape.
+    """
+    checked = check_output(path, (".npz",), force)
+    with atomic_output(checked, force) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+        for name, (shape, dtype, pieces) in arrays.items():
+            rows = 0
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+                header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+                np.lib.format.write_array_header_1_0(file, header)
+                for piece in pieces:
+                    rows += len(piece)
+                    file.write(np.ascontiguousarray(piece, dtype).reshape(len(piece), *shape[1:]).tobytes())
+            if rows != shape[0]:
+                raise ValueError(f"{path}: array {name!r} got {rows} rows; it must have {shape[0]}")

@@ -1,0 +1,177 @@
+"""Output files: checked before work starts, written under a temporary name, renamed when they are whole."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import glob
+import hashlib
+import os
+import secrets
+import signal
+import stat
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import FrameType
+from typing import BinaryIO
+
+# Errors of a file system that is full, or whose user may write no more.
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+class OutputError(ValueError):
+    """An output file cannot or must not be written."""
+
+
+def check_output(path: str | Path, suffixes: Sequence[str] = (), force: bool = False) -> Path:
+    """Check that a file can be written, before any work is done for it.
+
+    Args:
+        path: The file to be written.
+        suffixes: Allowed suffixes with their dot; empty allows all.
+        force: Whether an existing file may be replaced.
+
+    Raises:
+        OutputError: If the suffix is unknown, the folder is missing, or the path is a folder, a link or a device.
+        FileExistsError: If the file exists and ``force`` is not set.
+    """
+    path = Path(path)
+    if suffixes and path.suffix.lower() not in suffixes:
+        raise OutputError(f"output {path} has suffix {path.suffix!r}; it must be one of {', '.join(suffixes)}")
+    if path.is_dir():
+        raise OutputError(f"output {path} is a folder; give the name of a file")
+    if not path.parent.is_dir():
+        raise OutputError(f"output folder {path.parent} does not exist; make it first")
+    if not os.access(path.parent, os.W_OK):
+        raise OutputError(f"output folder {path.parent} is not writable")
+    # A link that points to nothing, or at itself, does not "exist", but it would be replaced too.
+    if os.path.lexists(path):
+        if not force:
+            raise _exists(path)
+        if not stat.S_ISREG(os.lstat(path).st_mode):
+            raise OutputError(f"output {path} is no plain file (a link or a device), so it is not replaced")
+    return path
+
+
+@contextmanager
+def atomic_output(path: Path, force: bool = True, ending: str = ".tmp") -> Iterator[Path]:
+    """Give a temporary file beside ``path``; rename it to ``path`` when the block ends well, else remove it.
+
+    The temporary name cannot be foreseen, and its file is made here and by nobody else. What a killed process left of
+    the same output is removed. A replaced file hands on its mode.
+
+    Args:
+        path: The output.
+        force: Whether it is replaced if it exists when the block ends, whoever made it.
+        ending: Of the temporary name, for writers that go by it.
+
+    Raises:
+        FileExistsError: If it exists then and ``force`` is not set.
+        OutputError: If the disk is full.
+    """
+    _remove_left_behind(path, ending)
+    temporary, descriptor = _make_temporary(path, ending)
+    try:
+        yield temporary
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        _publish(temporary, path, force)
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        raise OutputError(f"output {path} cannot be written: {os.strerror(error.errno or 0)}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def _make_temporary(path: Path, ending: str) -> tuple[Path, int]:
+    """Make a temporary file that nobody could foresee; a lock on it says as long as this process lives that it does."""
+    while True:
+        temporary = path.with_name(f"{_prefix(path)}{secrets.token_hex(8)}{ending}")
+        descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666)
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+        if os.fstat(descriptor).st_nlink:
+            return temporary, descriptor
+        os.close(descriptor)  # another process took it for one left behind before it was locked
+
+
+def _publish(temporary: Path, path: Path, force: bool) -> None:
+    """Give a whole file its name; two processes that must not replace one another cannot both succeed."""
+    if force:
+        with suppress(FileNotFoundError):
+            temporary.chmod(stat.S_IMODE(os.lstat(path).st_mode))
+        temporary.replace(path)
+        return
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        raise _exists(path) from None
+    except OSError:
+        # A file system without hard links: whoever makes the file first may fill it.
+        try:
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
+        except FileExistsError:
+            raise _exists(path) from None
+        temporary.replace(path)
+
+
+def _exists(path: Path) -> FileExistsError:
+    return FileExistsError(f"output {path} exists; give --force (force=True) to replace it")
+
+
+def _prefix(path: Path) -> str:
+    """Return how the temporary names of an output begin; those of no other output do so."""
+    name = path.name if len(os.fsencode(path.name)) < 200 else hashlib.sha256(os.fsencode(path.name)).hexdigest()
+    return f".{name}."
+
+
+def _remove_left_behind(path: Path, ending: str) -> None:
+    """Remove temporary files of an output whose writers are dead."""
+    pattern = f"{glob.escape(_prefix(path))}{'[0-9a-f]' * 16}{ending}"
+    for left in path.parent.glob(pattern):
+        try:
+            descriptor = os.open(left, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        except OSError:
+            continue  # a link that somebody put there, a file of somebody else, or one that is gone by now
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if stat.S_ISREG(os.fstat(descriptor).st_mode):
+                left.unlink(missing_ok=True)
+        except BlockingIOError:
+            pass  # somebody is writing it
+        finally:
+            os.close(descriptor)
+
+
+@contextmanager
+def open_atomically(path: str | Path, force: bool = False) -> Iterator[BinaryIO]:
+    """Open a file for writing bytes; it appears under its name, whole and on disk, when the block ends well.
+
+    Raises:
+        OutputError: If the folder is missing, the path is no plain file, or the disk is full.
+        FileExistsError: If the file exists and ``force`` is not set.
+    """
+    with atomic_output(check_output(path, force=force), force) as temporary, temporary.open("wb") as file:
+        yield file
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write a whole file, replacing an older one: a crash at any moment leaves the old or the new one."""
+    with atomic_output(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def stop_in_order() -> None:
+    """Let SIGTERM and SIGHUP end this process as Ctrl-C does: what is half written is removed first."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            # Who ignores the end of a session (nohup) goes on doing so.
+            if signal.getsignal(number) == signal.SIG_DFL:
+                signal.signal(number, stop)

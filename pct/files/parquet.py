@@ -1,0 +1,175 @@
+"""Parquet files as columns of numpy arrays, read and written batch by batch (the one room that knows pyarrow)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pct.files.output import atomic_output, check_output
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+class ParquetError(ValueError):
+    """A Parquet file is missing, empty, truncated, or lacks a column."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a batch of n rows.
+
+    Attributes:
+        values: All numbers of the rows one after the other, lists and lists of lists made flat. A missing number is
+            NaN in a column of floats and makes a column of integers one of floats.
+        counts: How many of the values each row has (n,); 0 where the row is missing.
+    """
+
+    values: np.ndarray
+    counts: np.ndarray
+
+
+class ColumnReader:
+    """Read columns of a Parquet file; a context manager.
+
+    Attributes:
+        metadata: Key and value of the file's own metadata.
+        columns: Names of the columns.
+
+    Args:
+        path: The file.
+
+    Raises:
+        ParquetError: If it is missing, empty, truncated, or no Parquet file.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        self.path = Path(path)
+        if not self.path.is_file():
+            raise ParquetError(f"{path}: {'this is a folder' if self.path.is_dir() else 'no such file'}")
+        if self.path.stat().st_size == 0:
+            raise ParquetError(f"{path}: the file is empty")
+        try:
+            self._file = pq.ParquetFile(self.path, page_checksum_verification=True)
+        except (pa.ArrowException, OSError) as error:
+            raise ParquetError(f"{path}: truncated, or no Parquet file: {_one_line(error)}") from None
+        schema = self._file.schema_arrow
+        self.metadata: dict[bytes, bytes] = schema.metadata or {}
+        self.columns: list[str] = schema.names
+
+    def __enter__(self) -> ColumnReader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __len__(self) -> int:
+        return self._file.metadata.num_rows
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def batches(self, names: Sequence[str], batch_size: int) -> Iterator[dict[str, Column]]:
+        """Yield the columns ``names`` in order of rows, at most ``batch_size`` rows at a time.
+
+        Raises:
+            ParquetError: If a column is missing or holds no numbers, or the data is damaged.
+        """
+        import pyarrow as pa
+
+        missing = [n for n in names if n not in self.columns]
+        if missing:
+            raise ParquetError(f"{self.path}: no column {missing[0]!r}; the file has {', '.join(self.columns)}")
+        try:
+            for batch in self._file.iter_batches(batch_size, columns=list(names)):
+                yield {name: self._column(name, batch.column(name)) for name in names}
+        except (pa.ArrowException, OSError) as error:
+            raise ParquetError(f"{self.path}: damaged data: {_one_line(error)}") from None
+
+    def _column(self, name: str, array: pa.Array) -> Column:
+        import pyarrow as pa
+
+        counts = np.where(array.is_null().to_numpy(zero_copy_only=False), 0, 1)
+        array = array.drop_null()
+        while pa.types.is_nested(array.type) and hasattr(array, "value_lengths"):
+            ends = np.cumsum(counts)
+            lengths = array.value_lengths().fill_null(0).to_numpy(zero_copy_only=False)
+            total = np.concatenate([[0], np.cumsum(lengths)])
+            counts = total[ends] - total[ends - counts]
+            array = array.flatten()
+        if not (pa.types.is_integer(array.type) or pa.types.is_floating(array.type) or pa.types.is_boolean(array.type)):
+            raise ParquetError(
+                f"{self.path}: column {name!r} holds {array.type}; it must hold numbers or lists of them"
+            )
+        return Column(array.to_numpy(zero_copy_only=False), counts)
+
+
+class ColumnWriter:
+    """Write columns to a Parquet file batch by batch; a context manager.
+
+    The file appears under its name only when the block ends without an error.
+
+    Args:
+        path: The file, with suffix ``.parquet``.
+        columns: Name, type, and numbers a row (0: a plain column, else a list of fixed size) of each column.
+        metadata: Kept in the file.
+        force: Whether an existing file is replaced.
+
+    Raises:
+        OutputError: If the file cannot be written.
+        FileExistsError: If the file exists and ``force`` is not set.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        columns: Mapping[str, tuple[np.dtype[Any], int]],
+        metadata: Mapping[str, str],
+        force: bool = False,
+    ) -> None:
+        self.path, self._force = check_output(path, (".parquet",), force), force
+        self._columns, self._metadata = columns, metadata
+
+    def __enter__(self) -> ColumnWriter:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        types = {name: pa.from_numpy_dtype(dtype) for name, (dtype, _) in self._columns.items()}
+        fields = [(n, pa.list_(types[n], width) if width else types[n]) for n, (_, width) in self._columns.items()]
+        self._schema = pa.schema(fields, metadata=dict(self._metadata))
+        with ExitStack() as stack:
+            temporary = stack.enter_context(atomic_output(self.path, self._force))
+            writer = pq.ParquetWriter(temporary, self._schema, compression="zstd", write_page_checksum=True)
+            self._writer = stack.enter_context(writer)
+            self._stack = stack.pop_all()
+        return self
+
+    def write(self, values: Mapping[str, np.ndarray]) -> None:
+        """Append rows as one row group; NaN in a plain column of floats is written as a missing value."""
+        import pyarrow as pa
+
+        arrays = []
+        for field in self._schema:
+            dtype, width = self._columns[field.name]
+            numbers = pa.array(values[field.name].astype(dtype).reshape(-1), from_pandas=width == 0)
+            arrays.append(pa.FixedSizeListArray.from_arrays(numbers, type=field.type) if width else numbers)
+        self._writer.write_table(pa.Table.from_arrays(arrays, schema=self._schema))
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.__exit__(kind, error, trace)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]

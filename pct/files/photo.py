@@ -1,0 +1,155 @@
+"""One photo file to an RGB array, whatever its format; what cannot be read is an error that says why."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+# Transparent parts are shown on white, as a page would.
+_BACKGROUND = (255, 255, 255, 255)
+# OpenCV counts the pixels of a side with 16 bits.
+_LONGEST = 32_766
+# A decoded photo takes up to 4 times 3 bytes a pixel on its way, a transparent one 4 times as many: under 1 GB.
+_MOST_PIXELS = 80_000_000
+_HEIC = (b"ftypheic", b"ftypheix", b"ftyphevc", b"ftypmif1", b"ftypmsf1", b"ftypheif")
+
+
+class PhotoError(ValueError):
+    """A photo that is missing, broken or not a photo; the message names the file and what is wrong."""
+
+
+def read_photo(path: str | Path) -> np.ndarray:
+    """Read a photo as people see it.
+
+    Greyscale and palette become RGB, transparent parts are laid on white, 16 bits a channel are scaled to 8, and the
+    rotation that a camera noted in the EXIF data is carried out.
+
+    Args:
+        path: JPEG, PNG or any other file that Pillow reads.
+
+    Returns:
+        The photo (H, W, 3) as uint8 RGB.
+
+    Raises:
+        PhotoError: If the file is missing, empty, truncated, or not a photo.
+    """
+    return decode_photo(read_bytes(path), path)
+
+
+def as_photo(image: str | Path | np.ndarray) -> np.ndarray:
+    """Return a photo (H, W, 3), uint8 RGB, from a file or an array.
+
+    Args:
+        image: A photo file, or an array of uint8: RGB (H, W, 3), RGBA (H, W, 4) which is laid on white, or grey (H, W)
+            or (H, W, 1). Colours in OpenCV's order, BGR, cannot be told from RGB: turn them round first.
+
+    Raises:
+        PhotoError: If the photo cannot be read, or the array has another type or shape, or no pixels.
+    """
+    if isinstance(image, (str, Path)):
+        return read_photo(image)
+    if not isinstance(image, np.ndarray):
+        raise PhotoError(f"a photo must be a file or a numpy array of uint8; got {type(image).__name__}")
+    if image.dtype != np.uint8:
+        raise PhotoError(f"a photo's array must be uint8, 0 to 255; got {image.dtype}")
+    if image.ndim == 2:
+        image = image[..., None]
+    if image.ndim != 3 or image.shape[2] not in (1, 3, 4):
+        raise PhotoError(f"a photo's array must be (H, W, 3), (H, W, 4) or (H, W); got shape {image.shape}")
+    if image.size == 0:
+        raise PhotoError(f"the photo has no pixels: its shape is {image.shape}")
+    if max(image.shape) > _LONGEST:
+        raise PhotoError(f"the photo has {image.shape[1]}x{image.shape[0]} pixels; a side has at most {_LONGEST:,}")
+    if image.shape[2] == 4:
+        alpha = image[..., 3:].astype(np.float32) / 255
+        return np.rint(image[..., :3] * alpha + 255 * (1 - alpha)).astype(np.uint8)
+    return np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image
+
+
+def read_bytes(path: str | Path) -> bytes:
+    """Return a photo's encoded bytes.
+
+    Raises:
+        PhotoError: If there is no such file or it cannot be opened.
+    """
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise PhotoError(f"{path}: the photo cannot be opened: {error.strerror or error}") from None
+
+
+def decode_photo(data: bytes, name: str | Path) -> np.ndarray:
+    """Decode the bytes of a photo file; see :func:`read_photo`.
+
+    Args:
+        data: The whole file.
+        name: What an error calls it.
+    """
+    from PIL import Image, ImageOps
+
+    if not data:
+        raise PhotoError(f"{name}: the photo is empty (0 bytes)")
+    try:
+        # A truncated file is an error here and not a picture that is grey from somewhere on.
+        with Image.open(io.BytesIO(data)) as image:
+            _check_size(image, name)
+            image.load()
+            ImageOps.exif_transpose(image, in_place=True)
+            return _to_rgb(image)
+    except Image.UnidentifiedImageError:
+        if data[4:12] in _HEIC:
+            raise PhotoError(f"{name}: HEIC photos are not read; convert it to JPEG or PNG") from None
+        raise PhotoError(f"{name}: not a photo, or cut off within its header ({len(data):,} bytes)") from None
+    except PhotoError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise PhotoError(f"{name}: the photo is too large to be decoded: {error}") from None
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
+        raise PhotoError(f"{name}: the photo is damaged or truncated: {error}") from None
+
+
+def _check_size(image: Any, name: str | Path) -> None:
+    """Refuse, before it is decoded, a picture whose sides OpenCV cannot count or whose pixels fill the memory."""
+    width, height = image.size
+    if max(width, height) > _LONGEST:
+        raise PhotoError(f"{name}: the photo has {width}x{height} pixels; a side has at most {_LONGEST:,}")
+    most = _MOST_PIXELS // 4 if image.has_transparency_data else _MOST_PIXELS
+    if width * height > most:
+        raise PhotoError(f"{name}: the photo is too large, {width}x{height} pixels; at most {most:,} are read")
+
+
+def photo_size(path: str | Path) -> tuple[int, int]:
+    """Return width and height in pixels of a photo as :func:`read_photo` gives it, without decoding it."""
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            # Orientations 5 to 8 of the EXIF standard lie on their side.
+            lying = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+            return (image.height, image.width) if lying else (image.width, image.height)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise PhotoError(f"{path}: the photo cannot be read: {error}") from None
+
+
+def _to_rgb(image: Any) -> np.ndarray:
+    """Turn a decoded Pillow image of any mode into an array (H, W, 3) of uint8."""
+    from PIL import Image
+
+    if image.mode.startswith("I"):
+        image = Image.fromarray(_to_8_bits(np.asarray(image)))
+    elif image.mode == "F":
+        raise ValueError("its pixels are floating-point numbers; save it with 8 or 16 bits a channel")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, _BACKGROUND), image)
+    # Pillow copies what it converts, also from RGB to RGB.
+    return np.array(image if image.mode == "RGB" else image.convert("RGB"))
+
+
+def _to_8_bits(grey: np.ndarray) -> np.ndarray:
+    if grey.min() < 0 or grey.max() > 65535:
+        raise ValueError(f"its greys reach from {grey.min()} to {grey.max()}; 16 bits hold 0 to 65535")
+    return (grey.astype(np.int64) * 255 // 65535).astype(np.uint8)

@@ -1,0 +1,161 @@
+"""The photos of a COCO-format file: by image id, checked against what the file says of them, the last few kept."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pct.files.coco import iter_coco_images
+from pct.files.coco3d import find_camera_fault, read_intrinsics
+from pct.files.photo import PhotoError, decode_photo, photo_size, read_bytes
+
+# Decoded photos that are kept: several persons of one photo follow each other in a file.
+_DECODED = 4
+
+
+class PhotoFolder:
+    """Photos by image id.
+
+    Args:
+        annotations_path: COCO-format file with ``images``.
+        image_folder: Where their ``file_name`` is looked for.
+        cache: Keep the encoded bytes of every photo that was read in memory; for sets of a few thousand small ones.
+
+    Raises:
+        ValueError: If an image entry is bad or two have the same id.
+    """
+
+    def __init__(self, annotations_path: str | Path, image_folder: str | Path, cache: bool = False) -> None:
+        self.folder = Path(image_folder)
+        self._images: dict[int, Mapping[str, Any]] = {}
+        for image in iter_coco_images(annotations_path):
+            fault = _find_fault(image)
+            if fault is None and image["id"] in self._images:
+                fault = f"image {image['id']} is there twice; ids must differ"
+            if fault is not None:
+                raise ValueError(f"{annotations_path}: {fault}")
+            self._images[image["id"]] = {n: image.get(n) for n in ("file_name", "width", "height", "camera")}
+        self._bytes: dict[Path, bytes] | None = {} if cache else None
+        self._decoded: dict[int, np.ndarray] = {}
+
+    def path(self, image_id: int) -> Path | None:
+        """Return where the photo should be, or None if no image has the id."""
+        image = self._images.get(image_id)
+        return None if image is None else self.folder / image["file_name"]
+
+    def size(self, image_id: int) -> tuple[int, int]:
+        """Return width and height: as the annotation file states, or else as the photo's header does.
+
+        Raises:
+            PhotoError: If neither says.
+        """
+        stated = self._stated_size(image_id)
+        return photo_size(self.folder / self._images[image_id]["file_name"]) if stated is None else stated
+
+    def intrinsics(self, image_id: int) -> np.ndarray | None:
+        """Return the camera's fx, fy, cx, cy (4,) in pixels, float32; None where the file does not say."""
+        return read_intrinsics(self._images.get(image_id, {}))
+
+    def read(self, image_id: int) -> np.ndarray:
+        """Return a photo (H, W, 3), uint8 RGB, read-only.
+
+        Raises:
+            PhotoError: If it cannot be read, or has another size than the annotation file states: its labels would
+                be at wrong places.
+        """
+        image = self._decoded.pop(image_id, None)
+        self._decoded[image_id] = image = self._decode(image_id) if image is None else image
+        if len(self._decoded) > _DECODED:
+            self._decoded.pop(next(iter(self._decoded)))
+        return image
+
+    def _decode(self, image_id: int) -> np.ndarray:
+        path = self.path(image_id)
+        if path is None:
+            raise PhotoError(f"image {image_id} has no entry in the annotation file")
+        data = self._bytes.get(path) if self._bytes is not None else None
+        if data is None:
+            data = read_bytes(path)
+            if self._bytes is not None:
+                self._bytes[path] = data
+        image = decode_photo(data, path)
+        height, width = image.shape[:2]
+        stated = self._stated_size(image_id)
+        if stated is not None and stated != (width, height):
+            raise PhotoError(
+                f"{path}: the photo has {width}x{height} pixels; the annotation file says {stated[0]}x{stated[1]}"
+            )
+        image.setflags(write=False)
+        return image
+
+    def _stated_size(self, image_id: int) -> tuple[int, int] | None:
+        width, height = (self._images[image_id][name] for name in ("width", "height"))
+        return (width, height) if width and height else None
+
+
+def find_usable(
+    photos: PhotoFolder,
+    image_ids: Sequence[int],
+    bbox: Sequence[Sequence[float]],
+    names: Sequence[str],
+    report: Callable[[str], None],
+) -> np.ndarray:
+    """Return a mask (N,) of the persons whose photo is there and whose box lies on it, at least in part.
+
+    Args:
+        photos: The folder.
+        image_ids: One a person.
+        bbox: One a person: x, y, width, height in image pixels.
+        names: What a report calls each person, such as ``annotation 7``.
+        report: Called once for all missing photos, once for each other photo that cannot be read and for each box.
+    """
+    sizes = _sizes(photos, Counter(image_ids), report)
+    usable = np.zeros(len(image_ids), bool)
+    for row, (image_id, (x, y, width, height)) in enumerate(zip(image_ids, bbox, strict=True)):
+        if image_id not in sizes:
+            continue
+        right, bottom = sizes[image_id]
+        usable[row] = x < right and y < bottom and x + width > 0 and y + height > 0
+        if not usable[row]:
+            box = f"bbox {[x, y, width, height]}"
+            report(f"{names[row]}: {box} lies outside image {image_id} of {right}x{bottom} pixels; it is skipped")
+    return usable
+
+
+def _sizes(photos: PhotoFolder, persons: Counter[int], report: Callable[[str], None]) -> dict[int, tuple[int, int]]:
+    """Return the size of every photo that is there; ``persons`` counts those on each photo."""
+    sizes, missing = {}, []
+    for image_id in persons:
+        path = photos.path(image_id)
+        if path is None or not path.is_file():
+            missing.append(image_id)
+            continue
+        try:
+            sizes[image_id] = photos.size(image_id)
+        except PhotoError as error:
+            report(f"{error}; its persons are skipped")
+    if missing:
+        paths = [photos.path(image_id) for image_id in missing[:5]]
+        shown = [
+            f"image {id_} without an entry" if p is None else p.name for id_, p in zip(missing, paths, strict=False)
+        ]
+        listed = ", ".join(shown) + (", ..." if len(missing) > 5 else "")
+        lost = sum(persons[image_id] for image_id in missing)
+        report(f"{photos.folder}: {len(missing)} photos are missing ({listed}); their {lost} persons are skipped")
+    return sizes
+
+
+def _find_fault(image: Any) -> str | None:
+    if not isinstance(image, Mapping) or not isinstance(image.get("id"), int):
+        return f"image entry {str(image)[:60]!r}; expected an object with an integer id and a file_name"
+    if not isinstance(image.get("file_name"), str) or not image["file_name"]:
+        return f"image {image['id']} has file_name {image.get('file_name')!r}; expected the name of its photo"
+    sizes = [image.get(name) for name in ("width", "height")]
+    if not all(size is None or (isinstance(size, int) and size >= 0) for size in sizes):
+        return f"image {image['id']} has width and height {sizes}; expected whole numbers of pixels, or neither"
+    fault = find_camera_fault(image)
+    return None if fault is None else f"image {image['id']}: {fault}"

@@ -1,0 +1,95 @@
+"""Photos and videos that a person names on a command line: files and folders to a list, each with a name and an id."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pct.files.video import VIDEO_SUFFIXES
+
+PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm")
+_LARGEST_ID = 2**63 - 1
+
+
+@dataclass(frozen=True)
+class PhotoInput:
+    """A photo or a video.
+
+    Attributes:
+        path: The file.
+        name: Its path within the folder that was named, or the file's own name; unique among all.
+        is_video: Whether it is a video.
+    """
+
+    path: Path
+    name: str
+    is_video: bool
+
+
+def find_photos(paths: Sequence[str | Path]) -> list[PhotoInput]:
+    """Find the photos and videos in files and folders.
+
+    Of a folder all files with a suffix of a photo or video are taken, those of folders in it too, in order of their
+    names and without hidden ones; a file that is named itself is taken whatever its suffix.
+
+    Raises:
+        ValueError: If a path does not exist, or a folder holds no photo or video.
+    """
+    found: list[PhotoInput] = []
+    for path in map(Path, paths):
+        if path.is_dir():
+            files = [(file, file.relative_to(path).as_posix()) for file in sorted(path.rglob("*"))]
+            files = [(f, name) for f, name in files if _is_wanted(f, name)]
+            if not files:
+                suffixes = ", ".join(PHOTO_SUFFIXES + VIDEO_SUFFIXES)
+                raise ValueError(f"{path}: no photo or video in this folder; their suffixes are {suffixes}")
+        elif path.exists():
+            files = [(path, path.name)]
+        else:
+            raise ValueError(f"{path}: no such file or folder")
+        found += [PhotoInput(file, name, file.suffix.lower() in VIDEO_SUFFIXES) for file, name in files]
+    return list(_with_unique_names(found))
+
+
+def number_in_name(name: str) -> int | None:
+    """Return the last number in a photo's file name, as in ``COCO_val2014_000000000042.jpg``, or None."""
+    numbers = re.findall(r"\d+", Path(name).stem)
+    return int(numbers[-1]) if numbers and int(numbers[-1]) <= _LARGEST_ID else None
+
+
+def choose_image_ids(inputs: Sequence[PhotoInput]) -> dict[str, int]:
+    """Return ids of photos by their names: the last numbers in these where all have one and they differ, else 1, 2, ...
+
+    Videos have none: their frames are counted on from the largest.
+    """
+    names = [photo.name for photo in inputs if not photo.is_video]
+    numbers = [number_in_name(name) for name in names]
+    if None in numbers or len(set(numbers)) < len(numbers):
+        return {name: i + 1 for i, name in enumerate(names)}
+    return {name: number for name, number in zip(names, numbers, strict=True) if number is not None}
+
+
+def _is_wanted(file: Path, name: str) -> bool:
+    hidden = any(part.startswith(".") for part in Path(name).parts)
+    return not hidden and file.suffix.lower() in PHOTO_SUFFIXES + VIDEO_SUFFIXES and file.is_file()
+
+
+def _with_unique_names(inputs: Sequence[PhotoInput]) -> Iterator[PhotoInput]:
+    """Yield each file once; files of the same name from several folders get ``_2``, ``_3``, ... behind it."""
+    seen: set[Path] = set()
+    taken: Counter[str] = Counter()
+    names = {photo.name for photo in inputs}
+    for photo in inputs:
+        if photo.path.resolve() in seen:
+            continue
+        seen.add(photo.path.resolve())
+        taken[photo.name] += 1
+        name, number = photo.name, taken[photo.name]
+        while number > 1 and name in names:
+            base = Path(photo.name)
+            name, number = base.with_name(f"{base.stem}_{number}{base.suffix}").as_posix(), number + 1
+        names.add(name)
+        yield PhotoInput(photo.path, name, photo.is_video)

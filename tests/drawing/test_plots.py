@@ -1,0 +1,107 @@
+"""Tests of the plots: they show the numbers they are given."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pct.drawing.plots import (
+    plot_codebook_use,
+    plot_completion,
+    plot_curves,
+    plot_joint_errors,
+    plot_token_anatomy,
+    plot_training_curves,
+    read_curves,
+)
+
+ROWS = [
+    {"step": 10, "epoch": 0, "loss": 2.0, "lr": 0.1, "usage": 0.5, "note": "start"},
+    {"step": 20, "epoch": 0, "loss": 1.0, "lr": 0.2, "val_loss": 1.5, "done": True},
+    {"step": 30, "epoch": 1, "loss": float("nan"), "lr": 0.1},
+]
+
+
+def _write(path: Path, rows: list[dict[str, object]], tail: str = "") -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows) + tail, encoding="utf-8")
+    return path
+
+
+def test_curves_are_the_finite_numbers_of_the_file(tmp_path: Path) -> None:
+    curves = read_curves(_write(tmp_path / "metrics.jsonl", ROWS, tail='{"step": 40, "lo'))
+    assert curves == {
+        "loss": ([10, 20], [2.0, 1.0]),
+        "lr": ([10, 20, 30], [0.1, 0.2, 0.1]),
+        "usage": ([10], [0.5]),
+        "val_loss": ([20], [1.5]),
+    }
+
+
+def test_broken_metrics_are_named_by_line(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 1, "loss": 1}\nnonsense\n{"step": 2, "loss": 1}\n', encoding="utf-8")
+    with pytest.raises(ValueError, match="line 2: not valid JSON"):
+        read_curves(path)
+    path.write_text('{"loss": 1}\n', encoding="utf-8")
+    with pytest.raises(ValueError, match="line 1: expected"):
+        read_curves(path)
+    path.write_text("", encoding="utf-8")
+    with pytest.raises(ValueError, match="no numbers"):
+        read_curves(path)
+
+
+def test_training_curves_are_written(tmp_path: Path) -> None:
+    import cv2
+
+    out = tmp_path / "curves.png"
+    plot_training_curves(_write(tmp_path / "metrics.jsonl", ROWS), out)
+    picture = cv2.imread(str(out))
+    assert picture is not None
+    assert _colourful(picture)
+    with pytest.raises(FileExistsError):
+        plot_training_curves(tmp_path / "metrics.jsonl", out, force=False)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["curves.png", "metrics.jsonl"]
+
+
+def test_codebook_use_shows_how_uneven_it_is() -> None:
+    even, uneven = plot_codebook_use([5] * 64), plot_codebook_use([320] + [0] * 63)
+    assert _colourful(even)
+    assert _blue(even) > 3 * _blue(uneven)
+    wide = plot_codebook_use([5] * 64, [3.0, 9.0])
+    assert wide.shape[1] > even.shape[1]
+
+
+def test_anatomy_and_bars_are_not_blank() -> None:
+    movement = np.random.default_rng(0).random((6, 3))
+    names = ["left_hand", "right_hand", "head"]
+    one = plot_token_anatomy({"random": movement}, names)
+    two = plot_token_anatomy({"random": movement, "nearest": movement / 2}, names)
+    assert _colourful(one)
+    assert two.shape[1] > one.shape[1]
+    assert _colourful(plot_completion(["1", "2"], {"tokenizer": [1.0, 2.0], "ridge": [2.0, 3.0]}))
+    assert _colourful(plot_joint_errors(names, [1.0, 2.0, 3.0], [0.5, 1.0, 2.0]))
+
+
+def _colourful(picture: np.ndarray) -> bool:
+    """Whether some hundred pixels have a colour: axes and text alone are grey."""
+    spread = picture.max(axis=-1).astype(int) - picture.min(axis=-1)
+    return int((spread > 60).sum()) > 100
+
+
+def _blue(picture: np.ndarray) -> int:
+    red, blue = picture[..., 0].astype(int), picture[..., 2].astype(int)
+    return int((blue - red > 80).sum())
+
+
+def test_curves_of_one_family_have_one_colour_and_dots_are_drawn() -> None:
+    curves = {"ours": [(1.0, 4.0), (2.0, 2.0)], "bins of 1": [(2.0, 1.0)], "bins of 2": [(1.0, 1.0), (2.0, 3.0)]}
+    one = plot_curves({"tokens": curves}, "error", family=lambda name: name.split()[0])
+    many = plot_curves({"tokens": curves}, "error")
+    two = plot_curves({"tokens": curves, "bits": curves}, "error", log=True)
+    assert two.shape[1] > 1.5 * one.shape[1]
+    blue, orange, green = (np.array(color) for color in ((26, 112, 199), (230, 97, 0), (74, 156, 109)))
+    for color, shown in ((blue, (True, True)), (orange, (True, True)), (green, (False, True))):
+        assert tuple(bool((picture == color).all(axis=-1).any()) for picture in (one, many)) == shown

@@ -1,0 +1,204 @@
+"""Tests of the table of 3D poses, its split, and the augmentation of 3D poses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pct.files.motion.body_table import BodyTable, split_mocap
+from pct.files.motion.mocap import MocapClips
+from pct.pose_space import PoseSpace
+from pct.skeleton import H36M16, H36M17
+from pct.training.tokenizer.augment import AugmentConfig
+from pct.training.tokenizer.augment3d import BodyAugment, BodyAugmentConfig, Bones, camera_rotations
+
+SPACE = PoseSpace(kind="root3d")
+PLAIN = AugmentConfig(mask_share=0.0)
+STILL = BodyAugmentConfig(turn=0, pitch=(0, 0), steep_share=0, roll=0, flip_prob=0, scale=0, bone=0)
+
+
+def make_clips(lengths: tuple[int, ...] = (4, 3, 5, 2, 3, 4), subjects: str = "aaabbc") -> MocapClips:
+    bodies = BodyTable.generated(sum(lengths), seed=1).keypoints.numpy() * np.float32([1, -1, -1])
+    return MocapClips(
+        joints=bodies,
+        clip_start=np.cumsum([0, *lengths]),
+        clip_ids=tuple(f"clip{i}" for i in range(len(lengths))),
+        subject_ids=tuple(subjects),
+        actions=tuple("walk" for _ in lengths),
+        sources=tuple("test" for _ in lengths),
+        fps=15.0,
+    )
+
+
+def augment(config: BodyAugmentConfig, hiding: AugmentConfig = PLAIN) -> BodyAugment:
+    return BodyAugment(H36M17, SPACE, config, hiding)
+
+
+def bodies(n: int = 64) -> torch.Tensor:
+    table = BodyTable.generated(n, seed=3)
+    return SPACE.normalise(table.keypoints, table.roots())
+
+
+def bone_lengths(keypoints: torch.Tensor) -> torch.Tensor:
+    a, b = torch.tensor(H36M17.edges).T
+    return (keypoints[:, a] - keypoints[:, b]).norm(dim=-1)
+
+
+def run(augmentation: BodyAugment, keypoints: torch.Tensor, seed: int = 0) -> torch.Tensor:
+    visible = torch.ones(keypoints.shape[:2], dtype=torch.bool)
+    return augmentation(keypoints, visible, torch.Generator().manual_seed(seed)).keypoints
+
+
+def test_a_table_of_mocap_has_heads_above_feet_and_clips_in_order() -> None:
+    clips = make_clips()
+    table = BodyTable.from_mocap(clips)
+    head, ankle = H36M17.keypoint_names.index("head"), H36M17.keypoint_names.index("left_ankle")
+    assert (table.keypoints[:, head, 1] < table.keypoints[:, ankle, 1]).float().mean() > 0.8  # y is down
+    assert table.clip_index.tolist() == np.repeat(np.arange(6), (4, 3, 5, 2, 3, 4)).tolist()
+    # Both axis systems are right-handed: turning back gives the clips.
+    torch.testing.assert_close(table.keypoints * torch.tensor([1.0, -1.0, -1.0]), torch.from_numpy(clips.joints))
+
+
+def test_generated_bodies_stand_in_millimetres_and_depend_on_the_seed_only() -> None:
+    table = BodyTable.generated(32, seed=5)
+    torch.testing.assert_close(table.keypoints, BodyTable.generated(40, seed=5).keypoints[:32])
+    thighs = (table.keypoints[:, 2] - table.keypoints[:, 1]).norm(dim=-1)
+    assert float(thighs.min()) > 100
+    assert 330 < float(thighs.median()) < 480
+    assert float(thighs.max()) < 650
+    assert BodyTable.generated(3, H36M16).keypoints.shape == (3, 16, 3)
+
+
+def test_concatenated_tables_keep_the_clip_of_every_pose() -> None:
+    a, b = BodyTable.from_mocap(make_clips()), BodyTable.generated(5)
+    both = BodyTable.concatenate([a, b, a])
+    names = [both.clip_ids[int(c)] for c in both.clip_index]
+    own = [a.clip_ids[int(c)] for c in a.clip_index]
+    assert names == own + ["generated"] * 5 + own
+    with pytest.raises(ValueError, match="different skeletons"):
+        BodyTable.concatenate([a, BodyTable.generated(2, H36M16)])
+
+
+def test_no_clip_is_in_two_parts_of_a_split_and_test_subjects_are_in_one() -> None:
+    clips = make_clips((3,) * 20, "a" * 8 + "b" * 8 + "c" * 4)
+    split = split_mocap(clips, test_subjects=("c",), test_share=0.25, val_share=0.25)
+    parts = [set(split.train.clip_ids), set(split.val.clip_ids), set(split.test.clip_ids)]
+    assert sum(map(len, parts)) == len(set.union(*parts)) == 20
+    assert [len(p) for p in parts] == [8, 4, 8]
+    assert "c" not in split.train.subject_ids + split.val.subject_ids
+    assert set(split.train.subject_ids) == set(split.val.subject_ids) == {"a", "b"}
+    assert split_mocap(clips, ("c",), 0.25, 0.25, seed=1).test.clip_ids != split.test.clip_ids
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"test_subjects": ("z",)}, "no subject z; there are a, b, c"),
+        ({"test_subjects": (), "test_share": 0.9, "val_share": 0.2}, "sum below 1"),
+        ({"test_subjects": ("a", "b", "c")}, "no clip left for train, val"),
+    ],
+)
+def test_a_split_that_cannot_be_is_refused(arguments: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        split_mocap(make_clips(), **arguments)
+
+
+def test_the_shared_mocap_splits_into_parts_of_useful_size(shared_dir: Path) -> None:
+    from pct.files.motion.mocap import load_mocap
+
+    split = split_mocap(load_mocap(shared_dir / "data" / "mocap_h36m17.npz"))
+    assert {"cmu06", "cmu07"} == set(split.test.subject_ids) - set(split.train.subject_ids)
+    assert len(split.train.joints) > 8000
+    assert len(split.val.joints) > 800
+    assert len(split.test.joints) > 3000
+
+
+def test_turning_keeps_every_distance_and_the_root() -> None:
+    x = bodies()
+    turned = run(augment(BodyAugmentConfig(flip_prob=0, scale=0, bone=0)), x)
+    torch.testing.assert_close(torch.cdist(turned, turned), torch.cdist(x, x), atol=1e-4, rtol=1e-4)
+    assert not turned[:, 0].any()
+    assert (turned - x).norm(dim=-1).mean() > 0.2
+
+
+def test_without_tilt_heights_stay_and_without_anything_so_does_the_pose() -> None:
+    x = bodies()
+    upright = BodyAugmentConfig(pitch=(0, 0), steep_share=0, roll=0, flip_prob=0, scale=0, bone=0)
+    torch.testing.assert_close(run(augment(upright), x)[..., 1], x[..., 1], atol=1e-5, rtol=0)
+    torch.testing.assert_close(run(augment(STILL), x), x, atol=1e-6, rtol=0)
+
+
+def test_a_camera_that_looks_down_sees_the_head_nearer() -> None:
+    # The head of a standing person, 1 m above the root, y down.
+    head = torch.tensor([[[0.0, -1.0, 0.0]]])
+    rotation = camera_rotations(torch.zeros(1), torch.tensor([30.0]), torch.zeros(1))
+    seen = head @ rotation.transpose(1, 2)
+    assert seen[0, 0, 2] < -0.4
+    assert seen[0, 0, 1] > -0.9
+
+
+def test_the_mirror_swaps_sides_and_is_its_own_inverse() -> None:
+    from dataclasses import replace
+
+    x, mirror = bodies(), augment(replace(STILL, flip_prob=1.0))
+    once = run(mirror, x)
+    torch.testing.assert_close(once[:, 4], x[:, 1] * torch.tensor([-1.0, 1.0, 1.0]), atol=1e-6, rtol=0)
+    torch.testing.assert_close(run(mirror, once), x, atol=1e-6, rtol=0)
+
+
+def test_stretching_changes_lengths_alike_on_both_sides_and_no_direction() -> None:
+    from dataclasses import replace
+
+    x = bodies()
+    x[:, 4:7] = x[:, 1:4] * torch.tensor([-1.0, 1.0, 1.0])  # legs of equal length
+    longer = run(augment(replace(STILL, scale=0.1, bone=0.1)), x)
+    ratio = bone_lengths(longer) / bone_lengths(x)
+    assert ratio.std() > 0.05
+    edges = list(H36M17.edges)
+    for a, b in (((1, 2), (4, 5)), ((2, 3), (5, 6)), ((0, 1), (0, 4))):
+        torch.testing.assert_close(ratio[:, edges.index(a)], ratio[:, edges.index(b)])
+    bone, changed = x[:, 2] - x[:, 1], longer[:, 2] - longer[:, 1]
+    torch.testing.assert_close(torch.cosine_similarity(bone, changed, dim=-1), torch.ones(len(x)))
+
+
+def test_bones_by_hand() -> None:
+    bones = Bones(H36M17, root=0)
+    assert bones.parents.tolist() == [0, 0, 1, 2, 0, 4, 5, 0, 7, 8, 9, 8, 11, 12, 8, 14, 15]
+    x = bodies(2)
+    factors = torch.ones(2, 17)
+    factors[:, 2] = 2.0  # the right shank's start: thigh twice as long moves knee and ankle by one thigh
+    moved = bones.stretch(x, factors) - x
+    torch.testing.assert_close(moved[:, 2], x[:, 2] - x[:, 1])
+    torch.testing.assert_close(moved[:, 3], x[:, 2] - x[:, 1])
+    assert moved[:, [0, 1, 4, 10, 13]].abs().max() < 1e-5
+
+
+def test_hiding_never_takes_the_root_and_leaves_the_labels() -> None:
+    hiding = AugmentConfig(mask_share=1.0, mask_ratio=(0.5, 0.9))
+    visible = torch.ones(64, 17, dtype=torch.bool)
+    batch = augment(STILL, hiding)(bodies(), visible, torch.Generator().manual_seed(0))
+    assert batch.visible.all()
+    assert batch.encoder_visible[:, 0].all()
+    assert 0.1 < batch.encoder_visible[:, 1:].float().mean() < 0.6
+
+
+def test_unknown_joints_may_hold_anything_and_stay_unknown() -> None:
+    x, visible = bodies(), torch.ones(64, 17, dtype=torch.bool)
+    visible[:, 13] = False
+    broken = x.clone()
+    broken[:, 13] = torch.nan
+    config = BodyAugmentConfig(flip_prob=0)
+    a = augment(config)(x, visible, torch.Generator().manual_seed(0))
+    b = augment(config)(broken, visible, torch.Generator().manual_seed(0))
+    torch.testing.assert_close(a.keypoints, b.keypoints)
+    assert not a.visible[:, 13].any()
+    assert not a.keypoints[:, 13].any()
+
+
+@pytest.mark.parametrize("bad", [{"scale": 0.5}, {"flip_prob": 2}, {"turn": -1}, {"pitch": (0, -1)}])
+def test_bad_strengths_are_refused(bad: dict) -> None:
+    with pytest.raises(ValueError, match=f"augment .*{next(iter(bad))}"):
+        BodyAugmentConfig(**bad)

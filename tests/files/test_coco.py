@@ -1,0 +1,275 @@
+"""COCO files: what is written is read again, streams equal whole files, and bad input is named."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import math
+import tracemalloc
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pct.files.coco import find_fault, iter_coco_annotations, iter_coco_images, load_coco_poses, write_coco_json
+from pct.files.coco_categories import find_category, read_coco_categories
+from pct.skeleton import COCO17, CROWDPOSE14, Skeleton
+
+TRIANGLE = Skeleton("triangle", ("top", "left_foot", "right_foot"), ((0, 1), (0, 2)), ((1, 2),), (0.05, 0.05, 0.05))
+CATEGORY = {"id": 1, "name": "person", "keypoints": list(TRIANGLE.keypoint_names), "skeleton": [[1, 2], [1, 3]]}
+
+
+def person(number: int, **changes) -> dict:
+    """An annotation of TRIANGLE; its second joint is not labelled."""
+    values = {
+        "id": number,
+        "image_id": number // 2,
+        "category_id": 1,
+        "iscrowd": 0,
+        "bbox": [10.5, 20, 30, 40],
+        "area": 700.0,
+        "keypoints": [11 + number, 21.5, 2, 0, 0, 0, 39, 59, 1],
+        **changes,
+    }
+    return {name: value for name, value in values.items() if value is not ...}
+
+
+def write(path, annotations, categories=(CATEGORY,), **more):
+    path.write_text(json.dumps({"categories": list(categories), **more, "annotations": annotations}))
+    return path
+
+
+@pytest.fixture
+def file(tmp_path):
+    return tmp_path / "poses.json"
+
+
+def test_values_of_a_table(file) -> None:
+    table = load_coco_poses(write(file, [person(4), person(9, area=...)]), TRIANGLE)
+    assert table.keypoints[0].tolist() == [[15, 21.5], [0, 0], [39, 59]]
+    assert table.visible.tolist() == [[True, False, True]] * 2
+    assert table.bbox[0].tolist() == [10.5, 20, 30, 40]
+    assert table.area.tolist() == pytest.approx([700, 0.52 * 1200])
+    assert (table.image_ids.tolist(), table.annotation_ids.tolist()) == ([2, 4], [4, 9])
+
+
+def test_crowds_unlabelled_and_other_categories_are_left_out(file) -> None:
+    annotations = [
+        person(1, iscrowd=1, keypoints=[0] * 9, bbox=[0, 0, 0, 0]),
+        person(2, keypoints=[5, 5, 0] * 3),
+        person(3, category_id=7, keypoints=...),
+        person(4),
+    ]
+    categories = [CATEGORY, {"id": 7, "name": "kite"}]
+    assert load_coco_poses(write(file, annotations, categories), TRIANGLE).annotation_ids.tolist() == [4]
+
+
+def test_skeleton_comes_from_the_categories(file) -> None:
+    with pytest.warns(UserWarning, match="no OKS sigmas"):
+        skeleton = load_coco_poses(write(file, [person(1)])).skeleton
+    assert (skeleton.keypoint_names, skeleton.edges) == (TRIANGLE.keypoint_names, TRIANGLE.edges)
+
+
+BAD = {
+    "keypoints is 6 numbers; 3 joints need 9": {"keypoints": [1, 1, 2, 1, 1, 2]},
+    "keypoints is None; 3 joints need 9": {"keypoints": ...},
+    "keypoints must be finite numbers": {"keypoints": [math.nan, 1, 2, 0, 0, 0, 3, 3, 2]},
+    "keypoints must be finite numbers below": {"keypoints": [1e30, 1, 2, 0, 0, 0, 3, 3, 2]},
+    "keypoints must be finite": {"keypoints": ["1", 1, 2, 0, 0, 0, 3, 3, 2]},
+    r"bbox is \[1, 1, 0, 5\]; width and height must be positive": {"bbox": [1, 1, 0, 5]},
+    "bbox is None; it must be 4 finite numbers": {"bbox": ...},
+    r"bbox is \[1, 1, None, 5\]; it must be 4 finite numbers": {"bbox": [1, 1, math.inf, 5]},
+    "area is -1; it must be a positive number": {"area": -1},
+    "image_id is '7'; it must be an integer": {"image_id": "7"},
+    "id is None; it must be an integer": {"id": ...},
+}
+
+
+@pytest.mark.parametrize("message", BAD)
+def test_one_bad_annotation_is_an_error_that_names_it_or_is_reported_and_skipped(file, message) -> None:
+    bad = person(11, **BAD[message])
+    write(file, [person(1), bad, person(2)])
+    with pytest.raises(ValueError, match=rf"poses\.json: annotation {bad.get('id')}: {message}"):
+        load_coco_poses(file, TRIANGLE)
+    reports: list[str] = []
+    assert load_coco_poses(file, TRIANGLE, report=reports.append).annotation_ids.tolist() == [1, 2]
+    assert len(reports) == 1
+    assert f"annotation {bad.get('id')}" in reports[0]
+
+
+def test_repeated_id(file) -> None:
+    with pytest.raises(ValueError, match="annotation 5: another annotation has the same id"):
+        load_coco_poses(write(file, [person(5), person(5)]), TRIANGLE)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "malformed or truncated JSON"),
+        ("{", "malformed or truncated JSON"),
+        ('{"annotations": [{"id": 1}, {"id"', "malformed or truncated JSON after 1 annotations"),
+        ("[]", r"this is a JSON list, as COCO results and MPII files are; expected an annotation file"),
+        ('[{"image_id": 1, "keypoints": [1, 2, 3], "score": 0.5}]', "this is a JSON list"),
+        ('{"images": []}', "no annotations; the file has images"),
+        ('{"annotations": 3}', "no annotations"),
+        ('{"annotations": []}', "no annotations; `annotations` must be a list with at least one entry"),
+        ("{}", "no annotations; the file has no keys"),
+        ("\x80\x81", "malformed.* lexical error"),
+        ("\x1f\x8b\x08", "malformed.* end-of-stream"),
+        ('{"annotations": [' + "[" * 100_000 + "]" * 100_000 + "]}", "malformed.* over 500 deep"),
+    ],
+)
+def test_bad_files_are_named(file, text, message) -> None:
+    file.write_bytes(text.encode("latin-1"))
+    with pytest.raises(ValueError, match=rf"poses\.json: {message}"):
+        list(iter_coco_annotations(file))
+    with pytest.raises(ValueError, match=r"poses\.json: "):
+        load_coco_poses(file, TRIANGLE)
+
+
+def test_byte_order_mark_is_passed_over(file) -> None:
+    write(file, [person(1)])
+    file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
+    assert load_coco_poses(file, TRIANGLE).annotation_ids.tolist() == [1]
+
+
+def test_brackets_in_names_are_no_depth(file) -> None:
+    write(file, [person(i, note=":[{" * 20) for i in range(200)])
+    assert len(load_coco_poses(file, TRIANGLE)) == 200
+
+
+def test_nobody_to_read(file) -> None:
+    with pytest.raises(ValueError, match="no person with a labelled joint"):
+        load_coco_poses(write(file, [person(1, keypoints=[0] * 9)]), TRIANGLE)
+
+
+def test_choice_of_category(file) -> None:
+    dog = {"id": 2, "name": "dog", "keypoints": ["snout", "tail"], "sigmas": [0.1, 0.1]}
+    kite = {"id": 3, "name": "kite"}
+    write(file, [person(1)], [kite, CATEGORY, dog])
+    with pytest.raises(ValueError, match=r"several categories have keypoints, not the same \(person, dog\); name one"):
+        find_category(file)
+    assert find_category(file, category="dog").skeleton.keypoint_names == ("snout", "tail")
+    assert find_category(file, category=2).category_ids == {2}
+    assert find_category(file, TRIANGLE).category_ids == {1}
+    with pytest.raises(ValueError, match=r"name or id 'cat'; the file has 'kite' \(id 3\), 'person'"):
+        find_category(file, category="cat")
+    with pytest.raises(ValueError, match="no category names its keypoints"):
+        find_category(write(file, [person(1)], [kite]))
+    assert find_category(file, TRIANGLE).skeleton is TRIANGLE
+    with pytest.raises(ValueError, match=r"category 'person' has the 3 joints top.* crowdpose14 has"):
+        find_category(write(file, [person(1)]), CROWDPOSE14)
+
+
+def test_what_is_written_is_read_again(file) -> None:
+    annotations = [person(i, keypoints=[i, i / 3, 2, 0, 0, 0, 7.25, 1, 1], category_id=..., note="é") for i in (3, 1)]
+    images = [{"id": 1, "file_name": "a.jpg", "width": 5, "height": 6}]
+    write_coco_json(file, TRIANGLE, images, iter(annotations))
+    assert list(iter_coco_images(file)) == images
+    expected = [{"category_id": 1, "num_keypoints": 2, **a} for a in annotations]
+    assert list(iter_coco_annotations(file)) == expected
+    (category,) = read_coco_categories(file)
+    assert category["skeleton"] == [[1, 2], [1, 3]]
+    table = load_coco_poses(file, TRIANGLE)
+    assert table.keypoints[0, 0].tolist() == pytest.approx([3, 1])
+    assert table.annotation_ids.tolist() == [3, 1]
+
+
+def test_writing_overwrites_nothing_unasked_and_leaves_nothing_half_written(file) -> None:
+    write_coco_json(file, TRIANGLE, [], [person(1)])
+    before = file.read_bytes()
+    with pytest.raises(FileExistsError):
+        write_coco_json(file, TRIANGLE, [], [person(2)])
+    with pytest.raises(ValueError, match="entry with id 3 cannot be written"):
+        write_coco_json(file, TRIANGLE, [], [person(2), person(3, area=math.nan)], force=True)
+    assert file.read_bytes() == before
+    assert [p.name for p in file.parent.iterdir()] == [file.name]
+    write_coco_json(file, TRIANGLE, [], [person(2)], force=True)
+    assert file.read_bytes() != before
+
+
+_TEXT = st.text(st.sampled_from('aN"\\,:[]{} é\n'), max_size=12) | st.sampled_from(
+    ["NaN", ", NaN,", "-Infinity", '"NaN']
+)
+_NUMBER = st.floats(width=32) | st.integers(-(10**9), 10**9)
+
+
+@settings(max_examples=60, deadline=None)
+@given(items=st.lists(st.dictionaries(_TEXT, _NUMBER | _TEXT | st.lists(_NUMBER | _TEXT, max_size=4), max_size=4)))
+def test_a_stream_equals_the_file_with_none_for_what_is_no_number(items, tmp_path_factory) -> None:
+    def strict(value):
+        if isinstance(value, dict):
+            return {k: strict(v) for k, v in value.items()}
+        if isinstance(value, list):
+            return [strict(v) for v in value]
+        return None if isinstance(value, float) and not math.isfinite(value) else value
+
+    path = tmp_path_factory.mktemp("stream") / "stream.json"
+    path.write_text(json.dumps({"annotations": [*items, {}]}, ensure_ascii=False))
+    assert list(iter_coco_annotations(path)) == strict([*items, {}])
+
+
+def test_numbers_that_are_none_are_found_wherever_the_reader_cuts_the_file(file) -> None:
+    # The reader takes 64 KiB at a time: long strings put NaN and quotes round its borders.
+    items = [{"id": i, "text": "x," * 5000 + '"NaN,' + "y" * (i % 97), "x": math.nan} for i in range(300)]
+    write(file, items)
+    for item, read in zip(items, iter_coco_annotations(file), strict=True):
+        assert read == {**item, "x": None}
+
+
+def test_streaming_needs_no_memory_for_what_is_past(tmp_path) -> None:
+    def peak(n: int) -> int:
+        path = tmp_path / f"{n}.json"
+        tracemalloc.start()
+        write_coco_json(path, TRIANGLE, [], (person(i) for i in range(n)))
+        assert sum(1 for _ in iter_coco_annotations(path)) == n
+        _, highest = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return highest
+
+    peak(100)
+    assert peak(8000) < 1.5 * peak(2000)
+
+
+def test_fault_of_something_that_is_no_annotation() -> None:
+    assert "expected an object with id, image_id" in find_fault([1, 2], 17)
+
+
+@pytest.mark.shared
+def test_real_file_reads_as_pycocotools_reads_it(shared_dir) -> None:
+    pycocotools = pytest.importorskip("pycocotools.coco")
+    path = shared_dir / "data/coco/annotations/person_keypoints_val2017.json"
+    table = load_coco_poses(path)
+    with contextlib.redirect_stdout(io.StringIO()):
+        coco = pycocotools.COCO(str(path))
+    annotations = coco.loadAnns(coco.getAnnIds(catIds=coco.getCatIds(["person"]), iscrowd=False))
+    rows = {int(number): i for i, number in enumerate(table.annotation_ids)}
+    assert table.skeleton is COCO17
+    assert sorted(rows) == sorted(a["id"] for a in annotations)
+    order = torch.tensor([rows[a["id"]] for a in annotations])
+    triplets = torch.tensor([a["keypoints"] for a in annotations], dtype=torch.float32).reshape(-1, 17, 3)
+    assert torch.equal(table.visible[order], triplets[..., 2] > 0)
+    assert torch.equal(table.keypoints[order], triplets[..., :2] * (triplets[..., 2:] > 0))
+    assert torch.equal(table.bbox[order], torch.tensor([a["bbox"] for a in annotations]))
+    assert torch.equal(table.area[order], torch.tensor([a["area"] for a in annotations]))
+    assert torch.equal(table.image_ids[order], torch.tensor([a["image_id"] for a in annotations]))
+
+
+@pytest.mark.shared
+def test_written_file_is_one_for_pycocotools(file, shared_dir) -> None:
+    pycocotools = pytest.importorskip("pycocotools.coco")
+    source = shared_dir / "data/coco_photos/annotations.json"
+    write_coco_json(file, COCO17, iter_coco_images(source), iter_coco_annotations(source))
+    with contextlib.redirect_stdout(io.StringIO()):
+        before, after = pycocotools.COCO(str(source)), pycocotools.COCO(str(file))
+    assert before.anns == after.anns
+    assert before.imgs == after.imgs
+
+
+@pytest.mark.parametrize("field", ["id", "image_id"])
+def test_a_boolean_is_no_id(field) -> None:
+    """True is an int to Python; a file that says `"id": true` is broken."""
+    fault = find_fault(person(1, **{field: True}), 3)
+    assert fault == f"{field} is True; it must be an integer of 64 bits"

@@ -1,0 +1,121 @@
+"""Output files: whole or not there, never somebody else's, never two winners."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pct.files.output import OutputError, atomic_output, check_output, open_atomically, write_atomically
+
+HOLD = """
+import signal, sys
+from pathlib import Path
+from pct.files.output import open_atomically, stop_in_order
+# Who started the tests may ignore signals, as nohup does.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.default_int_handler)
+stop_in_order()
+with open_atomically("out.txt") as file:
+    file.write(b"half")
+    file.flush()
+    print("writing", flush=True)
+    sys.stdin.read()
+"""
+
+
+def left(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def start_writer(folder: Path) -> subprocess.Popen[str]:
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    process = subprocess.Popen([sys.executable, "-c", HOLD], cwd=folder, **pipes)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "writing\n"
+    return process
+
+
+def test_an_output_made_meanwhile_is_not_replaced(tmp_path: Path) -> None:
+    out = tmp_path / "out.txt"
+    with pytest.raises(FileExistsError, match="--force"), atomic_output(out, force=False):
+        out.write_bytes(b"theirs")
+    assert out.read_bytes() == b"theirs"
+    assert left(tmp_path) == ["out.txt"]
+
+
+def test_without_hard_links_nothing_is_replaced_either(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EPERM, "no hard links here")
+
+    monkeypatch.setattr(os, "link", refuse)
+    out = tmp_path / "out.txt"
+    with open_atomically(out) as file:
+        file.write(b"mine")
+    assert out.read_bytes() == b"mine"
+    with pytest.raises(FileExistsError), atomic_output(out, force=False) as temporary:
+        temporary.write_bytes(b"later")
+    assert out.read_bytes() == b"mine"
+    assert left(tmp_path) == ["out.txt"]
+
+
+def test_a_replaced_file_hands_on_its_mode_and_a_new_one_has_the_usual(tmp_path: Path) -> None:
+    out = tmp_path / "out.txt"
+    before = os.umask(0o027)
+    try:
+        write_atomically(out, b"1")
+        assert out.stat().st_mode & 0o777 == 0o640
+        out.chmod(0o604)
+        write_atomically(out, b"2")
+    finally:
+        os.umask(before)
+    assert out.stat().st_mode & 0o777 == 0o604
+    assert out.read_bytes() == b"2"
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe"])
+def test_what_is_no_plain_file_is_not_replaced(tmp_path: Path, kind: str) -> None:
+    out, other = tmp_path / "out.txt", tmp_path / "other.txt"
+    other.write_bytes(b"other")
+    out.symlink_to(other) if kind == "link" else os.mkfifo(out)
+    with pytest.raises(OutputError, match="no plain file"):
+        check_output(out, force=True)
+
+
+def test_a_full_disk_names_the_output(tmp_path: Path) -> None:
+    out = tmp_path / "out.txt"
+    with pytest.raises(OutputError, match=r"out\.txt cannot be written: No space left"), open_atomically(out):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert left(tmp_path) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_signals_leave_nothing_behind(tmp_path: Path, number: signal.Signals) -> None:
+    process = start_writer(tmp_path)
+    assert len(left(tmp_path)) == 1
+    process.send_signal(number)
+    process.communicate(timeout=60)
+    assert left(tmp_path) == []
+
+
+def test_only_what_a_killed_writer_left_of_the_same_output_is_removed(tmp_path: Path) -> None:
+    others = [".out.txt.tmp", ".other.txt.0123456789abcdef.tmp", "planted"]
+    for name in others:
+        (tmp_path / name).write_bytes(b"x")
+    link = tmp_path / ".out.txt.0123456789abcdef.tmp"
+    link.symlink_to(tmp_path / "planted")
+    killed, living = start_writer(tmp_path), start_writer(tmp_path)
+    killed.kill()
+    killed.communicate(timeout=60)
+    assert len(left(tmp_path)) == len(others) + 3
+    write_atomically(tmp_path / "out.txt", b"whole")
+    assert len(left(tmp_path)) == len(others) + 3  # the link, the living writer's, and the output
+    living.communicate(timeout=60)
+    assert living.returncode != 0
+    assert (tmp_path / "out.txt").read_bytes() == b"whole"
+    assert left(tmp_path) == sorted([*others, link.name, "out.txt"])

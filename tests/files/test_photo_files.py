@@ -1,0 +1,156 @@
+"""Photo files: all kinds of pixels come as RGB, as people see them; what is broken is named and never half grey."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pct.files.photo import PhotoError, photo_size, read_photo
+
+SHAPES = {"L": (20, 30), "RGB": (20, 30, 3), "RGBA": (20, 30, 4)}
+
+
+def pixels(mode: str = "RGB") -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, SHAPES[mode], dtype=np.uint8)
+
+
+def encoded(image: Image.Image, form: str) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, form)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("form", ["png", "bmp", "tiff"])
+def test_rgb_comes_back_as_it_was(tmp_path: Path, form: str) -> None:
+    Image.fromarray(pixels()).save(tmp_path / f"a.{form}")
+    photo = read_photo(tmp_path / f"a.{form}")
+    assert photo.dtype == np.uint8
+    np.testing.assert_array_equal(photo, pixels())
+
+
+def test_channels_of_a_jpeg_are_red_green_blue(tmp_path: Path) -> None:
+    Image.new("RGB", (16, 16), (200, 100, 30)).save(tmp_path / "a.jpg")
+    np.testing.assert_allclose(read_photo(tmp_path / "a.jpg")[8, 8], (200, 100, 30), atol=3)
+
+
+def test_greyscale_and_palette_become_rgb(tmp_path: Path) -> None:
+    Image.fromarray(pixels("L")).save(tmp_path / "grey.png")
+    np.testing.assert_array_equal(read_photo(tmp_path / "grey.png"), np.repeat(pixels("L")[..., None], 3, axis=2))
+    palette = Image.fromarray(pixels()).quantize(16)
+    palette.save(tmp_path / "palette.png")
+    np.testing.assert_array_equal(read_photo(tmp_path / "palette.png"), np.asarray(palette.convert("RGB")))
+
+
+def test_black_and_white_and_cmyk_are_read(tmp_path: Path) -> None:
+    Image.fromarray(pixels("L")).convert("1").save(tmp_path / "bits.png")
+    assert set(np.unique(read_photo(tmp_path / "bits.png"))) == {0, 255}
+    Image.new("RGB", (16, 16), (200, 100, 30)).convert("CMYK").save(tmp_path / "cmyk.jpg")
+    np.testing.assert_allclose(read_photo(tmp_path / "cmyk.jpg")[8, 8], (200, 100, 30), atol=4)
+
+
+def test_transparent_parts_are_laid_on_white(tmp_path: Path) -> None:
+    rgba = np.zeros((20, 30, 4), np.uint8)
+    rgba[:, :10] = (10, 20, 30, 255)
+    rgba[:, 10:20] = (0, 0, 0, 128)
+    Image.fromarray(rgba).save(tmp_path / "a.png")
+    photo = read_photo(tmp_path / "a.png")
+    assert (photo[:, :10] == (10, 20, 30)).all()
+    assert (photo[:, 10:20] == 127).all()
+    assert (photo[:, 20:] == 255).all()
+
+
+def test_a_transparent_palette_entry_is_white(tmp_path: Path) -> None:
+    image = Image.new("P", (10, 10), 0)
+    image.putpalette([9, 9, 9, 80, 90, 100])
+    image.paste(1, (0, 0, 5, 10))
+    image.save(tmp_path / "a.png", transparency=0)
+    photo = read_photo(tmp_path / "a.png")
+    assert (photo[:, :5] == (80, 90, 100)).all()
+    assert (photo[:, 5:] == 255).all()
+
+
+@pytest.mark.parametrize("form", ["png", "tiff"])
+def test_sixteen_bits_are_scaled_to_eight(tmp_path: Path, form: str) -> None:
+    grey = np.array([[0, 257, 128 * 257, 65535]], np.uint16)
+    Image.fromarray(grey).save(tmp_path / f"a.{form}")
+    assert read_photo(tmp_path / f"a.{form}")[0, :, 0].tolist() == [0, 1, 128, 255]
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_rotation_is_carried_out(tmp_path: Path, orientation: int) -> None:
+    upright = pixels()
+    # How a camera stores the picture so that the standard's rule for the orientation makes it upright again.
+    stored = {
+        1: upright,
+        2: upright[:, ::-1],
+        3: upright[::-1, ::-1],
+        4: upright[::-1],
+        5: upright.transpose(1, 0, 2),
+        6: np.rot90(upright),
+        7: np.rot90(upright, 2).transpose(1, 0, 2),
+        8: np.rot90(upright, -1),
+    }[orientation]
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(np.ascontiguousarray(stored)).save(tmp_path / "a.png", exif=exif)
+    np.testing.assert_array_equal(read_photo(tmp_path / "a.png"), upright)
+    assert photo_size(tmp_path / "a.png") == (30, 20)
+
+
+@pytest.mark.parametrize("form", ["jpeg", "png", "bmp", "gif", "tiff", "webp"])
+@pytest.mark.parametrize("share", [0.02, 0.3, 0.6, 0.95])
+def test_a_truncated_file_is_an_error_that_names_it(tmp_path: Path, form: str, share: float) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    data = encoded(Image.fromarray(noise), form)
+    (tmp_path / "cut").write_bytes(data)
+    read_photo(tmp_path / "cut")
+    (tmp_path / "cut").write_bytes(data[: int(share * len(data))])
+    with pytest.raises(PhotoError, match=r"cut: (the photo is damaged or truncated|not a photo)"):
+        read_photo(tmp_path / "cut")
+
+
+@pytest.mark.parametrize("missing", [1, 2, 16])
+def test_a_jpeg_without_its_last_bytes_is_truncated(tmp_path: Path, missing: int) -> None:
+    (tmp_path / "a.jpg").write_bytes(encoded(Image.fromarray(pixels()), "jpeg")[:-missing])
+    with pytest.raises(PhotoError, match=r"a\.jpg: the photo is damaged or truncated"):
+        read_photo(tmp_path / "a.jpg")
+
+
+def test_what_is_no_photo_is_named(tmp_path: Path) -> None:
+    (tmp_path / "empty.jpg").touch()
+    (tmp_path / "text.jpg").write_text("not a photo at all")
+    for name, reason in (("empty.jpg", "empty"), ("text.jpg", "not a photo"), ("none.jpg", "No such file")):
+        with pytest.raises(PhotoError, match=rf"{name}: .*{reason}"):
+            read_photo(tmp_path / name)
+    with pytest.raises(PhotoError, match="cannot be opened"):
+        read_photo(tmp_path)
+    with pytest.raises(PhotoError, match=r"none\.jpg"):
+        photo_size(tmp_path / "none.jpg")
+
+
+def test_numbers_beyond_sixteen_bits_are_refused(tmp_path: Path) -> None:
+    Image.fromarray(np.full((4, 4), 0.5, np.float32)).save(tmp_path / "float.tiff")
+    with pytest.raises(PhotoError, match="floating-point"):
+        read_photo(tmp_path / "float.tiff")
+    Image.fromarray(np.full((4, 4), 70_000, np.int32)).save(tmp_path / "large.tiff")
+    with pytest.raises(PhotoError, match="70000"):
+        read_photo(tmp_path / "large.tiff")
+
+
+@pytest.mark.parametrize(("size", "reason"), [((33_000, 2), "a side has at most 32,766"), ((9000, 9000), "too large")])
+def test_pictures_that_fill_the_memory_are_refused_by_their_header(tmp_path, size, reason) -> None:
+    path = tmp_path / "large.png"
+    Image.new("1", size).save(path)
+    with pytest.raises(PhotoError, match=rf"large\.png: the photo .*{reason}"):
+        read_photo(path)
+
+
+def test_a_heic_photo_says_what_to_do(tmp_path) -> None:
+    path = tmp_path / "phone.heic"
+    path.write_bytes(b"\0\0\0\x18ftypheic" + bytes(200))
+    with pytest.raises(PhotoError, match=r"phone\.heic: HEIC photos are not read; convert it to JPEG"):
+        read_photo(path)

@@ -1,0 +1,146 @@
+"""What counts as a pose and what its coordinates mean, whatever file it comes from."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pct.files.keypoint_file import load_keypoint_file
+from pct.files.pose_checks import PoseBatch
+from pct.files.pose_files import PoseFileError, read_poses
+from pct.skeleton import COCO17, MPII16, Skeleton
+
+JOINTS = np.random.default_rng(0).uniform(50, 300, (17, 2)).round(1)
+CATEGORY = {"id": 1, "name": "player", "keypoints": list(COCO17.keypoint_names)}
+MPII_PERSON = {
+    "image": "a.jpg",
+    "joints": JOINTS[:16].tolist(),
+    "joints_vis": [1] * 16,
+    "center": [170, 170],
+    "scale": 1.25,
+}
+
+
+def person(id_: Any, **changes: Any) -> dict[str, Any]:
+    flat = np.concatenate([JOINTS, np.full((17, 1), 2)], axis=1).ravel().tolist()
+    plain = {"id": id_, "image_id": 7, "category_id": 1, "bbox": [50, 50, 250, 250], "area": 900, "keypoints": flat}
+    return {**plain, **changes}
+
+
+def coco(annotations: list[Any], *categories: dict[str, Any]) -> str:
+    return json.dumps({"categories": categories or [CATEGORY], "annotations": annotations})
+
+
+def read_one(path: Path, skeleton: Skeleton = COCO17) -> PoseBatch:
+    (batch,) = read_poses(path, skeleton)
+    return batch
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "poses.json"
+
+
+def test_all_categories_with_the_joints_are_read_and_others_are_named(file: Path) -> None:
+    kite = {"id": 3, "name": "kite"}
+    people = [person(1), person(2, category_id=2), person(3, category_id=3), person(4, iscrowd=1)]
+    file.write_text(coco(people, CATEGORY, {**CATEGORY, "id": 2, "name": "referee"}, kite))
+    batch = read_one(file)
+    assert batch.poses.annotation_ids.tolist() == [1, 2]
+    assert batch.left_out == {"category 'kite' (id 3)": 1, "crowds": 1}
+    assert load_keypoint_file(file).annotation_ids.tolist() == [1, 2]
+
+
+@pytest.mark.parametrize("changes", [{"id": "1"}, {"id": True}, {"keypoints": 3}, {"keypoints": [1, 2]}])
+def test_a_category_of_wrong_types_is_named(file: Path, changes: dict[str, Any]) -> None:
+    file.write_text(coco([person(1)], {**CATEGORY, **changes}))
+    with pytest.raises(PoseFileError, match=r"poses\.json: .*(must be an integer|must be a list of names)"):
+        read_one(file)
+
+
+@pytest.mark.parametrize("kind", ["gzip", "utf-8-sig", "utf-16", "utf-16-le"])
+def test_packed_and_marked_files_are_read(tmp_path: Path, kind: str) -> None:
+    text = coco([person(1, note="\u00e9\u4e2d")])
+    path = tmp_path / ("poses.json.gz" if kind == "gzip" else "poses.json")
+    mark = "\ufeff" if kind == "utf-16-le" else ""
+    path.write_bytes(gzip.compress(text.encode()) if kind == "gzip" else (mark + text).encode(kind))
+    assert read_one(path).poses.annotation_ids.tolist() == [1]
+    path.write_bytes(path.read_bytes()[:-101])
+    with pytest.raises(ValueError, match=r"poses\.json.*: malformed or truncated"):
+        read_one(path)
+
+
+def test_ids_beyond_64_bits_are_named_and_those_within_are_not(file: Path) -> None:
+    file.write_text(coco([person(2**70), person(2**63 - 1), person(1, note=f" {2**70}, ")]))
+    batch = read_one(file)
+    assert batch.poses.annotation_ids.tolist() == [2**63 - 1, 1]
+    assert str(batch.faults[0]) == f"annotation in row 0: id is {2**70}; it must be an integer of 64 bits"
+
+
+def test_area_zero_is_an_unknown_area(file: Path) -> None:
+    file.write_text(coco([person(1, area=0)]))
+    assert np.isnan(read_one(file).poses.area).all()
+    assert load_keypoint_file(file).area.tolist() == pytest.approx([0.52 * 250 * 250])
+
+
+@pytest.mark.parametrize("boxed", [True, False])
+def test_coco_results_are_poses_but_no_labels(file: Path, boxed: bool) -> None:
+    result = person(5, score=0.5)
+    left_out = ("id", "area", "category_id") if boxed else ("id", "area", "bbox")
+    file.write_text(json.dumps([{k: v for k, v in result.items() if k not in left_out}] * 2))
+    batch = read_one(file)
+    assert batch.poses.annotation_ids.tolist() == [0, 1]
+    assert (batch.poses.bbox[0].tolist() == [50, 50, 250, 250]) == boxed
+    with pytest.raises(ValueError, match=r"poses\.json: these are COCO results, predictions without labels"):
+        load_keypoint_file(file, COCO17)
+
+
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_mpii_persons_are_poses_of_their_skeleton(file: Path, mark: str) -> None:
+    file.write_text(mark + json.dumps([MPII_PERSON]), encoding="utf-8")
+    np.testing.assert_allclose(read_one(file, MPII16).poses.keypoints[0], JOINTS[:16] - 1, rtol=1e-6)
+    with pytest.raises(ValueError, match="skeleton mpii16, but coco17 is wanted"):
+        load_keypoint_file(file, COCO17)
+
+
+@pytest.mark.parametrize("number", ["-1e308", "1e400", "1" + "0" * 400])
+def test_absurd_numbers_of_mpii_are_named(file: Path, number: str) -> None:
+    file.write_text(json.dumps([MPII_PERSON]).replace(str(JOINTS[0, 0]), number, 1))
+    with pytest.raises(ValueError, match=r"poses\.json: .*(finite numbers below 1000000|malformed)"):
+        read_one(file, MPII16)
+
+
+@pytest.mark.parametrize("hole", [np.nan, 0.0])
+def test_holes_without_visibility_are_unknown_joints(tmp_path: Path, hole: float) -> None:
+    keypoints = np.stack([JOINTS, JOINTS])
+    keypoints[1, 13:] = hole
+    np.savez(tmp_path / "poses.npz", keypoints=keypoints)
+    batch = read_one(tmp_path / "poses.npz")
+    assert (batch.guessed, batch.poses.visible.sum(dim=1).tolist()) == (1, [17, 13])
+    assert batch.poses.bbox[1, :2].min() > 1
+    np.savez(tmp_path / "said.npz", keypoints=keypoints, visible=np.ones((2, 17)))
+    assert read_one(tmp_path / "said.npz").guessed == 0
+
+
+def test_shares_of_the_image_are_faults_of_their_poses(tmp_path: Path) -> None:
+    np.savez(tmp_path / "poses.npz", keypoints=np.stack([JOINTS / 640, JOINTS]))
+    batch = read_one(tmp_path / "poses.npz")
+    assert [fault.kind for fault in batch.faults] == ["shares of the image"]
+    boxes = np.array([[0.1, 0.1, 0.5, 0.5], [50, 50, 250, 250]])
+    np.savez(tmp_path / "boxes.npz", keypoints=np.stack([JOINTS, JOINTS]), bbox=boxes)
+    batch = read_one(tmp_path / "boxes.npz")
+    assert [(fault.where, fault.kind) for fault in batch.faults] == [("row 0", "joints far from the box")]
+
+
+def test_arrays_that_unpack_to_more_than_memory_are_refused_unread(tmp_path: Path) -> None:
+    header = {"descr": "<f8", "fortran_order": True, "shape": (10**7, 17, 2)}
+    with zipfile.ZipFile(tmp_path / "poses.npz", "w") as archive, archive.open("keypoints.npy", "w") as member:
+        np.lib.format.write_array_header_1_0(member, header)
+    with pytest.raises(ValueError, match=r"poses\.npz: array 'keypoints' needs 2,594 MB of memory at once"):
+        read_one(tmp_path / "poses.npz")

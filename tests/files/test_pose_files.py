@@ -1,0 +1,306 @@
+"""Pose files: every kind of bad input is named, and good poses beside it are encoded all the same."""
+
+from __future__ import annotations
+
+import pickle
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tiny_codec import (
+    CATEGORY,
+    TRIANGLE,
+    encode,
+    person,
+    read,
+    write_arrays,
+    write_json,
+)
+
+from pct.files.npz import NpzError, NpzReader, write_npz
+from pct.files.parquet import ParquetError
+from pct.files.pose_files import PoseFileError, read_poses
+from pct.tokens.table import PoseTokens
+
+
+def test_unknown_joints_may_hold_anything(tmp_path) -> None:
+    good = person(1, keypoints=[11, 21, 2, 0, 0, 0, 39, 59, 1])
+    odd = person(2, bbox=good["bbox"], keypoints=[11, 21, 2, float("nan"), 1e300, 0, 39, 59, 1])
+    assert encode(write_json(tmp_path / "in.json", [good, odd]), strict=True).poses == 2
+    first, second = read(tmp_path / "tokens.parquet").indices
+    np.testing.assert_array_equal(first, second)
+
+
+BAD = [
+    ({"keypoints": [1, 2, 2] * 4}, "wrong number of joints", "keypoints has 12 values; it must have 9"),
+    ({"keypoints": [11, 21, 39, 59, 20, 30]}, "wrong number of joints", "keypoints has 6 values"),
+    ({"keypoints": [[11, 21, 2]] * 9}, "not a number", r"keypoints holds \[11, 21, 2\]"),
+    ({"keypoints": ["11", 21, 2] * 3}, "not a number", "keypoints holds '11'"),
+    ({"image_id": False}, "bad id", "image_id is False; it must be an integer"),
+    ({"keypoints": [True, 21, 2] * 3}, "not a number", "keypoints holds True"),
+    ({"keypoints": [float("nan"), 21, 2] * 3}, "coordinates not finite", r"joint top is \[nan, 21.0\]; known joints"),
+    ({"keypoints": [11, 21, 2, 11, float("inf"), 2] * 2}, "wrong number of joints", "keypoints has 12"),
+    ({"keypoints": [11, 21, 2, 11, float("-inf"), 1, 1, 1, 0]}, "coordinates not finite", "joint left_foot is"),
+    ({"keypoints": [1e7, 21, 2] * 3}, "coordinates not finite", "below 1000000"),
+    ({"keypoints": [11, 21, float("nan")] * 3}, "visibility not a number", "visibility of top is nan"),
+    ({"keypoints": [11, 21, 0] * 3}, "no visible joint", "at least one joint must be known"),
+    ({"keypoints": [9e5, 21, 2] * 3}, "joints far from the box", "both must be in image pixels"),
+    ({"bbox": [10, 20, 0, 40]}, "box without area", r"bbox is \[10.0, 20.0, 0.0, 40.0\]; width and height must be"),
+    ({"bbox": [10, 20, 30, -4]}, "box without area", "must be positive"),
+    ({"bbox": [10, 20, 1e-60, 1e-60]}, "box without area", "must be positive"),
+    ({"bbox": [float("nan"), 20, 30, 40]}, "box without area", "all values finite"),
+    ({"bbox": [10, 20, 30]}, "box without 4 numbers", "bbox has 3 values; it must have 4"),
+    ({"bbox": ...}, "missing field", "no bbox; it must hold 4 numbers"),
+    ({"keypoints": ...}, "missing field", "no keypoints; it must hold 9 numbers"),
+    ({"image_id": ...}, "missing field", "no image_id"),
+    ({"image_id": "000139"}, "bad id", "image_id is '000139'; it must be an integer"),
+    ({"area": -1}, "bad area", "area is -1; it must be a positive number"),
+]
+
+
+@pytest.mark.parametrize(("changes", "kind", "sentence"), BAD)
+def test_one_bad_annotation_is_reported_skipped_and_counted(tmp_path, changes, kind, sentence) -> None:
+    annotations = [person(1), person(2), person(33, **changes), person(4)]
+    source, reports = write_json(tmp_path / "in.json", annotations), []
+    summary = encode(source, report=reports.append, batch_size=2)
+    assert (summary.poses, dict(summary.skipped)) == (3, {kind: 1})
+    assert read(tmp_path / "tokens.parquet").annotation_ids.tolist() == [1, 2, 4]
+    assert len(reports) == 1
+    assert reports[0].startswith(f"{source}: annotation 33: ")
+    with pytest.raises(PoseFileError, match=sentence):
+        encode(source, tmp_path / "strict.parquet", strict=True)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["in.json", "tokens.parquet"]
+
+
+@pytest.mark.parametrize("annotation", [None, 5, "x", [], {}, {"keypoints": [1, 2, 3]}])
+def test_what_is_no_annotation_at_all_is_named_by_its_row(tmp_path, annotation) -> None:
+    reports: list[str] = []
+    encode(write_json(tmp_path / "in.json", [person(1), annotation]), report=reports.append)
+    assert "in.json: annotation in row 1: " in reports[0]
+
+
+def test_crowds_and_other_categories_are_left_out_and_counted(tmp_path) -> None:
+    annotations = [person(1), person(2, iscrowd=1), person(3, category_id=9, keypoints=...)]
+    summary = encode(write_json(tmp_path / "in.json", annotations), strict=True)
+    assert (summary.poses, summary.left_out.total(), summary.skipped.total()) == (1, 2, 0)
+    assert str(summary).endswith("left out 2 (crowds: 1, category without a name (id 9): 1)")
+    with pytest.raises(PoseFileError, match="only crowds and other categories"):
+        encode(write_json(tmp_path / "in.json", annotations[1:]), tmp_path / "t2.parquet")
+
+
+def test_a_file_of_bad_poses_only_is_an_error(tmp_path) -> None:
+    source = write_json(tmp_path / "in.json", [person(i, bbox=[0, 0, 0, 0]) for i in range(3)])
+    with pytest.raises(PoseFileError, match="none of 3 poses is good; the first: annotation 0: bbox is"):
+        encode(source)
+    assert [p.name for p in tmp_path.iterdir()] == ["in.json"]
+
+
+@settings(max_examples=15, deadline=None)
+@given(bad=st.lists(st.sampled_from([None, *range(len(BAD))]), min_size=1, max_size=9), batch_size=st.integers(1, 4))
+def test_good_poses_among_bad_ones_are_encoded_as_if_alone(bad, batch_size) -> None:
+    annotations = [person(i + 1, **({} if b is None else BAD[b][0])) for i, b in enumerate(bad)]
+    annotations.append(person(99))
+    good = [a for a, b in zip(annotations, [*bad, None], strict=True) if b is None]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        summary = encode(write_json(folder / "all.json", annotations), folder / "all.parquet", batch_size=batch_size)
+        encode(write_json(folder / "good.json", good), folder / "good.parquet")
+        found, alone = read(folder / "all.parquet"), read(folder / "good.parquet")
+    assert summary.skipped.total() == len(annotations) - len(good)
+    for column in PoseTokens.__dataclass_fields__:
+        np.testing.assert_array_equal(getattr(found, column), getattr(alone, column))
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("", "in.json: the file is empty"),
+        ("   ", "malformed"),
+        ('{"categories": [], "annotations": [}', "malformed"),
+        ('{"annotations": [{"id": 1', "malformed or truncated"),
+        ("[1, 2]", "annotation in row 0: '1' is not an object"),
+        ("[]", "the list is empty"),
+        ('{"categories": [], "annotations": []}', "no category names its keypoints.* top, left_foot"),
+        ('{"annotations": [{"id": 1}]}', "no category names its keypoints"),
+        ("not json", "malformed"),
+        ("\x80\x04", "malformed"),
+    ],
+)
+def test_files_that_are_no_coco_file_are_named(tmp_path, text, sentence) -> None:
+    (tmp_path / "in.json").write_bytes(text.encode("latin-1"))
+    with pytest.raises(ValueError, match=sentence):
+        encode(tmp_path / "in.json")
+    assert [p.name for p in tmp_path.iterdir()] == ["in.json"]
+
+
+def test_a_coco_file_truncated_anywhere_writes_nothing(tmp_path) -> None:
+    source = write_json(tmp_path / "in.json", [person(i) for i in range(8)])
+    data = source.read_bytes()
+    for length in range(0, len(data) - 1, 61):
+        source.write_bytes(data[:length])
+        with pytest.raises(ValueError, match=r"in\.json"):
+            encode(source, batch_size=2)
+    assert [p.name for p in tmp_path.iterdir()] == ["in.json"]
+
+
+def test_a_file_without_annotations_is_an_error(tmp_path) -> None:
+    with pytest.raises(ValueError, match=r"in\.json: no annotations"):
+        encode(write_json(tmp_path / "in.json", []))
+
+
+def test_joints_of_another_skeleton_are_refused_naming_both(tmp_path) -> None:
+    other = {**CATEGORY, "name": "bird", "keypoints": ["top", "right_foot", "left_foot"]}
+    source = write_json(tmp_path / "in.json", [person(1)], [other])
+    with pytest.raises(
+        PoseFileError, match=r"'bird' has the 3 joints top, right_foot.*triangle has the 3 joints top, l"
+    ):
+        encode(source)
+    encode(write_json(tmp_path / "in.json", [person(1), person(2, category_id=5)], [{**other, "id": 5}, CATEGORY]))
+    assert read(tmp_path / "tokens.parquet").annotation_ids.tolist() == [1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"keypoints": None}, "no array 'keypoints'; the file has visible, bbox"),
+        ({"keypoints": np.zeros((6, 4, 2))}, r"shape \(6, 4, 2\); skeleton triangle needs \(N, 3, 2\)"),
+        ({"keypoints": np.zeros((6, 3, 3))}, r"shape \(6, 3, 3\)"),
+        ({"keypoints": np.zeros((6, 6))}, r"shape \(6, 6\)"),
+        ({"keypoints": np.float64(1)}, r"shape \(\)"),
+        ({"keypoints": np.zeros((0, 3, 2))}, "no poses"),
+        ({"keypoints": np.zeros((6, 3, 2), complex)}, "keypoints holds complex128; it must hold numbers"),
+        ({"keypoints": np.full((6, 3, 2), "1")}, "keypoints holds <U1"),
+        ({"keypoints": np.full((6, 3, 2), None)}, "holds Python objects, that is a pickle, which is refused"),
+        ({"visible": np.ones((6, 4))}, r"visible has shape \(6, 4\); it must have \(6, 3\)"),
+        ({"bbox": np.ones((5, 4))}, r"bbox has shape \(5, 4\); it must have \(6, 4\)"),
+        ({"image_ids": np.ones(6)}, "image_ids holds float64; it must hold integers"),
+        (
+            {"image_ids": np.full(6, 2**64 - 1, np.uint64)},
+            "image_ids holds 18446744073709551615; it must hold integers",
+        ),
+        ({"bbox": None, "boxes": np.ones((6, 4))}, "unknown array 'boxes'; did you mean 'bbox'"),
+        ({"keypoint_names": np.array(["a", "b", "c"])}, "3 joints a, b, c; the model's skeleton triangle"),
+    ],
+)
+def test_npz_files_that_do_not_fit_are_named(tmp_path, changes, sentence) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        encode(write_arrays(tmp_path / "in.npz", **changes))
+    assert [p.name for p in tmp_path.iterdir()] == ["in.npz"]
+
+
+def test_bad_rows_of_an_npz_file_are_named(tmp_path) -> None:
+    with np.load(write_arrays(tmp_path / "a.npz")) as arrays:
+        values = dict(arrays)
+    values["keypoints"][1, 2] = np.nan
+    values["visible"][2] = False
+    values["bbox"][4, 3] = 0
+    reports: list[str] = []
+    summary = encode(write_arrays(tmp_path / "in.npz", **values), report=reports.append, batch_size=4)
+    assert [r.split(": ")[1] for r in reports] == ["row 1", "row 2", "row 4"]
+    assert summary.poses == 3
+    assert read(tmp_path / "tokens.parquet").annotation_ids.tolist() == [0, 30, 50]
+
+
+def test_pickled_files_are_never_opened(tmp_path) -> None:
+    class Bomb:
+        def __reduce__(self):
+            return (Path.touch, (tmp_path / "exploded",))
+
+    for name in ("in.npz", "in.json", "in.parquet", "in.pkl"):
+        (tmp_path / name).write_bytes(pickle.dumps(Bomb()))
+        with pytest.raises(ValueError, match=r"pickled files are refused|malformed|no Parquet file"):
+            encode(tmp_path / name)
+    np.savez(tmp_path / "in.npz", keypoints=np.array([Bomb()], dtype=object))
+    with pytest.raises(NpzError, match="pickle"):
+        encode(tmp_path / "in.npz")
+    assert not (tmp_path / "exploded").exists()
+
+
+def test_an_npz_file_truncated_or_damaged_anywhere_is_an_error(tmp_path) -> None:
+    source = write_arrays(tmp_path / "in.npz")
+    data = source.read_bytes()
+    for length in range(0, len(data), 151):
+        source.write_bytes(data[:length])
+        with pytest.raises(ValueError, match=r"in\.npz"):
+            encode(source)
+    middle = data.index(b"keypoints.npy") + 200
+    source.write_bytes(data[:middle] + b"\x00\xff" + data[middle + 2 :])
+    with pytest.raises(NpzError, match="array 'keypoints' is damaged"):
+        encode(source)
+    assert [p.name for p in tmp_path.iterdir()] == ["in.npz"]
+
+
+def test_npz_pieces_make_the_array_numpy_reads(tmp_path) -> None:
+    array = np.arange(35, dtype=np.float32).reshape(7, 5)
+    write_npz(tmp_path / "a.npz", {"x": (array.shape, array.dtype, [array[:3], array[3:3], array[3:]])})
+    with np.load(tmp_path / "a.npz") as arrays:
+        np.testing.assert_array_equal(arrays["x"], array)
+    with NpzReader(tmp_path / "a.npz") as reader:
+        assert [len(rows) for rows in reader.rows("x", 3)] == [3, 3, 1]
+    with pytest.raises(ValueError, match="'x' got 3 rows; it must have 7"):
+        write_npz(tmp_path / "b.npz", {"x": (array.shape, array.dtype, [array[:3]])})
+    assert not (tmp_path / "b.npz").exists()
+
+
+def test_bad_rows_of_a_parquet_file_are_named(tmp_path) -> None:
+    pose = [11.0, 21.0, 20.0, 30.0, 39.0, 59.0]
+    table = pa.table(
+        {
+            "keypoints": [pose, pose[:4], None, [*pose[:5], None], pose, pose],
+            "visible": [[True] * 3, [True] * 3, [True] * 3, [True] * 3, [True] * 2, [True] * 3],
+            "annotation_id": [5, 6, 7, 8, 9, None],
+        }
+    )
+    pq.write_table(table, tmp_path / "in.parquet")
+    reports: list[str] = []
+    summary = encode(tmp_path / "in.parquet", report=reports.append)
+    assert summary.poses == 1
+    assert sorted(r.split(": ")[1] for r in reports) == ["row 1", "row 2", "row 3", "row 4", "row 5"]
+    assert read(tmp_path / "tokens.parquet").annotation_ids.tolist() == [5]
+
+
+def test_parquet_files_that_do_not_fit_are_named(tmp_path) -> None:
+    for columns, sentence in (
+        ({"poses": [[1.0] * 6]}, "no column 'keypoints'; the file has poses"),
+        ({"keypoints": [[1.0] * 6], "box": [[1.0] * 4]}, "unknown column 'box'; did you mean 'bbox'"),
+        ({"keypoints": pa.array([], pa.list_(pa.float32()))}, "no rows"),
+        ({"keypoints": ["a"]}, "must hold numbers"),
+    ):
+        pq.write_table(pa.table(columns), tmp_path / "in.parquet")
+        with pytest.raises(ValueError, match=sentence):
+            encode(tmp_path / "in.parquet")
+    encode(write_arrays(tmp_path / "in.npz"))
+    with pytest.raises(PoseFileError, match="this is a token table, not poses"):
+        encode(tmp_path / "tokens.parquet", tmp_path / "again.parquet")
+
+
+def test_inputs_of_other_kinds_are_refused(tmp_path) -> None:
+    (tmp_path / "poses.json").mkdir()
+    for name, sentence in (("poses.json", "this is a folder"), ("a.csv", "suffix is '.csv'"), ("a.json", "no such")):
+        with pytest.raises(PoseFileError, match=sentence):
+            encode(tmp_path / name)
+
+
+def test_batches_of_a_file_are_no_longer_than_asked(tmp_path) -> None:
+    source = write_json(tmp_path / "in.json", [person(i) for i in range(10)])
+    assert [len(b.poses) for b in read_poses(source, TRIANGLE, 4)] == [4, 4, 2]
+    assert [len(b.poses) for b in read_poses(write_arrays(tmp_path / "in.npz"), TRIANGLE, 4)] == [4, 2]
+
+
+def test_a_broken_parquet_file_of_poses_is_named(tmp_path) -> None:
+    (tmp_path / "in.parquet").write_bytes(b"PAR1 no")
+    with pytest.raises(ParquetError, match="no Parquet file"):
+        encode(tmp_path / "in.parquet")
+
+
+def test_a_boolean_annotation_id_is_bad(tmp_path) -> None:
+    """True is an int to Python; its pose is named by its row."""
+    reports: list[str] = []
+    summary = encode(write_json(tmp_path / "in.json", [person(1), person(2, id=True)]), report=reports.append)
+    assert dict(summary.skipped) == {"bad id": 1}
+    assert "annotation in row 1: id is True; it must be an integer" in reports[0]

@@ -1,0 +1,122 @@
+"""Generated people: scenes repeat, labels agree with geometry and with what is drawn."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from pct.people.dataset import GeneratedPersons, generate_scene
+from pct.people.scene import Scene
+from pct.skeleton import COCO17, H36M17
+
+
+@pytest.fixture(scope="module")
+def scenes() -> list[Scene]:
+    return [generate_scene(3, i) for i in range(40)]
+
+
+def test_scenes_are_a_function_of_seed_and_index(scenes: list[Scene]) -> None:
+    for i in (31, 7):
+        again = generate_scene(3, i)
+        assert again.jpeg == scenes[i].jpeg
+        assert np.array_equal(again.persons[0].joints3d, scenes[i].persons[0].joints3d)
+    assert generate_scene(4, 7).jpeg != scenes[7].jpeg
+
+
+def test_keypoints_are_the_projected_3d_joints(scenes: list[Scene]) -> None:
+    pairs = [
+        (COCO17.keypoint_names.index(f"{side}_{name}"), H36M17.keypoint_names.index(f"{side}_{name}"))
+        for side in ("left", "right")
+        for name in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
+    ]
+    for scene in scenes:
+        for person in scene.persons:
+            pixels = person.joints3d @ scene.intrinsics.T
+            pixels = pixels[:, :2] / pixels[:, 2:]
+            for coco, h36m in pairs:
+                if person.visibility[coco]:
+                    assert np.abs(person.keypoints[coco] - pixels[h36m]).max() < 0.01
+
+
+def test_boxes_hold_the_joints_and_lie_in_the_picture(scenes: list[Scene]) -> None:
+    for scene in scenes:
+        for person in scene.persons:
+            low, high = person.bbox[:2], person.bbox[:2] + person.bbox[2:]
+            assert (low >= 0).all()
+            assert (high <= 256).all()
+            known = person.keypoints[person.visibility > 0]
+            assert (known > low - 1).all()
+            assert (known < high + 1).all()
+            assert 1 <= person.area <= person.bbox[2] * person.bbox[3]
+
+
+def test_visibility_has_all_kinds_in_sensible_shares(scenes: list[Scene]) -> None:
+    visibility = np.stack([scene.persons[0].visibility for scene in scenes])
+    hidden = (visibility == 1).sum() / (visibility > 0).sum()
+    assert 0.12 < hidden < 0.33
+    assert 0.01 < (visibility == 0).mean() < 0.25
+    assert ((visibility == 2).sum(axis=1) >= 5).all()
+
+
+def test_generated_persons_are_the_main_persons_of_scenes(scenes: list[Scene]) -> None:
+    persons = GeneratedPersons(10, seed=3, first_index=20)
+    assert len(persons) == 10
+    person = persons[5]
+    assert np.array_equal(person.image, scenes[25].image)
+    assert np.array_equal(person.keypoints, scenes[25].persons[0].keypoints)
+    assert np.array_equal(persons.joints3d(5), scenes[25].persons[0].joints3d)
+    assert person.image_id == person.annotation_id == 25
+    with pytest.raises(IndexError):
+        persons[10]
+
+
+def test_sizes_other_than_the_default_show_the_same_world() -> None:
+    for size in (64, 320):
+        scene = generate_scene(3, 2, size)
+        assert scene.image.shape == (size, size, 3)
+        person = scene.persons[0]
+        assert (person.bbox[:2] + person.bbox[2:] <= size).all()
+        assert 800 < np.ptp(person.joints3d, axis=0).max() < 2500
+
+
+def test_backgrounds_come_from_the_photos_of_a_folder(tmp_path: Path) -> None:
+    for name, value in (("a.png", 60), ("b.png", 180)):
+        cv2.imwrite(str(tmp_path / name), np.full((40, 90), value, dtype=np.uint8))
+    (tmp_path / "notes.txt").write_text("no photo")
+    scene = generate_scene(3, 5, 128, backgrounds=tmp_path, quality=100)
+    assert scene.jpeg == generate_scene(3, 5, 128, backgrounds=tmp_path, quality=100).jpeg
+    # Most of the picture is one grey: the corner is background.
+    assert np.ptp(scene.image[:8, :8].reshape(-1, 3).mean(axis=0)) < 40
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "c.png").write_bytes(b"broken")
+    with pytest.raises(ValueError, match=r"c\.png cannot be read"):
+        generate_scene(3, 5, 128, backgrounds=tmp_path / "broken")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="no photo"):
+        generate_scene(3, 5, backgrounds=tmp_path / "empty")
+
+
+def test_jpegs_are_the_pictures(scenes: list[Scene]) -> None:
+    decoded = cv2.imdecode(np.frombuffer(scenes[0].jpeg, np.uint8), cv2.IMREAD_COLOR)
+    assert decoded is not None
+    assert np.array_equal(decoded[:, :, ::-1], scenes[0].image)
+    small, large = (generate_scene(3, 1, quality=q) for q in (20, 95))
+    assert len(small.jpeg) < len(large.jpeg)
+    assert np.array_equal(small.persons[0].keypoints, large.persons[0].keypoints)
+
+
+def test_bad_arguments_are_refused() -> None:
+    with pytest.raises(ValueError, match="-1"):
+        generate_scene(-1, 0)
+    for size in (16, 2000):
+        with pytest.raises(ValueError, match=f"32 to 1024 pixels, got {size}"):
+            generate_scene(0, 0, size)
+    with pytest.raises(ValueError, match="quality"):
+        generate_scene(0, 0, quality=0)
+    with pytest.raises(ValueError, match="positive"):
+        GeneratedPersons(0, seed=1)
+    with pytest.raises(ValueError, match="does not exist"):
+        GeneratedPersons(1, seed=1, backgrounds="nowhere")
