@@ -1,0 +1,1 @@
+"""Stage two: photos of persons to tokens and poses."""

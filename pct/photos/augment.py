@@ -1,0 +1,135 @@
+"""Augmentation of person crops: strengths of all of it, and the part that changes colours and not places."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+# The input size that sizes in pixels are stated for.
+_REFERENCE_SIZE = 256
+
+
+@dataclass(frozen=True)
+class PhotoAugmentConfig:
+    """Strength of the augmentation of person crops. The defaults are the paper's (its released configs).
+
+    A strength or share of 0 switches its part off.
+
+    Attributes:
+        rotation: Standard deviation in degrees, cut at twice that.
+        rotation_prob: Share of the crops that are rotated.
+        scale: Standard deviation of the crop's scale around 1, cut to [1 - scale, 1 + scale].
+        shift: Largest shift of the crop as a share of its side.
+        shift_prob: Share of the crops that are shifted.
+        flip_prob: Share of the crops that are mirrored.
+        half_body_prob: Share of the crops of upper or lower body only, where enough joints are labelled.
+        half_body_joints: Labelled joints that a person must have more of for a half-body crop.
+        outside_margin: Joints farther outside the crop than this share of its half side become unlabelled.
+        brightness: Largest relative change.
+        contrast: Largest relative change.
+        saturation: Largest relative change.
+        hue: Largest change as a share of the colour circle.
+        colour_prob: Share of the crops whose colours are changed.
+        grid_prob: Share of the crops from which a grid of black squares is cut.
+        grid_unit: Smallest and largest spacing of that grid in pixels of a 256-pixel input; other inputs scale it.
+        blur_prob: Share of the crops that are blurred; not in the paper.
+        blur_size: Largest side of the blur's box in pixels, odd.
+    """
+
+    rotation: float = 40.0
+    rotation_prob: float = 0.6
+    scale: float = 0.5
+    shift: float = 0.16
+    shift_prob: float = 0.3
+    flip_prob: float = 0.5
+    half_body_prob: float = 0.3
+    half_body_joints: int = 8
+    outside_margin: float = 0.0
+    brightness: float = 0.4
+    contrast: float = 0.4
+    saturation: float = 0.4
+    hue: float = 0.2
+    colour_prob: float = 1.0
+    grid_prob: float = 0.5
+    grid_unit: tuple[int, int] = (10, 40)
+    blur_prob: float = 0.0
+    blur_size: int = 5
+
+    def __post_init__(self) -> None:
+        for name in (
+            "rotation_prob",
+            "shift_prob",
+            "flip_prob",
+            "half_body_prob",
+            "colour_prob",
+            "grid_prob",
+            "blur_prob",
+        ):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"augment {name} must be in [0, 1], got {getattr(self, name)}")
+        for name in ("rotation", "shift", "outside_margin", "half_body_joints"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"augment {name} must not be negative, got {getattr(self, name)}")
+        for name in ("scale", "brightness", "contrast", "saturation"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"augment {name} must be in [0, 1), got {getattr(self, name)}")
+        if not 0 <= self.hue <= 0.5:
+            raise ValueError(f"augment hue must be in [0, 0.5], got {self.hue}")
+        low, high = self.grid_unit
+        if not 2 <= low <= high:
+            raise ValueError(f"augment grid_unit must be two sizes low <= high of at least 2 px, got {self.grid_unit}")
+        if self.blur_size < 3 or self.blur_size % 2 == 0:
+            raise ValueError(f"augment blur_size must be odd and at least 3, got {self.blur_size}")
+
+
+class ColourAugment:
+    """Colour jitter, grid dropout and blur of crops, by albumentations; a pure function of crop and seed.
+
+    Args:
+        config: Strengths.
+        image_size: Height and width of the crops in pixels.
+
+    Raises:
+        ValueError: If the crops are smaller than the grid's largest spacing.
+    """
+
+    def __init__(self, config: PhotoAugmentConfig, image_size: tuple[int, int]) -> None:
+        factor = max(image_size) / _REFERENCE_SIZE
+        low, high = (max(2, round(size * factor)) for size in config.grid_unit)
+        if config.grid_prob and high >= min(image_size):
+            raise ValueError(
+                f"augment grid_unit {config.grid_unit} is {high} px at input size {image_size}; it must be smaller"
+            )
+        # The library draws below the higher one.
+        self._compose = _build(config, (low, high + 1))
+
+    def __call__(self, image: np.ndarray, seed: int) -> np.ndarray:
+        """Return a changed copy of a crop (H, W, 3), uint8 RGB."""
+        self._compose.set_random_seed(seed)
+        return self._compose(image=image)["image"]
+
+
+def _build(config: PhotoAugmentConfig, grid_unit: tuple[int, int]) -> Any:
+    # Without it, the library asks the network for a newer version of itself.
+    os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
+    import albumentations
+
+    steps: list[Any] = []
+    if config.colour_prob and (config.brightness or config.contrast or config.saturation or config.hue):
+        steps.append(
+            albumentations.ColorJitter(
+                brightness=config.brightness,
+                contrast=config.contrast,
+                saturation=config.saturation,
+                hue=config.hue,
+                p=config.colour_prob,
+            )
+        )
+    if config.grid_prob:
+        steps.append(albumentations.GridDropout(unit_size_range=grid_unit, random_offset=True, p=config.grid_prob))
+    if config.blur_prob:
+        steps.append(albumentations.Blur(blur_limit=(3, config.blur_size), p=config.blur_prob))
+    return albumentations.Compose(steps)

@@ -1,0 +1,192 @@
+"""Backbone: any image network of timm, by name, as a map from photos to one grid of features."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pct.photos.movenet import MOVENETS, MoveNetFeatures
+
+# What photos are normalised with before any backbone, whatever its own weights were trained with.
+IMAGE_MEAN = (0.485, 0.456, 0.406)
+IMAGE_STD = (0.229, 0.224, 0.225)
+
+# Our own sizes of timm's architectures: name -> (timm name, changes of its sizes).
+OWN_SIZES: dict[str, tuple[str, dict[str, Any]]] = {
+    # About 1 M parameters; features at stride 16, and windows as wide as the map of a crop of 128 pixels.
+    "swin_pico": (
+        "swin_tiny_patch4_window7_224",
+        {"patch_size": 8, "embed_dim": 64, "depths": (2, 4), "num_heads": (2, 4), "window_size": 8},
+    ),
+    "swinv2_pico": (
+        "swinv2_tiny_window8_256",
+        {"patch_size": 8, "embed_dim": 64, "depths": (2, 4), "num_heads": (2, 4), "window_size": 8},
+    ),
+}
+
+
+class Backbone(nn.Module):
+    """An image network that gives one feature map.
+
+    Args:
+        name: A name of timm (Swin V1 and V2, ViT, ConvNeXt, ResNet, ...) or one of :data:`OWN_SIZES`.
+        image_size: Height and width of the photos in pixels.
+        pretrained: Take timm's weights for that name (fetched from the hub).
+        stage: Which stage's (for a ViT: block's) features; the last by default. Later stages are cut off.
+        drop_path: Highest rate of stochastic depth.
+        options: Further arguments of timm's constructor, such as ``window_size``.
+
+    Attributes:
+        channels: Channels C of the features.
+        stride: Pixels a step of the feature map.
+        grid: Height and width of the feature map.
+
+    Raises:
+        ValueError: If timm does not know the name (the nearest names are given), does not take an option or the image
+            size, or cannot get pretrained weights.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        image_size: tuple[int, int],
+        pretrained: bool = False,
+        stage: int = -1,
+        drop_path: float = 0.0,
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.name, self.image_size = name, (int(image_size[0]), int(image_size[1]))
+        self.network = _create(name, self.image_size, pretrained, drop_path, dict(options or {}))
+        stages = len(self.network.feature_info)
+        if not -stages <= stage < stages:
+            raise ValueError(f"backbone {name} has {stages} stages; stage {stage} is none of them")
+        self.stage = stage % stages
+        info = self.network.feature_info[self.stage]
+        self.is_last = self.stage == stages - 1
+        self.network.prune_intermediate_layers([self.stage], prune_norm=not self.is_last, prune_head=True)
+        # Convolutions and batch norms on CPUs (and in half precision on GPUs) are much faster with the channels last.
+        self.network.to(memory_format=torch.channels_last)
+        self.channels, self.stride = int(info["num_chs"]), int(info["reduction"])
+        scale, shift = _renormalisation(self.network.pretrained_cfg)
+        self.register_buffer("scale", scale, persistent=False)
+        self.register_buffer("shift", shift, persistent=False)
+        self.grid = self._grid()
+
+    scale: Tensor
+    shift: Tensor
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map photos (B, 3, H, W), normalised with ImageNet's mean and deviation, to features (B, C, h, w).
+
+        Raises:
+            ValueError: If the photos do not have the backbone's size.
+        """
+        if tuple(images.shape[1:]) != (3, *self.image_size):
+            raise ValueError(
+                f"photos must be (B, 3, {self.image_size[0]}, {self.image_size[1]}); got {tuple(images.shape)}"
+            )
+        maps: list[Tensor] = self.network.forward_intermediates(
+            (images * self.scale + self.shift).contiguous(memory_format=torch.channels_last),
+            indices=[self.stage],
+            norm=self.is_last,
+            stop_early=True,
+            output_fmt="NCHW",
+            intermediates_only=True,
+        )
+        return maps[0]
+
+    def _grid(self) -> tuple[int, int]:
+        if isinstance(self.network, MoveNetFeatures):
+            return self.network.grid
+        height, width = self.image_size
+        if height % self.stride == 0 and width % self.stride == 0:
+            return height // self.stride, width // self.stride
+        # Where a network rounds up and where it rounds down is its own affair.
+        self.eval()  # or batch norms would take the empty photo for data
+        with torch.no_grad():
+            shape = self(torch.zeros(1, 3, height, width)).shape
+        self.train()
+        return int(shape[2]), int(shape[3])
+
+    def learning_rate_scales(self, decay: float) -> dict[str, float]:
+        """Return the factor of the learning rate for every parameter by name: ``decay`` to the power of its depth.
+
+        The last layer has factor 1 and each layer before it ``decay`` times that of the next, as in BEiT (Bao et al.,
+        2021) and the published PCT settings.
+        """
+        from timm.optim import param_groups_layer_decay
+
+        if self.name in MOVENETS:
+            raise ValueError(f"backbone {self.name} has no layers by depth; leave layer_decay at 1")
+        names = {id(parameter): f"network.{name}" for name, parameter in self.network.named_parameters()}
+        groups = param_groups_layer_decay(self.network, weight_decay=0.0, layer_decay=decay)
+        found = {names[id(p)]: float(group["lr_scale"]) for group in groups for p in group["params"]}
+        # timm counts the classifier that is cut off here as the last layer.
+        top = max(found.values())
+        return {name: scale / top for name, scale in found.items()}
+
+
+def _create(name: str, image_size: tuple[int, int], pretrained: bool, drop_path: float, options: dict[str, Any]) -> Any:
+    import timm
+
+    if name in MOVENETS:
+        return _create_movenet(name, image_size, pretrained, drop_path, options)
+    timm_name, sizes = OWN_SIZES.get(name, (name, {}))
+    if pretrained and sizes:
+        raise ValueError(f"backbone {name} has sizes of our own, so there are no pretrained weights for it")
+    if not timm.is_model(timm_name.split(".")[0]):
+        known = [*OWN_SIZES, *MOVENETS, *timm.list_models()]
+        near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+        raise ValueError(f"timm knows no backbone {name!r}; the nearest names are {', '.join(near) or 'none'}")
+    values = {**sizes, **options}
+    if drop_path:
+        values["drop_path_rate"] = drop_path
+    settings = timm.get_pretrained_cfg(timm_name)
+    if settings is not None and settings.fixed_input_size:
+        values["img_size"] = image_size
+    try:
+        network = timm.create_model(timm_name, pretrained=pretrained, num_classes=0, **values)
+    except (TypeError, AssertionError, ValueError) as error:
+        raise ValueError(f"backbone {name} cannot be built for {image_size} with {values}: {error}") from error
+    except (OSError, RuntimeError) as error:
+        raise ValueError(f"pretrained weights of backbone {name} could not be had: {error}") from error
+    if not drop_path:
+        _remove_drop_path(network)
+    if not hasattr(network, "forward_intermediates"):
+        raise ValueError(f"timm's {name} gives no feature maps; choose another backbone")
+    return network
+
+
+def _create_movenet(
+    name: str, image_size: tuple[int, int], pretrained: bool, drop_path: float, options: dict[str, Any]
+) -> MoveNetFeatures:
+    if pretrained:
+        raise ValueError(f"the hub has no weights of {name}; convert the published ones and give backbone_from=FOLDER")
+    if drop_path or options:
+        raise ValueError(f"backbone {name} takes no drop_path and no options; got {drop_path} and {options}")
+    width, side = MOVENETS[name]
+    if image_size != (side, side):
+        raise ValueError(f"backbone {name} takes photos of {side} x {side} pixels, not {image_size}")
+    return MoveNetFeatures(width, side)
+
+
+def _remove_drop_path(network: nn.Module) -> None:
+    """Set stochastic depth to 0: timm's Swin has some by default."""
+    from timm.layers import DropPath
+
+    for module in network.modules():
+        if isinstance(module, DropPath):
+            module.drop_prob = 0.0
+
+
+def _renormalisation(settings: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
+    """Return scale and shift (3, 1, 1) from ImageNet-normalised photos to what the weights were trained with."""
+    mean, std = torch.tensor(settings["mean"]), torch.tensor(settings["std"])
+    scale = torch.tensor(IMAGE_STD) / std
+    shift = (torch.tensor(IMAGE_MEAN) - mean) / std
+    return scale[:, None, None], shift[:, None, None]

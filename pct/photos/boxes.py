@@ -1,0 +1,112 @@
+"""Boxes of persons by photo, from a COCO results file or a COCO annotation file."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from pct.files.coco import iter_coco_annotations, iter_coco_images
+from pct.files.coco_categories import read_coco_categories
+from pct.files.photo_inputs import PhotoInput, number_in_name
+from pct.photos.detections import Detections, load_detections
+
+
+@dataclass(frozen=True)
+class PhotoBoxes:
+    """The boxes of persons on some photos.
+
+    Attributes:
+        path: Where they come from.
+        detections: The boxes with image ids and scores; 1 where the file has none.
+        file_names: Image id by file name, from the file's ``images``; None where it has no such list.
+    """
+
+    path: Path
+    detections: Detections
+    file_names: dict[str, int] | None
+
+    def image_ids(self, photos: Sequence[PhotoInput]) -> dict[str, int]:
+        """Return the image ids of photos by their names; those that the file does not know are left out.
+
+        A photo is looked up in ``images`` by its path within the folder and then by the file's own name; where the
+        file has no ``images``, the last number in its name is its id (000000000139.jpg is image 139).
+
+        Raises:
+            ValueError: If the file has boxes and none is of these photos.
+        """
+        if self.file_names is None:
+            ids = {photo.name: number_in_name(photo.name) for photo in photos}
+        else:
+            known = self.file_names
+            ids = {photo.name: known.get(photo.name, known.get(photo.path.name)) for photo in photos}
+        found = {name: image_id for name, image_id in ids.items() if image_id is not None}
+        if len(self.detections) and not np.isin(list(found.values()), self.detections.image_ids).any():
+            how = "the numbers in their names" if self.file_names is None else "the names in its `images`"
+            raise ValueError(f"{self.path}: no box is of one of the {len(photos)} photos, which are found by {how}")
+        return found
+
+    def of(self, image_id: int) -> Detections:
+        """Return the boxes on a photo, in file order."""
+        return self.detections.select(self.detections.image_ids == image_id)
+
+
+def load_photo_boxes(
+    path: str | Path, *, min_score: float = 0.0, report: Callable[[str], None] | None = None
+) -> PhotoBoxes:
+    """Read boxes of persons.
+
+    Args:
+        path: COCO results (a list of objects with ``image_id``, ``category_id``, ``bbox``, ``score``) or a COCO
+            annotation file with ``images`` and ``annotations``; of that, crowds and other categories than persons
+            (``person``, or one with keypoints) are left out.
+        min_score: Boxes with a lower score are left out.
+        report: Called with a sentence for each bad entry, which is then skipped; by default a warning.
+
+    Raises:
+        ValueError: If the file is neither, malformed or truncated.
+    """
+    report = report or warnings.warn
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file of boxes")
+    with path.open("rb") as file:
+        start = file.read(64).removeprefix(b"\xef\xbb\xbf").lstrip()
+    if not start.startswith(b"{"):
+        return PhotoBoxes(path, load_detections(path, min_score=min_score, report=report), None)
+    names = {str(image["file_name"]): image["id"] for image in iter_coco_images(path) if _is_image(image)}
+    names = {**{PurePosixPath(name).name: id_ for name, id_ in names.items()}, **names}
+    rows = list(_read_annotations(path, report))
+    detections = Detections(
+        image_ids=np.array([image_id for image_id, _ in rows], np.int64),
+        bbox=np.array([bbox for _, bbox in rows], np.float32).reshape(-1, 4),
+        scores=np.ones(len(rows), np.float32),
+    )
+    return PhotoBoxes(path, detections, names or None)
+
+
+def _read_annotations(path: Path, report: Callable[[str], None]) -> Iterator[tuple[int, list[float]]]:
+    categories = read_coco_categories(path)
+    persons = {c.get("id") for c in categories if c.get("name") == "person" or c.get("keypoints")}
+    for number, annotation in enumerate(iter_coco_annotations(path)):
+        if isinstance(annotation, dict):
+            if annotation.get("iscrowd") or (persons and annotation.get("category_id") not in persons):
+                continue
+            image_id, bbox = annotation.get("image_id"), annotation.get("bbox")
+            if isinstance(image_id, int) and isinstance(bbox, list) and len(bbox) == 4 and all(map(_is_number, bbox)):
+                yield image_id, bbox
+                continue
+        report(f"{path}: annotation {number} has no integer image_id, or no bbox of 4 finite numbers; it is skipped")
+
+
+def _is_image(image: Any) -> bool:
+    return isinstance(image, dict) and isinstance(image.get("id"), int) and isinstance(image.get("file_name"), str)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

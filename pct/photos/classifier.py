@@ -1,0 +1,227 @@
+"""PoseClassifier: a photo of a person to the tokens of its pose, decoded by a frozen tokenizer; stage two's model."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pct import checkpoint
+from pct.photos.anchored_head import AnchoredTokenHead
+from pct.photos.backbone import Backbone
+from pct.photos.config import BackboneSizes, Calibration, HeadSizes
+from pct.photos.movenet import MOVENETS
+from pct.photos.positions import grid_positions
+from pct.photos.published_head import PublishedTokenHead
+from pct.photos.token_head import QueryTokenHead
+from pct.tokenizer import PoseTokenizer
+from pct.tokenizer.own import TOKENIZER_FOLDER, load_own_tokenizer
+
+TokenHead = AnchoredTokenHead | QueryTokenHead | PublishedTokenHead
+
+KIND = "pose_classifier"
+
+
+@dataclass(frozen=True)
+class ClassifierConfig:
+    """Everything that a classifier is built from, besides its tokenizer.
+
+    Attributes:
+        backbone: Its sizes.
+        head: Its sizes.
+        calibration: Of the joints' confidence.
+    """
+
+    backbone: BackboneSizes = field(default_factory=BackboneSizes)
+    head: HeadSizes = field(default_factory=HeadSizes)
+    calibration: Calibration = field(default_factory=Calibration)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for ``config.json``."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> ClassifierConfig:
+        """Build the config from the plain values of :meth:`to_dict`.
+
+        Raises:
+            ValueError: On an unknown key or a bad value.
+        """
+        unknown = sorted(set(values) - set(cls.__dataclass_fields__))
+        if unknown:
+            raise ValueError(f"classifier config has unknown keys: {', '.join(unknown)}")
+        backbone = {**values["backbone"], "image_size": tuple(values["backbone"]["image_size"])}
+        return cls(BackboneSizes(**backbone), HeadSizes(**values["head"]), Calibration(**values["calibration"]))
+
+
+@dataclass(frozen=True)
+class ClassifierOutput:
+    """What a classifier makes of photos.
+
+    Attributes:
+        logits: Over the codebook's entries for every token (B, M, V).
+        keypoints: The expected pose (B, K, D) in model units: the decoded mixture of the entries.
+    """
+
+    logits: Tensor
+    keypoints: Tensor
+
+    @property
+    def probs(self) -> Tensor:
+        """Probabilities of the entries (B, M, V)."""
+        return self.logits.softmax(dim=-1)
+
+
+class PoseClassifier(nn.Module):
+    """Reads the tokens of a person's pose off a photo ("Human Pose as Compositional Tokens", 2023, section 3.2).
+
+    The tokenizer's codebook and decoder are part of it and frozen; its encoder only makes labels for training.
+
+    Args:
+        config: Sizes.
+        tokenizer: Trained tokenizer; it is frozen.
+        pretrained: Take timm's weights for the backbone.
+    """
+
+    def __init__(self, config: ClassifierConfig, tokenizer: PoseTokenizer, pretrained: bool = False) -> None:
+        super().__init__()
+        self.config = config
+        self.backbone = config.backbone.build(pretrained)
+        self.tokenizer = tokenizer.requires_grad_(False).eval()
+        self.backbone_is_frozen = False
+        self.head = _build_head(config.head, self.backbone, tokenizer)
+        positions = grid_positions(self.backbone.grid, self.head.position_channels)
+        self.register_buffer("positions", positions, persistent=False)
+
+    positions: Tensor
+
+    def forward(self, images: Tensor, features: Tensor | None = None) -> ClassifierOutput:
+        """Map normalised crops to logits and expected poses in model units.
+
+        Args:
+            images: (B, 3, H, W).
+            features: The backbone's features (B, C, h, w) of these crops, if they are known: it then does not run.
+        """
+        rows = (self._look(images) if features is None else features).flatten(2).transpose(1, 2)
+        positions = self.positions.to(rows.dtype).expand(len(rows), -1, -1)
+        logits = self.head(torch.cat([rows, positions], dim=-1))
+        return ClassifierOutput(logits, self.decode(logits))
+
+    def read_both_views(self, images: Tensor) -> ClassifierOutput:
+        """Read crops (B, 3, H, W) and their mirror images, which come behind them in the output (2 B rows)."""
+        return self(torch.cat([images, images.flip(-1)]))
+
+    def decode(self, logits: Tensor, sharpness: float | None = None) -> Tensor:
+        """Return the expected poses (B, K, D) of logits (B, M, V), in model units.
+
+        Args:
+            logits: Of the head.
+            sharpness: What logits are multiplied by; the calibration's by default.
+        """
+        sharpness = self.config.calibration.sharpness if sharpness is None else sharpness
+        return self.tokenizer.decode_soft((logits * sharpness).softmax(dim=-1))
+
+    def _look(self, images: Tensor) -> Tensor:
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.backbone_is_frozen):
+            features: Tensor = self.backbone(images)
+        return features
+
+    def freeze_backbone(self) -> None:
+        """Keep the backbone as it is, in evaluation mode, while the head is trained."""
+        self.backbone.requires_grad_(False).eval()
+        self.backbone_is_frozen = True
+
+    def train(self, mode: bool = True) -> PoseClassifier:
+        """Set training or evaluation mode; the tokenizer and a frozen backbone stay in evaluation mode."""
+        super().train(mode)
+        self.tokenizer.eval()
+        if self.backbone_is_frozen:
+            self.backbone.eval()
+        return self
+
+    def save_pretrained(
+        self, folder: str | Path, card: str | None = None, force: bool = False, half: bool = False
+    ) -> None:
+        """Write ``config.json``, ``model.safetensors`` and the tokenizer's folder ``tokenizer/`` into ``folder``.
+
+        Args:
+            folder: Where.
+            card: Text of its README.md.
+            force: Whether a model there may be replaced.
+            half: Store the weights of backbone and head in half precision, half the size.
+
+        Raises:
+            FileExistsError: If the folder holds a model and ``force`` is not set.
+        """
+        state = {name: value for name, value in self.state_dict().items() if not name.startswith("tokenizer.")}
+        config = {**self.config.to_dict(), "tokenizer": self.tokenizer.fingerprint()}
+        if half:
+            state = {name: value.half() if value.is_floating_point() else value for name, value in state.items()}
+        checkpoint.save_model(folder, KIND, config, state, card, force)
+        self.tokenizer.save_pretrained(Path(folder) / TOKENIZER_FOLDER, force=force)
+
+    @classmethod
+    def from_pretrained(cls, name: str | Path, device: str | torch.device = "cpu") -> PoseClassifier:
+        """Load a classifier with its tokenizer, in evaluation mode.
+
+        Args:
+            name: A model folder, the name of a model that ships with the package, or hf:user/model.
+            device: Where to put the weights.
+
+        Raises:
+            CheckpointError: If there is no such model, its files do not fit together, or its tokenizer is not the one
+                that the head was trained for.
+        """
+        values, state = checkpoint.load_model(name, KIND)
+        trained_for = values.pop("tokenizer", None)
+        tokenizer = load_own_tokenizer(name, trained_for)
+        with checkpoint.explain(name):
+            model = cls(ClassifierConfig.from_dict(values), tokenizer)
+            model.load_state_dict({**state, **_with_prefix(tokenizer.state_dict())})
+        return model.to(device).eval()
+
+
+def _build_head(sizes: HeadSizes, backbone: Backbone, tokenizer: PoseTokenizer) -> TokenHead:
+    channels, tokens, tables = backbone.channels, tokenizer.config.num_tokens, tokenizer.quantizer.embeddings().detach()
+    if sizes.kind == "query":
+        return QueryTokenHead(channels, tokens, tables, sizes.width, sizes.num_heads, sizes.num_blocks)
+    if sizes.kind == "anchored":
+        return _build_anchored(sizes, backbone, tokenizer)
+    return PublishedTokenHead(
+        channels,
+        backbone.grid,
+        tokens,
+        tables.shape[1],
+        width=sizes.width,
+        num_blocks=sizes.num_blocks,
+        conv_channels=sizes.conv_channels,
+        token_hidden=sizes.token_hidden,
+        channel_hidden=sizes.channel_hidden,
+        conv_blocks=sizes.conv_blocks,
+    )
+
+
+def _build_anchored(sizes: HeadSizes, backbone: Backbone, tokenizer: PoseTokenizer) -> AnchoredTokenHead:
+    joints = tokenizer.skeleton.num_keypoints
+    if backbone.name not in MOVENETS or backbone.grid[0] != joints:
+        raise ValueError(
+            f"an anchored head takes the features of {' or '.join(MOVENETS)}, which say where COCO's joints may be; "
+            f"the backbone is {backbone.name}, and the tokenizer has {joints} joints"
+        )
+    return AnchoredTokenHead(
+        backbone.channels,
+        backbone.grid,
+        tokenizer.config.num_tokens,
+        tokenizer.quantizer.embeddings().detach(),
+        tokenizer.encode_whole,
+        sizes.width,
+        sizes.num_heads,
+        sizes.num_blocks,
+    )
+
+
+def _with_prefix(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {f"tokenizer.{name}": value for name, value in state.items()}

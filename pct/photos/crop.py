@@ -1,0 +1,246 @@
+"""Person crops: one affine warp from a box on the photo to the input, plain or jittered, and batches of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pct.geometry import crop_from_bbox
+from pct.photos.augment import PhotoAugmentConfig
+from pct.photos.crop_transform import CropTransform, half_size
+from pct.photos.persons import PersonPhoto
+from pct.pose_space import PoseSpace
+from pct.skeleton import Skeleton
+
+# Of the pictures that most pretrained backbones were trained on, channels in the order RGB, for values in [0, 1].
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class PersonCrop:
+    """One row of a :class:`PhotoBatch`: the crop (H, W, 3) as uint8 RGB, and the rest as there."""
+
+    image: np.ndarray
+    keypoints: np.ndarray
+    visibility: np.ndarray
+    bbox: np.ndarray
+    area: float
+    affine: np.ndarray
+    image_id: int
+    annotation_id: int
+    keypoints3d: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class PhotoBatch:
+    """Crops of B persons with their joints.
+
+    Attributes:
+        pixels: Crops (B, 3, H, W), uint8 RGB; models take :attr:`images`.
+        keypoints: Joints (B, K, 2) in model units; 0 where unlabelled.
+        visibility: COCO's labels (B, K), int64: 0 not labelled, 1 labelled but hidden, 2 labelled and seen.
+        bbox: Boxes (B, 4) as x, y, width, height in image pixels, grown to the input's aspect: the reference of
+            :meth:`PoseSpace.restore` for crops that are not augmented.
+        area: Segment areas (B,) in square image pixels, the scale of OKS.
+        affine: Maps (B, 2, 3) from image pixels to input pixels, pixel centres whole numbers in both.
+        image_ids: Photo of each person (B,), int64.
+        annotation_ids: Annotation of each person (B,), int64.
+        keypoints3d: Human3.6M's joints (B, 17, 3) in millimetres: x right and y down in the crop, z away from the
+            camera; None where they are not known of all persons.
+        features: A frozen backbone's features (B, C, h, w) where they were stored; the pixels are then black.
+    """
+
+    pixels: Tensor
+    keypoints: Tensor
+    visibility: Tensor
+    bbox: Tensor
+    area: Tensor
+    affine: Tensor
+    image_ids: Tensor
+    annotation_ids: Tensor
+    keypoints3d: Tensor | None = None
+    features: Tensor | None = None
+
+    @classmethod
+    def from_crops(cls, crops: Sequence[PersonCrop]) -> PhotoBatch:
+        """Stack crops of one size."""
+
+        def stack(name: str, dtype: Any) -> Tensor:
+            return torch.from_numpy(np.stack([np.asarray(getattr(crop, name), dtype) for crop in crops]))
+
+        return cls(
+            pixels=stack("image", np.uint8).permute(0, 3, 1, 2).contiguous(),
+            keypoints=stack("keypoints", np.float32),
+            visibility=stack("visibility", np.int64),
+            bbox=stack("bbox", np.float32),
+            area=stack("area", np.float32),
+            affine=stack("affine", np.float32),
+            image_ids=stack("image_id", np.int64),
+            annotation_ids=stack("annotation_id", np.int64),
+            keypoints3d=None if any(c.keypoints3d is None for c in crops) else stack("keypoints3d", np.float32),
+        )
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    @property
+    def images(self) -> Tensor:
+        """The model's input (B, 3, H, W): float32, with ImageNet's mean and deviation taken out."""
+        return normalise_pixels(self.pixels)
+
+    @property
+    def visible(self) -> Tensor:
+        """True where the joint is labelled (B, K)."""
+        return self.visibility > 0
+
+    def rows(self, part: slice) -> PhotoBatch:
+        """Return a part of the batch."""
+        return self._map(lambda values: values[part])
+
+    def to(self, device: torch.device) -> PhotoBatch:
+        """Return the batch on a device."""
+        return self._map(lambda values: values.to(device))
+
+    def _map(self, change: Callable[[Tensor], Tensor]) -> PhotoBatch:
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return PhotoBatch(**{name: change(value) for name, value in values.items() if value is not None})
+
+
+def normalise_pixels(pixels: Tensor) -> Tensor:
+    """Turn crops (B, 3, H, W), uint8 RGB, into a model's float32 input with ImageNet's mean and deviation taken out."""
+    mean = torch.tensor(IMAGENET_MEAN, device=pixels.device)[:, None, None] * 255
+    std = torch.tensor(IMAGENET_STD, device=pixels.device)[:, None, None] * 255
+    return (pixels.float() - mean) / std
+
+
+@contextmanager
+def opencv_on_one_thread() -> Iterator[None]:
+    """Let OpenCV do without its threads for a while.
+
+    A process that is forked off while OpenCV has threads can wait for them for ever: they are not in it.
+    """
+    import cv2
+
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(before)
+
+
+def fit_bbox_to_aspect(bbox: np.ndarray, aspect: float) -> np.ndarray:
+    """Grow boxes (..., 4) around their centre to ``aspect``, width over height; float32."""
+    center, size = bbox[..., :2] + bbox[..., 2:] / 2, bbox[..., 2:]
+    width = np.maximum(size[..., 0], size[..., 1] * aspect)
+    grown = np.stack([width, width / aspect], axis=-1)
+    return np.concatenate([center - grown / 2, grown], axis=-1).astype(np.float32)
+
+
+def plain_crop(bbox: np.ndarray, space: PoseSpace, image_size: tuple[int, int]) -> CropTransform:
+    """Return the crop of a box without jitter: :meth:`PoseSpace.normalise` of the box in the input's aspect.
+
+    Args:
+        bbox: Box (4,) as x, y, width, height in image pixels.
+        space: Its ``padding`` and bounds.
+        image_size: Height and width of the model's input in pixels.
+
+    Raises:
+        ValueError: If the box has no area or is not finite, or the space is not of crops or of crops of another size.
+    """
+    pixel_center = space.conventions.pixel_center
+    if pixel_center != 0.5 and max(image_size) != space.crop_size:
+        raise ValueError(
+            f"a pose space with pixel_center {pixel_center} has crops of {space.crop_size} pixels, not {image_size}"
+        )
+    if space.kind != "crop2d":
+        raise ValueError(f"crops of photos belong to a crop2d pose space, not {space.kind}")
+    fitted = fit_bbox_to_aspect(np.asarray(bbox, np.float64), image_size[1] / image_size[0])
+    center, side = crop_from_bbox(torch.from_numpy(fitted).double()[None], space.padding)
+    half = float(side[0]) / 2
+    x, y = center[0].tolist()
+    frame = np.array([[1, 0, -x], [0, 1, -y]]) / half
+    return CropTransform(frame, image_size, space.bounds, pixel_center=pixel_center)
+
+
+def jitter_crop(
+    crop: CropTransform, person: PersonPhoto, skeleton: Skeleton, config: PhotoAugmentConfig, rng: np.random.Generator
+) -> CropTransform:
+    """Return a crop flipped, moved to half of the body, rotated, shifted and scaled by chance; see the config.
+
+    Where no labelled joint would be left in it, ``crop`` is returned as it is.
+    """
+    map_ = np.vstack([crop.frame, [0, 0, 1]])
+    flip = rng.random() < config.flip_prob
+    if flip:
+        map_ = np.diag([-1.0, 1.0, 1.0]) @ map_
+    if rng.random() < config.half_body_prob:
+        map_ = _half_body(map_, person, skeleton, half_size(crop.image_size), config, rng) @ map_
+    scale = np.clip(1 + rng.standard_normal() * config.scale, 1 - config.scale, 1 + config.scale)
+    angle = math.radians(np.clip(rng.standard_normal(), -2, 2) * config.rotation)
+    angle *= rng.random() < config.rotation_prob
+    shift = (rng.random(2) * 2 - 1) * 2 * config.shift * half_size(crop.image_size)
+    shift *= rng.random() < config.shift_prob
+    cos, sin = math.cos(angle), math.sin(angle)
+    moved = np.array([[cos, -sin, -shift[0]], [sin, cos, -shift[1]], [0, 0, scale]]) / scale
+    jittered = replace(crop, frame=(moved @ map_)[:2], flipped=crop.flipped ^ flip)
+    # A crop without a label teaches nothing.
+    kept = jittered.contains(person.keypoints[person.visibility > 0], config.outside_margin).any()
+    return jittered if kept else crop
+
+
+def crop_person(
+    person: PersonPhoto, skeleton: Skeleton, crop: CropTransform, outside_margin: float = math.inf
+) -> PersonCrop:
+    """Cut a person's crop out of the photo and bring the joints into model units.
+
+    Args:
+        person: The sample.
+        skeleton: Whose left and right joints change places in a mirrored crop.
+        crop: Where the crop lies.
+        outside_margin: Joints farther outside the crop than this share of its half side become unlabelled.
+    """
+    order = skeleton.flip_index if crop.flipped else slice(None)
+    points, visibility = person.keypoints[order], person.visibility[order]
+    visibility = np.where(crop.contains(points, outside_margin), visibility, 0)
+    return PersonCrop(
+        image=crop.warp(person.image),
+        keypoints=np.where(visibility[:, None] > 0, crop.to_model(points), np.float32(0)),
+        visibility=visibility,
+        bbox=fit_bbox_to_aspect(person.bbox, crop.image_size[1] / crop.image_size[0]),
+        area=person.area,
+        affine=crop.affine,
+        image_id=person.image_id,
+        annotation_id=person.annotation_id,
+        keypoints3d=None if person.keypoints3d is None else crop.turn(person.keypoints3d),
+    )
+
+
+def _half_body(
+    map_: np.ndarray,
+    person: PersonPhoto,
+    skeleton: Skeleton,
+    size: np.ndarray,
+    config: PhotoAugmentConfig,
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """Return the map (3, 3) within the frame that makes upper or lower body fill it; the identity if too few joints."""
+    labelled = person.visibility > 0
+    lower = np.isin(np.arange(skeleton.num_keypoints), skeleton.lower_body)
+    part = labelled & (lower if rng.random() < 0.5 else ~lower)
+    if labelled.sum() <= config.half_body_joints or part.sum() <= 2:
+        return np.eye(3)
+    points = person.keypoints[part] @ map_[:2, :2].T + map_[:2, 2]
+    low, high = points.min(axis=0), points.max(axis=0)
+    # 1.5 is the published margin around the chosen joints; the floor keeps a single spot from filling the crop.
+    factor = max(float(((high - low) / 2 * 1.5 / size).max()), 0.05)
+    x, y = (low + high) / 2
+    return np.array([[1, 0, -x], [0, 1, -y], [0, 0, factor]]) / factor

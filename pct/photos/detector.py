@@ -1,0 +1,148 @@
+"""Boxes of the persons on a photo: by the detector that ships with the package, or one of torchvision (its room)."""
+
+from __future__ import annotations
+
+import difflib
+import http.client
+import pickle
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.error import URLError
+
+import numpy as np
+import torch
+from torch import nn
+
+from pct.checkpoint import CheckpointError, read_tensors
+from pct.photos.nanodet import DETECTOR_SCORE, NanoDet
+
+DEFAULT_DETECTOR = "nanodet"
+
+# In the list of categories of every detector that torchvision has weights for.
+_PERSON = 1
+
+
+class PersonDetector(Protocol):
+    """What finds persons on photos."""
+
+    def detect(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Find the persons on a photo.
+
+        Args:
+            image: The photo (H, W, 3), uint8 RGB.
+
+        Returns:
+            Boxes (N, 4) as x, y, width, height in image pixels, and their scores (N,), both float32, best first.
+        """
+        ...
+
+
+def load_detector(
+    name: str | Path = DEFAULT_DETECTOR,
+    weights: str | Path | None = None,
+    min_score: float | None = None,
+    device: str | torch.device = "cpu",
+) -> PersonDetector:
+    """Load what finds persons on photos.
+
+    Args:
+        name: ``nanodet``, which ships with the package, a folder of such a model, or the name of a detector of
+            torchvision, such as ``fasterrcnn_mobilenet_v3_large_320_fpn`` or ``fasterrcnn_resnet50_fpn_v2``.
+        weights: Of torchvision's; see :meth:`TorchvisionDetector.from_torchvision`.
+        min_score: Boxes with a lower score are left out; by default 0.3, 0.5 for torchvision's.
+        device: Where it runs.
+
+    Raises:
+        ValueError: If there is no such detector (the nearest names are given), or its weights cannot be fetched.
+        CheckpointError: If a file is missing, broken, or of another model.
+    """
+    if str(name) != DEFAULT_DETECTOR and not Path(name).is_dir():
+        return TorchvisionDetector.from_torchvision(str(name), weights, 0.5 if min_score is None else min_score, device)
+    if weights is not None:
+        raise ValueError(f"{weights} are weights of a detector of torchvision; name it with --detector NAME")
+    return NanoDet.from_pretrained(name, DETECTOR_SCORE if min_score is None else min_score, device)
+
+
+class TorchvisionDetector:
+    """Finds persons by a detector of torchvision.
+
+    Args:
+        model: Maps a list of photos (3, H, W), floats in [0, 1], to dicts of ``boxes`` (N, 4) as x1, y1, x2, y2,
+            ``labels`` (N,) and ``scores`` (N,), as torchvision's detectors do.
+        min_score: Boxes with a lower score are left out.
+        device: Of the model.
+    """
+
+    def __init__(self, model: nn.Module, min_score: float = 0.5, device: str | torch.device = "cpu") -> None:
+        self.model, self.min_score, self.device = model.to(device).eval(), min_score, device
+
+    @classmethod
+    def from_torchvision(
+        cls,
+        name: str,
+        weights: str | Path | None = None,
+        min_score: float = 0.5,
+        device: str | torch.device = "cpu",
+    ) -> TorchvisionDetector:
+        """Load a detector of torchvision.
+
+        Args:
+            name: Such as ``fasterrcnn_mobilenet_v3_large_320_fpn`` or ``fasterrcnn_resnet50_fpn_v2``.
+            weights: Its weights as a local file (``.pth`` or ``.safetensors``); by default those that torchvision
+                fetches from the network and keeps.
+            min_score: As for the class.
+            device: As for the class.
+
+        Raises:
+            ValueError: If torchvision has no such detector (the nearest names are given), or its weights cannot be
+                fetched.
+            CheckpointError: If the file is missing, broken, or of another detector.
+        """
+        from torchvision.models import detection, get_model, list_models
+
+        known = list_models(module=detection)
+        if name not in known:
+            near = difflib.get_close_matches(name, [DEFAULT_DETECTOR, *known], n=3, cutoff=0.3)
+            raise ValueError(f"there is no detector {name!r}; the nearest names are {', '.join(near or known)}")
+        if weights is not None:
+            model = get_model(name, weights=None, weights_backbone=None)
+            return cls(_load(model, name, Path(weights)), min_score, device)
+        try:
+            model = get_model(name, weights="DEFAULT")
+        except (URLError, OSError, http.client.HTTPException) as error:
+            raise ValueError(
+                f"the weights of detector {name} could not be fetched ({error}); fetch them elsewhere and give "
+                "--detector-weights FILE, or give --boxes FILE"
+            ) from None
+        return cls(model, min_score, device)
+
+    @torch.no_grad()
+    def detect(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Find the persons on a photo; see :class:`PersonDetector`."""
+        pixels = torch.from_numpy(np.ascontiguousarray(image)).to(self.device).permute(2, 0, 1).float() / 255
+        found = self.model([pixels])[0]
+        size = found["boxes"][:, 2:] - found["boxes"][:, :2]
+        kept = (found["labels"] == _PERSON) & (found["scores"] >= self.min_score) & (size > 0).all(dim=1)
+        boxes = torch.cat([found["boxes"][:, :2], size], dim=1)[kept]
+        order = found["scores"][kept].argsort(descending=True, stable=True)
+        return boxes[order].cpu().numpy(), found["scores"][kept][order].cpu().numpy()
+
+
+def _load(model: nn.Module, name: str, path: Path) -> nn.Module:
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such file of weights")
+    state: Any
+    if path.suffix == ".safetensors":
+        state = read_tensors(path)
+    else:
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+        except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+            first = str(error).partition("\n")[0]
+            raise CheckpointError(f"{path}: damaged, or more than plain tensors: {first[:200]}") from None
+    try:
+        model.load_state_dict(state)
+    except (RuntimeError, TypeError, AttributeError) as error:
+        first = " ".join(str(error).split())[:200]
+        raise CheckpointError(f"{path}: these are not the weights of {name}: {first}") from None
+    return model

@@ -1,0 +1,146 @@
+"""ImageGuide: the frozen backbone whose features at the joints guide a tokenizer, saved beside it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pct import checkpoint
+from pct.photos.cells import CellGrid
+from pct.photos.config import BackboneSizes
+
+KIND = "image_guide"
+
+
+@dataclass(frozen=True)
+class GuideConfig:
+    """Everything that a guide is built from.
+
+    Attributes:
+        backbone: Its sizes.
+        bounds: Lowest and highest coordinate inside the crop, in the model units of the guided tokenizer.
+        cell_center: Where in a cell of the feature map its value lies, as a share of the cell, so that a joint takes
+            the nearest one's: with 0.5 that of the cell it lies in; the published models have 0.
+    """
+
+    backbone: BackboneSizes = field(default_factory=BackboneSizes)
+    bounds: tuple[float, float] = (-1.0, 1.0)
+    cell_center: float = 0.5
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for ``config.json``."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> GuideConfig:
+        """Build the config from the plain values of :meth:`to_dict`."""
+        backbone = {**values["backbone"], "image_size": tuple(values["backbone"]["image_size"])}
+        return cls(BackboneSizes(**backbone), tuple(values["bounds"]), values["cell_center"])
+
+
+class ImageGuide(nn.Module):
+    """Image features at the joints of a pose, from a frozen backbone ("Human Pose as Compositional Tokens", 2023, 3.1).
+
+    Args:
+        config: Sizes.
+    """
+
+    def __init__(self, config: GuideConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.backbone = config.backbone.build().requires_grad_(False)
+        self.eval()
+
+    @property
+    def channels(self) -> int:
+        """Channels F of the features."""
+        return self.backbone.channels
+
+    @property
+    def cells(self) -> CellGrid:
+        """Where the cells of the feature map lie in the crop."""
+        return CellGrid(self.backbone.grid, self.backbone.image_size, self.config.bounds, self.config.cell_center)
+
+    @torch.no_grad()
+    def forward(self, images: Tensor, keypoints: Tensor) -> Tensor:
+        """Return the features (B, K, F), float32, of the cells nearest to the joints.
+
+        Joints outside the crop take the cell at its edge, unknown ones may hold anything.
+
+        Args:
+            images: Normalised crops (B, 3, H, W).
+            keypoints: Joints (B, K, 2) in model units.
+
+        Raises:
+            ValueError: If the crops do not have the backbone's size.
+        """
+        # Training and tokens made later must see the same features.
+        with torch.autocast(images.device.type, enabled=False):
+            return features_at_joints(self.backbone(images.float()), self.cells.to_cells(keypoints.float()), stride=1.0)
+
+    def train(self, mode: bool = True) -> ImageGuide:
+        """Stay in evaluation mode, whatever ``mode`` is asked for."""
+        return super().train(False)
+
+    def fingerprint(self) -> str:
+        """Return 16 hex digits that name these weights and sizes; the guided tokenizer's config carries them."""
+        return checkpoint.fingerprint(self.config.to_dict(), self.state_dict())
+
+    def save_pretrained(self, folder: str | Path, force: bool = False) -> None:
+        """Write ``config.json`` and ``model.safetensors`` into ``folder``.
+
+        Raises:
+            FileExistsError: If the folder holds a model and ``force`` is not set.
+        """
+        checkpoint.save_model(folder, KIND, self.config.to_dict(), self.state_dict(), force=force)
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path) -> ImageGuide:
+        """Load a guide.
+
+        Raises:
+            CheckpointError: If there is none or its files do not fit together.
+        """
+        values, state = checkpoint.load_model(folder, KIND)
+        with checkpoint.explain(folder):
+            guide = cls(GuideConfig.from_dict(values))
+            guide.load_state_dict(state)
+        return guide
+
+
+def features_at_joints(feature_map: Tensor, keypoints: Tensor, stride: float) -> Tensor:
+    """Take the feature of the cell ``floor(coordinate / stride + 0.5)`` at each joint, clamped to the map.
+
+    This is the rule of the published PCT release (its reference uses stride 32).
+
+    Args:
+        feature_map: Last feature map (B, F, h, w) of a backbone over the crop.
+        keypoints: Joints (B, K, 2) in pixels of the crop, x right and y down; unknown ones may hold anything (one that
+            is not finite takes cell 0).
+        stride: Pixels of the crop per cell.
+
+    Returns:
+        Features (B, K, F).
+
+    Raises:
+        ValueError: If the shapes do not fit together or the stride is not positive.
+    """
+    if feature_map.ndim != 4 or keypoints.ndim != 3 or keypoints.shape[-1] != 2:
+        raise ValueError(
+            "image guidance takes a feature map (B, F, h, w) and keypoints (B, K, 2); "
+            f"got shapes {tuple(feature_map.shape)} and {tuple(keypoints.shape)}"
+        )
+    if len(feature_map) != len(keypoints):
+        raise ValueError(f"{len(feature_map)} feature maps for {len(keypoints)} poses")
+    if not stride > 0:
+        raise ValueError(f"stride must be positive, got {stride}")
+    height, width = feature_map.shape[2:]
+    cells = torch.where(torch.isfinite(keypoints), keypoints, 0.0).div(stride).add(0.5).floor()
+    column = cells[..., 0].clamp(0, width - 1).long()
+    row = cells[..., 1].clamp(0, height - 1).long()
+    cell = (row * width + column)[:, :, None].expand(-1, -1, feature_map.shape[1])
+    return feature_map.flatten(2).transpose(1, 2).gather(1, cell)

@@ -1,0 +1,221 @@
+"""Predict poses from normalised crops: expected, most likely and sampled poses of a classifier, tops of heatmaps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pct.evaluation.photos.metrics import joint_scale
+from pct.files.coco import AREA_SHARE
+from pct.photos.classifier import PoseClassifier
+from pct.photos.config import Calibration
+from pct.photos.heatmap import HeatmapModel
+from pct.pose_space import PoseSpace
+from pct.skeleton import Skeleton
+from pct.tokenizer import PoseTokenizer
+
+
+@dataclass(frozen=True)
+class PhotoPrediction:
+    """Poses of B persons in the three forms that tokens of a photo have; coordinates in model units.
+
+    Attributes:
+        keypoints: Expected pose (B, K, D): the decoded mixture of the codebook's entries; the mean of both views with
+            the flip test.
+        confidence: Of each joint (B, K), in [0, 1]: the keypoint similarity that is expected of it.
+        indices: Most likely integer tokens (B, M) of the photo as it is, int64.
+        token_probs: Their probabilities (B, M).
+        likely_keypoints: The pose (B, K, D) that the most likely tokens decode to; the mean of both views with the
+            flip test.
+        samples: Poses (S, B, K, D) that sampled tokens of the photo as it is decode to.
+        probs: Probabilities of all entries (B, M, V) of the photo as it is.
+        spread: Mean squared distance of the samples from the expected pose over each joint's squared scale (B, K).
+        published_score: The score of PCT's release (B,): the mean over the tokens of the largest logit, without bounds;
+            the mean of both views with the flip test.
+    """
+
+    keypoints: Tensor
+    confidence: Tensor
+    indices: Tensor
+    token_probs: Tensor
+    likely_keypoints: Tensor
+    samples: Tensor
+    probs: Tensor
+    spread: Tensor
+    published_score: Tensor
+
+
+@torch.no_grad()
+def predict_tokens(
+    model: PoseClassifier,
+    images: Tensor,
+    flip: bool = True,
+    num_samples: int = 16,
+    generator: torch.Generator | None = None,
+    area: Tensor | None = None,
+) -> PhotoPrediction:
+    """Predict tokens and poses of persons, with the confidence of every joint.
+
+    Args:
+        model: The classifier, in evaluation mode.
+        images: Normalised crops (B, 3, H, W).
+        flip: Average the poses with those of the mirrored crops (the flip test).
+        num_samples: Poses S that are sampled; the confidence rests on them.
+        generator: Of the random numbers that choose the samples; torch's own by default.
+        area: Area of each person (B,) in square model units, the scale of the confidence on photos (see
+            :func:`area_in_model_units`); by default that of a person whose box is half as wide as long.
+
+    Raises:
+        ValueError: If ``num_samples`` is below 1 or the crops do not have the model's size.
+    """
+    if num_samples < 1:
+        raise ValueError(f"num_samples must be at least 1, got {num_samples}; confidence comes from the samples")
+    count, tokenizer = len(images), model.tokenizer
+    with torch.inference_mode():
+        output = model.read_both_views(images) if flip else model(images)
+        probs = output.probs.float()
+    token_probs, indices = probs.max(dim=-1)
+    sampled = sample_tokens(probs[:count], num_samples, generator)
+    # One call: what it takes beside its arithmetic is felt with small models.
+    likely, samples = tokenizer.decode(torch.cat([indices, sampled.flatten(0, 1)])).tensor_split([len(indices)])
+    expected, likely = (merge_views(poses, count, tokenizer) for poses in (output.keypoints, likely))
+    samples = samples.unflatten(0, (num_samples, count))
+    area = typical_area(tokenizer.space.crop_space).expand(count) if area is None else area
+    scale = joint_scale(tokenizer.space, tokenizer.skeleton, area.to(expected))
+    spread = joint_spread(expected, samples, scale)
+    return PhotoPrediction(
+        keypoints=expected,
+        confidence=confidence_from_spread(spread, model.config.calibration, tokenizer.space.num_dims),
+        indices=indices[:count].clone(),
+        token_probs=token_probs[:count].clone(),
+        likely_keypoints=likely,
+        samples=samples,
+        probs=probs[:count].clone(),
+        spread=spread,
+        published_score=output.logits.float().amax(dim=-1).mean(dim=-1).view(-1, count).mean(dim=0),
+    )
+
+
+def joint_spread(keypoints: Tensor, samples: Tensor, scale: Tensor) -> Tensor:
+    """Return how far sampled poses lie from the expected one, in units of each joint's scale.
+
+    Args:
+        keypoints: Expected poses (B, K, D).
+        samples: Sampled poses (S, B, K, D), in the same unit of length.
+        scale: Of the joints (B, K) in that unit; see :func:`pct.evaluation.photos.metrics.joint_scale`.
+
+    Returns:
+        Mean squared distances (B, K) over the squared scale: the exponent of the keypoint similarity is minus one half
+        of such a number.
+    """
+    return (samples - keypoints).square().sum(dim=-1).mean(dim=0) / scale.square()
+
+
+def confidence_from_spread(spread: Tensor, calibration: Calibration, num_dims: int = 2) -> Tensor:
+    """Return the keypoint similarity that is expected at a spread, in (0, 1].
+
+    Calibration turns the doubt into the mean squared error to be expected, e^2, in squared scales of the joint. The
+    mean of the similarity, exp(-d^2 / 2), over errors that are normal with that mean square in D dimensions is
+    (1 + e^2 / D)^(-D / 2).
+
+    Args:
+        spread: Of :func:`joint_spread`, any shape.
+        calibration: Of the classifier.
+        num_dims: D: 2 for poses on photos, 3 for those in space.
+    """
+    error = calibration.factor * spread + calibration.floor**2
+    return (1 + error / num_dims) ** (-num_dims / 2)
+
+
+def area_in_model_units(area: Tensor, bbox: Tensor, space: PoseSpace) -> Tensor:
+    """Return the persons' areas as :func:`predict_tokens` takes them.
+
+    Args:
+        area: Areas (B,) in square image pixels; 0.52 of the box's where no outline is known.
+        bbox: The boxes (B, 4) that the crops were cut with, grown to the input's aspect, as x, y, width, height.
+        space: Of the crops (``crop2d``).
+    """
+    low, high = space.bounds
+    unit = space.padding * bbox[:, 2:].amax(dim=1) / (high - low)
+    return area / unit.square()
+
+
+def typical_area(space: PoseSpace) -> Tensor:
+    """Return the area, in square units of a ``crop2d`` space, of a person whose box is half as wide as long."""
+    low, high = space.bounds
+    return torch.tensor(AREA_SHARE * ((high - low) / space.padding) ** 2 / 2)
+
+
+def restore_poses(poses: Tensor, bbox: Tensor, space: PoseSpace) -> Tensor:
+    """Bring poses from model units to image pixels, or to millimetres from their own root.
+
+    A model of 3D poses knows a person's place as little as a photo does.
+
+    Args:
+        poses: Joints (S, B, K, D) in model units.
+        bbox: The boxes (B, 4) that the crops were cut with, grown to the input's aspect, as x, y, width, height.
+        space: Of the model.
+    """
+    reference = bbox if space.kind == "crop2d" else bbox.new_zeros(len(bbox), 3)
+    restored = space.restore(poses.flatten(0, 1), reference.repeat(len(poses), 1)).view(poses.shape)
+    return restored if space.kind == "crop2d" else restored - restored[:, :, space.root, None]
+
+
+@torch.no_grad()
+def predict_heatmaps(model: HeatmapModel, images: Tensor, flip: bool = True) -> tuple[Tensor, Tensor]:
+    """Find the joints of persons at the tops of their heatmaps.
+
+    Args:
+        model: The heatmap model, in evaluation mode.
+        images: Normalised crops (B, 3, H, W).
+        flip: Average the heatmaps with those of the mirrored crops (the flip test).
+
+    Returns:
+        Joints (B, K, 2) in model units and scores (B, K); see :meth:`HeatmapModel.decode`.
+    """
+    with torch.inference_mode():
+        maps = model(torch.cat([images, images.flip(-1)]) if flip else images)
+    if flip:
+        straight, mirrored = maps.chunk(2)
+        maps = (straight + model.cells.mirror(mirrored, torch.from_numpy(model.config.skeleton.flip_index))) / 2
+    return model.decode(maps)
+
+
+def sample_tokens(probs: Tensor, num_samples: int, generator: torch.Generator | None = None) -> Tensor:
+    """Choose each token by chance, independently of the others.
+
+    The random numbers of a token are spread evenly over its S samples (Latin hypercube sampling, McKay et al., 1979),
+    which makes the spread of few samples steadier. All persons share them: what a person gets does not depend on who
+    else is in the batch.
+
+    Args:
+        probs: Probabilities of the entries (B, M, V).
+        num_samples: S.
+        generator: Of the random numbers; torch's own by default.
+
+    Returns:
+        Tokens (S, B, M), int64.
+    """
+    count, tokens, entries = probs.shape
+    device = generator.device if generator is not None else torch.device("cpu")
+    order, within = torch.rand(2, tokens, num_samples, generator=generator, device=device)
+    numbers = ((order.argsort(dim=-1) + within) / num_samples).to(probs)
+    cumulative = probs.cumsum(dim=-1)
+    # Sums of many small numbers do not end at 1 exactly.
+    chosen = torch.searchsorted(cumulative, numbers.expand(count, -1, -1) * cumulative[..., -1:], right=True)
+    return chosen.clamp(max=entries - 1).permute(2, 0, 1)
+
+
+def mirror_keypoints(keypoints: Tensor, skeleton: Skeleton, space: PoseSpace) -> Tensor:
+    """Return poses (..., K, D) in model units as a mirrored crop shows them; twice gives the poses back."""
+    swapped = keypoints[..., torch.from_numpy(skeleton.flip_index).to(keypoints.device), :]
+    return torch.cat([space.mirror_sum - swapped[..., :1], swapped[..., 1:]], dim=-1)
+
+
+def merge_views(poses: Tensor, count: int, tokenizer: PoseTokenizer) -> Tensor:
+    """Return the poses (B, K, D); where those of mirrored crops follow them, the mean of both."""
+    if len(poses) == count:
+        return poses.clone()
+    return (poses[:count] + mirror_keypoints(poses[count:], tokenizer.skeleton, tokenizer.space)) / 2

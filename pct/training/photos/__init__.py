@@ -1,0 +1,1 @@
+"""Recipe of stage two: photos to a trained classifier or heatmap model."""

@@ -1,0 +1,275 @@
+"""Batches of person crops: pure functions of (seed, step), made here or ahead of time by worker processes."""
+
+from __future__ import annotations
+
+import atexit
+import signal
+import warnings
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import count
+from typing import Any
+
+import numpy as np
+from torch.utils.data import DataLoader, Dataset
+
+from pct import distributed
+from pct.files.photo import PhotoError
+from pct.photos.augment import ColourAugment, PhotoAugmentConfig
+from pct.photos.crop import PersonCrop, PhotoBatch, crop_person, jitter_crop, opencv_on_one_thread, plain_crop
+from pct.photos.persons import PersonSource
+from pct.pose_space import PoseSpace
+
+# Persons that are tried in place of one whose photo cannot be read.
+_ATTEMPTS = 20
+
+
+class PhotoBatches:
+    """Augmented crops of persons, shuffled anew every epoch.
+
+    Every sample draws from a generator of its own, seeded by (seed, step, row): a batch depends neither on the number
+    of workers nor on that of processes, and a process reads the photos of its own part only. A person whose photo
+    cannot be read is reported, and another one drawn in its place.
+
+    Args:
+        source: The persons.
+        space: Where the model's coordinates lie; its padding gives the crop.
+        image_size: Height and width of the model's input in pixels.
+        batch_size: Persons a step over all processes.
+        seed: Of order and augmentation.
+        augment: Strengths; None augments nothing, and keeps labels outside the crop.
+        num_workers: Processes that make the next batches ahead; 0 makes each when it is asked for. They serve steps
+            that are asked for one after the other; another step starts them anew.
+        report: Called once for each photo that cannot be read; by default a warning.
+        weights: Probability of each person (N,), with sum 1; None takes each once an epoch.
+
+    Raises:
+        ValueError: If there are no persons, or the batch does not divide by the number of processes.
+    """
+
+    def __init__(
+        self,
+        source: PersonSource,
+        space: PoseSpace,
+        image_size: tuple[int, int],
+        batch_size: int,
+        seed: int = 0,
+        augment: PhotoAugmentConfig | None = None,
+        num_workers: int = 0,
+        report: Callable[[str], None] | None = None,
+        weights: np.ndarray | None = None,
+    ) -> None:
+        if len(source) == 0:
+            raise ValueError("there are no persons to train on")
+        if batch_size < 1 or batch_size % distributed.world_size():
+            raise ValueError(
+                f"batch_size {batch_size} must be positive and divide by the {distributed.world_size()} processes"
+            )
+        self.batch_size, self.steps_per_epoch = batch_size, max(1, len(source) // batch_size)
+        share = batch_size // distributed.world_size()
+        first = distributed.rank() * share
+        crops = PersonCrops(source, space, image_size, seed, augment)
+        self._parts = _TrainingParts(
+            crops, WeightedOrder(len(source), batch_size, seed, weights), range(first, first + share)
+        )
+        self._num_workers, self._reports = num_workers, _Reports(report)
+        self._ahead: Iterator[_Part] = iter(())
+        self._next = -1
+
+    def __getitem__(self, step: int) -> PhotoBatch:
+        """Return this process's part of the batch of ``step``.
+
+        Raises:
+            PhotoError: If 20 persons in a row have photos that cannot be read.
+        """
+        if self._num_workers and step != self._next:
+            self.close()
+            self._ahead = _in_order(self._parts, count(step), self._num_workers)
+            # Before multiprocessing's own end, which would kill the workers amid their work.
+            atexit.register(_close, weakref.ref(self))
+        part = next(self._ahead) if self._num_workers else self._parts[step]
+        self._next = step + 1
+        self._reports.add(part.faults)
+        if part.batch is None:
+            raise PhotoError(f"{part.faults[-1]}; so do {_ATTEMPTS} persons in a row")
+        return part.batch
+
+    def close(self) -> None:
+        """Stop the worker processes; the next step that is asked for starts them again."""
+        self._ahead, self._next = iter(()), -1
+
+
+def evaluation_batches(
+    source: PersonSource,
+    space: PoseSpace,
+    image_size: tuple[int, int],
+    batch_size: int,
+    num_workers: int = 0,
+    report: Callable[[str], None] | None = None,
+) -> Iterator[PhotoBatch]:
+    """Yield all persons in order, in plain crops with all their labels; the last batch may be smaller.
+
+    Args:
+        source: The persons.
+        space: Where the model's coordinates lie; its padding gives the crop.
+        image_size: Height and width of the model's input in pixels.
+        batch_size: Persons a batch.
+        num_workers: Processes that make batches ahead; 0 makes each when it is asked for.
+        report: Called once for each photo that cannot be read, and whose persons are skipped; by default a warning.
+    """
+    parts, reports = _EvaluationParts(PersonCrops(source, space, image_size), batch_size), _Reports(report)
+    for part in _in_order(parts, range(len(parts)), num_workers):
+        reports.add(part.faults)
+        if part.batch is not None:
+            yield part.batch
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A batch, None if no photo of it can be read, and what is wrong with the photos that cannot."""
+
+    batch: PhotoBatch | None
+    faults: Sequence[str]
+
+
+class PersonCrops:
+    """Crops of persons by number."""
+
+    def __init__(
+        self,
+        source: PersonSource,
+        space: PoseSpace,
+        image_size: tuple[int, int],
+        seed: int = 0,
+        augment: PhotoAugmentConfig | None = None,
+    ) -> None:
+        self.source, self.space, self.image_size, self.seed, self.augment = source, space, image_size, seed, augment
+        self._colours = ColourAugment(augment, image_size) if augment else None
+
+    def plain(self, index: int) -> PersonCrop:
+        """Return a person's crop; PhotoError if the photo cannot be read."""
+        person = self.source[index]
+        return crop_person(person, self.source.skeleton, plain_crop(person.bbox, self.space, self.image_size))
+
+    def drawn(self, index: int, step: int, row: int, faults: list[str]) -> PersonCrop | None:
+        """Return a person's augmented crop, or another one's if the photo cannot be read, which ``faults`` is told."""
+        rng = np.random.default_rng((self.seed, step, row))
+        for _ in range(_ATTEMPTS):
+            try:
+                return self.plain(index) if self.augment is None else self._augmented(index, self.augment, rng)
+            except PhotoError as error:
+                faults.append(str(error))
+                index = int(rng.integers(len(self.source)))
+        return None
+
+    def _augmented(self, index: int, augment: PhotoAugmentConfig, rng: np.random.Generator) -> PersonCrop:
+        assert self._colours is not None
+        person, skeleton = self.source[index], self.source.skeleton
+        crop = jitter_crop(plain_crop(person.bbox, self.space, self.image_size), person, skeleton, augment, rng)
+        result = crop_person(person, skeleton, crop, augment.outside_margin)
+        return replace(result, image=self._colours(result.image, int(rng.integers(2**31))))
+
+
+class WeightedOrder:
+    """Which persons each step's batch holds: drawn anew every epoch, a pure function of (seed, step).
+
+    Args:
+        number: Persons N.
+        batch_size: Persons a step.
+        seed: Of the draw.
+        weights: Probability of each person (N,), with sum 1; None takes each once an epoch.
+    """
+
+    def __init__(self, number: int, batch_size: int, seed: int, weights: np.ndarray | None = None) -> None:
+        self.number, self.batch_size, self.seed, self.weights = number, batch_size, seed, weights
+        self._epoch, self._order = -1, np.empty(0, np.int64)
+
+    def rows(self, step: int, places: range) -> np.ndarray:
+        """Return the persons at some places of the batch of ``step``, int64."""
+        epoch, number = divmod(step, max(1, self.number // self.batch_size))
+        if epoch != self._epoch:
+            rng, weights = np.random.default_rng((self.seed, epoch)), self.weights
+            drawn = rng.permutation(self.number) if weights is None else rng.choice(self.number, self.number, p=weights)
+            self._epoch, self._order = epoch, drawn
+        # A set smaller than a batch fills it by repetition.
+        return self._order[(number * self.batch_size + np.array(places)) % self.number]
+
+
+class _TrainingParts(Dataset[_Part]):
+    """The rows of this process of the batch of every step."""
+
+    def __init__(self, crops: PersonCrops, order: WeightedOrder, rows: range) -> None:
+        self.crops, self.order, self.rows = crops, order, rows
+
+    def __getitem__(self, step: int) -> _Part:
+        faults: list[str] = []
+        crops = []
+        for row, index in zip(self.rows, self.order.rows(step, self.rows).tolist(), strict=True):
+            crop = self.crops.drawn(index, step, row, faults)
+            if crop is None:
+                return _Part(None, faults)
+            crops.append(crop)
+        return _Part(PhotoBatch.from_crops(crops), faults)
+
+
+class _EvaluationParts(Dataset[_Part]):
+    """All persons in order."""
+
+    def __init__(self, crops: PersonCrops, batch_size: int) -> None:
+        self.crops, self.batch_size = crops, batch_size
+
+    def __len__(self) -> int:
+        return -(-len(self.crops.source) // self.batch_size)
+
+    def __getitem__(self, number: int) -> _Part:
+        faults: list[str] = []
+        crops = []
+        end = min(len(self.crops.source), (number + 1) * self.batch_size)
+        for index in range(number * self.batch_size, end):
+            try:
+                crops.append(self.crops.plain(index))
+            except PhotoError as error:
+                faults.append(str(error))
+        return _Part(PhotoBatch.from_crops(crops) if crops else None, faults)
+
+
+class _Reports:
+    """Says once of each photo that it cannot be read."""
+
+    def __init__(self, report: Callable[[str], None] | None) -> None:
+        self._report, self._said = report or warnings.warn, set[str]()
+
+    def add(self, faults: Iterable[str]) -> None:
+        for fault in faults:
+            if fault not in self._said:
+                self._said.add(fault)
+                self._report(f"{fault}; its persons are skipped")
+
+
+def _in_order(parts: Dataset[_Part], numbers: Iterable[int], num_workers: int) -> Iterator[_Part]:
+    """Yield the parts of ``numbers``; ``num_workers`` processes make them ahead."""
+    if num_workers == 0:
+        return (parts[number] for number in numbers)
+    # One number is one part: nothing is left to collate.
+    loader: Any = DataLoader(
+        parts,
+        batch_size=None,
+        sampler=numbers,
+        num_workers=num_workers,
+        worker_init_fn=_start_worker,
+    )
+    with opencv_on_one_thread():
+        return iter(loader)
+
+
+def _close(batches: weakref.ref[PhotoBatches]) -> None:
+    alive = batches()
+    if alive is not None:
+        alive.close()
+
+
+def _start_worker(_number: int) -> None:
+    # Ctrl-C reaches all processes; the main one decides when the work ends, and ends the workers.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -1,0 +1,93 @@
+"""The persons that a run on photos is trained and validated on: COCO-format files with photos, or generated people."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+
+from pct.people.dataset import GeneratedPersons
+from pct.photos.persons import CocoPersons, PersonSource
+from pct.photos.persons3d import Persons3D
+from pct.tokenizer import PoseTokenizer
+from pct.training.photos.config import PhotoData
+from pct.training.photos.sets import open_sets
+
+# Generated people of other seeds than these are never trained on.
+_TRAIN_SEED, _VAL_SEED = 1, 500_001
+
+
+def open_persons(data: PhotoData, tokenizer: PoseTokenizer) -> tuple[PersonSource, PersonSource, np.ndarray | None]:
+    """Return the persons to train on, those to validate and calibrate on, and the former's probabilities (N,) if any.
+
+    Raises:
+        ValueError: As :func:`train_persons` and :func:`pct.training.photos.sets.open_sets`; for sets of 2D photos with
+            a 3D tokenizer.
+    """
+    if not data.sets:
+        return train_persons(data, tokenizer), val_persons(data, tokenizer), None
+    if tokenizer.space.kind == "root3d":
+        raise ValueError("data.sets are photos with 2D joints, and the tokenizer's poses are 3D; give data.train")
+    train, held = open_sets(data.sets, tokenizer.skeleton, data.min_keypoints, data.val_share)
+    return train, held if held is not None else val_persons(data, tokenizer), train.weights
+
+
+def train_persons(data: PhotoData, tokenizer: PoseTokenizer) -> PersonSource:
+    """Return the persons to train on, with the joints of the tokenizer.
+
+    Raises:
+        ValueError: If the file is none, its joints are not the tokenizer's, or a 3D tokenizer's are not known.
+    """
+    if data.train == "generated":
+        return _generated(data, data.num_generated, _TRAIN_SEED, tokenizer)
+    return file_persons(data.train, data.train_images, tokenizer, data.min_keypoints, cache=True)
+
+
+def val_persons(data: PhotoData, tokenizer: PoseTokenizer) -> PersonSource:
+    """Return the persons to validate and calibrate on; none of the generated ones is trained on.
+
+    Raises:
+        ValueError: As :func:`train_persons`.
+    """
+    if data.val in ("", "generated"):
+        return _generated(data, data.num_val, _VAL_SEED, tokenizer)
+    return file_persons(data.val, data.val_images, tokenizer)
+
+
+def file_persons(
+    path: str, image_folder: str, tokenizer: PoseTokenizer, min_keypoints: int = 1, cache: bool = False
+) -> PersonSource:
+    """Return the persons of a COCO-format file with the joints of the tokenizer; what is skipped is a warning.
+
+    Args:
+        path: COCO-format keypoint file; for a 3D tokenizer one with 3D joints.
+        image_folder: Folder of its photos.
+        tokenizer: Says whose joints.
+        min_keypoints: Persons with fewer labelled joints are left out.
+        cache: Keep encoded photos in memory once read.
+
+    Raises:
+        ValueError: If the file is none, its joints are not the tokenizer's, or a 3D tokenizer's are not known.
+    """
+    in_space = tokenizer.space.kind == "root3d"
+    persons = CocoPersons(
+        path,
+        image_folder,
+        None if in_space else tokenizer.skeleton,
+        min_keypoints=min_keypoints,
+        report=warnings.warn,
+        cache=cache,
+        need_3d=in_space,
+    )
+    return Persons3D(persons, tokenizer.skeleton) if in_space else persons
+
+
+def _generated(data: PhotoData, number: int, seed: int, tokenizer: PoseTokenizer) -> PersonSource:
+    in_space, skeleton = tokenizer.space.kind == "root3d", tokenizer.skeleton
+    if not in_space and skeleton.keypoint_names != GeneratedPersons.skeleton.keypoint_names:
+        raise ValueError(
+            f"generated people have the joints of {GeneratedPersons.skeleton.name}, the tokenizer those of "
+            f"{skeleton.name}; train on a file of that skeleton (data.train=...)"
+        )
+    persons = GeneratedPersons(number, seed, backgrounds=data.backgrounds or None, mocap=data.mocap or None)
+    return Persons3D(persons, skeleton) if in_space else persons

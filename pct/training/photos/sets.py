@@ -1,0 +1,115 @@
+"""Several sets of photos in one run: filtered by a field, weighted, and split by photo and scene."""
+
+from __future__ import annotations
+
+import warnings
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from pct.files.coco import iter_coco_images
+from pct.photos.persons import CocoPersons, PersonPhoto, PersonSource
+from pct.skeleton import Skeleton
+from pct.training.photos.config import PhotoSet
+
+
+class PersonSets:
+    """Persons of several sources one after the other, a :class:`~pct.photos.persons.PersonSource`.
+
+    Args:
+        parts: Sources of one skeleton, and which of their persons (N,).
+        shares: Share of each source in the batches; they need not sum to 1.
+
+    Attributes:
+        weights: Probability of each person (N,), float64, with sum 1.
+
+    Raises:
+        ValueError: If there is no person, or the skeletons differ.
+    """
+
+    def __init__(self, parts: Sequence[tuple[PersonSource, np.ndarray]], shares: Sequence[float]) -> None:
+        kept = [(source, rows, share) for (source, rows), share in zip(parts, shares, strict=True) if len(rows)]
+        if not kept:
+            raise ValueError("no person is left in the sets of photos")
+        self._sources = [source for source, _, _ in kept]
+        if any(source.skeleton != self._sources[0].skeleton for source in self._sources):
+            raise ValueError("the sets of photos have different joints")
+        self._places = [(number, int(row)) for number, (_, rows, _) in enumerate(kept) for row in rows]
+        weights = np.concatenate([np.full(len(rows), share / len(rows)) for _, rows, share in kept])
+        self.weights = weights / weights.sum()
+
+    @property
+    def skeleton(self) -> Skeleton:
+        """That of all sources."""
+        return self._sources[0].skeleton
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __getitem__(self, index: int) -> PersonPhoto:
+        number, row = self._places[index]
+        return self._sources[number][row]
+
+
+def open_sets(
+    sets: Sequence[PhotoSet], skeleton: Skeleton, min_keypoints: int, val_share: float
+) -> tuple[PersonSets, PersonSets | None]:
+    """Open the sets of a config.
+
+    Args:
+        sets: What the config says.
+        skeleton: Whose joints.
+        min_keypoints: Persons with fewer labelled joints are left out.
+        val_share: Share of the scenes (photos without a ``group`` are each their own) that are held out. Which ones
+            depends on their names alone.
+
+    Returns:
+        Persons to train on, and those held out; None without ``val_share``.
+
+    Raises:
+        ValueError: If a file is none, has other joints, no photo fits ``where``, or a photo is in two sets.
+    """
+    train, val, seen = [], [], set[Path]()
+    for given in sets:
+        persons = CocoPersons(
+            given.annotations,
+            given.images,
+            skeleton,
+            min_keypoints=min_keypoints,
+            report=warnings.warn,
+            cache=True,
+        )
+        scenes = _find_scenes(given)
+        paths = {(Path(given.images) / name).resolve() for name, _ in scenes.values()}
+        if paths & seen:
+            raise ValueError(f"{given.annotations}: {min(paths & seen)} is in another set too; give each photo once")
+        seen |= paths
+        held = {i for i, (_, scene) in scenes.items() if zlib.crc32(scene.encode()) < val_share * 2**32}
+        ids = persons.poses.image_ids.numpy()
+        wanted, out = np.isin(ids, list(scenes)), np.isin(ids, list(held))
+        train.append((persons, np.flatnonzero(wanted & ~out)))
+        val.append((persons, np.flatnonzero(wanted & out)))
+    shares = [given.weight for given in sets]
+    return PersonSets(train, shares), PersonSets(val, shares) if val_share else None
+
+
+def _find_scenes(given: PhotoSet) -> dict[int, tuple[str, str]]:
+    """Return file name and scene of the photos that fit ``where``, by id.
+
+    Photos whose scene is also on a photo that does not fit are left out: the other one may be tested on.
+    """
+    images = list(iter_coco_images(given.annotations))
+    field, _, value = given.where.partition("=")
+    fits = [not given.where or str(image.get(field)) == value for image in images]
+    if not any(fits):
+        values = sorted({str(image.get(field)) for image in images})[:5]
+        raise ValueError(f"{given.annotations}: no photo has {given.where}; {field} is {', '.join(values)}")
+    scenes = [str(image.get("group") or f"photo {image['file_name']}") for image in images]
+    others = {scene for scene, fit in zip(scenes, fits, strict=True) if not fit}
+    return {
+        int(image["id"]): (str(image["file_name"]), scene)
+        for image, scene, fit in zip(images, scenes, fits, strict=True)
+        if fit and scene not in others
+    }

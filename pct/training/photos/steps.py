@@ -1,0 +1,115 @@
+"""The training steps on photos: tokens of the pose, or heatmaps of its joints."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pct.distributed import mean_over_all
+from pct.evaluation.photos.metrics import joint_scale
+from pct.layers.losses import keypoint_loss, similarity_loss
+from pct.photos.crop import PhotoBatch
+from pct.photos.heatmap import HeatmapModel
+from pct.photos.persons3d import PhotoTargets, photo_targets
+from pct.pose_space import PoseSpace
+from pct.tokenizer import PoseTokenizer
+from pct.training.photos.config import TokenLoss
+from pct.training.photos.token_targets import TokenLabels, TokenTargets, label_weights, token_accuracy, token_labels
+from pct.training.steps import StepLosses
+
+
+class TokenStep:
+    """Cross-entropy of the tokens + smooth-L1 of the expected pose (PCT, 2023, eq. 5).
+
+    The labels are the frozen encoder's tokens of the augmented pose, with no joint hidden from it; joints without a
+    label are filled in by the tokenizer, and tokens that are about them count less. A person without a labelled joint
+    in the crop counts in no loss. The poses of a 3D tokenizer are known whole, also outside the crop.
+
+    Args:
+        tokenizer: The frozen tokenizer.
+        loss: Weights.
+    """
+
+    def __init__(self, tokenizer: PoseTokenizer, loss: TokenLoss) -> None:
+        self.tokenizer, self.loss = tokenizer, loss
+        self.targets = TokenTargets(tokenizer, loss.softness)
+
+    def __call__(self, model: nn.Module, batch: PhotoBatch) -> StepLosses:
+        """Run the model on a batch; ``model`` may be wrapped for several processes."""
+        output = _run(model, batch)
+        space, skeleton = self.tokenizer.space, self.tokenizer.skeleton
+        truth = photo_targets(batch, space, skeleton)
+        labels = photo_labels(self.tokenizer, batch)
+        target = self.targets(labels)
+        losses = F.cross_entropy(output.logits.flatten(0, 1), target.flatten(0, 1), reduction="none")
+        known = truth.visible.any(dim=1)
+        weights = label_weights(self.tokenizer, truth.visible) * known[:, None]
+        tokens = mean_over_all(losses.view(labels.indices.shape), weights)
+        scale = joint_scale(space, skeleton, model_area(batch, space.crop_space))
+        parts = {"token_loss": tokens, **self._pose_losses(output.keypoints, truth, scale)}
+        loss = self.loss.token_weight * tokens + self._weighted(parts)
+        parts |= {"loss": loss}
+        parts |= token_accuracy(output.logits, labels.indices)
+        return StepLosses(loss, {name: value.detach() for name, value in parts.items()})
+
+    def _pose_losses(self, keypoints: Tensor, truth: PhotoTargets, scale: Tensor) -> dict[str, Tensor]:
+        beta, normalisation = self.loss.beta, self.loss.normalisation
+        losses = {"keypoint_loss": keypoint_loss(keypoints, truth.keypoints, truth.visible, beta, normalisation)}
+        if self.loss.similarity_weight:
+            losses["similarity_loss"] = similarity_loss(keypoints, truth.keypoints, truth.visible, scale)
+        return losses
+
+    def _weighted(self, losses: Mapping[str, Tensor]) -> Tensor:
+        weighted = self.loss.keypoint_weight * losses["keypoint_loss"]
+        if "similarity_loss" in losses:
+            weighted = weighted + self.loss.similarity_weight * losses["similarity_loss"]
+        return weighted
+
+
+def _run(model: nn.Module, batch: PhotoBatch) -> Any:
+    return model(batch.images) if batch.features is None else model(batch.pixels, batch.features)
+
+
+def model_area(batch: PhotoBatch, space: PoseSpace) -> Tensor:
+    """Return the persons' areas (B,) in square units of a ``crop2d`` space, whatever the crop's jitter."""
+    pixels = batch.area * torch.linalg.det(batch.affine[..., :2]).abs()
+    low, high = space.bounds
+    return pixels * ((high - low) / max(batch.pixels.shape[2:])) ** 2
+
+
+def heatmap_loss(heatmaps: Tensor, targets: Tensor, visible: Tensor) -> Tensor:
+    """Return a thousand times the mean squared error of heatmaps (B, K, h, w), over the joints ``visible`` (B, K).
+
+    The joints of all processes of a run; see :func:`pct.distributed.mean_over_all`.
+    """
+    # A thousandfold, or the loss and with it the gradient's clipping would be out of all proportion.
+    losses = 1000 * (heatmaps.float() - targets).square().mean(dim=(2, 3))
+    return mean_over_all(losses, visible)
+
+
+def photo_labels(tokenizer: PoseTokenizer, batch: PhotoBatch) -> TokenLabels:
+    """Return the tokens of the poses on photos; a guided tokenizer takes the features of its guide at the joints."""
+    features = tokenizer.guide(batch.images, batch.keypoints) if tokenizer.guide is not None else None
+    truth = photo_targets(batch, tokenizer.space, tokenizer.skeleton)
+    return token_labels(tokenizer, truth.keypoints, truth.visible, features)
+
+
+class HeatmapStep:
+    """Mean squared error to normal bells, over the labelled joints ("Simple Baselines", 2018, section 2).
+
+    Args:
+        model: The model, not wrapped; it says where its cells lie.
+        sigma: Deviation of the bells in cells.
+    """
+
+    def __init__(self, model: HeatmapModel, sigma: float) -> None:
+        self.model, self.sigma = model, sigma
+
+    def __call__(self, model: nn.Module, batch: PhotoBatch) -> StepLosses:
+        """Run the model on a batch; ``model`` may be wrapped for several processes."""
+        loss = heatmap_loss(_run(model, batch), self.model.targets(batch.keypoints, self.sigma), batch.visible)
+        return StepLosses(loss, {"loss": loss.detach()})

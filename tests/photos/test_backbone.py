@@ -1,0 +1,99 @@
+"""Backbones of timm by name: shapes, sizes, cut stages, learning-rate scales, clear errors."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from pct.photos.backbone import Backbone
+
+TINY = {"patch_size": 4, "embed_dim": 8, "depths": (1, 1), "num_heads": (1, 1), "window_size": 4}
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "options"),
+    [
+        ("swin_pico", (64, 64), {}),
+        ("swinv2_pico", (64, 64), {}),
+        ("swin_pico", (64, 48), TINY),
+        ("swin_pico", (66, 50), TINY),
+        ("resnet18", (64, 48), {}),
+        ("vit_tiny_patch16_224", (64, 96), {"depth": 1}),
+        ("convnext_atto", (64, 64), {"depths": (1, 1, 1, 1)}),
+    ],
+)
+def test_features_have_the_promised_shape_and_train_every_weight(name: str, size: tuple, options: dict) -> None:
+    torch.manual_seed(0)
+    backbone = Backbone(name, size, options=options)
+    features = backbone(torch.randn(2, 3, *size))
+    assert features.shape == (2, backbone.channels, *backbone.grid)
+    features.square().sum().backward()
+    assert not [n for n, p in backbone.named_parameters() if p.grad is None]
+
+
+def test_the_small_swin_has_about_a_million_weights() -> None:
+    assert 0.9e6 < sum(p.numel() for p in Backbone("swin_pico", (128, 128)).parameters()) < 1.3e6
+
+
+def test_features_of_an_earlier_stage_are_those_of_the_whole_network() -> None:
+    torch.manual_seed(0)
+    whole = Backbone("swin_pico", (64, 64), options=TINY)
+    cut = Backbone("swin_pico", (64, 64), stage=0, options=TINY)
+    cut.load_state_dict({k: v for k, v in whole.state_dict().items() if k in cut.state_dict()})
+    images = torch.randn(1, 3, 64, 64)
+    expected = whole.network.forward_intermediates(images, indices=[0], output_fmt="NCHW", intermediates_only=True)[0]
+    torch.testing.assert_close(cut(images), expected)
+    assert len(list(cut.parameters())) < len(list(whole.parameters()))
+
+
+def test_features_change_with_the_place_in_the_photo() -> None:
+    """NHWC taken for NCHW would mix channels and places."""
+    torch.manual_seed(0)
+    backbone = Backbone("swin_pico", (64, 64), stage=0, options={**TINY, "depths": (1, 1)})
+    images = torch.zeros(1, 3, 64, 64)
+    changed = images.clone()
+    changed[..., :16, 48:] = 5.0
+    moved = (backbone(changed) - backbone(images)).abs().amax(dim=1)[0]
+    height, width = backbone.grid
+    assert moved[: height // 4, -width // 4 :].min() > 1e-3
+    assert moved[height // 2 :, : width // 2].max() < 1e-5
+
+
+def test_learning_rates_fall_with_the_depth() -> None:
+    backbone = Backbone("swin_pico", (64, 64), options=TINY)
+    scales = backbone.learning_rate_scales(0.5)
+    assert set(scales) == {name for name, _ in backbone.named_parameters()}
+    assert max(scales.values()) == 1.0
+    first = scales["network.patch_embed.proj.weight"]
+    assert first == min(scales.values()) < scales["network.layers.0.blocks.0.mlp.fc1.weight"]
+
+
+def test_photos_reach_weights_with_the_normalisation_they_were_trained_with() -> None:
+    torch.manual_seed(0)
+    backbone = Backbone("vit_tiny_patch16_224", (32, 32), options={"depth": 1})
+    photo = torch.rand(1, 3, 32, 32)
+    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+    imagenet = (photo - mean[:, None, None]) / std[:, None, None]
+    expected = backbone.network.forward_intermediates(
+        (photo - 0.5) / 0.5, indices=[0], norm=True, output_fmt="NCHW", intermediates_only=True
+    )[0]
+    torch.testing.assert_close(backbone(imagenet), expected, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "sentence"),
+    [
+        ("swin_picco", {}, "knows no backbone 'swin_picco'; the nearest names are swin_pico"),
+        ("resnet18", {"options": {"foo": 1}}, "foo"),
+        ("resnet18", {"stage": 7}, "5 stages; stage 7 is none"),
+        ("swin_pico", {"pretrained": True}, "no pretrained weights"),
+    ],
+)
+def test_errors_say_what_would_be_right(name: str, arguments: dict, sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        Backbone(name, (64, 64), **arguments)
+
+
+def test_photos_of_another_size_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"photos must be \(B, 3, 64, 64\)"):
+        Backbone("swin_pico", (64, 64), options=TINY)(torch.zeros(1, 3, 64, 32))

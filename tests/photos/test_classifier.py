@@ -1,0 +1,103 @@
+"""PoseClassifier: what is frozen stays, saving and loading with its tokenizer, soft and hard poses agree."""
+
+from __future__ import annotations
+
+import copy
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_photo_models import BACKBONE, HEAD, make_classifier, make_coco_tokenizer
+
+from pct.checkpoint import CheckpointError
+from pct.photos.classifier import PoseClassifier
+from pct.photos.config import HeadSizes
+
+
+def images(count: int = 2, size: tuple[int, int] = (32, 32)) -> torch.Tensor:
+    return torch.randn(count, 3, *size, generator=torch.Generator().manual_seed(7))
+
+
+@pytest.mark.parametrize("head", [HEAD, HeadSizes("published", width=16, num_blocks=1, conv_channels=8)])
+def test_every_weight_but_the_tokenizers_gets_a_gradient(head: HeadSizes) -> None:
+    model = make_classifier(head=head).train()
+    output = model(images())
+    assert output.logits.shape == (2, 6, 16)
+    assert output.keypoints.shape == (2, 17, 2)
+    (output.logits.square().sum() + output.keypoints.square().sum()).backward()
+    for name, parameter in model.named_parameters():
+        assert (parameter.grad is not None) != name.startswith("tokenizer."), name
+
+
+def test_training_leaves_tokenizer_and_frozen_backbone_as_they_are() -> None:
+    model = make_classifier()
+    model.freeze_backbone()
+    model.train()
+    before = copy.deepcopy(model.state_dict())
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=0.1)
+    output = model(images())
+    (output.keypoints.square().sum() + output.logits.square().sum()).backward()
+    optimizer.step()
+    moved = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
+    assert moved
+    assert all(name.startswith("head.") for name in moved)
+    assert not model.tokenizer.training
+    assert not model.backbone.training
+
+
+def test_the_expected_pose_of_sure_tokens_is_that_of_the_tokens() -> None:
+    model = make_classifier()
+    indices = torch.randint(16, (3, 6), generator=torch.Generator().manual_seed(0))
+    probs = torch.nn.functional.one_hot(indices, 16).float()
+    torch.testing.assert_close(
+        model.tokenizer.decode_soft(probs), model.tokenizer.decode(indices), atol=1e-5, rtol=1e-5
+    )
+
+
+def test_a_saved_classifier_is_the_same_and_holds_its_tokenizer(tmp_path: Path) -> None:
+    model = make_classifier(backbone=replace(BACKBONE, image_size=(48, 32)))
+    model.save_pretrained(tmp_path / "model")
+    loaded = PoseClassifier.from_pretrained(tmp_path / "model")
+    photos = images(size=(48, 32))
+    torch.testing.assert_close(loaded(photos).logits, model(photos).logits)
+    torch.testing.assert_close(loaded(photos).keypoints, model(photos).keypoints)
+    assert loaded.tokenizer.fingerprint() == model.tokenizer.fingerprint()
+    assert not loaded.training
+    assert not any(p.requires_grad for p in loaded.tokenizer.parameters())
+
+
+def test_another_tokenizer_than_the_heads_is_refused_and_both_are_named(tmp_path: Path) -> None:
+    model, other = make_classifier(), make_coco_tokenizer(seed=5)
+    model.save_pretrained(tmp_path / "model")
+    shutil.rmtree(tmp_path / "model" / "tokenizer")
+    other.save_pretrained(tmp_path / "model" / "tokenizer")
+    names = f"{model.tokenizer.fingerprint()}.*{other.fingerprint()}"
+    with pytest.raises(CheckpointError, match=names):
+        PoseClassifier.from_pretrained(tmp_path / "model")
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"head": {"kind": "quary"}}, "head kind is 'quary'"),
+        ({"backbone": None}, "do not make this model"),
+        ({"backbone": {"name": "swin_picco", "image_size": [32, 32]}}, "nearest names are swin_pico"),
+        ({"more": 1}, "unknown keys: more"),
+    ],
+)
+def test_broken_configs_are_refused_with_a_sentence(tmp_path: Path, change: dict, sentence: str) -> None:
+    make_classifier().save_pretrained(tmp_path / "model")
+    path = tmp_path / "model" / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    with pytest.raises(CheckpointError, match=sentence):
+        PoseClassifier.from_pretrained(tmp_path / "model")
+
+
+def test_a_missing_tokenizer_is_named(tmp_path: Path) -> None:
+    make_classifier().save_pretrained(tmp_path / "model")
+    shutil.rmtree(tmp_path / "model" / "tokenizer")
+    with pytest.raises(CheckpointError, match="tokenizer"):
+        PoseClassifier.from_pretrained(tmp_path / "model")

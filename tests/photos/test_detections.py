@@ -1,0 +1,125 @@
+"""Detected boxes: what a COCO results file says, less what cannot be cropped, which is reported."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tiny_photos import write_people
+
+from pct.files.photo import read_photo
+from pct.photos.detections import DetectedPersons, Detections, load_detections
+from pct.skeleton import COCO17
+
+
+def detection(image_id: int = 1, **changes) -> dict[str, Any]:
+    return {"image_id": image_id, "category_id": 1, "bbox": [4.5, 5, 20, 30], "score": 0.75, **changes}
+
+
+def load(folder: Path, entries: object, **options) -> tuple[Detections, list[str]]:
+    said: list[str] = []
+    path = folder / "boxes.json"
+    path.write_text(json.dumps(entries))
+    return load_detections(path, report=said.append, **options), said
+
+
+def test_boxes_come_in_file_order(tmp_path: Path) -> None:
+    entries = [detection(i, bbox=[i, 2.5, 3, 4], score=1 / i) for i in (3, 1, 2)]
+    found, said = load(tmp_path, entries)
+    assert said == []
+    assert found.image_ids.tolist() == [3, 1, 2]
+    assert found.bbox.tolist() == [[3, 2.5, 3, 4], [1, 2.5, 3, 4], [2, 2.5, 3, 4]]
+    np.testing.assert_allclose(found.scores, [1 / 3, 1, 1 / 2], rtol=1e-6)
+
+
+def test_other_categories_and_low_scores_are_left_out_silently(tmp_path: Path) -> None:
+    entries = [detection(1), detection(2, category_id=3), detection(3, score=0.2), detection(4, score=0.5)]
+    found, said = load(tmp_path, entries, min_score=0.5)
+    assert found.image_ids.tolist() == [1, 4]
+    assert load(tmp_path, entries, category_id=3)[0].image_ids.tolist() == [2]
+    assert said == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"bbox": [1, 2, 0, 4]}, "must be positive"),
+        ({"bbox": [1, 2, 3, -4]}, "must be positive"),
+        ({"bbox": [1, 2, 3]}, "4 finite numbers"),
+        ({"bbox": [1, 2, 3, float("nan")]}, "4 finite numbers"),
+        ({"bbox": None}, "4 finite numbers"),
+        ({"score": "high"}, "score is 'high'"),
+        ({"score": float("nan")}, "score is None"),
+        ({"image_id": "1"}, "image_id is '1'"),
+    ],
+)
+def test_bad_entries_are_reported_by_number_and_skipped(tmp_path: Path, changes: dict[str, Any], reason: str) -> None:
+    found, said = load(tmp_path, [detection(1), detection(2) | changes, detection(3)])
+    assert found.image_ids.tolist() == [1, 3]
+    assert len(said) == 1
+    assert "boxes.json: entry 1: " in said[0]
+    assert reason in said[0]
+
+
+def test_an_entry_that_is_no_object_is_reported(tmp_path: Path) -> None:
+    found, said = load(tmp_path, [7, detection(2)])
+    assert found.image_ids.tolist() == [2]
+    assert "'7' is not a detection" in said[0]
+
+
+def test_no_detection_is_a_result(tmp_path: Path) -> None:
+    found, said = load(tmp_path, [])
+    assert len(found) == 0
+    assert found.bbox.shape == (0, 4)
+    assert said == []
+
+
+@pytest.mark.parametrize("entries", [{}, {"annotations": []}, 5, "text"])
+def test_a_file_that_is_no_list_is_refused(tmp_path: Path, entries: object) -> None:
+    with pytest.raises(ValueError, match="expected a list, as COCO results are"):
+        load(tmp_path, entries)
+
+
+def test_a_truncated_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "boxes.json"
+    path.write_text(json.dumps([detection(1), detection(2)])[:-20])
+    with pytest.raises(ValueError, match="malformed or truncated JSON after 1 entries"):
+        load_detections(path)
+
+
+def test_persons_have_their_photo_and_no_labels(tmp_path: Path) -> None:
+    people = write_people(tmp_path)
+    found, _ = load(tmp_path, [detection(2), detection(1, bbox=[40, 40, 30, 30])])
+    persons = DetectedPersons(found, people, tmp_path, COCO17)
+    assert len(persons) == 2
+    person = persons[1]
+    np.testing.assert_array_equal(person.image, read_photo(tmp_path / "1.png"))
+    assert person.bbox.tolist() == [40, 40, 30, 30]
+    assert person.area == pytest.approx(0.52 * 900)
+    assert person.keypoints.shape == (17, 2)
+    assert not person.keypoints.any()
+    assert not person.visibility.any()
+    assert (person.image_id, person.annotation_id) == (1, 1)
+
+
+def test_boxes_outside_or_without_their_photo_are_reported_and_skipped(tmp_path: Path) -> None:
+    people = write_people(tmp_path)
+    (tmp_path / "3.png").unlink()
+    entries = [detection(1, bbox=[60, 0, 5, 5]), detection(3), detection(77), detection(2, score=0.9)]
+    found, _ = load(tmp_path, entries)
+    said: list[str] = []
+    persons = DetectedPersons(found, people, tmp_path, COCO17, report=said.append)
+    assert persons.rows.tolist() == [3]
+    assert persons.detections.scores.tolist() == [np.float32(0.9)]
+    assert persons[0].annotation_id == 3
+    assert len(said) == 2
+    assert "2 photos are missing (3.png, image 77 without an entry)" in said[0]
+    assert "detection 0: bbox [60.0, 0.0, 5.0, 5.0] lies outside image 1 of 48x48 pixels" in said[1]
+
+
+def test_no_detection_gives_no_persons(tmp_path: Path) -> None:
+    people = write_people(tmp_path)
+    assert len(DetectedPersons(load(tmp_path, [])[0], people, tmp_path, COCO17)) == 0

@@ -1,0 +1,203 @@
+"""PoseEstimator: poses that move with the photo, batches, kinds of photos, bad boxes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tiny_estimator import make_varied_classifier
+
+import pct
+from pct.checkpoint import CheckpointError
+from pct.files.photo import PhotoError
+from pct.photos.estimator import PersonPoses, PoseEstimator
+from pct.pose_space import PoseSpace
+
+ESTIMATOR = PoseEstimator(make_varied_classifier())
+BOXES = np.array([[20, 10, 30, 60], [50, 30, 25.5, 25], [-10, 40, 40, 50]])
+
+
+def make_photo(height: int = 90, width: int = 100, seed: int = 0) -> np.ndarray:
+    """A photo of soft colours: what lies between the pixels is what lies around."""
+    rng = np.random.default_rng(seed)
+    small = Image.fromarray(rng.integers(0, 256, (height // 8, width // 8, 3), dtype=np.uint8))
+    return np.array(small.resize((width, height), Image.Resampling.BICUBIC))
+
+
+def assert_same(a: PersonPoses, b: PersonPoses, shift: tuple[float, float] = (0, 0), atol: float = 2e-3) -> None:
+    for name in ("keypoints", "likely_keypoints", "samples"):
+        np.testing.assert_allclose(getattr(a, name) + np.float32(shift), getattr(b, name), atol=atol, rtol=0)
+    np.testing.assert_array_equal(a.indices, b.indices)
+    np.testing.assert_allclose(a.scores, b.scores, atol=1e-4)
+    np.testing.assert_allclose(a.token_probs, b.token_probs, atol=1e-4)
+
+
+def test_poses_are_where_the_box_is_and_their_tokens_decode_to_them() -> None:
+    poses = ESTIMATOR.predict(make_photo(), BOXES)
+    assert poses.keypoints.shape == (3, 17, 2)
+    assert poses.samples.shape == (16, 3, 17, 2)
+    assert ((poses.scores > 0) & (poses.scores <= 1)).all()
+    decoded = ESTIMATOR.model.tokenizer.decode(torch.from_numpy(poses.indices), torch.from_numpy(poses.bbox))
+    np.testing.assert_allclose(poses.likely_keypoints, decoded.numpy(), atol=1e-3)
+    assert poses.keypoints.std(axis=0).max() > 3  # they are not all in one place
+
+
+def test_a_moved_photo_with_a_moved_box_gives_moved_poses() -> None:
+    photo, boxes = make_photo(), BOXES[:2]
+    padded = np.zeros((120, 140, 3), np.uint8)
+    padded[13:103, 37:137] = photo
+    moved = ESTIMATOR.predict(padded, boxes + np.array([37, 13, 0, 0]))
+    assert_same(ESTIMATOR.predict(photo, boxes), moved, shift=(37, 13))
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_a_mirrored_photo_gives_mirrored_poses_with_the_flip_test_only(flip: bool) -> None:
+    estimator = PoseEstimator(ESTIMATOR.model, flip)
+    photo = make_photo()
+    mirrored_boxes = BOXES * [-1, 1, 1, 1] + [99, 0, 0, 0] - BOXES[:, 2:3] * [1, 0, 0, 0]
+    there = estimator.predict(photo, BOXES).keypoints
+    mirrored = estimator.predict(photo[:, ::-1], mirrored_boxes).keypoints
+    back = mirrored[:, estimator.skeleton.flip_index] * [-1, 1] + [99, 0]
+    assert (np.abs(there - back).max() < 2e-2) == flip
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 32])
+def test_many_photos_together_are_as_one_by_one(batch_size: int) -> None:
+    items = [(make_photo(seed=seed), BOXES[:count]) for seed, count in enumerate([2, 0, 1, 3, 0])]
+    together = list(PoseEstimator(ESTIMATOR.model, batch_size=batch_size).predict_many(items))
+    assert [len(poses) for poses in together] == [2, 0, 1, 3, 0]
+    for poses, item in zip(together, items, strict=True):
+        assert_same(poses, ESTIMATOR.predict(*item))
+
+
+def test_photos_are_read_as_they_are_needed() -> None:
+    read = []
+
+    def items():
+        for number in range(100):
+            read.append(number)
+            yield make_photo(), BOXES[:0]
+
+    next(PoseEstimator(ESTIMATOR.model, batch_size=4).predict_many(items()))
+    assert len(read) == 8, "a batch of four, and as many ahead"
+
+
+def test_without_boxes_the_whole_photo_is_one_person() -> None:
+    photo = make_photo()
+    assert_same(ESTIMATOR.predict(photo), ESTIMATOR.predict(photo, [[0, 0, 100, 90]]))
+
+
+@pytest.mark.parametrize("boxes", [[], np.zeros((0, 4)), np.zeros(0)])
+def test_a_photo_without_a_person_gives_no_pose(boxes) -> None:
+    poses = ESTIMATOR.predict(make_photo(), boxes, num_samples=3)
+    assert len(poses) == 0
+    assert poses.keypoints.shape == (0, 17, 2)
+    assert poses.samples.shape == (3, 0, 17, 2)
+    assert poses.indices.shape == (0, 6)
+
+
+@pytest.mark.parametrize(
+    ("box", "reason"),
+    [
+        ([100, 10, 30, 60], "outside the photo of 100x90"),
+        ([-40, 10, 40, 60], "outside the photo"),
+        ([10, 10, 0, 60], "width and height must be positive"),
+        ([10, 10, 5, -6], "width and height must be positive"),
+        ([np.nan, 10, 5, 6], "must be finite"),
+        ([10, 10, np.inf, 6], "must be finite"),
+        ([-1e30, -1e30, 2e30, 2e30], "below 1000000"),
+    ],
+)
+def test_bad_boxes_are_named_by_row(box: list, reason: str) -> None:
+    with pytest.raises(ValueError, match=rf"bbox of row 1 is .*{reason}"):
+        ESTIMATOR.predict(make_photo(), [BOXES[0], box])
+
+
+@pytest.mark.parametrize("boxes", [[20, 10, 30, 60], [[20, 10, 30]], np.zeros((1, 2, 4))])
+def test_boxes_of_another_shape_are_refused(boxes) -> None:
+    with pytest.raises(ValueError, match=r"bboxes must be \(N, 4\)"):
+        ESTIMATOR.predict(make_photo(), boxes)
+
+
+def test_grey_and_transparent_photos_are_seen_as_their_colours_look(tmp_path) -> None:
+    grey = make_photo()[..., 0]
+    colours = np.repeat(grey[..., None], 3, axis=2)
+    opaque = np.dstack([colours, np.full_like(grey, 255)])
+    for name, mode, image in [("grey", "L", grey), ("colour", "RGB", colours), ("alpha", "RGBA", opaque)]:
+        Image.fromarray(image, mode).save(tmp_path / f"{name}.png")
+    Image.fromarray(grey).convert("P").save(tmp_path / "palette.png")
+    Image.fromarray(grey.astype(np.uint16) * 257).save(tmp_path / "deep.png")
+    expected = ESTIMATOR.predict(colours, BOXES)
+    for image in [grey, grey[..., None], opaque, *sorted(tmp_path.iterdir())]:
+        assert_same(ESTIMATOR.predict(image, BOXES), expected)
+
+
+def test_what_is_transparent_is_white() -> None:
+    photo = make_photo()
+    half = photo.copy()
+    half[:, 50:] = 255
+    alpha = np.where(np.arange(100) < 50, 255, 0).astype(np.uint8)[None].repeat(90, 0)
+    assert_same(ESTIMATOR.predict(np.dstack([photo, alpha]), BOXES), ESTIMATOR.predict(half, BOXES))
+
+
+def test_a_photo_that_the_camera_held_sideways_is_turned_first(tmp_path) -> None:
+    photo, path = make_photo(), tmp_path / "turned.png"
+    exif = Image.Exif()
+    exif[0x0112] = 6  # shown after a quarter turn clockwise
+    Image.fromarray(np.rot90(photo)).save(path, exif=exif)
+    assert_same(ESTIMATOR.predict(path, BOXES), ESTIMATOR.predict(photo, BOXES))
+
+
+@pytest.mark.parametrize(
+    ("image", "reason"),
+    [
+        (np.zeros((9, 9, 3), np.float32), "must be uint8, 0 to 255; got float32"),
+        (np.zeros((9, 9, 3), np.uint16), "got uint16"),
+        (np.zeros((3, 9, 9), np.uint8), r"\(H, W, 3\).* got shape \(3, 9, 9\)"),
+        (np.zeros((0, 9, 3), np.uint8), "no pixels"),
+        (np.zeros((1, 40_000, 3), np.uint8), "at most 32,766"),
+        (torch.zeros(9, 9, 3, dtype=torch.uint8), "got Tensor"),
+        ("missing.jpg", "cannot be opened"),
+    ],
+)
+def test_what_is_no_photo_is_refused(image, reason: str) -> None:
+    with pytest.raises(PhotoError, match=reason):
+        ESTIMATOR.predict(image)
+
+
+def test_a_truncated_photo_is_refused(tmp_path) -> None:
+    path = tmp_path / "cut.jpg"
+    Image.fromarray(make_photo()).save(path)
+    path.write_bytes(path.read_bytes()[:-200])
+    with pytest.raises(PhotoError, match=r"cut\.jpg.*truncated"):
+        ESTIMATOR.predict(path)
+
+
+def test_a_model_that_is_higher_than_wide_sees_its_own_shape() -> None:
+    estimator = PoseEstimator(make_varied_classifier(image_size=(64, 32)))
+    photo = make_photo()
+    poses = estimator.predict(photo, BOXES)
+    padded = np.pad(photo, ((7, 0), (9, 0), (0, 0)))
+    moved = estimator.predict(padded, BOXES[:2] + np.array([9, 7, 0, 0]))
+    assert_same(poses.select(slice(0, 2)), moved, shift=(9, 7))
+
+
+def test_models_of_3d_poses_give_millimetres_from_the_root() -> None:
+    estimator = PoseEstimator(make_varied_classifier(space=PoseSpace("root3d", millimetres=500.0)))
+    poses = estimator.predict(make_photo(), BOXES)
+    assert poses.keypoints.shape == (3, 17, 3)
+    decoded = estimator.model.tokenizer.decode(torch.from_numpy(poses.indices)) * 500
+    decoded = decoded - decoded[:, :1]
+    np.testing.assert_allclose(poses.likely_keypoints, decoded.numpy(), rtol=1e-4, atol=1e-2)
+    assert poses.samples.shape == (16, 3, 17, 3)
+
+
+def test_a_saved_estimator_is_loaded_by_the_name_of_its_folder(tmp_path) -> None:
+    ESTIMATOR.model.save_pretrained(tmp_path / "model")
+    loaded = pct.PoseEstimator.from_pretrained(tmp_path / "model")
+    assert_same(loaded.predict(make_photo(), BOXES), ESTIMATOR.predict(make_photo(), BOXES), atol=0)
+    with pytest.raises(CheckpointError, match="no model 'nothing'"):
+        PoseEstimator.from_pretrained("nothing")
+    with pytest.raises(ValueError, match="batch_size must be at least 1, got 0"):
+        PoseEstimator(ESTIMATOR.model, batch_size=0)

@@ -1,0 +1,212 @@
+"""Predictions from crops: the forms of a pose, the flip test, samples, spread and confidence."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from tiny_estimator import make_varied_classifier
+from tiny_photo_models import BACKBONE, make_heatmap_model
+from torch import Tensor
+
+from pct.evaluation.photos.metrics import joint_scale
+from pct.photos.config import Calibration, HeatmapSizes
+from pct.photos.heatmap import HeatmapConfig, HeatmapModel
+from pct.photos.predict import (
+    PhotoPrediction,
+    area_in_model_units,
+    confidence_from_spread,
+    joint_spread,
+    mirror_keypoints,
+    predict_heatmaps,
+    predict_tokens,
+    restore_poses,
+    sample_tokens,
+    typical_area,
+)
+from pct.pose_space import PoseSpace
+from pct.skeleton import COCO17
+
+MODEL = make_varied_classifier()
+SPACE = MODEL.tokenizer.space
+SIGMAS = torch.from_numpy(COCO17.oks_sigmas)
+
+
+def make_images(count: int = 3, seed: int = 0) -> Tensor:
+    return torch.randn(count, 3, 32, 32, generator=torch.Generator().manual_seed(seed))
+
+
+def predict(images: Tensor, flip: bool = False, num_samples: int = 8, seed: int = 0) -> PhotoPrediction:
+    return predict_tokens(MODEL, images, flip, num_samples, torch.Generator().manual_seed(seed))
+
+
+def test_the_expected_pose_is_that_of_the_model_and_the_likely_one_that_of_the_tokens() -> None:
+    images = make_images()
+    prediction = predict(images)
+    with torch.no_grad():
+        output = MODEL(images)
+    torch.testing.assert_close(prediction.keypoints, output.keypoints)
+    assert torch.equal(prediction.indices, output.logits.argmax(dim=-1))
+    torch.testing.assert_close(prediction.token_probs, output.probs.amax(dim=-1))
+    torch.testing.assert_close(prediction.likely_keypoints, MODEL.tokenizer.decode(prediction.indices))
+
+
+def test_the_flip_test_gives_mirrored_crops_the_mirrored_poses() -> None:
+    images = make_images()
+    straight, mirrored = predict(images, flip=True), predict(images.flip(-1), flip=True)
+    for name in ("keypoints", "likely_keypoints"):
+        there, back = getattr(straight, name), mirror_keypoints(getattr(mirrored, name), COCO17, SPACE)
+        torch.testing.assert_close(there, back, atol=1e-6, rtol=0)
+    assert not torch.allclose(straight.keypoints, predict(images).keypoints, atol=1e-3)
+
+
+@pytest.mark.parametrize("space", [SPACE, PoseSpace(units="pixels")])
+def test_mirroring_twice_gives_the_pose_back_and_once_swaps_left_and_right(space: PoseSpace) -> None:
+    poses = torch.rand(2, 4, 17, 2)
+    once = mirror_keypoints(poses, COCO17, space)
+    torch.testing.assert_close(mirror_keypoints(once, COCO17, space), poses, atol=1e-4, rtol=0)
+    middle = sum(space.bounds) / 2
+    torch.testing.assert_close(once[..., 1, 0] - middle, middle - poses[..., 2, 0], atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_a_person_gets_the_same_alone_and_among_others(flip: bool) -> None:
+    images = make_images(4)
+    together = predict(images, flip)
+    for row in range(4):
+        alone = predict(images[row : row + 1], flip)
+        assert torch.equal(alone.indices[0], together.indices[row])
+        torch.testing.assert_close(alone.keypoints[0], together.keypoints[row], atol=1e-5, rtol=0)
+        torch.testing.assert_close(alone.samples[:, 0], together.samples[:, row], atol=1e-5, rtol=0)
+        torch.testing.assert_close(alone.confidence[0], together.confidence[row], atol=1e-4, rtol=0)
+
+
+def test_samples_follow_the_probabilities() -> None:
+    probs = torch.tensor([[[0.5, 0.0, 0.3, 0.2, 0.0], [0.0, 0.0, 0.0, 0.0, 1.0]], [[0.1] * 4 + [0.6], [0.2] * 5]])
+    samples = sample_tokens(probs, 400, torch.Generator().manual_seed(0))
+    assert samples.shape == (400, 2, 2)
+    # Evenly spread random numbers: a share is off by less than one sample at each of its two ends.
+    shares = torch.nn.functional.one_hot(samples, 5).float().mean(dim=0)
+    torch.testing.assert_close(shares, probs, atol=2.01 / 400, rtol=0)
+    assert abs(np.corrcoef(samples[:, 1].T)[0, 1]) < 0.15  # the tokens of a pose are independent
+
+
+def test_samples_depend_on_the_generator_only() -> None:
+    images = make_images()
+    torch.testing.assert_close(predict(images).samples, predict(images).samples)
+    assert not torch.equal(predict(images).samples, predict(images, seed=1).samples)
+    assert predict(images, num_samples=1).samples.shape == (1, 3, 17, 2)
+
+
+def test_spread_is_measured_in_the_scale_of_the_keypoint_similarity() -> None:
+    keypoints, area = torch.zeros(2, 17, 2), torch.tensor([4.0, 9.0])
+    # Two samples, both one deviation of annotators away: 2 sigma times the root of the area.
+    step = (2 * SIGMAS * area[:, None].sqrt()).float()
+    samples = torch.stack(
+        [keypoints + torch.stack([step, 0 * step], -1), keypoints - torch.stack([0 * step, step], -1)]
+    )
+    torch.testing.assert_close(joint_spread(keypoints, samples, joint_scale(SPACE, COCO17, area)), torch.ones(2, 17))
+
+
+@pytest.mark.parametrize("num_dims", [2, 3])
+def test_confidence_is_the_mean_similarity_of_normal_errors(num_dims: int) -> None:
+    spread = torch.tensor([0.0, 0.1, 1.0, 10.0])
+    calibration = Calibration(factor=0.5, floor=0.3)
+    error = torch.randn(200_000, 1, num_dims, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    error = error * ((0.5 * spread.double() + 0.09) / num_dims).sqrt()[:, None]
+    similarity = torch.exp(-error.square().sum(dim=-1) / 2).mean(dim=0)
+    confidence = confidence_from_spread(spread, calibration, num_dims=num_dims)
+    torch.testing.assert_close(confidence.double(), similarity, atol=3e-3, rtol=0)
+    assert float(confidence_from_spread(torch.zeros(1), Calibration())) == 1.0
+
+
+def test_confidence_uses_the_area_and_the_calibration_of_the_model() -> None:
+    images = make_images()
+    small, large = (predict_tokens(MODEL, images, area=torch.full((3,), a)).confidence for a in (0.01, 100.0))
+    assert (small < large).all()
+    assert (small > 0).all()
+    assert (large <= 1).all()
+
+
+@pytest.mark.parametrize("space", [PoseSpace(), PoseSpace(units="pixels"), PoseSpace(padding=2.0)])
+def test_areas_are_measured_in_squared_model_units(space: PoseSpace) -> None:
+    bbox = torch.tensor([[10.0, 20, 30, 60], [5, 5, 120, 40]])
+    corners = torch.stack([bbox[:, :2], bbox[:, :2] + bbox[:, 2:]], dim=1)
+    low, high = space.normalise(corners, bbox).unbind(1)
+    areas = area_in_model_units(0.52 * bbox[:, 2] * bbox[:, 3], bbox, space)
+    torch.testing.assert_close(areas, 0.52 * (high - low).prod(dim=1))
+    torch.testing.assert_close(areas[0], typical_area(space))
+
+
+@pytest.mark.parametrize("millimetres", [1000.0, 500.0])
+def test_the_doubt_of_poses_in_space_is_measured_by_a_tenth_of_a_metre(millimetres: float) -> None:
+    model = make_varied_classifier(space=PoseSpace("root3d", millimetres=millimetres))
+    prediction = predict_tokens(model, make_images(), flip=True, num_samples=2)
+    assert prediction.keypoints.shape == (3, 17, 3)
+    assert prediction.samples.shape == (2, 3, 17, 3)
+    error = (prediction.samples - prediction.keypoints).square().sum(dim=-1).mean(dim=0) * millimetres**2
+    torch.testing.assert_close(prediction.spread, error / 100**2)
+    torch.testing.assert_close(prediction.confidence, (1 + prediction.spread / 3) ** -1.5)
+
+
+def test_poses_in_space_are_given_from_their_own_root() -> None:
+    poses, space = torch.randn(2, 3, 17, 3), PoseSpace("root3d", millimetres=500.0, root=2)
+    restored = restore_poses(poses, torch.ones(3, 4), space)
+    assert (restored[:, :, 2] == 0).all()
+    torch.testing.assert_close(restored, 500 * (poses - poses[:, :, 2:3]), atol=1e-3, rtol=1e-5)
+
+
+def test_no_samples_are_refused() -> None:
+    with pytest.raises(ValueError, match="num_samples must be at least 1, got 0"):
+        predict(make_images(), num_samples=0)
+
+
+def test_predictions_can_be_used_where_gradients_are_recorded() -> None:
+    weight = torch.ones(1, requires_grad=True)
+    prediction = predict(make_images(), flip=True)
+    (prediction.keypoints * weight + prediction.likely_keypoints * weight).sum().backward()
+    (prediction.token_probs * weight).sum().backward()
+    (prediction.probs * weight).sum().backward()
+    assert weight.grad is not None
+    assert math.isfinite(float(weight.grad))
+
+
+class _Bells(HeatmapModel):
+    """Stands for a trained model: a bell for every joint where the photo is brightest."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        height, width = images.shape[2:]
+        brightest = images[:, 0].flatten(1).argmax(dim=-1)
+        x, y = (brightest % width).float(), (brightest // width).float()
+        place = torch.stack([(x + 0.5) / width * 2 - 1, (y + 0.5) / height * 2 - 1], dim=-1)
+        return self.targets(place[:, None].expand(-1, 17, -1), sigma=1.5)
+
+
+@pytest.mark.parametrize("cell_center", [0.5, 0.0])
+def test_turned_heatmaps_lie_on_the_straight_ones(cell_center: float) -> None:
+    model = _Bells(HeatmapConfig(BACKBONE, HeatmapSizes(1, 8, cell_center=cell_center))).eval()
+    images = torch.zeros(2, 3, 32, 32)
+    images[0, :, 9, 6] = images[1, :, 20, 25] = 1
+    straight, _ = predict_heatmaps(model, images, flip=False)
+    averaged, scores = predict_heatmaps(model, images)
+    torch.testing.assert_close(averaged, straight, atol=0.02, rtol=0)
+    assert (scores > 0.9).all()
+
+
+def test_heatmaps_of_mirrored_crops_give_mirrored_joints() -> None:
+    model, images = make_heatmap_model(), make_images()
+    straight, scores = predict_heatmaps(model, images)
+    mirrored, scores_back = predict_heatmaps(model, images.flip(-1))
+    torch.testing.assert_close(straight, mirror_keypoints(mirrored, COCO17, SPACE), atol=1e-5, rtol=0)
+    torch.testing.assert_close(scores, scores_back[:, torch.from_numpy(COCO17.flip_index)])
+
+
+@torch.no_grad()
+def test_sharper_logits_give_a_pose_nearer_to_that_of_the_likeliest_tokens() -> None:
+    output = MODEL(make_images())
+    torch.testing.assert_close(MODEL.decode(output.logits), output.keypoints)
+    likely = MODEL.tokenizer.decode(output.logits.argmax(dim=-1))
+    away = [float((MODEL.decode(output.logits, sharpness) - likely).norm()) for sharpness in (1.0, 1e6)]
+    assert away[1] < 1e-3 < away[0]

@@ -1,0 +1,196 @@
+"""Persons on photos: what a COCO file says arrives with the right photo; what is missing or wrong is reported once."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tiny_photos import write_people
+
+from pct.files.coco import load_coco_poses
+from pct.files.photo import PhotoError, read_photo
+from pct.photos.persons import CocoPersons
+from pct.skeleton import COCO17
+
+
+def change(path: Path, edit: Callable[[dict[str, Any]], None]) -> None:
+    values = json.loads(path.read_text())
+    edit(values)
+    path.write_text(json.dumps(values))
+
+
+def persons(path: Path, **options) -> tuple[CocoPersons, list[str]]:
+    said: list[str] = []
+    return CocoPersons(path, path.parent, report=said.append, **options), said
+
+
+def test_persons_are_those_of_the_file_with_their_photos(tmp_path: Path) -> None:
+    path = write_people(tmp_path)
+    source, said = persons(path)
+    table, raw = load_coco_poses(path), json.loads(path.read_text())["annotations"]
+    assert said == []
+    assert len(source) == len(table) == 12
+    assert source.skeleton == COCO17
+    for i in (11, 0, 5, 4, 5):
+        person = source[i]
+        np.testing.assert_array_equal(person.image, read_photo(tmp_path / f"{1 + i // 2}.png"))
+        np.testing.assert_array_equal(person.keypoints, table.keypoints[i])
+        np.testing.assert_array_equal(person.bbox, table.bbox[i])
+        assert person.visibility.tolist() == raw[i]["keypoints"][2::3]
+        assert person.visibility.dtype == np.int64
+        assert (person.area, person.image_id, person.annotation_id) == (raw[i]["area"], 1 + i // 2, 101 + i)
+
+
+def test_photos_cannot_be_written_to(tmp_path: Path) -> None:
+    source, _ = persons(write_people(tmp_path))
+    with pytest.raises(ValueError, match="read-only"):
+        source[0].image[0, 0] = 0
+
+
+def test_missing_photos_are_reported_once_and_their_persons_skipped(tmp_path: Path) -> None:
+    path = write_people(tmp_path)
+    (tmp_path / "2.png").unlink()
+    (tmp_path / "5.png").unlink()
+    source, said = persons(path)
+    assert len(said) == 1
+    assert "2 photos are missing (2.png, 5.png); their 4 persons are skipped" in said[0]
+    assert sorted({source[i].image_id for i in range(len(source))}) == [1, 3, 4, 6]
+    np.testing.assert_array_equal(source[2].image, read_photo(tmp_path / "3.png"))
+
+
+def test_no_photo_at_all_is_an_error(tmp_path: Path) -> None:
+    path = write_people(tmp_path)
+    with pytest.raises(ValueError, match=r"no person with a photo in .*elsewhere"):
+        CocoPersons(path, tmp_path / "elsewhere", report=lambda _: None)
+
+
+def test_a_broken_photo_is_an_error_when_it_is_read(tmp_path: Path) -> None:
+    path = write_people(tmp_path)
+    (tmp_path / "1.png").write_bytes((tmp_path / "1.png").read_bytes()[:2000])
+    source, said = persons(path)
+    assert said == []
+    with pytest.raises(PhotoError, match=r"1\.png: the photo is damaged or truncated"):
+        source[0]
+    assert source[2].image_id == 2
+
+
+def test_a_photo_of_another_size_than_stated_is_an_error(tmp_path: Path) -> None:
+    path = write_people(tmp_path)
+    Image.new("RGB", (40, 30)).save(tmp_path / "1.png")
+    with pytest.raises(PhotoError, match=r"1\.png: the photo has 40x30 pixels; the annotation file says 48x48"):
+        persons(path)[0][0]
+
+
+def test_sizes_that_are_not_stated_are_the_photos_own(tmp_path: Path) -> None:
+    path = write_people(tmp_path, num_photos=2)
+    Image.new("RGB", (40, 30)).save(tmp_path / "1.png")
+
+    def edit(values: dict[str, Any]) -> None:
+        for image in values["images"]:
+            del image["width"], image["height"]
+        values["annotations"][0]["bbox"] = [41, 5, 3, 3]
+
+    change(path, edit)
+    source, said = persons(path)
+    assert [source[i].annotation_id for i in range(len(source))] == [102, 103, 104]
+    assert len(said) == 1
+    assert "annotation 101: bbox [41, 5, 3, 3] lies outside image 1 of 40x30 pixels" in said[0]
+
+
+@pytest.mark.parametrize("bbox", [[48, 0, 9, 9], [0, 50, 9, 9], [-9, 0, 9, 9], [0, -20, 9, 9]])
+def test_a_box_outside_its_photo_is_reported_and_skipped(tmp_path: Path, bbox: list[float]) -> None:
+    path = write_people(tmp_path)
+    change(path, lambda values: values["annotations"][3].update(bbox=bbox))
+    source, said = persons(path)
+    assert len(source) == 11
+    assert len(said) == 1
+    assert "annotation 104" in said[0]
+
+
+def test_a_box_partly_outside_is_kept(tmp_path: Path) -> None:
+    path = write_people(tmp_path)
+    change(path, lambda values: values["annotations"][3].update(bbox=[-30.0, 40, 31, 90]))
+    source, said = persons(path)
+    assert said == []
+    assert source[3].bbox.tolist() == [-30, 40, 31, 90]
+
+
+def test_bad_annotations_are_reported_and_skipped(tmp_path: Path) -> None:
+    path = write_people(tmp_path)
+
+    def edit(values: dict[str, Any]) -> None:
+        values["annotations"][0]["bbox"] = [1, 2, 0, 5]
+        values["annotations"][1]["image_id"] = 99
+        values["annotations"][2]["iscrowd"] = 1
+
+    change(path, edit)
+    source, said = persons(path)
+    assert len(source) == 9
+    assert len(said) == 2
+    assert "annotation 101: bbox is [1, 2, 0, 5]" in said[0]
+    assert "1 photos are missing (image 99 without an entry)" in said[1]
+
+
+def test_persons_with_few_labelled_joints_are_left_out(tmp_path: Path) -> None:
+    path = write_people(tmp_path)
+    labelled = sum(v > 0 for v in json.loads(path.read_text())["annotations"][0]["keypoints"][2::3])
+
+    def edit(values: dict[str, Any]) -> None:
+        values["annotations"][1]["keypoints"][2::3] = [0] * 16 + [1]
+
+    change(path, edit)
+    assert len(persons(path)[0]) == 12
+    assert len(persons(path, min_keypoints=2)[0]) == 11
+    with pytest.raises(ValueError, match=f"at least {labelled + 1} labelled joints"):
+        persons(path, min_keypoints=labelled + 1)
+
+
+def test_bad_image_entries_are_errors(tmp_path: Path) -> None:
+    for key, value, reason in (("id", "x", "integer id"), ("file_name", 3, "file_name 3"), ("width", -1, "width")):
+        path = write_people(tmp_path)
+        change(path, lambda values, key=key, value=value: values["images"][1].update({key: value}))
+        with pytest.raises(ValueError, match=reason):
+            persons(path)
+    path = write_people(tmp_path)
+    change(path, lambda values: values["images"].append(values["images"][0]))
+    with pytest.raises(ValueError, match="image 1 is there twice"):
+        persons(path)
+
+
+def test_cached_bytes_give_the_same_photos_without_the_files(tmp_path: Path) -> None:
+    path = write_people(tmp_path)
+    source, _ = persons(path, cache=True)
+    before = [source[i].image for i in range(12)]
+    for file in tmp_path.glob("*.png"):
+        file.unlink()
+    for i in (0, 5, 11):
+        np.testing.assert_array_equal(source[i].image, before[i])
+
+
+def test_a_source_can_be_sent_to_a_worker_process(tmp_path: Path) -> None:
+    source, _ = persons(write_people(tmp_path))
+    copy = pickle.loads(pickle.dumps(source))
+    np.testing.assert_array_equal(copy[3].image, source[3].image)
+
+
+@pytest.mark.shared
+def test_the_data_packs_photos_are_all_read(shared_dir: Path) -> None:
+    folder = shared_dir / "data" / "coco_photos"
+    said: list[str] = []
+    source = CocoPersons(folder / "annotations.json", folder / "images", report=said.append)
+    assert said == []
+    assert len(source) == 1012
+    assert int((source.poses.visible.sum(dim=1) >= 8).sum()) == 754
+    for i in range(0, len(source), 50):
+        person = source[i]
+        known = person.keypoints[person.visibility > 0]
+        assert (known >= 0).all()
+        assert (known < person.image.shape[1::-1]).all()
+    assert torch.equal(source.poses.visible, torch.from_numpy(source.visibility) > 0)
