@@ -2,29 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from pct import PoseTokenizer
-from pct.layers.guidance import features_at_joints
-from pct.models.convert import PREFIX, convert_tokenizer
+from pct.photos.guide import features_at_joints
+from pct.published.tokenizer import PREFIX, convert_tokenizer
 
 STRIDE = 32
-
-
-def load_tool() -> ModuleType:
-    path = Path(__file__).parents[1] / "tools" / "convert_pct.py"
-    spec = importlib.util.spec_from_file_location("convert_pct", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def assert_relative(ours: Tensor, expected: Tensor, tolerance: float = 1e-4) -> None:
@@ -176,19 +164,19 @@ def make_head_weights(
 
 
 def make_heatmap_head_weights(
-    channels: int = 32, width: int = 6, joints: int = 17, deconvs: int = 3
+    channels: int = 32, width: int = 6, joints: int = 17, deconvs: int = 3, kernel: int = 2
 ) -> dict[str, Tensor]:
     """Deconvolutions and the last convolution of the heatmap models."""
     shapes = Shapes()
     for i in range(deconvs):
-        shapes[f"deconv_layers.{3 * i}.weight"] = (channels if i == 0 else width, width, 4, 4)
+        shapes[f"deconv_layers.{3 * i}.weight"] = (channels if i == 0 else width, width, kernel, kernel)
         shapes.batch_norm(f"deconv_layers.{3 * i + 1}", width)
     shapes["final_layer.weight"], shapes["final_layer.bias"] = (joints, width, 1, 1), (joints,)
     return shapes.random("keypoint_head.", seed=3)
 
 
-def make_classifier_weights(joints: int = 17, guidance: int = 0) -> dict[str, Tensor]:
+def make_classifier_weights(joints: int = 17, guided: bool = False) -> dict[str, Tensor]:
     """A whole classifier for crops of 64 pixels; with image guidance its second backbone too."""
     backbone = make_backbone_weights()
-    extra = {f"extra_{n}": t for n, t in make_backbone_weights(seed=4).items()} if guidance else {}
-    return {**backbone, **extra, **make_head_weights(), **make_tokenizer_weights(joints, guidance)}
+    extra = {f"extra_{n}": t for n, t in make_backbone_weights(seed=4).items()} if guided else {}
+    return {**backbone, **extra, **make_head_weights(), **make_tokenizer_weights(joints, 32 if guided else 0)}

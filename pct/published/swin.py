@@ -1,0 +1,132 @@
+"""Conversion of published backbones: a Swin Transformer V2 of the PCT release becomes ours, built by timm."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pct.photos.backbone import Backbone
+from pct.photos.config import BackboneSizes
+from pct.published.checkpoint import count_numbered, rename_tensors, size_of
+
+PREFIX = "backbone."
+# Pixels a step of the last feature map.
+STRIDE = 32
+# Windows span a 16th of the crop's side (16 cells at 256 pixels), or the whole map where that is smaller.
+_PIXELS_PER_WINDOW_CELL = 16
+# Windows of the pre-training at 192 pixels; the coordinates that the position bias is computed from are relative to it.
+_PRETRAINED_WINDOWS = (12, 12, 12, 6)
+_BASE = "swinv2_base_window12to16_192to256"
+# Width, blocks and heads a stage -> timm's name of exactly these sizes at 256 pixels.
+_KNOWN: dict[tuple[int, tuple[int, ...], tuple[int, ...]], str] = {
+    (128, (2, 2, 18, 2), (4, 8, 16, 32)): _BASE,
+    (192, (2, 2, 18, 2), (6, 12, 24, 48)): "swinv2_large_window12to16_192to256",
+}
+# Functions of the window sizes, which some checkpoints store; timm computes them.
+_TABLE, _INDEX, _MASK = "relative_coords_table", "relative_position_index", "attn_mask"
+
+
+@dataclass(frozen=True)
+class ConvertedBackbone:
+    """A published Swin Transformer V2 in our form.
+
+    Attributes:
+        sizes: What to build.
+        state: Its state dict under our names.
+        rebuilt: Number of stored tensors that follow from the window sizes and were not taken.
+    """
+
+    sizes: BackboneSizes
+    state: dict[str, Tensor]
+    rebuilt: int
+
+    def build(self) -> Backbone:
+        """Return the backbone, in evaluation mode."""
+        backbone = self.sizes.build()
+        backbone.load_state_dict(self.state)
+        return backbone.eval()
+
+
+def convert_backbone(official: Mapping[str, Tensor], crop_size: int = 256, prefix: str = PREFIX) -> ConvertedBackbone:
+    """Turn a published Swin Transformer V2 into ours. Widths, depths and heads are read off the shapes.
+
+    Args:
+        official: Official names with tensors; those that do not start with ``prefix`` are not looked at.
+        crop_size: Side in pixels of the square crop it was trained on.
+        prefix: ``backbone.``, or ``extra_backbone.`` for the one that guides a published tokenizer.
+
+    Raises:
+        ValueError: If tensors are missing, unexpected or of another shape than the rest implies, or a stored table is
+            that of other window sizes.
+    """
+    if crop_size < STRIDE or crop_size % STRIDE:
+        raise ValueError(f"the crop of a published backbone has a multiple of {STRIDE} pixels a side, got {crop_size}")
+    tensors = {name.removeprefix(prefix): t for name, t in official.items() if name.startswith(prefix)}
+    if not tensors:
+        raise ValueError(f"no backbone in this checkpoint: no name starts with {prefix}")
+    sizes = _read_sizes(tensors, crop_size, prefix)
+    with torch.device("meta"):
+        ours = sizes.build().state_dict()
+    rebuilt = {name for name in tensors if name.rsplit(".", 1)[-1] in (_TABLE, _INDEX, _MASK)}
+    _check_windows({name: tensors[name] for name in rebuilt}, crop_size, prefix)
+    weights = {name: tensor for name, tensor in tensors.items() if name not in rebuilt}
+    state = rename_tensors(weights, {name: _official_name(name) for name in ours}, ours, prefix, "backbone")
+    return ConvertedBackbone(sizes, state, len(rebuilt))
+
+
+def _read_sizes(tensors: Mapping[str, Tensor], crop_size: int, prefix: str) -> BackboneSizes:
+    depths = [count_numbered(tensors, f"layers.{i}.blocks.") for i in range(count_numbered(tensors, "layers."))]
+    heads = [size_of(tensors, f"layers.{i}.blocks.0.attn.logit_scale", 0, prefix) for i in range(len(depths))]
+    width = size_of(tensors, "patch_embed.proj.weight", 0, prefix)
+    if len(depths) != len(_PRETRAINED_WINDOWS):
+        raise ValueError(f"a published backbone has {len(_PRETRAINED_WINDOWS)} stages; this one has {len(depths)}")
+    if any(width * 2**i % n for i, n in enumerate(heads)):
+        raise ValueError(f"a backbone of width {width} cannot have {heads} attention heads in its stages")
+    name = _KNOWN.get((width, tuple(depths), tuple(heads)))
+    options: dict[str, Any] = {} if name else {"embed_dim": width, "depths": depths, "num_heads": heads}
+    if crop_size != 256:
+        options["window_size"] = max(1, crop_size // _PIXELS_PER_WINDOW_CELL)
+    return BackboneSizes(name=name or _BASE, image_size=(crop_size, crop_size), options=options)
+
+
+def _official_name(name: str) -> str:
+    """Turn our parameter name into the official one, without the prefix."""
+    name = name.removeprefix("network.").replace(".cpb_mlp.", ".rpe_mlp.")
+    # timm's downsampling starts a stage, the published one ends the stage before.
+    name = re.sub(r"^layers\.(\d+)\.downsample", lambda match: f"layers.{int(match[1]) - 1}.downsample", name)
+    return re.sub(r"^norm\.", "norm3.", name)
+
+
+def _check_windows(tables: Mapping[str, Tensor], crop_size: int, prefix: str) -> None:
+    """Refuse stored tables of other window sizes: with ours the position biases would be other numbers."""
+    for name, table in sorted(tables.items()):
+        stage = re.match(r"layers\.([0-3])\.", name)
+        if stage is None or name.endswith(_MASK):
+            continue
+        number = int(stage[1])
+        grid = crop_size // (4 * 2**number)
+        window = min(max(1, crop_size // _PIXELS_PER_WINDOW_CELL), grid)
+        size = window**4 if name.endswith(_INDEX) else 2 * (2 * window - 1) ** 2
+        fits = table.numel() == size
+        if fits and name.endswith(_TABLE):
+            expected = _coordinates(window, _PRETRAINED_WINDOWS[number])
+            # Tables of half precision are right to three digits.
+            tolerance = 1e-4 if table.dtype in (torch.float32, torch.float64) else 1e-2
+            fits = bool((table.float().reshape(expected.shape) - expected).abs().max() < tolerance)
+        if not fits:
+            raise ValueError(
+                f"{prefix}{name} is not that of windows of {window}, pre-trained with {_PRETRAINED_WINDOWS[number]}, "
+                f"which a crop of {crop_size} pixels has; give the side of the crop that the model was trained on"
+            )
+
+
+def _coordinates(window: int, pretrained: int) -> Tensor:
+    """Return the log-spaced offsets within a window (2w - 1, 2w - 1, 2) ("Swin Transformer V2", 2022, section 3.3)."""
+    offsets = torch.arange(1 - window, window, dtype=torch.float32) * 8 / (pretrained - 1)
+    offsets = offsets.sign() * (offsets.abs() + 1).log2() / 3
+    return torch.stack(torch.meshgrid(offsets, offsets, indexing="ij"), dim=-1)

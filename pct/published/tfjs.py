@@ -1,0 +1,71 @@
+"""TensorFlow.js graph models: the graph's nodes and the weights by name, from a JSON file and the files it names."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+_TYPES = {"float32": np.float32, "float16": np.float16, "int32": np.int32, "bool": np.uint8, "uint8": np.uint8}
+# No network that is converted here has more.
+_MAX_BYTES = 512 * 2**20
+
+
+@dataclass(frozen=True)
+class TfjsModel:
+    """A graph model.
+
+    Attributes:
+        nodes: The graph's nodes in order, as the file has them.
+        weights: Arrays by name; floating point ones are float32.
+    """
+
+    nodes: list[dict[str, Any]]
+    weights: dict[str, np.ndarray]
+
+
+def read_tfjs(path: str | Path) -> TfjsModel:
+    """Read a TensorFlow.js graph model.
+
+    Args:
+        path: Its ``.json`` file; the weights lie beside it.
+
+    Raises:
+        ValueError: If it is no such file, or the weights' files do not hold what it says.
+    """
+    path = Path(path)
+    try:
+        model = json.loads(path.read_text(encoding="utf-8"))
+        nodes, groups = model["modelTopology"]["node"], model["weightsManifest"]
+        weights: dict[str, np.ndarray] = {}
+        for group in groups:
+            weights |= _read_group(path.parent, group)
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+        raise ValueError(f"{path}: not a TensorFlow.js graph model (graph and weights): {error!r}") from None
+    return TfjsModel(nodes, weights)
+
+
+def _read_group(folder: Path, group: dict[str, Any]) -> dict[str, np.ndarray]:
+    for name in group["paths"]:
+        if Path(name).name != name:
+            raise ValueError(f"{folder}: weights must lie beside the model's file, not at {name!r}")
+    if sum((folder / name).stat().st_size for name in group["paths"]) > _MAX_BYTES:
+        raise ValueError(f"{folder}: the weights are larger than {_MAX_BYTES:,} bytes")
+    data = b"".join((folder / name).read_bytes() for name in group["paths"])
+    found, start = {}, 0
+    for entry in group["weights"]:
+        stored = _TYPES.get(entry.get("quantization", {}).get("dtype", entry["dtype"]))
+        if stored is None:
+            raise ValueError(f"{folder}: weights of type {entry['dtype']!r} are not read: {entry['name']}")
+        count = math.prod(entry["shape"])
+        end = start + count * np.dtype(stored).itemsize
+        if end > len(data):
+            raise ValueError(f"{folder}: the weights end before {entry['name']}")
+        values = np.frombuffer(data, stored, count, start).reshape(entry["shape"])
+        found[entry["name"]] = values.astype(np.float32) if stored == np.float16 else values.copy()
+        start = end
+    return found

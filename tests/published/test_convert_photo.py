@@ -1,0 +1,338 @@
+"""Converted whole models compute what the published release computes, and what was not converted is said."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from official_weights import (
+    Reference,
+    assert_relative,
+    make_backbone_weights,
+    make_classifier_weights,
+    make_heatmap_head_weights,
+    make_tokenizer_weights,
+    read_arrays,
+    state_of,
+)
+from torch import Tensor, nn
+
+from pct import PoseTokenizer, get_skeleton
+from pct.cli import main as cli
+from pct.layers.losses import keypoint_loss
+from pct.photos.classifier import ClassifierOutput, PoseClassifier
+from pct.photos.guide import features_at_joints
+from pct.photos.heatmap import HeatmapModel
+from pct.published.photos import convert_classifier, convert_heatmap_model, convert_token_head, kind_of
+from pct.published.swin import _coordinates, _read_sizes, convert_backbone
+from pct.published.tokenizer import convert_tokenizer
+from pct.tokenizer.codebook import TRAINING_BUFFERS
+from pct.training.photos.config import load_classifier_run, load_heatmap_run
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+SIDE = 64
+
+
+class GivenFeatures(nn.Module):
+    """In place of a backbone: gives the feature map that it was made with."""
+
+    def __init__(self, feature_map: Tensor) -> None:
+        super().__init__()
+        self.feature_map = feature_map
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.feature_map
+
+
+@pytest.fixture(scope="module", params=["unguided", "guided"])
+def reference(request: pytest.FixtureRequest, shared_dir: Path) -> Reference:
+    return Reference(shared_dir / "reference" / f"coco17_{request.param}.npz")
+
+
+def classify(reference: Reference, units: str) -> ClassifierOutput:
+    """Convert the reference with a backbone of fitting width beside it and feed its feature map to the head."""
+    official = {**reference.state, **make_backbone_weights(width=3, heads=(1, 1, 1, 1))}
+    classifier = convert_classifier(official, units=units, crop_size=reference.crop_size).build()
+    classifier.backbone = GivenFeatures(reference["in/feature_map"])
+    with torch.no_grad():
+        return classifier(torch.zeros(6, 3, reference.crop_size, reference.crop_size))
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("units", ["unit", "pixels"])
+def test_classifier_equals_reference(reference: Reference, units: str) -> None:
+    output = classify(reference, units)
+    half = reference.crop_size / 2
+    keypoints = output.keypoints if units == "pixels" else (output.keypoints + 1) * half
+    assert_relative(output.logits, reference["classify/logits"])
+    assert_relative(keypoints, reference["classify/joints"])
+    # The published score of a token is its largest logit, which is no probability.
+    assert_relative(output.logits.amax(dim=-1, keepdim=True), reference["classify/score"])
+
+
+@pytest.mark.shared
+def test_losses_equal_reference(reference: Reference) -> None:
+    output = classify(reference, "pixels")
+    targets = reference["classify/target_indices"]
+    assert_relative(F.cross_entropy(output.logits.flatten(0, 1), targets.flatten()), reference["classify/token_loss"])
+    beta = float(reference["hyper/smooth_l1_beta"])
+    loss = keypoint_loss(output.keypoints, reference.keypoints, reference.visible, beta, "published")
+    assert_relative(loss, reference["classify/joint_loss"])
+
+
+@pytest.mark.shared
+def test_labels_equal_reference(reference: Reference) -> None:
+    """The labels of the reference's loss are those of its own tokenizer, guided or not."""
+    tokenizer = convert_tokenizer(reference.state, units="pixels", crop_size=reference.crop_size).build()
+    with torch.no_grad():
+        output = tokenizer(reference.keypoints, reference.visible, reference.features)
+    assert torch.equal(output.indices, reference["classify/target_indices"])
+
+
+@pytest.mark.shared
+def test_head_sizes_are_read_off_the_shapes(reference: Reference) -> None:
+    sizes = convert_token_head(reference.state, 34, 64, reference.crop_size).sizes
+    found = {
+        "conv_channels": sizes.conv_channels,
+        "head_dim": sizes.width,
+        "head_inter_dim": sizes.channel_hidden,
+        "head_blocks": sizes.num_blocks,
+        "token_inter_dim": sizes.token_hidden,
+    }
+    assert found == {name: int(reference[f"hyper/{name}"]) for name in found}
+
+
+@pytest.mark.shared
+def test_backbone_equals_reference(shared_dir: Path) -> None:
+    arrays = read_arrays(shared_dir / "reference" / "swinv2_backbone.npz")
+    converted = convert_backbone(state_of(arrays))
+    assert converted.sizes.options["depths"] == arrays["hyper/depths"].tolist()
+    assert converted.sizes.options["num_heads"] == arrays["hyper/num_heads"].tolist()
+    backbone = converted.build()
+    with torch.no_grad():
+        assert_relative(backbone(arrays["in/image"]), arrays["out/feature_map"])
+    windows = [stage.blocks[0].attn.window_size[0] for stage in backbone.network.layers]
+    assert windows == arrays["hyper/window_size"].tolist()
+    pretrained = [stage.blocks[0].attn.pretrained_window_size[0] for stage in backbone.network.layers]
+    assert pretrained == arrays["hyper/pretrained_window_size"].tolist()
+
+
+def test_windows_are_shifted_in_the_first_two_stages_only() -> None:
+    """The reference has no stage there with a second block, which is the one that is shifted."""
+    backbone = convert_backbone(make_backbone_weights(depths=(2, 2, 2, 2))).build()
+    shifts = [[block.shift_size[0] for block in stage.blocks] for stage in backbone.network.layers]
+    assert shifts == [[0, 8], [0, 8], [0, 0], [0, 0]]
+
+
+@pytest.mark.parametrize(
+    ("size", "width", "depths", "heads", "parameters"),
+    [
+        ("base", 128, (2, 2, 18, 2), (4, 8, 16, 32), 86.9e6),
+        ("large", 192, (2, 2, 18, 2), (6, 12, 24, 48), 195.2e6),
+        ("huge", 256, (2, 2, 42, 2), (8, 16, 32, 64), 655e6),
+    ],
+)
+def test_published_sizes_are_those_of_the_configs(
+    size: str, width: int, depths: tuple, heads: tuple, parameters: float
+) -> None:
+    """So a converted backbone can start or be the backbone of a run."""
+    official = {"patch_embed.proj.weight": torch.zeros(width, 3, 4, 4)}
+    for stage, (depth, number) in enumerate(zip(depths, heads, strict=True)):
+        for i in range(depth):
+            official[f"layers.{stage}.blocks.{i}.attn.logit_scale"] = torch.zeros(number, 1, 1)
+    sizes = _read_sizes(official, 256, "backbone.")
+    classifier = load_classifier_run(CONFIGS / f"classifier_coco_{size}.yaml", [])
+    heatmap = load_heatmap_run(CONFIGS / f"heatmap_coco_{size}.yaml", [])
+    assert sizes == replace(classifier.backbone, image_size=tuple(classifier.backbone.image_size))
+    assert sizes == replace(heatmap.backbone, image_size=tuple(heatmap.backbone.image_size), drop_path=0.0)
+    with torch.device("meta"):
+        backbone = sizes.build()
+    assert backbone.channels == 8 * width
+    assert sum(p.numel() for p in backbone.parameters()) == pytest.approx(parameters, rel=0.02)
+
+
+def test_a_whole_classifier_survives_conversion_and_its_folder(tmp_path: Path) -> None:
+    official = make_classifier_weights()
+    converted = convert_classifier(official, crop_size=SIDE)
+    assert converted.left == {}
+    assert converted.config.backbone.image_size == (SIDE, SIDE)
+    assert converted.tokenizer.config.space.padding == 1.12
+    classifier = converted.build()
+    classifier.save_pretrained(tmp_path / "model")
+    loaded = PoseClassifier.from_pretrained(tmp_path / "model")
+    images = torch.randn(3, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        expected, output = classifier(images), loaded(images)
+        # Part by part, as published: backbone, then head, then mixture and decoder.
+        features = convert_backbone(official, SIDE).build()(images)
+        logits = convert_token_head(official, 6, 16, SIDE).build()(features.flatten(2).transpose(1, 2))
+    assert torch.equal(output.logits, expected.logits)
+    assert torch.equal(output.keypoints, expected.keypoints)
+    torch.testing.assert_close(output.logits, logits)
+    # Every official number is somewhere in the model; the count of the tokenizer's updates and units are ours.
+    taken = sum(t.numel() for t in official.values())
+    assert sum(t.numel() for t in classifier.state_dict().values()) == taken + 1
+
+
+def test_pixels_and_units_predict_the_same_pose() -> None:
+    official = make_classifier_weights()
+    images = torch.randn(2, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        unit = convert_classifier(official, crop_size=SIDE).build()(images)
+        pixels = convert_classifier(official, units="pixels", crop_size=SIDE).build()(images)
+    torch.testing.assert_close((unit.keypoints + 1) * SIDE / 2, pixels.keypoints, atol=1e-3, rtol=0)
+
+
+def test_a_guided_classifier_keeps_its_guide_and_labels_alike_after_loading(tmp_path: Path) -> None:
+    official = make_classifier_weights(guided=True)
+    converted = convert_classifier(official, crop_size=SIDE)
+    assert converted.left == {}
+    classifier = converted.build()
+    classifier.save_pretrained(tmp_path / "model")
+    tokenizer = PoseClassifier.from_pretrained(tmp_path / "model").tokenizer
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(2, 3, SIDE, SIDE, generator=generator)
+    keypoints = torch.rand(2, 17, 2, generator=generator) * SIDE
+    # The published rule: the cell int(x / 32 + 0.5) of the second backbone's map.
+    feature_map = convert_backbone(official, SIDE, prefix="extra_backbone.").build()(images)
+    expected = features_at_joints(feature_map, keypoints, 32)
+    features = tokenizer.guide(images, keypoints / (SIDE / 2) - 1)
+    torch.testing.assert_close(features, expected)
+    crop = torch.tensor([[0.0, 0.0, SIDE, SIDE]]).expand(2, -1) / 1.12
+    indices = tokenizer.encode(keypoints, bbox=crop, features=features)
+    assert torch.equal(indices, classifier.tokenizer.encode(keypoints, bbox=crop, features=features))
+    with pytest.raises(ValueError, match="needs image features"):
+        tokenizer.encode(keypoints, bbox=crop)
+
+
+def test_a_guide_of_another_width_is_refused() -> None:
+    official = {**make_classifier_weights(guided=True), **make_tokenizer_weights(guidance=7)}
+    with pytest.raises(ValueError, match="reads 7 image features, but extra_backbone gives 32"):
+        convert_classifier(official, crop_size=SIDE)
+
+
+def test_the_backbone_of_the_guidance_is_converted_by_its_prefix() -> None:
+    official = make_classifier_weights(guided=True)
+    extra = {n.removeprefix("extra_"): t for n, t in official.items() if n.startswith("extra_backbone.")}
+    ours = convert_backbone(official, SIDE, prefix="extra_backbone.").state
+    expected = convert_backbone(extra, SIDE).state
+    assert ours.keys() == expected.keys()
+    assert all(torch.equal(ours[name], expected[name]) for name in ours)
+
+
+@pytest.mark.parametrize("kernel", [2, 4])
+def test_heatmap_models_compute_the_published_layers(tmp_path: Path, kernel: int) -> None:
+    official = {**make_backbone_weights(), **make_heatmap_head_weights(kernel=kernel)}
+    model = convert_heatmap_model(official, crop_size=SIDE).build()
+    model.save_pretrained(tmp_path / "model")
+    images = torch.randn(2, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
+    head = {name.removeprefix("keypoint_head."): t for name, t in official.items()}
+    with torch.no_grad():
+        x = convert_backbone(official, SIDE).build()(images)
+        for i in range(3):
+            x = F.conv_transpose2d(x, head[f"deconv_layers.{3 * i}.weight"], stride=2, padding=kernel // 2 - 1)
+            norm = [head[f"deconv_layers.{3 * i + 1}.{n}"] for n in ("running_mean", "running_var", "weight", "bias")]
+            x = F.batch_norm(x, *norm).relu()
+        expected = F.conv2d(x, head["final_layer.weight"], head["final_layer.bias"])
+        torch.testing.assert_close(HeatmapModel.from_pretrained(tmp_path / "model")(images), expected)
+
+
+def test_published_heatmaps_have_their_joints_at_the_corners_of_the_cells() -> None:
+    """Column c, row r of the published heatmaps means the pixel (4 c, 4 r) of the crop."""
+    official = {**make_backbone_weights(), **make_heatmap_head_weights()}
+    model = convert_heatmap_model(official, crop_size=SIDE).build()
+    heatmaps = torch.zeros(1, 17, 16, 16)
+    heatmaps[:, :, 3, 10] = 1.0
+    keypoints, _ = model.decode(heatmaps)
+    pixels = (keypoints + 1) * SIDE / 2
+    torch.testing.assert_close(pixels, torch.tensor([40.0, 12.0]).expand(1, 17, 2))
+    torch.testing.assert_close(model.cells.to_cells(keypoints), torch.tensor([10.0, 3.0]).expand(1, 17, 2))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda s: s.pop("backbone.norm3.bias"), "backbone.norm3.bias is missing"),
+        (lambda s: s.update({"backbone.layers.2.endnorm.weight": torch.ones(1)}), "endnorm.weight is unexpected"),
+        (lambda s: s.update({"keypoint_head.extra.weight": torch.ones(1)}), "keypoint_head.extra.weight is unexpected"),
+        (lambda s: s.pop("keypoint_head.conv_head.0.1.bn2.running_var"), "conv_head.0.1.bn2.running_var is missing"),
+        (lambda s: s["keypoint_head.cls_pred_layer.bias"].fill_(float("inf")), "cls_pred_layer.bias holds NaN"),
+        (
+            lambda s: s.update({"keypoint_head.cls_pred_layer.weight": torch.ones(9, 7)}),
+            r"cls_pred_layer.weight has shape \(9, 7\), expected \(16, 7\)",
+        ),
+        (
+            lambda s: s.update({"keypoint_head.mixer_trans.ff.0.weight": torch.ones(42, 45)}),
+            "reads 9 positions, but a crop of 64 pixels has 2 x 2",
+        ),
+        (lambda s: s.update({"backbone.layers.0.blocks.900000000.norm1.bias": torch.ones(1)}), "counts layers.0.block"),
+    ],
+)
+def test_wrong_weights_are_named(change, message: str) -> None:  # type: ignore[no-untyped-def]
+    official = make_classifier_weights()
+    change(official)
+    with pytest.raises(ValueError, match=message):
+        convert_classifier(official, crop_size=SIDE)
+
+
+def test_stored_tables_are_compared_and_counted() -> None:
+    official = make_backbone_weights()
+    attention = "backbone.layers.2.blocks.0.attn"
+    official[f"{attention}.relative_coords_table"] = _coordinates(16, 12)[None]
+    official[f"{attention}.relative_position_index"] = torch.zeros(256, 256, dtype=torch.int64)
+    official["backbone.layers.0.blocks.1.attn_mask"] = torch.zeros(16, 256, 256)
+    converted = convert_backbone(official)
+    assert converted.rebuilt == 3
+    table = converted.build().network.layers[2].blocks[0].attn.relative_coords_table
+    torch.testing.assert_close(table, _coordinates(16, 12)[None])
+    half = {name: t.half() if t.is_floating_point() else t for name, t in official.items()}
+    assert convert_backbone(half).rebuilt == 3
+    official[f"{attention}.relative_coords_table"] = _coordinates(16, 16)[None]
+    with pytest.raises(ValueError, match="relative_coords_table is not that of windows of 16, pre-trained with 12"):
+        convert_backbone(official)
+    with pytest.raises(ValueError, match="is not that of windows of 4"):
+        convert_backbone(official, SIDE)
+
+
+def test_files_say_what_they_are() -> None:
+    whole = make_classifier_weights()
+    assert kind_of(whole) == "classifier"
+    assert kind_of(make_tokenizer_weights()) == "tokenizer"
+    assert kind_of({**make_backbone_weights(), **make_heatmap_head_weights()}) == "heatmap"
+    with pytest.raises(ValueError, match=r"no official model in this checkpoint.* of backbone"):
+        kind_of(make_backbone_weights())
+
+
+def test_the_tool_converts_a_whole_classifier(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    official = make_classifier_weights(joints=14, guided=True)
+    torch.save({"meta": {}, "state_dict": {f"module.{n}": t for n, t in official.items()}}, tmp_path / "whole.pth")
+    arguments = [str(tmp_path / "whole.pth"), str(tmp_path / "model"), "--skeleton", "crowdpose14"]
+    assert cli.main(["convert", *arguments]) == 1
+    assert "give the side of the square crop" in capsys.readouterr().err
+    assert not (tmp_path / "model").exists()
+    assert cli.main(["convert", *arguments, "--crop-size", str(SIDE)]) == 0
+    said = capsys.readouterr().out
+    assert "left: nothing\n" in said
+    assert "guided" in said
+    loaded = PoseClassifier.from_pretrained(tmp_path / "model")
+    expected = convert_classifier(official, get_skeleton("crowdpose14"), crop_size=SIDE).build()
+    # Counts and sums of the codebook serve training only and are not saved.
+    kept = {name: t for name, t in loaded.state_dict().items() if name.rpartition(".")[2] not in TRAINING_BUFFERS}
+    assert all(torch.equal(t, expected.state_dict()[name]) for name, t in kept.items())
+    assert cli.main(["convert", *arguments, "--crop-size", str(SIDE), "--tokenizer-only", "--force"]) == 0
+    assert "tensors of keypoint_head" in capsys.readouterr().out
+    assert PoseTokenizer.from_pretrained(tmp_path / "model").guide is not None
+
+
+def test_the_tool_converts_a_heatmap_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    official = {**make_backbone_weights(), **make_heatmap_head_weights(joints=14)}
+    torch.save(official, tmp_path / "heatmap.pth")
+    arguments = [str(tmp_path / "heatmap.pth"), str(tmp_path / "model"), "--crop-size", str(SIDE)]
+    assert cli.main(["convert", *arguments]) == 1
+    assert "14 joints, but skeleton coco17 has 17" in capsys.readouterr().err
+    assert cli.main(["convert", *arguments, "--skeleton", "crowdpose14"]) == 0
+    assert "3 deconvolutions of 6 channels (2 x 2), crowdpose14; left: nothing" in capsys.readouterr().out
+    assert HeatmapModel.from_pretrained(tmp_path / "model").config.space.padding == 1.25
