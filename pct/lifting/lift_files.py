@@ -2,50 +2,33 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from pct.codec import describe_model
-from pct.data.body_checks import find_odd_axes
-from pct.data.npz import write_npz
-from pct.files import check_output
-from pct.lift_inputs import LiftInput, Poses2D
-from pct.models.lifter import TOKENIZER_FOLDER, Lifter
-from pct.tokens import PoseTokens, TokenWriter
-from pct.visualize import PoseLayer, PosePanel, write_png
-from pct.visualize3d import pose_gallery_3d
+from pct.drawing.poses2d import PoseLayer, PosePanel, write_png
+from pct.drawing.poses3d import pose_gallery_3d
+from pct.files.motion.checks import find_odd_axes
+from pct.files.npz import write_npz
+from pct.files.output import check_output
+from pct.files.pose_checks import note_guessed
+from pct.lifting.lift_inputs import LiftInput, leave_out
+from pct.lifting.lifter import TOKENIZER_FOLDER, Lifter
+from pct.poses import PoseTable
+from pct.tokens.codec import EncodeSummary, count_batch, describe_model
+from pct.tokens.table import PoseTokens, TokenWriter
 
 LIFT_SUFFIXES = (".npz",)
+_NO_SIZE = "this lifter reads places on the screen, and {}; give width and height in pixels (--image-size 1920x1080)"
 
 
-@dataclass
-class LiftSummary:
-    """What :func:`lift_file` did.
+class LiftSummary(EncodeSummary):
+    """What :func:`lift_file` did; its ``path`` is that of the 3D poses."""
 
-    Attributes:
-        path: The 3D poses.
-        poses: Poses lifted.
-        skipped: Bad poses by what was wrong with them.
-        notes: What is odd about the lifted poses as a whole, such as swapped sides.
-    """
-
-    path: Path
-    poses: int = 0
-    skipped: Counter[str] = field(default_factory=Counter)
-    notes: list[str] = field(default_factory=list)
-
-    def __str__(self) -> str:
-        text = f"lifted {self.poses:,} poses to {self.path}"
-        if self.skipped:
-            reasons = ", ".join(f"{kind}: {count:,}" for kind, count in self.skipped.most_common())
-            text += f"; skipped {self.skipped.total():,} bad ones ({reasons})"
-        return text
+    verb = "lifted"
 
 
 def lift_file(
@@ -96,25 +79,29 @@ def lift_file(
         raise ValueError(f"batch size must be at least 1, got {batch_size}")
     path = check_output(out, LIFT_SUFFIXES, force)
     _check_outputs(lifter, tokens_out, picture, force)
-    _check_sizes(lifter, source)
+    on_screen = lifter.normalizer.kind == "screen"
+    if on_screen and not source.knows_sizes:
+        raise ValueError(f"{source.path}: {_NO_SIZE.format('no image size is known')}")
     summary = LiftSummary(path)
     pieces: list[dict[str, np.ndarray]] = []
     for batch in source.batches(batch_size):
-        poses = _with_sizes(lifter, batch)
-        for fault in poses.faults:
-            summary.skipped[fault.kind] += 1
+        if on_screen:
+            unknown = ~torch.isfinite(source.sizes_of(batch.poses.image_ids)).all(dim=1)
+            batch = leave_out(batch, unknown, "image size not known", _NO_SIZE.format("the image's size is not known"))
+        for fault in batch.faults:
             if report is not None:
                 report(str(fault))
-        if len(poses):
-            pieces.append(_lift(lifter, poses, flip))
-            summary.poses += len(poses)
-        if progress is not None:
-            progress(summary.poses + summary.skipped.total())
+        if len(batch.poses):
+            sizes = source.sizes_of(batch.poses.image_ids) if on_screen else None
+            pieces.append(_lift(lifter, batch.poses, sizes, flip))
+        count_batch(summary, batch, progress)
     if not pieces:
-        raise ValueError(f"{source.path}: no pose that can be lifted; {summary.skipped.total():,} are bad")
+        kinds = ", ".join(summary.skipped)
+        raise ValueError(f"{source.path}: no pose that can be lifted; {summary.skipped.total():,} are bad ({kinds})")
     arrays = {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
     lifted = torch.from_numpy(arrays["keypoints"])
-    summary.notes = find_odd_axes(lifted, torch.ones(lifted.shape[:2], dtype=torch.bool), lifter.skeleton)
+    summary.notes += find_odd_axes(lifted, torch.ones(lifted.shape[:2], dtype=torch.bool), lifter.skeleton)
+    summary.notes += note_guessed(summary.guessed)
     arrays["keypoint_names"] = np.array(lifter.skeleton.keypoint_names)
     # The table first: what people look for is there only when all is.
     if tokens_out is not None:
@@ -136,25 +123,7 @@ def _check_outputs(lifter: Lifter, tokens_out: str | Path | None, picture: str |
         check_output(picture, (".png",), force)
 
 
-def _check_sizes(lifter: Lifter, source: LiftInput) -> None:
-    if lifter.normalizer.kind == "screen" and not source.knows_sizes:
-        raise ValueError(
-            f"{source.path}: this lifter reads places on the screen, and no image size is known; give width and height "
-            "in pixels (--image-size 1920x1080)"
-        )
-
-
-def _with_sizes(lifter: Lifter, poses: Poses2D) -> Poses2D:
-    """Leave out the poses whose image size the lifter needs and nobody knows."""
-    unknown = ~torch.isfinite(poses.image_size).all(dim=1)
-    if lifter.normalizer.kind == "box":
-        return poses
-    sentence = "this lifter reads places on the screen, and the image's size is not known; give it (--image-size)"
-    return poses.without(unknown, "image size not known", sentence)
-
-
-def _lift(lifter: Lifter, poses: Poses2D, flip: bool) -> dict[str, np.ndarray]:
-    sizes = poses.image_size if lifter.normalizer.kind == "screen" else None
+def _lift(lifter: Lifter, poses: PoseTable, sizes: Tensor | None, flip: bool) -> dict[str, np.ndarray]:
     lifted = lifter.lift(poses.keypoints, poses.visible, sizes, flip)
     tensors: dict[str, Tensor] = {
         "keypoints": lifted.keypoints,

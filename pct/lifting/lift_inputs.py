@@ -3,55 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from pct.codec import check_same_model
-from pct.data.coco import iter_coco_images, read_coco_categories
-from pct.data.npz import NpzReader
-from pct.data.pose2d_bridge import BRIDGES, bridge_poses2d
-from pct.data.pose_checks import Fault
-from pct.data.pose_files import PoseFileError, check_pose_file, read_poses
-from pct.models.tokenizer import PoseTokenizer
-from pct.skeleton import SKELETONS, Skeleton
-from pct.tokens import TokenReader, is_token_file
-
-# Median size of the persons of a file; what is smaller is no pixels.
-_LEAST_PIXELS = 4.0
-
-
-@dataclass(frozen=True)
-class Poses2D:
-    """A piece of what is to be lifted.
-
-    Attributes:
-        keypoints: Joints (B, K, 2) in image pixels, 0 where unknown.
-        visible: True where a joint is known (B, K).
-        image_ids, annotation_ids: Image and annotation of each pose (B,), int64.
-        image_size: Width and height (B, 2) in pixels; NaN where not known.
-        faults: The bad poses.
-    """
-
-    keypoints: Tensor
-    visible: Tensor
-    image_ids: Tensor
-    annotation_ids: Tensor
-    image_size: Tensor
-    faults: tuple[Fault, ...] = ()
-
-    def __len__(self) -> int:
-        return len(self.keypoints)
-
-    def without(self, bad: Tensor, kind: str, sentence: str) -> Poses2D:
-        """Return the poses without those of the mask ``bad`` (B,), which become faults."""
-        faults = (Fault(f"annotation {i}", kind, sentence) for i in self.annotation_ids[bad].tolist())
-        names = ("keypoints", "visible", "image_ids", "annotation_ids", "image_size")
-        columns: dict[str, Any] = {name: getattr(self, name)[~bad] for name in names}
-        return Poses2D(**columns, faults=(*self.faults, *faults))
+from pct.files.coco import iter_coco_images
+from pct.files.coco_categories import read_coco_categories
+from pct.files.json_stream import is_json_list
+from pct.files.mpii import is_mpii_file
+from pct.files.npz import NpzReader
+from pct.files.pose_checks import Fault, PoseBatch
+from pct.files.pose_files import PoseFileError, check_pose_file, pose_suffix, read_poses
+from pct.lifting.pose2d_bridge import BRIDGES, bridge_poses2d
+from pct.poses import PoseTable
+from pct.skeleton import MPII16, SKELETONS, Skeleton
+from pct.tokenizer import PoseTokenizer
+from pct.tokens.codec import check_decodes, decode_batches
+from pct.tokens.table import TokenReader, is_token_file
 
 
 class LiftInput:
@@ -83,7 +53,7 @@ class LiftInput:
         self.source = self._table_skeleton(given) if self.is_table else find_skeleton(self.path, skeleton, given)
         _check_bridge(self.path, self.source, skeleton)
         self.image_size = image_size
-        is_json = self.path.suffix.lower() == ".json"
+        is_json = pose_suffix(self.path) == ".json" and not is_json_list(self.path)
         self._sizes = _coco_sizes(self.path) if is_json and image_size is None else {}
 
     @property
@@ -91,10 +61,19 @@ class LiftInput:
         """Whether the size of any image is known."""
         return self.image_size is not None or bool(self._sizes)
 
-    def batches(self, batch_size: int) -> Iterator[Poses2D]:
-        """Yield the poses in order, at most ``batch_size`` at a time."""
-        for poses in self._from_table(batch_size) if self.is_table else self._from_file(batch_size):
-            yield self._in_lifters_joints(poses)
+    def batches(self, batch_size: int) -> Iterator[PoseBatch]:
+        """Yield the poses in the lifter's joints and in order, at most ``batch_size`` at a time."""
+        batches = self._from_table(batch_size) if self.is_table else read_poses(self.path, self.source, batch_size)
+        for batch in batches:
+            yield self._in_lifters_joints(batch)
+
+    def sizes_of(self, image_ids: Tensor) -> Tensor:
+        """Return width and height (B, 2) in pixels of images; NaN where not known."""
+        if self.image_size is not None:
+            return torch.tensor(self.image_size).float().expand(len(image_ids), 2)
+        unknown = (float("nan"), float("nan"))
+        sizes = [self._sizes.get(i, unknown) for i in image_ids.tolist()]
+        return torch.tensor(sizes, dtype=torch.float32).reshape(-1, 2)
 
     def _table_skeleton(self, given: Skeleton | None) -> Skeleton:
         if self.tokenizer is None:
@@ -106,55 +85,32 @@ class LiftInput:
         if self.tokenizer.space.kind != "crop2d":
             raise ValueError(f"{self.path}: tokens of {self.tokenizer.space.kind} poses; only 2D poses can be lifted")
         with TokenReader(self.path) as reader:
-            check_same_model(self.tokenizer, reader)
+            check_decodes(self.tokenizer, reader)
         return self.tokenizer.skeleton
 
-    def _from_table(self, batch_size: int) -> Iterator[Poses2D]:
+    def _from_table(self, batch_size: int) -> Iterator[PoseBatch]:
         assert self.tokenizer is not None
         with TokenReader(self.path) as reader:
-            for tokens in reader.batches(batch_size):
-                boxes = torch.from_numpy(tokens.bbox)
-                keypoints = self.tokenizer.decode(torch.from_numpy(tokens.indices), boxes).cpu()
-                ids = torch.from_numpy(tokens.image_ids)
+            for tokens, decoded in decode_batches(self.tokenizer, reader, batch_size):
+                keypoints, bbox = torch.from_numpy(decoded), torch.from_numpy(tokens.bbox)
                 known = torch.ones(keypoints.shape[:2], dtype=torch.bool)
-                yield Poses2D(keypoints, known, ids, torch.from_numpy(tokens.annotation_ids), self._size_of(ids))
+                ids = (torch.from_numpy(tokens.image_ids), torch.from_numpy(tokens.annotation_ids))
+                yield PoseBatch(PoseTable(self.source, keypoints, known, bbox, bbox[:, 2] * bbox[:, 3], *ids), ())
 
-    def _from_file(self, batch_size: int) -> Iterator[Poses2D]:
-        for batch in read_poses(self.path, self.source, batch_size):
-            p = batch.poses
-            _refuse_shares(self.path, p.keypoints, p.visible)
-            sizes = self._size_of(p.image_ids)
-            yield Poses2D(p.keypoints, p.visible, p.image_ids, p.annotation_ids, sizes, batch.faults)
-
-    def _size_of(self, image_ids: Tensor) -> Tensor:
-        if self.image_size is not None:
-            return torch.tensor(self.image_size).float().expand(len(image_ids), 2)
-        unknown = (float("nan"), float("nan"))
-        sizes = [self._sizes.get(i, unknown) for i in image_ids.tolist()]
-        return torch.tensor(sizes, dtype=torch.float32).reshape(-1, 2)
-
-    def _in_lifters_joints(self, poses: Poses2D) -> Poses2D:
+    def _in_lifters_joints(self, batch: PoseBatch) -> PoseBatch:
         if self.source.keypoint_names == self.skeleton.keypoint_names:
-            return poses
-        keypoints, visible = bridge_poses2d(poses.keypoints, poses.visible, self.source, self.skeleton)
+            return batch
+        keypoints, visible = bridge_poses2d(batch.poses.keypoints, batch.poses.visible, self.source, self.skeleton)
+        poses = replace(batch.poses, skeleton=self.skeleton, keypoints=keypoints, visible=visible)
         sentence = f"none of its known joints tells where a joint of {self.skeleton.name} is"
         # A pose of which only eyes were known has nothing that the lifter could read.
-        lost = ~visible.any(dim=1)
-        bridged = replace(poses, keypoints=keypoints, visible=visible)
-        return bridged.without(lost, "no joint that the lifter reads", sentence)
+        return leave_out(replace(batch, poses=poses), ~visible.any(dim=1), "no joint that the lifter reads", sentence)
 
 
-def _refuse_shares(path: Path, keypoints: Tensor, visible: Tensor) -> None:
-    """Refuse poses (B, K, 2) whose coordinates are shares of the image: nobody is that few pixels large."""
-    known = visible[..., None]
-    low = torch.where(known, keypoints, torch.inf).amin(dim=1)
-    high = torch.where(known, keypoints, -torch.inf).amax(dim=1)
-    sizes = (high - low).amax(dim=1)[visible.sum(dim=1) > 1]
-    if len(sizes) and float(sizes.median()) < _LEAST_PIXELS:
-        raise PoseFileError(
-            f"{path}: half of the persons are less than {float(sizes.median()):.2g} pixels large; keypoints must be "
-            "pixels of the image, not shares of its width and height"
-        )
+def leave_out(batch: PoseBatch, bad: Tensor, kind: str, sentence: str) -> PoseBatch:
+    """Return the poses without those of the mask ``bad`` (B,), which become faults."""
+    faults = (Fault(f"annotation {i}", kind, sentence) for i in batch.poses.annotation_ids[bad].tolist())
+    return replace(batch, poses=batch.poses.select(~bad), faults=(*batch.faults, *faults))
 
 
 def find_skeleton(path: Path, skeleton: Skeleton, given: Skeleton | None = None) -> Skeleton:
@@ -187,7 +143,9 @@ def find_skeleton(path: Path, skeleton: Skeleton, given: Skeleton | None = None)
 
 def _joint_names(path: Path) -> list[str]:
     """Return the names of the joints that a file gives; none are an empty list."""
-    suffix = path.suffix.lower()
+    suffix = pose_suffix(path)
+    if suffix == ".json" and is_json_list(path):
+        return list(MPII16.keypoint_names) if is_mpii_file(path) else []
     if suffix == ".json":
         lists = [c.get("keypoints") for c in read_coco_categories(path)]
         return [str(name) for name in next((n for n in lists if isinstance(n, list) and n), [])]

@@ -1,0 +1,129 @@
+"""LifterConfig: which lifting network, its sizes, its head, and what its poses are, as plain values."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from pct.lifting.pose_normalizer import NORMALIZERS
+from pct.pose_space import PoseSpace
+from pct.skeleton import H36M17, Skeleton
+
+HEADS = ("coordinates", "tokens")
+TOKEN_HEADS = ("anchored", "mixer")
+
+
+@dataclass(frozen=True)
+class TokenHeadSizes:
+    """Sizes of a lifter's token head.
+
+    Attributes:
+        kind: ``anchored`` (the network's coordinates, encoded by the frozen tokenizer, are the places around which
+            the logits are bells) or ``mixer`` (the logits are learned from nothing).
+        width: Width of a token's hidden vector.
+        num_blocks: Mixer blocks over the tokens.
+        temperature: What logits are divided by for the probabilities of tokens; the pose takes them as they are.
+    """
+
+    kind: Literal["anchored", "mixer"] = "anchored"
+    width: int = 128
+    num_blocks: int = 2
+    temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.kind not in TOKEN_HEADS:
+            raise ValueError(f"token head kind is {self.kind!r}; allowed are {', '.join(TOKEN_HEADS)}")
+        for name in ("width", "num_blocks"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"token head {name} must be at least 1, got {getattr(self, name)}")
+        if not self.temperature > 0:
+            raise ValueError(f"token head temperature must be positive, got {self.temperature}")
+
+
+@dataclass(frozen=True)
+class LifterSizes:
+    """Network, head and input of a lifter.
+
+    Attributes:
+        network: Name of the network; see :data:`pct.lifting.networks.LIFTERS`.
+        width: Channels of its hidden layers; None is as published, also for the next two.
+        depth: Its blocks.
+        dropout: Share of features dropped in training.
+        options: Further arguments of the network.
+        in_channels: 3 tells it which joints are known; 2 is as published, unknown joints are zeros.
+        normalizer: What 2D joints are relative to: ``box`` (around the person's known joints) or ``screen``.
+        z_score: Divide them by their deviations over the training poses.
+        head: ``coordinates`` or ``tokens``.
+        tokens: Sizes of the token head.
+    """
+
+    network: str = "gcn"
+    width: int | None = None
+    depth: int | None = None
+    dropout: float | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+    in_channels: int = 3
+    normalizer: Literal["box", "screen"] = "box"
+    z_score: bool = False
+    head: Literal["coordinates", "tokens"] = "coordinates"
+    tokens: TokenHeadSizes = field(default_factory=TokenHeadSizes)
+
+    def __post_init__(self) -> None:
+        if self.in_channels not in (2, 3):
+            raise ValueError(f"lifter in_channels is {self.in_channels!r}; it must be 2, or 3 to read what is known")
+        if self.normalizer not in NORMALIZERS:
+            raise ValueError(f"lifter normalizer is {self.normalizer!r}; allowed are {', '.join(NORMALIZERS)}")
+        if self.head not in HEADS:
+            raise ValueError(f"lifter head is {self.head!r}; allowed are {', '.join(HEADS)}")
+
+
+@dataclass(frozen=True)
+class LifterConfig(LifterSizes):
+    """Everything that a lifter is built from, besides the tokenizer of its token head.
+
+    Attributes:
+        skeleton: Whose joints the poses have.
+        space: What the 3D coordinates mean.
+    """
+
+    skeleton: Skeleton = H36M17
+    space: PoseSpace = field(default_factory=lambda: PoseSpace(kind="root3d"))
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.space.kind != "root3d":
+            raise ValueError(f"a lifter's pose space must be root3d, got {self.space.kind}")
+        if self.space.root >= self.skeleton.num_keypoints:
+            raise ValueError(
+                f"the pose space's root is joint {self.space.root}, but skeleton {self.skeleton.name} has "
+                f"{self.skeleton.num_keypoints} joints"
+            )
+
+    @property
+    def anchored(self) -> bool:
+        """Whether a token head starts from the network's own coordinates."""
+        return self.head == "tokens" and self.tokens.kind == "anchored"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for ``config.json``."""
+        return {**asdict(self), "space": self.space.to_dict()}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> LifterConfig:
+        """Build the config from the plain values of :meth:`to_dict`.
+
+        Raises:
+            ValueError: On an unknown key or a bad value.
+        """
+        values = dict(values)
+        unknown = sorted(set(values) - set(cls.__dataclass_fields__))
+        if unknown:
+            raise ValueError(f"lifter config has unknown keys: {', '.join(unknown)}")
+        if "tokens" in values:
+            # Models of before have a width of attention, which no head has any more.
+            values["tokens"] = TokenHeadSizes(**{k: v for k, v in values["tokens"].items() if k != "num_heads"})
+        if "skeleton" in values:
+            values["skeleton"] = Skeleton.from_dict(values["skeleton"])
+        if "space" in values:
+            values["space"] = PoseSpace(**values["space"])
+        return cls(**values)

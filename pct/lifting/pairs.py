@@ -1,0 +1,299 @@
+"""PosePairs: 2D poses with their 3D poses, what lifters learn from; and mocap photographed by random cameras."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from pct.cameras import axis_rotation
+from pct.files.motion.body_table import BodyTable
+from pct.skeleton import Skeleton
+
+_NEAREST = 500.0  # millimetres: nothing of a person is nearer to the camera
+_STEPS = 6  # of moving the camera until size and place of the person in the picture are as drawn
+_MARGIN = 0.02  # of the image that stays free at its borders, for what these steps leave
+_ROWS = 2048  # poses at a time: the working memory stays in the cache
+
+
+@dataclass(frozen=True)
+class PosePairs:
+    """N poses of one skeleton, each in the image and in the camera's frame (x right, y down, z forward).
+
+    Attributes:
+        skeleton: Whose joints they have.
+        keypoints2d: Joints (N, K, 2) in image pixels, float32; unknown joints hold 0.
+        visible: True where a joint is known (N, K), bool.
+        keypoints3d: Joints (N, K, 3) in camera millimetres, float32, absolute (the root is not subtracted); unknown
+            joints hold 0.
+        image_size: Width and height (N, 2) in pixels, float32.
+        intrinsics: fx, fy, cx, cy (N, 4) in pixels, float32; NaN where the camera is not known.
+        clip_index: Clip of each pose (N,), int64: a row of the three tuples.
+        clip_ids: Name of each clip.
+        subject_ids: Who is seen in each clip.
+        actions: What they do in each clip.
+    """
+
+    skeleton: Skeleton
+    keypoints2d: Tensor
+    visible: Tensor
+    keypoints3d: Tensor
+    image_size: Tensor
+    intrinsics: Tensor
+    clip_index: Tensor
+    clip_ids: tuple[str, ...]
+    subject_ids: tuple[str, ...]
+    actions: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        n, k = len(self.keypoints2d), self.skeleton.num_keypoints
+        shapes = {
+            "keypoints2d": (n, k, 2),
+            "visible": (n, k),
+            "keypoints3d": (n, k, 3),
+            "image_size": (n, 2),
+            "intrinsics": (n, 4),
+            "clip_index": (n,),
+        }
+        for name, shape in shapes.items():
+            got = tuple(getattr(self, name).shape)
+            if got != shape:
+                raise ValueError(
+                    f"{name} of pose pairs of skeleton {self.skeleton.name} ({k} joints) must have shape {shape}; "
+                    f"got {got}"
+                )
+        clips = len(self.clip_ids)
+        if not clips == len(self.subject_ids) == len(self.actions):
+            raise ValueError(
+                f"{clips} clip names, {len(self.subject_ids)} subjects and {len(self.actions)} actions; give one of "
+                "each for every clip"
+            )
+        if n and not 0 <= int(self.clip_index.min()) <= int(self.clip_index.max()) < clips:
+            raise ValueError(f"clip_index must be from 0 to {clips - 1}, the clips that are named")
+
+    def __len__(self) -> int:
+        return len(self.keypoints2d)
+
+    def select(self, rows: Tensor) -> PosePairs:
+        """Return the poses of ``rows``: indices, or a mask (N,). All clips keep their number."""
+        names = ("keypoints2d", "visible", "keypoints3d", "image_size", "intrinsics", "clip_index")
+        return replace(self, **{name: getattr(self, name)[rows] for name in names})
+
+    def root_relative(self, root: int = 0) -> Tensor:
+        """Return the joints (N, K, 3) in millimetres relative to joint ``root``; unknown joints hold 0.
+
+        Raises:
+            ValueError: If the root of a pose is not known.
+        """
+        if not self.visible[:, root].all():
+            row = int((~self.visible[:, root]).nonzero()[0])
+            raise ValueError(
+                f"pose {row} has no known {self.skeleton.keypoint_names[root]}, so its joints have no root to be "
+                "relative to"
+            )
+        return torch.where(self.visible[..., None], self.keypoints3d - self.keypoints3d[:, root : root + 1], 0.0)
+
+    def flip(self) -> PosePairs:
+        """Return the poses in a mirror: x of image, body and principal point, and left and right change places."""
+        index = torch.from_numpy(self.skeleton.flip_index)
+        width = self.image_size[:, 0]
+        fx, fy, cx, cy = self.intrinsics.unbind(dim=1)
+        visible = self.visible[:, index]
+        mirrored2d = torch.stack([width[:, None] - self.keypoints2d[..., 0], self.keypoints2d[..., 1]], dim=-1)
+        mirrored3d = self.keypoints3d * self.keypoints3d.new_tensor([-1.0, 1.0, 1.0])
+        return replace(
+            self,
+            keypoints2d=torch.where(visible[..., None], mirrored2d[:, index], 0.0),
+            visible=visible,
+            keypoints3d=torch.where(visible[..., None], mirrored3d[:, index], 0.0),
+            intrinsics=torch.stack([fx, fy, width - cx, cy], dim=1),
+        )
+
+    @classmethod
+    def concatenate(cls, tables: Sequence[PosePairs]) -> PosePairs:
+        """Put pairs of one skeleton one after the other; their clips are numbered on.
+
+        Raises:
+            ValueError: If there is none, or their skeletons differ.
+        """
+        if not tables:
+            raise ValueError("no pose pairs to concatenate")
+        if len({table.skeleton.keypoint_names for table in tables}) > 1:
+            raise ValueError(f"pose pairs have different skeletons: {', '.join(t.skeleton.name for t in tables)}")
+        offsets = torch.tensor([0, *(len(table.clip_ids) for table in tables[:-1])]).cumsum(0).tolist()
+        names = ("keypoints2d", "visible", "keypoints3d", "image_size", "intrinsics")
+        return cls(
+            skeleton=tables[0].skeleton,
+            **{name: torch.cat([getattr(table, name) for table in tables]) for name in names},
+            clip_index=torch.cat([t.clip_index + offset for t, offset in zip(tables, offsets, strict=True)]),
+            clip_ids=tuple(clip for table in tables for clip in table.clip_ids),
+            subject_ids=tuple(subject for table in tables for subject in table.subject_ids),
+            actions=tuple(action for table in tables for action in table.actions),
+        )
+
+
+@dataclass(frozen=True)
+class CameraConfig:
+    """How :func:`photograph` draws cameras.
+
+    Attributes:
+        image_sizes: Width and height in pixels; each pose draws one of them.
+        focal: Lowest and highest focal length over the image's longer side; drawn evenly on a logarithmic scale.
+        pitch: Mean and standard deviation in degrees of how far the camera looks down.
+        above_share: Share of the cameras that look from above: their pitch grows by up to ``above`` degrees.
+        above: See ``above_share``.
+        roll: Standard deviation in degrees of the turn about the optical axis.
+        person: Lowest and highest size of the person: the share of the image that their box fills along the axis
+            along which it fills more.
+    """
+
+    image_sizes: tuple[tuple[int, int], ...] = ((1000, 1000),)
+    focal: tuple[float, float] = (0.9, 2.8)
+    pitch: tuple[float, float] = (5.0, 8.0)
+    above_share: float = 0.12
+    above: float = 40.0
+    roll: float = 3.0
+    person: tuple[float, float] = (0.35, 0.85)
+
+    def __post_init__(self) -> None:
+        if not self.image_sizes or any(len(size) != 2 or min(size) < 1 for size in self.image_sizes):
+            raise ValueError(f"camera image_sizes must be pairs of positive pixels, got {self.image_sizes}")
+        for name, top in (("focal", math.inf), ("person", 1.0)):
+            low, high = getattr(self, name)
+            if not 0 < low <= high <= top:
+                raise ValueError(f"camera {name} must be two numbers 0 < low <= high <= {top}, got {(low, high)}")
+        if not 0 <= self.above_share <= 1:
+            raise ValueError(f"camera above_share must be in [0, 1], got {self.above_share}")
+
+
+def clip_windows(clip_index: Tensor, rows: Tensor, frames: int) -> Tensor:
+    """Return the rows (B, F) of the frames around ``rows`` (B,); a clip's first and last go on beyond its ends.
+
+    Args:
+        clip_index: Clip of each row of a table (N,).
+        rows: The middle frames.
+        frames: How many F.
+
+    Raises:
+        ValueError: If a clip's rows are not one after the other, in the clips' order.
+    """
+    if (clip_index.diff() < 0).any():
+        raise ValueError("the poses are not in the order of their clips, so they have no neighbouring frames")
+    lengths = clip_index.bincount()
+    last = lengths.cumsum(0) - 1
+    clips = clip_index[rows][:, None]
+    around = rows[:, None] + torch.arange(frames) - frames // 2
+    return around.clamp((last - lengths + 1)[clips], last[clips])
+
+
+def photograph(
+    bodies: BodyTable, generator: torch.Generator, config: CameraConfig | None = None, frames: int = 1
+) -> PosePairs:
+    """See each body through a random perspective camera.
+
+    Persons are turned about the vertical by any angle, wholly within the picture and anywhere in it, and no joint
+    is nearer to the camera than half a metre: who would have to be is smaller than drawn.
+
+    Args:
+        bodies: Poses in upright millimetres (x right, y down, z forward).
+        generator: Source of randomness; the same state gives the same pictures.
+        config: How cameras are drawn; None for the defaults.
+        frames: So many bodies, one after the other, are of one clip and seen by one camera.
+
+    Returns:
+        One pair a body, in their order, with their clips.
+
+    Raises:
+        ValueError: If a body has no known joint.
+    """
+    config = config or CameraConfig()
+    keypoints, visible = bodies.keypoints, bodies.visible
+    if not visible.any(dim=1).all():
+        raise ValueError(f"body {int((~visible.any(dim=1)).nonzero()[0])} has no known joint to photograph")
+    cameras = len(keypoints) // frames
+    # To a camera the frames of a clip are one body with so many more joints.
+    turned = _look_at(keypoints.unflatten(0, (cameras, frames)).flatten(1, 2), cameras, config, generator)
+    sizes = torch.tensor(config.image_sizes, dtype=torch.float32)
+    image_size = sizes[torch.randint(len(sizes), (cameras,), generator=generator)]
+    low, high = math.log(config.focal[0]), math.log(config.focal[1])
+    focal = torch.exp(low + (high - low) * torch.rand(cameras, generator=generator)) * image_size.amax(dim=1)
+    share = config.person[0] + (config.person[1] - config.person[0]) * torch.rand(cameras, generator=generator)
+    place = torch.rand(cameras, 2, generator=generator)
+    columns = (turned, visible.view(cameras, turned.shape[1]), image_size, focal, share, place)
+    parts = [_place(*rows) for rows in zip(*(c.split(_ROWS) for c in columns), strict=True)]
+    known = visible[..., None]
+    placed = torch.cat([part[0] for part in parts]) if parts else turned
+    pixels = torch.cat([part[1] for part in parts]) if parts else turned[..., :2]
+    intrinsics = torch.cat([focal[:, None].expand(-1, 2), image_size / 2], dim=1)
+    return PosePairs(
+        skeleton=bodies.skeleton,
+        keypoints2d=torch.where(known, pixels.view(*visible.shape, 2), 0.0),
+        visible=visible,
+        keypoints3d=torch.where(known, placed.view(*visible.shape, 3), 0.0),
+        image_size=image_size.repeat_interleave(frames, dim=0),
+        intrinsics=intrinsics.repeat_interleave(frames, dim=0),
+        clip_index=bodies.clip_index,
+        clip_ids=bodies.clip_ids,
+        subject_ids=bodies.subject_ids,
+        actions=bodies.actions,
+    )
+
+
+def _look_at(keypoints: Tensor, n: int, config: CameraConfig, generator: torch.Generator) -> Tensor:
+    """Return the bodies (N, K, 3) turned as random cameras see them."""
+    azimuth = torch.rand(n, generator=generator) * (2 * math.pi)
+    pitch = config.pitch[0] + config.pitch[1] * torch.randn(n, generator=generator)
+    above = torch.rand(n, generator=generator) < config.above_share
+    pitch = pitch + above * torch.rand(n, generator=generator) * config.above
+    roll = config.roll * torch.randn(n, generator=generator).clamp(-3, 3)
+    turn = axis_rotation(1, azimuth)
+    turn = axis_rotation(2, torch.deg2rad(roll)) @ axis_rotation(0, torch.deg2rad(pitch)) @ turn
+    return keypoints @ turn.transpose(1, 2)
+
+
+def _place(
+    points: Tensor, visible: Tensor, image_size: Tensor, focal: Tensor, share: Tensor, place: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Move bodies before their cameras.
+
+    Args:
+        points: Turned bodies (B, K, 3).
+        visible: Known joints (B, K).
+        image_size: Width and height (B, 2).
+        focal: Focal lengths in pixels (B,).
+        share: Of the image that the person's box fills (B,).
+        place: Where in the free room the box lies (B, 2), 0 to 1.
+
+    Returns:
+        Camera millimetres (B, K, 3) and pixels (B, K, 2).
+    """
+    hidden = torch.where(visible, 0.0, torch.inf)[..., None]
+    low, high = (points + hidden).amin(dim=1), (points - hidden).amax(dim=1)
+    points = points - ((low + high) / 2)[:, None]
+    extent, half = high - low, image_size[:, None] / 2
+    nearest = _NEAREST + extent[:, 2] / 2
+    distance = torch.maximum(focal * (extent[:, :2] / image_size).amax(dim=1) / share + extent[:, 2] / 2, nearest)
+    shift = torch.zeros_like(place)
+    # Size and place depend on each other through the perspective: a few steps of Newton's find both.
+    for _ in range(_STEPS):
+        depth = points[..., 2] + distance[:, None]
+        scale = focal[:, None] / torch.where(visible, depth, 1.0)
+        pixels = (points[..., :2] + shift[:, None]) * scale[..., None] + half
+        low, first = (pixels + hidden).min(dim=1)
+        high, last = (pixels - hidden).max(dim=1)
+        size = high - low
+        room = (image_size * (1 - _MARGIN) - size).clamp(min=0.0)
+        wanted = (image_size - room) / 2 + place * room
+        growth = (scale.gather(1, first) + scale.gather(1, last)) / 2
+        # The nearest joint rules the size where the perspective is strong.
+        change = (distance - extent[:, 2] / 2) * ((size / image_size).amax(dim=1) / share - 1)
+        factor = torch.maximum(1 + change / distance, nearest / distance)
+        distance = distance * factor
+        # Farther bodies have to be farther aside to stay where they are in the picture.
+        shift = (shift + (wanted - (low + high) / 2) / growth) * factor[:, None]
+    moved = points + torch.cat([shift, distance[:, None]], dim=1)[:, None]
+    depth = torch.where(visible[..., None], moved[..., 2:], 1.0)
+    return moved, focal[:, None, None] * moved[..., :2] / depth + half

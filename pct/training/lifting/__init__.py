@@ -1,0 +1,1 @@
+"""Recipe of lifters: pairs of 2D and 3D poses to a trained lifter."""

@@ -1,0 +1,133 @@
+"""Config of a lifter's training run: bodies or recorded pairs, cameras, a detector's errors, network and losses."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from pct.lifting.config import LifterSizes
+from pct.lifting.detector_noise import NoiseConfig
+from pct.lifting.pairs import CameraConfig
+from pct.training.run_config import OptimSection, TrainingRun, check_run
+from pct.training.tokenizer.config3d import BodySection, check_bodies
+from pct.training.yaml_config import check, load_config
+
+# What of the bodies' augmentation cameras do themselves.
+_BY_CAMERAS = ("turn", "pitch", "steep_share", "steep", "roll")
+
+
+@dataclass
+class RecordedSection:
+    """Pairs of Human3.6M, converted once by ``tools/convert_h36m.py``, in place of photographed bodies.
+
+    Attributes:
+        file: The converted file; empty trains on photographed bodies.
+        detections: Name of the 2D detections in it; ``projected`` are the 3D joints through the cameras.
+        stride: Every how many frames to train on.
+        train_subjects: Subjects to train on.
+        val_subjects: Subjects to validate on; the standard test subjects S9 and S11 are for the report.
+    """
+
+    file: str = ""
+    detections: str = "projected"
+    stride: int = 1
+    train_subjects: tuple[str, ...] = ("S1", "S5", "S6", "S7")
+    val_subjects: tuple[str, ...] = ("S8",)
+
+
+@dataclass
+class LifterLoss:
+    """Losses of a lifter.
+
+    Attributes:
+        kind: Of the lifted pose, in model units: ``mpjpe`` (mean distance of a joint), ``mse`` (mean squared distance)
+            or ``smooth_l1``.
+        beta: Where ``smooth_l1`` turns from quadratic to linear, in model units.
+        keypoint_weight: Weight of the pose's loss beside that of the tokens; without a token head it is the only one.
+        token_weight: Weight of the cross-entropy of the tokens, in nats a token.
+        softness: Deviation of the bell that spreads a token's label over the codebook, in mean distances of what the
+            encoder sees from the four nearest entries; 0 takes the nearest entry alone.
+    """
+
+    kind: Literal["mpjpe", "mse", "smooth_l1"] = "mpjpe"
+    beta: float = 0.05
+    keypoint_weight: float = 20.0
+    token_weight: float = 1.0
+    softness: float = 0.0
+
+
+@dataclass
+class LifterRun(TrainingRun):
+    """One training run of a lifter.
+
+    Attributes:
+        skeleton: Built-in name of the joints; empty is ``h36m17``, or that of the tokenizer.
+        tokenizer: Folder, shipped or hf: name of a trained 3D tokenizer, for ``lifter.head: tokens``; empty for
+            coordinates.
+        bodies: 3D poses that are photographed. Of their ``augment`` only mirror images and lengths count: the cameras
+            turn them.
+        recorded: Recorded pairs in their place.
+        camera: How the cameras are drawn that photograph the bodies.
+        noise: The detector's errors, on recorded pairs too.
+        lifter: Network and head.
+        loss: Losses.
+    """
+
+    out: str = "runs/lifter"
+    steps: int = 10_000
+    batch_size: int = 256
+    skeleton: str = ""
+    tokenizer: str = ""
+    bodies: BodySection = field(default_factory=BodySection)
+    recorded: RecordedSection = field(default_factory=RecordedSection)
+    camera: CameraConfig = field(default_factory=CameraConfig)
+    noise: NoiseConfig = field(default_factory=NoiseConfig)
+    lifter: LifterSizes = field(default_factory=LifterSizes)
+    loss: LifterLoss = field(default_factory=LifterLoss)
+    optim: OptimSection = field(default_factory=lambda: OptimSection(lr=1e-3, weight_decay=0.01, betas=(0.9, 0.999)))
+
+    @property
+    def frames(self) -> int:
+        """Frames that the network sees: ``lifter.options.frames``."""
+        return int(self.lifter.options.get("frames", 1))
+
+
+def load_lifter_run(path: str | Path, overrides: list[str]) -> LifterRun:
+    """Read a run's YAML file and apply ``key=value`` overrides (``lifter.network=lcn``).
+
+    Raises:
+        ValueError: As :func:`pct.training.yaml_config.load_config`, and for values out of their range or settings
+            that do not go together.
+    """
+    run = load_config(path, overrides, LifterRun)
+    check_run(run, path)
+    for name in ("beta", "keypoint_weight", "token_weight", "softness"):
+        value = getattr(run.loss, name)
+        check(path, f"loss.{name}", value, 0 <= value < math.inf, "at least 0")
+    _check_data(run, path)
+    tokens = run.lifter.head == "tokens"
+    rule = "a trained 3D tokenizer, for lifter.head: tokens" if tokens else "empty, as lifter.head is coordinates"
+    weights = (run.loss.keypoint_weight, *([run.loss.token_weight] if tokens else []))
+    check(path, "loss.keypoint_weight", run.loss.keypoint_weight, any(weights), "positive: nothing else is learned")
+    check(path, "tokenizer", repr(run.tokenizer), bool(run.tokenizer) == tokens, rule)
+    return run
+
+
+def _check_data(run: LifterRun, path: str | Path) -> None:
+    bodies, recorded, plain = run.bodies, run.recorded, BodySection()
+    # The generated bodies do not move.
+    moving, rule = run.frames == 1 or bool(recorded.file), "named where lifter.options.frames is above 1, and no other"
+    check(path, "bodies.mocap", repr(bodies.mocap), moving or (bodies.mocap != "" and not bodies.num_generated), rule)
+    if recorded.file:
+        check(path, "recorded.file", recorded.file, bodies == plain, "empty where bodies are named")
+        check(path, "recorded.stride", recorded.stride, recorded.stride >= 1, "at least 1")
+        both = sorted(set(recorded.train_subjects) & set(recorded.val_subjects))
+        check(path, "recorded.val_subjects", list(recorded.val_subjects), not both, "none of those trained on")
+        return
+    check_bodies(bodies, path)
+    for name in _BY_CAMERAS:
+        value = getattr(bodies.augment, name)
+        rule = "left out: the cameras turn the bodies (see camera)"
+        check(path, f"bodies.augment.{name}", value, value == getattr(plain.augment, name), rule)

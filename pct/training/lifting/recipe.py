@@ -1,0 +1,131 @@
+"""Lifters from a config to a trained model: pairs, network, training, validation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pct import distributed
+from pct.files.motion.h36m import load_h36m
+from pct.lifting.config import LifterConfig, LifterSizes
+from pct.lifting.detector_noise import DetectorNoise, NoiseConfig
+from pct.lifting.lifter import Lifter
+from pct.lifting.pairs import PosePairs
+from pct.pose_space import PoseSpace
+from pct.skeleton import H36M17, Skeleton, get_skeleton
+from pct.tokenizer import PoseTokenizer
+from pct.training.batches import DeviceBatches
+from pct.training.lifting.batches import LiftingBatches, fixed_pairs
+from pct.training.lifting.config import LifterRun
+from pct.training.lifting.data import PairSource, PhotographedBodies, RecordedPairs
+from pct.training.lifting.steps import LiftingStep
+from pct.training.lifting.validation import LiftingValidation
+from pct.training.loop import LoopSettings, train
+from pct.training.run_folder import MODEL_FOLDER
+from pct.training.tokenizer.data3d import load_bodies
+
+# Poses that the means and deviations of 2D joints are taken from.
+_TYPICAL = 16_384
+# Neighbouring frames of a recording are nearly alike, and only some of them are validated on.
+_VAL_STRIDE = 25
+
+
+@dataclass(frozen=True)
+class LiftingData:
+    """What a run trains on and validates on; no clip is in both."""
+
+    train: PairSource
+    val: PairSource
+
+
+def train_lifter(run: LifterRun, folder: Path, progress: Any = None) -> Lifter:
+    """Train a lifter as ``run`` says, and save it under ``folder/model``.
+
+    Args:
+        run: The resolved config.
+        folder: The run's folder; an interrupted run there goes on where it stopped.
+        progress: Wraps the steps in a bar; see :func:`pct.training.loop.train`.
+
+    Raises:
+        ValueError: If data, tokenizer and network do not fit together.
+    """
+    if run.threads:
+        torch.set_num_threads(run.threads)
+    device = distributed.start(run.device)
+    tokenizer = _load_tokenizer(run.tokenizer) if run.tokenizer else None
+    data = load_pairs(run, _skeleton(run, tokenizer))
+    lifter = build_lifter(run, data.train.skeleton, tokenizer)
+    space = lifter.space
+    # Inputs are divided by the deviations of what the network will see, errors included.
+    typical = fixed_pairs(data.train, space, run.noise, _TYPICAL)
+    lifter.normalizer.fit(typical.keypoints2d, typical.visible, typical.image_size)
+    lifter = lifter.to(device)
+    noise = DetectorNoise(data.train.skeleton, run.noise)
+    batches = DeviceBatches(LiftingBatches(data.train, space, noise, run.batch_size, run.seed), device)
+    noisy, clean = (fixed_pairs(data.val, space, n, run.val_poses) for n in (run.noise, NoiseConfig.clean()))
+    validate = LiftingValidation(lifter, noisy, clean)
+    settings = LoopSettings(run.steps, run.log_every, run.val_every, run.checkpoint_every, run.precision, run.seed)
+    train(lifter, batches, LiftingStep(lifter, run.loss), run.optim, settings, folder, validate, progress)
+    lifter.eval()
+    if distributed.is_main():
+        lifter.save_pretrained(folder / MODEL_FOLDER, force=True)
+    return lifter
+
+
+def load_pairs(run: LifterRun, skeleton: Skeleton) -> LiftingData:
+    """Return what a run trains and validates on: photographed bodies, or recorded pairs.
+
+    Raises:
+        ValueError: If a file is broken or has other joints than ``skeleton``.
+    """
+    if run.recorded.file:
+        return _load_recorded(run, skeleton)
+    split, frames = load_bodies(run.bodies, skeleton.name, run.seed), run.frames
+    return LiftingData(
+        PhotographedBodies(split.train, run.camera, run.bodies.augment, frames),
+        PhotographedBodies(split.val, run.camera, frames=frames),
+    )
+
+
+def build_lifter(run: LifterRun, skeleton: Skeleton, tokenizer: PoseTokenizer | None = None) -> Lifter:
+    """Build the run's lifter, with weights that depend on the seed only.
+
+    Raises:
+        ValueError: If there is no such network, or the tokenizer's poses are not those of ``skeleton`` in 3D.
+    """
+    torch.manual_seed(run.seed)
+    sizes = {f.name: getattr(run.lifter, f.name) for f in fields(LifterSizes)}
+    space = tokenizer.space if tokenizer is not None else PoseSpace(kind="root3d")
+    return Lifter(LifterConfig(**sizes, skeleton=skeleton, space=space), tokenizer)
+
+
+def _load_tokenizer(name: str) -> PoseTokenizer:
+    tokenizer = PoseTokenizer.from_pretrained(name)
+    if tokenizer.space.kind != "root3d":
+        raise ValueError(
+            f"tokenizer {name} is of {tokenizer.space.kind} poses; a lifter needs one of 3D poses (root3d), such as "
+            "h36m17"
+        )
+    return tokenizer
+
+
+def _skeleton(run: LifterRun, tokenizer: PoseTokenizer | None) -> Skeleton:
+    if run.skeleton:
+        return get_skeleton(run.skeleton)
+    return tokenizer.skeleton if tokenizer is not None else H36M17
+
+
+def _load_recorded(run: LifterRun, skeleton: Skeleton) -> LiftingData:
+    recorded = run.recorded
+
+    def load(subjects: tuple[str, ...], stride: int) -> PosePairs:
+        return load_h36m(recorded.file, subjects, recorded.detections, skeleton=skeleton, stride=stride)
+
+    # Frames that are seen together are as far apart as those that were trained on.
+    val_stride = _VAL_STRIDE if run.frames == 1 else recorded.stride
+    pairs, val = load(recorded.train_subjects, recorded.stride), load(recorded.val_subjects, val_stride)
+    flip_prob = run.bodies.augment.flip_prob
+    return LiftingData(RecordedPairs(pairs, flip_prob, run.frames), RecordedPairs(val, frames=run.frames))

@@ -1,0 +1,133 @@
+"""Errors of detectors: as strong as configured, counted exactly where asked, a pure function of the generator."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from pct.lifting.detector_noise import DetectorNoise, NoiseConfig
+from pct.skeleton import COCO17, H36M16, H36M17
+
+N = 20_000
+CLEAN = NoiseConfig.clean()
+
+
+def poses(n: int = N) -> tuple[Tensor, Tensor]:
+    """Poses in boxes whose longer side is 200 pixels."""
+    x = torch.rand(n, 17, 2, generator=torch.Generator().manual_seed(0)) * torch.tensor([100.0, 200.0]) + 300
+    x[:, 9], x[:, 10] = torch.tensor([350.0, 300.0]), torch.tensor([350.0, 500.0])
+    return x, torch.ones(n, 17, dtype=torch.bool)
+
+
+def noisy(config: NoiseConfig | None, missing: int | None = None, seed: int = 0) -> tuple[Tensor, Tensor]:
+    return DetectorNoise(H36M17, config, missing)(*poses(), torch.Generator().manual_seed(seed))
+
+
+def test_a_clean_detector_changes_nothing() -> None:
+    x, visible = noisy(CLEAN)
+    assert torch.equal(x, poses()[0])
+    assert visible.all()
+
+
+def test_jitter_is_a_share_of_the_box_and_twice_as_much_at_wrists() -> None:
+    x, _ = noisy(NoiseConfig(jitter=0.01, outlier_share=0, swap_share=0, missing_share=0))
+    spread = (x - poses()[0]).std(dim=(0, 2))
+    names = H36M17.keypoint_names
+    assert float(spread[names.index("hip")]) == pytest.approx(2.0, rel=0.03)
+    assert float(spread[names.index("left_wrist")]) == pytest.approx(4.0, rel=0.03)
+    assert float((x - poses()[0]).mean().abs()) < 0.02
+
+
+def test_outliers_make_heavier_tails() -> None:
+    x, _ = noisy(NoiseConfig(jitter=0.01, outlier_share=0.05, outlier_scale=6, swap_share=0, missing_share=0))
+    hip = (x - poses()[0])[:, 0]
+    assert float(hip.square().mean()) == pytest.approx(4 * (0.95 + 0.05 * 36), rel=0.1)
+    far = float((hip.abs() > 8).float().mean())
+    assert far == pytest.approx(0.05 * 0.505, rel=0.2)
+
+
+def test_swaps_change_whole_limbs_as_often_as_configured() -> None:
+    x, _ = noisy(NoiseConfig(jitter=0, outlier_share=0, swap_share=0.2, missing_share=0))
+    before = poses()[0]
+    index = torch.from_numpy(H36M17.flip_index)
+    arms = [i for i, n in enumerate(H36M17.keypoint_names) if n.split("_")[-1] in ("shoulder", "elbow", "wrist")]
+    legs = [1, 2, 3, 4, 5, 6]
+    for limb in (arms, legs):
+        swapped = (x[:, limb] == before[:, index][:, limb]).flatten(1).all(dim=1)
+        kept = (x[:, limb] == before[:, limb]).flatten(1).all(dim=1)
+        assert (swapped ^ kept).all()
+        assert float(swapped.float().mean()) == pytest.approx(0.2, abs=0.01)
+    middle = [0, 7, 8, 9, 10]
+    assert torch.equal(x[:, middle], before[:, middle])
+
+
+@pytest.mark.parametrize("missing", [0, 1, 4, 16])
+def test_the_exact_number_of_joints_is_missing(missing: int) -> None:
+    x, visible = noisy(CLEAN, missing)
+    assert (visible.sum(dim=1) == 17 - missing).all()
+    assert (x[~visible] == 0).all()
+    assert torch.equal(x[visible], poses()[0][visible])
+    lost = (~visible).float().mean(dim=0)
+    assert torch.allclose(lost, torch.full((17,), missing / 17), atol=0.02)
+
+
+def test_joints_that_were_unknown_count_on_top() -> None:
+    x, visible = poses(100)
+    visible[:, :5] = False
+    _, left = DetectorNoise(H36M17, CLEAN, 3)(x, visible, torch.Generator())
+    assert (left.sum(dim=1) == 9).all()
+    assert not (left & ~visible).any()
+
+
+def test_missing_joints_by_chance() -> None:
+    _, visible = noisy(NoiseConfig(jitter=0, outlier_share=0, swap_share=0, missing_share=0.5, missing=(2, 4)))
+    counts = torch.bincount((~visible).sum(dim=1), minlength=17).float() / N
+    assert torch.allclose(counts[:5], torch.tensor([0.5, 0.0, 1 / 6, 1 / 6, 1 / 6]), atol=0.015)
+    assert counts[5:].sum() == 0
+    x, few = poses(500)
+    few[:, 2:] = False
+    _, left = DetectorNoise(H36M17, NoiseConfig(missing_share=1, missing=(5, 9)))(x, few, torch.Generator())
+    assert (left.sum(dim=1) == 1).all()
+
+
+def test_a_pose_without_known_joints_stays_one() -> None:
+    x, visible = poses(3)
+    visible[1] = False
+    y, left = DetectorNoise(H36M17)(x, visible, torch.Generator())
+    assert torch.isfinite(y).all()
+    assert not left[1].any()
+
+
+def test_same_generator_same_errors_and_inputs_stay() -> None:
+    x, visible = poses(50)
+    copy = x.clone()
+    first = DetectorNoise(H36M17)(x, visible, torch.Generator().manual_seed(5))
+    second = DetectorNoise(H36M17)(x, visible, torch.Generator().manual_seed(5))
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+    assert torch.equal(x, copy)
+    assert visible.all()
+
+
+def test_every_skeleton_has_its_limbs() -> None:
+    for skeleton in (COCO17, H36M16):
+        arms, legs = DetectorNoise(skeleton).limb_flips
+        names = skeleton.keypoint_names
+        moved = {names[i] for i in range(len(names)) if arms[i] != i or legs[i] != i}
+        limbs = ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
+        assert moved == {f"{side}_{n}" for side in ("left", "right") for n in limbs}
+
+
+def test_bad_input_is_refused() -> None:
+    with pytest.raises(ValueError, match="missing is 17; it must be from 0 to 16 joints of h36m17"):
+        DetectorNoise(H36M17, missing=17)
+    with pytest.raises(ValueError, match="swap_share"):
+        NoiseConfig(swap_share=1.5)
+    with pytest.raises(ValueError, match="noise missing"):
+        NoiseConfig(missing=(3, 2))
+    x, visible = poses(2)
+    with pytest.raises(ValueError, match=r"skeleton h36m16 takes keypoints2d \(B, 16, 2\)"):
+        DetectorNoise(H36M16)(x, visible, torch.Generator())
+    visible[1, 3:] = False
+    with pytest.raises(ValueError, match="pose 1 has 3 known joints and cannot lack 3"):
+        DetectorNoise(H36M17, missing=3)(x, visible, torch.Generator())

@@ -1,0 +1,220 @@
+"""Lifter: both heads on every network, lifting from pixels, frozen tokenizer, saving, bad input."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from tiny_photo_models import make_body_tokenizer
+
+from pct.checkpoint import CheckpointError
+from pct.lifting.config import LifterConfig, TokenHeadSizes
+from pct.lifting.lifter import Lifter
+from pct.lifting.networks import LIFTERS
+from pct.pose_space import PoseSpace
+from pct.skeleton import COCO17, H36M16, H36M17
+from pct.tokenizer import PoseTokenizer
+
+SPACE = PoseSpace(kind="root3d")
+HEADS = ("coordinates", "anchored", "mixer")
+
+
+def make_tokenizer(**changes) -> PoseTokenizer:
+    return make_body_tokenizer(1, **{"layout": "residual", "space": SPACE, **changes})
+
+
+def make_lifter(head: str = "coordinates", network: str = "gcn", **changes) -> Lifter:
+    width = {"fcn": 24, "ampose": 16, "ampose_small": 16, "attention": 16}.get(network, 12)
+    sizes = {"network": network, "width": width, "dropout": 0.0, **changes}
+    tokenizer = make_tokenizer() if head != "coordinates" else None
+    torch.manual_seed(0)
+    if tokenizer is None:
+        return Lifter(LifterConfig(**sizes)).eval()
+    tokens = TokenHeadSizes(head, width=16, num_blocks=1, **changes.pop("tokens", {}))
+    return Lifter(LifterConfig(**{**sizes, "tokens": tokens}, head="tokens"), tokenizer).eval()
+
+
+def poses(count: int = 5) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    visible = torch.rand(count, 17, generator=generator) > 0.1
+    visible[:, 0] = True
+    return torch.rand(count, 17, 2, generator=generator) * 400 + 100, visible
+
+
+@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("network", LIFTERS)
+def test_every_head_on_every_network_lifts_and_learns(head: str, network: str) -> None:
+    lifter = make_lifter(head, network)
+    frozen = {name: value.clone() for name, value in lifter.state_dict().items() if name.startswith("tokenizer.")}
+    keypoints2d, visible = poses()
+    lifted = lifter.lift(keypoints2d, visible)
+    assert lifted.keypoints.shape == (5, 17, 3)
+    assert not lifted.keypoints[:, 0].any()
+    assert (lifted.indices is None) == (head == "coordinates")
+
+    lifter.train()
+    output = lifter(lifter.normalizer(keypoints2d, visible), visible)
+    target = torch.randn(5, 17, 3, generator=torch.Generator().manual_seed(2))
+    loss = (output.keypoints - target).square().sum()
+    if output.logits is not None:
+        loss = loss + torch.nn.functional.cross_entropy(output.logits.flatten(0, 1), torch.arange(30) % 16)
+    optimizer = torch.optim.SGD([p for p in lifter.parameters() if p.requires_grad], lr=1e-3)
+    loss.backward()
+    trained = [name for name, p in lifter.named_parameters() if p.grad is not None]
+    assert not any(name.startswith("tokenizer.") for name in trained)
+    assert any(name.startswith("trunk.") for name in trained)
+    assert not [name for name, p in lifter.named_parameters() if p.requires_grad and p.grad is None]
+    optimizer.step()
+    for name, value in frozen.items():
+        assert torch.equal(lifter.state_dict()[name], value), name
+    assert lifter.tokenizer is None or not lifter.tokenizer.training
+
+
+def test_logits_that_are_sure_of_tokens_decode_to_these_tokens() -> None:
+    lifter = make_lifter("mixer")
+    indices = torch.randint(16, (4, 6), generator=torch.Generator().manual_seed(3))
+    sure = torch.nn.functional.one_hot(indices, 16).float() * 1000
+    decoded = lifter.tokenizer.decode(indices)
+    torch.testing.assert_close(lifter.decode(sure), decoded - decoded[:, :1], atol=1e-6, rtol=1e-5)
+
+
+def test_an_anchored_head_that_is_sure_says_the_tokens_of_its_coordinates() -> None:
+    lifter = make_lifter("anchored")
+    torch.nn.init.constant_(lifter.token_head.logits.last.bias, 3.0)
+    keypoints2d, visible = poses()
+    output = lifter(lifter.normalizer(keypoints2d, visible), visible)
+    own = lifter.tokenizer(output.estimate, torch.ones(5, 17, dtype=torch.bool)).indices
+    assert (output.logits.argmax(dim=-1) == own).float().mean() > 0.9
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_a_tiny_batch_is_learned_by_heart(head: str) -> None:
+    lifter, (keypoints2d, visible) = make_lifter(head, "fcn", width=32).train(), poses(4)
+    labels = torch.randint(16, (4, 6), generator=torch.Generator().manual_seed(3))
+    decoded = make_tokenizer().decode(labels).detach()
+    target = decoded - decoded[:, :1]
+    x = lifter.normalizer(keypoints2d, visible)
+    optimizer = torch.optim.Adam([p for p in lifter.parameters() if p.requires_grad], lr=1e-2)
+    for _ in range(90):
+        output = lifter(x, visible)
+        loss = (output.keypoints - target).square().mean()
+        if output.logits is not None:
+            loss = loss + torch.nn.functional.cross_entropy(output.logits.flatten(0, 1), labels.flatten())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    error = (output.keypoints - target).norm(dim=-1).mean() / target.norm(dim=-1).mean()
+    assert error < 0.3
+    if output.logits is not None and head != "anchored":
+        assert (output.logits.argmax(dim=-1) == labels).float().mean() > 0.9
+
+
+@pytest.mark.parametrize("head", ["coordinates", "anchored"])
+@pytest.mark.parametrize("normalizer", ["box", "screen"])
+def test_the_flip_test_makes_mirrored_poses_mirrored(head: str, normalizer: str) -> None:
+    lifter, (keypoints2d, visible) = make_lifter(head, "stgcn", normalizer=normalizer), poses()
+    size = torch.tensor([640.0, 480.0])
+    index = torch.from_numpy(H36M17.flip_index.copy())
+    mirrored = keypoints2d[:, index] * torch.tensor([-1.0, 1.0]) + torch.tensor([640.0, 0.0])
+    here = lifter.lift(keypoints2d, visible, size, flip=True).keypoints
+    there = lifter.lift(mirrored, visible[:, index], size, flip=True).keypoints
+    torch.testing.assert_close(there[:, index] * torch.tensor([-1.0, 1.0, 1.0]), here, atol=0.05, rtol=1e-4)
+    assert (lifter.lift(keypoints2d, visible, size).keypoints - here).abs().max() > 1
+
+
+def test_lifting_ignores_what_unknown_joints_hold_and_how_many_poses_there_are(monkeypatch) -> None:
+    lifter, (keypoints2d, visible) = make_lifter("anchored"), poses()
+    whole = lifter.lift(keypoints2d, visible, flip=True)
+    wild = torch.where(visible[..., None], keypoints2d, torch.nan)
+    monkeypatch.setattr("pct.lifting.lifter._ROWS", 2)
+    parts = lifter.lift(wild, visible, flip=True)
+    torch.testing.assert_close(parts.keypoints, whole.keypoints, atol=0.05, rtol=1e-4)
+    assert torch.equal(parts.indices, whole.indices)
+    assert ((parts.probs > 1 / 16) & (parts.probs <= 1)).all()
+    empty = lifter.lift(keypoints2d[:0])
+    assert empty.keypoints.shape == (0, 17, 3)
+    assert empty.indices.shape == (0, 6)
+
+
+def test_three_channels_tell_a_joint_at_zero_from_an_unknown_one() -> None:
+    x, visible = torch.zeros(1, 17, 2), torch.ones(1, 17, dtype=torch.bool)
+    hidden = visible.clone()
+    hidden[0, 5] = False
+    three, two = make_lifter(), make_lifter(in_channels=2)
+    assert (three(x, visible).keypoints - three(x, hidden).keypoints).abs().max() > 1e-4
+    torch.testing.assert_close(two(x, visible).keypoints, two(x, hidden).keypoints)
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_saving_and_loading_gives_the_same_lifter(tmp_path: Path, head: str) -> None:
+    lifter, (keypoints2d, visible) = make_lifter(head, "lcn", z_score=True, options={"hops": 2}), poses()
+    lifter.normalizer.fit(*poses(50))
+    lifter.save_pretrained(tmp_path / "model", card="A lifter.")
+    loaded = Lifter.from_pretrained(tmp_path / "model")
+    assert loaded.config == lifter.config
+    assert not loaded.training
+    torch.testing.assert_close(loaded.lift(keypoints2d, visible), lifter.lift(keypoints2d, visible), atol=0, rtol=0)
+    assert (tmp_path / "model" / "tokenizer").exists() == (head != "coordinates")
+    with pytest.raises(FileExistsError, match="already holds a model"):
+        lifter.save_pretrained(tmp_path / "model")
+
+
+def test_another_tokenizer_in_the_folder_is_refused(tmp_path: Path) -> None:
+    make_lifter("mixer").save_pretrained(tmp_path)
+    path = tmp_path / "tokenizer" / "model.safetensors"
+    state = load_file(path)
+    save_file({name: value + 1 if name.startswith("decoder") else value for name, value in state.items()}, path)
+    with pytest.raises(CheckpointError, match="the head was trained for tokenizer"):
+        Lifter.from_pretrained(tmp_path)
+
+
+def test_bad_poses_are_refused() -> None:
+    lifter, (keypoints2d, visible) = make_lifter(), poses()
+    with pytest.raises(ValueError, match=r"must be \(B, 17, 2\) for skeleton h36m17; got shape \(5, 16, 2\)"):
+        lifter.lift(keypoints2d[:, :16])
+    with pytest.raises(ValueError, match="row 2 has no known joint"):
+        lifter.lift(keypoints2d, visible & (torch.arange(5) != 2)[:, None])
+    broken = keypoints2d.clone()
+    broken[3, 0, 1] = torch.inf
+    with pytest.raises(ValueError, match="joint hip of row 3 is"):
+        lifter.lift(broken, visible)
+    with pytest.raises(ValueError, match="the poses have skeleton coco17, but the lifter reads h36m17"):
+        lifter.check_skeleton(COCO17)
+    with pytest.raises(ValueError, match="give image_size"):
+        make_lifter(normalizer="screen").lift(keypoints2d, visible)
+    with pytest.raises(ValueError, match=r"call eval\(\) before lift"):
+        make_lifter().train().lift(keypoints2d, visible)
+    with pytest.raises(ValueError, match="only a token head's logits"):
+        lifter.decode(torch.zeros(1, 6, 16))
+
+
+def test_parts_that_do_not_fit_are_refused() -> None:
+    tokens = LifterConfig("gcn", head="tokens")
+    with pytest.raises(ValueError, match="head is 'tokens', but no tokenizer is given"):
+        Lifter(tokens)
+    with pytest.raises(ValueError, match="head is 'coordinates', but a tokenizer is given"):
+        Lifter(LifterConfig("gcn"), make_tokenizer())
+    with pytest.raises(ValueError, match="the tokenizer has skeleton h36m16, but the lifter has h36m17"):
+        Lifter(tokens, make_tokenizer(skeleton=H36M16))
+    with pytest.raises(ValueError, match=r"the tokenizer's poses are .*millimetres=500"):
+        Lifter(tokens, make_tokenizer(space=PoseSpace(kind="root3d", millimetres=500.0)))
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"head": "token"}, "head is 'token'; allowed are coordinates, tokens"),
+        ({"in_channels": 4}, "in_channels is 4"),
+        ({"normalizer": "crop"}, "normalizer is 'crop'; allowed are box, screen"),
+        ({"space": {"kind": "crop2d"}}, "must be root3d, got crop2d"),
+        ({"space": {"kind": "root3d", "root": 17}}, "root is joint 17, but skeleton h36m17 has 17"),
+        ({"tokens": {"kind": "joint"}}, "token head kind is 'joint'; allowed are anchored, mixer"),
+        ({"tokens": {"width": 0}}, "token head width must be at least 1, got 0"),
+        ({"heads": "tokens"}, "unknown keys: heads"),
+    ],
+)
+def test_bad_configs_are_refused(values: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        LifterConfig.from_dict(values)

@@ -1,0 +1,82 @@
+"""Normalised 2D poses: what they do not depend on, unknown joints, z-scores, mirror images."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from pct.lifting.pose_normalizer import PoseNormalizer
+
+
+def poses(count: int = 5) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return torch.rand(count, 4, 2, generator=generator) * 300 + 100, torch.tensor([True, True, False, True]).repeat(
+        count, 1
+    )
+
+
+def test_a_box_forgets_place_and_size() -> None:
+    keypoints, visible = poses()
+    normalizer = PoseNormalizer(4)
+    plain = normalizer(keypoints, visible)
+    torch.testing.assert_close(normalizer(keypoints * 3 + 1000, visible), plain, atol=1e-4, rtol=1e-4)
+    assert plain.abs().amax(dim=(1, 2)).tolist() == pytest.approx([1.0] * 5)
+
+
+def test_unknown_joints_become_zeros_and_change_nothing() -> None:
+    keypoints, visible = poses()
+    wild = keypoints.clone()
+    wild[:, 2] = torch.nan
+    normalizer = PoseNormalizer(4)
+    assert not normalizer(wild, visible)[:, 2].any()
+    torch.testing.assert_close(normalizer(wild, visible), normalizer(keypoints, visible))
+
+
+def test_a_single_known_joint_lies_in_the_middle() -> None:
+    keypoints, _ = poses(1)
+    assert not PoseNormalizer(4)(keypoints, torch.tensor([[False, True, False, False]])).any()
+
+
+def test_the_screen_runs_from_minus_one_to_one_in_width() -> None:
+    corners = torch.tensor([[[0.0, 0.0], [1000.0, 500.0], [500.0, 250.0], [0.0, 500.0]]])
+    visible = torch.ones(1, 4, dtype=torch.bool)
+    placed = PoseNormalizer(4, "screen")(corners, visible, torch.tensor([1000.0, 500.0]))
+    assert placed[0].tolist() == [[-1.0, -0.5], [1.0, 0.5], [0.0, 0.0], [-1.0, 0.5]]
+
+
+@pytest.mark.parametrize("kind", ["box", "screen"])
+def test_a_mirrored_image_negates_x(kind: str) -> None:
+    keypoints, visible = poses()
+    size = torch.tensor([[640.0, 480.0]]).expand(5, 2)
+    normalizer = PoseNormalizer(4, kind)
+    mirrored = normalizer(normalizer.mirror(keypoints, size), visible, size)
+    torch.testing.assert_close(mirrored, normalizer(keypoints, visible, size) * torch.tensor([-1.0, 1.0]))
+
+
+def test_z_scores_of_the_poses_that_were_fitted() -> None:
+    keypoints, visible = poses(400)
+    visible = visible.clone()
+    visible[::2, 2] = True
+    normalizer = PoseNormalizer(4, z_score=True)
+    normalizer.fit(keypoints, visible)
+    scored = normalizer(keypoints, visible)
+    known = scored[::2, 2]
+    torch.testing.assert_close(scored[:, 0].mean(dim=0), torch.zeros(2), atol=1e-4, rtol=0)
+    torch.testing.assert_close(known.std(dim=0, correction=0), torch.ones(2), atol=1e-4, rtol=0)
+    assert set(normalizer.state_dict()) == {"mean", "std"}
+    assert not PoseNormalizer(4).state_dict()
+
+
+def test_what_cannot_be_placed_is_refused() -> None:
+    keypoints, visible = poses()
+    with pytest.raises(ValueError, match="normalizer is 'crop'; allowed are box, screen"):
+        PoseNormalizer(4, "crop")  # type: ignore[arg-type]
+    screen = PoseNormalizer(4, "screen")
+    with pytest.raises(ValueError, match="give image_size"):
+        screen(keypoints, visible)
+    with pytest.raises(ValueError, match=r"must be \(2,\) or \(5, 2\); got shape \(3, 2\)"):
+        screen(keypoints, visible, torch.ones(3, 2))
+    with pytest.raises(ValueError, match=r"must be positive, got \[640.0, 0.0\]"):
+        screen(keypoints, visible, torch.tensor([640.0, 0.0]))
+    with pytest.raises(ValueError, match="joint 2 is known in 0 poses"):
+        PoseNormalizer(4, z_score=True).fit(keypoints, visible)
