@@ -8,34 +8,34 @@ import json
 import sys
 from pathlib import Path
 
-from pct.models.tokenizer import PoseTokenizer
-from pct.training.config import load_run
+from pct.tokenizer import PoseTokenizer
+from pct.training.kinds import progress_bar
 from pct.training.run_files import METRICS, read_metrics
 from pct.training.run_folder import MODEL_FOLDER, prepare_folder
-from pct.training.tokenizer import CropPoses, train_tokenizer
-from pct.training_command import progress_bar
+from pct.training.tokenizer.config import load_run
+from pct.training.tokenizer.recipe import CropPoses, train_tokenizer
 
 BASE = Path(__file__).parent.parent / "configs" / "tokenizer_coco.yaml"
-_LARGER = ["model.encoder_width=512", "model.encoder_blocks=3"]
-_EMA = ["model.quantizer=ema", "model.levels=[]", "loss.commitment_weight=1"]
+_PLAIN = ["model.layout=parallel", "model.codebook_dim=64", "augment.prefix_share=0", "augment.noise=[0,0]"]
 
 # Name: what is changed.
 VARIANTS: dict[str, list[str]] = {
     "default": [],
-    "linear estimate, larger encoder": ["model.fill=gaussian", *_LARGER],
-    "mask vector, larger encoder": ["model.fill=none", *_LARGER],
-    "mixer decoder": ["model.decoder=mixer"],
-    "even levels (FSQ 64 x 16)": ["model.quantizer=fsq"],
-    "even levels (FSQ 4 x 4 x 4 x 4 x 4)": ["model.quantizer=fsq", "model.codebook_dim=5", "model.levels=[4,4,4,4,4]"],
-    "levels 32 x 32": ["model.levels=[32,32]"],
-    "levels 128 x 8": ["model.levels=[128,8]"],
-    "EMA codebook, width 2": [*_EMA, "model.codebook_dim=2"],
-    "EMA codebook, width 8": [*_EMA, "model.codebook_dim=8"],
-    "mixer encoder, width 128": ["model.encoder=mixer", "model.encoder_width=128", "model.encoder_token_hidden=32"],
-    "no pose masked": ["augment.mask_share=0"],
-    "all poses cropped anew": ["augment.plain_share=0"],
+    "plain PCT (parallel), width 128": _PLAIN,
+    "plain PCT, width 256": [*_PLAIN, "model.encoder_width=256"],
+    "plain PCT as a denoiser, 0 to 3 px": [*_PLAIN, "augment.noise=[0,0.0234]"],
+    "no noise on the encoder's joints": ["augment.noise=[0,0]"],
+    "noise up to 5 px": ["augment.noise=[0,0.04]"],
+    "coarse tokens see 2 joints": ["model.limb_joints=2"],
+    "coarse tokens see 5 joints": ["model.limb_joints=5"],
+    "fine grid of 64 px": ["model.period=0.5"],
+    "fine grid of 128 px": ["model.period=1.0"],
+    "fewer fine entries": ["model.fine_radius=0.8"],
+    "no joints hidden": ["augment.mask_share=0"],
+    "width 192": ["model.encoder_width=192"],
+    "residual": ["model.layout=residual", "model.ema_decay=0.99", "augment.prefix_share=0.8"],
 }
-_COLUMNS = ("mean_error_px", "median_error_px", "completion_error_px", "usage", "perplexity")
+_COLUMNS = ("mean_error_px", "median_error_px", "completion_error_px", "ids_kept", "usage", "perplexity")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -68,7 +68,6 @@ def _run(name: str, out: Path, options: argparse.Namespace) -> dict[str, float |
         f"data.train={options.train}",
         f"out={folder}",
         f"steps={options.steps}",
-        "completion.steps=0",
         "val_every=0",
     ]
     run = load_run(BASE, [*settings, f"threads={options.threads}", "report=false", *VARIANTS[name]])

@@ -30,7 +30,7 @@ def build(who: str, model: str) -> Contestant:
     if who == "default":
         if not model.endswith((".yaml", ".yml")):
             return PoseTokenizer.from_pretrained(model)
-        from pct.training.config import load_run
+        from pct.training.tokenizer.config import load_run
 
         run = load_run(model, [])
         return PoseTokenizer(TokenizerConfig(space=run.space, **asdict(run.model))).eval()
@@ -93,11 +93,11 @@ def quantizer_tasks(plain: PlainTokenizer, batch: int) -> dict[str, Callable[[],
     """Quantize features (batch, 34, 512) with 1024 entries and move the codebook, in three implementations."""
     from vector_quantize_pytorch import VectorQuantize
 
-    from pct.layers.quantizer import EMAQuantizer
+    from pct.tokenizer.quantizer import EMAQuantizer
 
     device = next(plain.parameters()).device
     z = torch.randn(batch, 34, 512, generator=torch.Generator().manual_seed(3)).to(device)
-    ours = EMAQuantizer(1024, 512).to(device).train()
+    ours = EMAQuantizer(34, 1024, 512).to(device).train()
     library = VectorQuantize(dim=512, codebook_size=1024, decay=0.95).to(device).train()
     return {
         "plain": torch.no_grad()(partial(plain.quantize, z)),

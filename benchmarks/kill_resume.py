@@ -12,7 +12,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from pct.models.checkpoint import CheckpointError
+from pct.checkpoint import CheckpointError
 from pct.training.run_files import CHECKPOINT, METRICS, load_checkpoint, read_metrics
 from pct.training.run_folder import MODEL_FOLDER
 

@@ -11,23 +11,25 @@ from pathlib import Path
 
 import torch
 from lifter_speed import measure_speed
+from lifters_clips import clips_section
 from lifters_page import write_page
 from measure import describe_machine, training_log
 
-from pct.data.body_table import BodyTable, split_mocap
-from pct.data.detector_noise import NoiseConfig
-from pct.data.lifting_pairs import PosePairs, photograph
-from pct.data.mocap import load_mocap
-from pct.evaluation.evaluate_lifter import evaluate_lifter, tokenizer_floor
-from pct.models.count import count_multiply_adds, count_parameters
-from pct.models.lifter import Lifter
-from pct.models.tokenizer import PoseTokenizer
+from pct.evaluation.lifting.evaluate import evaluate_lifter, tokenizer_floor
+from pct.files.motion.body_table import BodyTable, split_mocap
+from pct.files.motion.mocap import load_mocap
+from pct.files.output import write_atomically
+from pct.lifting.count import count_multiply_adds, count_parameters
+from pct.lifting.detector_noise import NoiseConfig
+from pct.lifting.lifter import Lifter
+from pct.lifting.pairs import PosePairs, photograph
 from pct.skeleton import H36M17
-from pct.training.lifter import build_lifter, train_lifter
-from pct.training.lifter_config import LifterRun, load_lifter_run
+from pct.tokenizer import PoseTokenizer
+from pct.training.kinds import progress_bar
+from pct.training.lifting.config import LifterRun, load_lifter_run
+from pct.training.lifting.recipe import build_lifter, train_lifter
 from pct.training.run_files import METRICS
 from pct.training.run_folder import MODEL_FOLDER, prepare_folder
-from pct.training_command import progress_bar
 
 DESCRIPTION = """\
 Train the lifting networks with coordinates and with tokens, each as many steps, and compare them on test clips.
@@ -191,11 +193,11 @@ def report(options: argparse.Namespace) -> None:
                 head,
                 count_parameters(lifter),
                 count_multiply_adds(lifter).weights,
-                speed.poses_per_second[f"{network} {head}"],
+                speed[f"{network} {head}"],
                 _seconds(folder_of(network, head, options)) if errors else None,
-                {n: e.mpjpe for n, e in errors.items()} if errors else None,
-                {n: e.likely_mpjpe for n, e in errors.items()} if errors else None,
-                {n: e.p_mpjpe for n, e in errors.items()} if errors else None,
+                {n: e.numbers["mpjpe"] for n, e in errors.items()} if errors else None,
+                {n: e.numbers["likely_mpjpe"] for n, e in errors.items()} if errors else None,
+                {n: e.numbers["p_mpjpe"] for n, e in errors.items()} if errors else None,
             )
         )
     mean = pairs.root_relative().mean(dim=0, keepdim=True)
@@ -211,9 +213,11 @@ def report(options: argparse.Namespace) -> None:
         "mean_pose": float((pairs.root_relative() - mean).norm(dim=-1).mean()),
         "machine": describe_machine(torch.device("cpu")),
         "rows": [asdict(row) for row in rows],
-        "sparse": [asdict(line) for line in speed.sparse],
     }
-    write_page(results, Path(options.out))
+    out = Path(options.out)
+    write_page(results, out)
+    page = out / "lifters.md"
+    write_atomically(page, "\n".join([page.read_text(encoding="utf-8"), clips_section(out)]).encode())
     print(json.dumps({f"{r.network} {r.head}": r.mpjpe for r in rows}, indent=1))
 
 

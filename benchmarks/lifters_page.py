@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pct.files import write_atomically
+from pct.evaluation.report import Block, Table, render_markdown
+from pct.files.output import write_atomically
 
 HEAD_NAMES = {"coordinates": "coordinates", "longer": "coordinates, 3 x the steps", "tokens": "tokens"}
 _REASON = """
@@ -17,11 +19,28 @@ slowly by themselves gain most, and within a network the lead grows with every m
 given the time of the tokens, coordinates come near or pass them, so nothing here shows that tokens are better in the
 end. The likeliest integers of these heads decode to far worse poses than the mixture (see docs/experiments.md).
 """
+_COST = """\
+Input of 17 joints with a flag. Multiply-adds are those with a weight, of one pose; training time is that of the
+optimiser steps. Trainings ran beside other work on a shared machine; the speeds are side by side."""
+_PAPERS = """\
+On Human3.6M, which is licensed and not here: these numbers cannot be compared with those above, and none of them was
+reproduced. What was checked are parameter counts and identities, by tests."""
+_DIFFERENCES = """\
+Differences from the papers: every network regresses the root-relative pose. LCN's published target is 2.5-D and scored
+with the true root depth; Cai's refinement also takes it. Neither is here. The authors of HCSF, D-HCSF and AMPose
+published no code: these are built from the papers' text."""
 CONDITIONS = ("clean", "noisy", "1 missing", "2 missing", "4 missing")
 # Of the papers: what was checked here, MPJPE on Human3.6M with detected (CPN) and with true 2D joints, PCK and AUC
 # on MPI-INF-3DHP; `-` where not published.
 PUBLISHED = (
-    ("`fcn`, Martinez 2017", "4,291,632 (16 joints)", "exactly", "62.9 (hourglass)", "45.5", "-"),
+    (
+        "`fcn`, Martinez 2017",
+        "4,291,632 (16 joints)",
+        "exactly; weights of its PyTorch port convert",
+        "62.9 (hourglass)",
+        "45.5",
+        "-",
+    ),
     (
         "`gcn_preagg_decoupled`, Liu 2020",
         "4.22 M (16 joints)",
@@ -30,10 +49,31 @@ PUBLISHED = (
         "37.8",
         "79.3 / 47.6",
     ),
-    ("`stgcn`, Cai 2019, one frame", "3,627,847", "exactly; its refinement is not here", "50.6 (refined)", "-", "-"),
+    (
+        "`stgcn`, Cai 2019, one frame",
+        "3,627,847",
+        "exactly; official weights convert; its refinement is not here",
+        "50.6 (refined)",
+        "-",
+        "-",
+    ),
     ("`lcn`, Ci 2019", "4,365,363 active (range 3)", "exactly", "52.7", "36.3", "74.0 / 36.7"),
-    ("`hcsf`, `dhcsf`, Zeng 2021", "-", "equals LCN where short = long without fusion", "-", "-", "-"),
-    ("`ampose`, Lin 2023", "18.3 M, 312 M multiply-adds", "18.2 to 18.6 M, 312 M", "49.5", "33.7", "87.0 / 55.2"),
+    (
+        "`hcsf`, `dhcsf`, Zeng 2021",
+        "-",
+        "equals LCN where short = long without fusion; one frame where its kernel sees one",
+        "-",
+        "-",
+        "-",
+    ),
+    (
+        "`ampose`, Lin 2023",
+        "18.3 M, 312 M multiply-adds",
+        "18.44 M, 312 M; the printed equations",
+        "49.5",
+        "33.7",
+        "87.0 / 55.2",
+    ),
     ("`ampose_small`, Lin 2023", "0.67 M (16 joints)", "within 3 %", "51.3 (16 joints)", "34.8 (16 joints)", "-"),
 )
 _PUBLISHED_HEAD = ("network", "parameters published or counted", "checked", "detected 2D", "true 2D", "PCK / AUC")
@@ -44,8 +84,17 @@ def write_page(results: dict[str, Any], out: Path) -> None:
     numbers = out / "results" / "lifters" / "lifters.json"
     numbers.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(numbers, (json.dumps(results, indent=1) + "\n").encode())
-    sections = [_start(results), _errors(results), _aligned(results), _best(results), _cost(results), _sparse(results)]
-    write_atomically(out / "lifters.md", ("\n".join([*sections, _published()])).encode())
+    trained = [row for row in results["rows"] if row["mpjpe"] is not None]
+    blocks: list[Block] = [_start(results).strip()]
+    for title, parts in (
+        ("Error on test clips", ["The columns with missing joints have a detector's errors too.", _errors(trained)]),
+        ("After alignment (P-MPJPE)", [_aligned(trained)]),
+        ("Tokens against coordinates", _best(trained)),
+        ("Size and speed", [_COST, _cost(results["rows"])]),
+        ("What the papers report, on other data", [_PAPERS, Table(_PUBLISHED_HEAD, PUBLISHED), _DIFFERENCES]),
+    ):
+        blocks += [f"## {title}", *parts] if parts else []
+    write_atomically(out / "lifters.md", (render_markdown(blocks, out) + "\n").encode())
 
 
 def _start(results: dict[str, Any]) -> str:
@@ -77,111 +126,51 @@ test set would have {results["mean_pose"]:.0f} mm; perfect tokens have {results[
 """
 
 
-def _errors(results: dict[str, Any]) -> str:
-    head = "| network | head | " + " | ".join(f"{c}" for c in CONDITIONS) + " | likeliest tokens, 2 missing |"
-    lines = [
-        "## Error on test clips",
-        "",
-        "The columns with missing joints have a detector's errors too.",
-        "",
-        head,
-        "| --- | --- |" + " ---: |" * (len(CONDITIONS) + 1),
-    ]
-    for row in _trained(results):
+Rows = Sequence[Mapping[str, Any]]
+
+
+def _errors(trained: Rows) -> Table:
+    rows = []
+    for row in trained:
         likely = row["likely"]["2 missing"]
-        cells = [f"{row['mpjpe'][c]:.1f}" for c in CONDITIONS]
-        cells.append("" if likely is None else f"{likely:.1f}")
-        lines.append(f"| `{row['network']}` | {HEAD_NAMES[row['head']]} | " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+        rows.append([*_names(row), *_cells(row["mpjpe"]), "" if likely is None else f"{likely:.1f}"])
+    return Table(["network", "head", *CONDITIONS, "likeliest tokens, 2 missing"], rows)
 
 
-def _aligned(results: dict[str, Any]) -> str:
-    lines = [
-        "## After alignment (P-MPJPE)",
-        "",
-        "| network | head | " + " | ".join(CONDITIONS) + " |",
-        "| --- | --- |" + " ---: |" * len(CONDITIONS),
-    ]
-    for row in _trained(results):
-        cells = [f"{row['p_mpjpe'][c]:.1f}" for c in CONDITIONS]
-        lines.append(f"| `{row['network']}` | {HEAD_NAMES[row['head']]} | " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+def _aligned(trained: Rows) -> Table:
+    return Table(["network", "head", *CONDITIONS], [[*_names(row), *_cells(row["p_mpjpe"])] for row in trained])
 
 
-def _best(results: dict[str, Any]) -> str:
-    lines = ["## Tokens against coordinates", "", "The best network of each kind, by condition:", ""]
-    lines += ["| condition | coordinates | coordinates, 3 x the steps | tokens | tokens / coordinates |"]
-    lines += ["| --- | --- | --- | --- | ---: |"]
+def _names(row: Mapping[str, Any]) -> list[str]:
+    return [f"`{row['network']}`", HEAD_NAMES[row["head"]]]
+
+
+def _cells(errors: Mapping[str, float]) -> list[str]:
+    return [f"{errors[condition]:.1f}" for condition in CONDITIONS]
+
+
+def _best(trained: Rows) -> list[Block]:
+    """Return the best network of each head by condition; nothing where one was not trained."""
+    if not {"coordinates", "tokens"} <= {row["head"] for row in trained}:
+        return []
+    rows = []
     for condition in CONDITIONS:
-        best = {}
+        cells, least = [condition], {}
         for head in HEAD_NAMES:
-            rows = [row for row in _trained(results) if row["head"] == head]
-            best[head] = min(rows, key=lambda row: row["mpjpe"][condition]) if rows else None
-        a, b = best["coordinates"], best["tokens"]
-        if a is None or b is None:
-            return ""
-        ratio = b["mpjpe"][condition] / a["mpjpe"][condition]
-        cells = [
-            f"`{row['network']}` {row['mpjpe'][condition]:.1f}" if row else "not trained"
-            for row in (a, best["longer"], b)
-        ]
-        lines.append(f"| {condition} | " + " | ".join(cells) + f" | {ratio:.2f} |")
-    return "\n".join(lines) + "\n" + _REASON
+            found = [(row["mpjpe"][condition], row["network"]) for row in trained if row["head"] == head]
+            least[head], network = min(found) if found else (None, "")
+            cells.append(f"`{network}` {least[head]:.1f}" if found else "not trained")
+        rows.append([*cells, f"{least['tokens'] / least['coordinates']:.2f}"])
+    header = ["condition", *HEAD_NAMES.values(), "tokens / coordinates"]
+    return ["The best network of each kind, by condition:", Table(header, rows), _REASON.strip()]
 
 
-def _cost(results: dict[str, Any]) -> str:
-    lines = [
-        "## Size and speed",
-        "",
-        "Input of 17 joints with a flag. Multiply-adds are those with a weight, of one pose; training time is that of",
-        "the optimiser steps. Trainings ran beside other work on a shared machine; the speeds are side by side.",
-        "",
-        "| network | head | parameters | multiply-adds | poses / s, batch 1 | poses / s, batch 1,024 | training |",
-        "| --- | --- | ---: | ---: | ---: | ---: | ---: |",
-    ]
-    for row in results["rows"]:
-        speed = row["poses_per_second"]
+def _cost(every: Rows) -> Table:
+    rows = []
+    for row in every:
+        speed = [f"{row['poses_per_second'][batch]:,.0f}" for batch in ("1", "1024")]
         time = "not trained" if row["seconds"] is None else f"{row['seconds'] / 60:.1f} min"
-        size = f"{row['parameters']:,} | {row['multiply_adds'] / 1e6:.2f} M"
-        rate = f"{speed['1']:,.0f} | {speed['1024']:,.0f}"
-        lines.append(f"| `{row['network']}` | {HEAD_NAMES[row['head']]} | {size} | {rate} | {time} |")
-    return "\n".join(lines) + "\n"
-
-
-def _sparse(results: dict[str, Any]) -> str:
-    lines = [
-        "## Weights of edges alone against a masked matrix",
-        "",
-        "LCN was published as one matrix for all pairs of joints that is masked at each step. Here only the weights of",
-        "edges are stored; results are equal to 1e-5 (tested).",
-        "",
-        "| network | batch | edges alone, poses / s | masked, poses / s | ratio |",
-        "| --- | ---: | ---: | ---: | ---: |",
-    ]
-    for line in results["sparse"]:
-        lines.append(
-            f"| `{line['network']}` | {line['batch']:,} | {line['sparse']:,.0f} | {line['masked']:,.0f} | "
-            f"{line['sparse'] / line['masked']:.2f} |"
-        )
-    return "\n".join(lines) + "\n"
-
-
-def _published() -> str:
-    table = [_PUBLISHED_HEAD, ("---", "---", "---", "---:", "---:", "---:"), *PUBLISHED]
-    lines = ["| " + " | ".join(row) + " |" for row in table]
-    return f"""\
-## What the papers report, on other data
-
-On Human3.6M, which is licensed and not here: these numbers cannot be compared with those above, and none of them was
-reproduced. What was checked are parameter counts and identities, by tests.
-
-{chr(10).join(lines)}
-
-Differences from the papers: every network regresses the root-relative pose. LCN's published target is 2.5-D and scored
-with the true root depth; Cai's refinement also takes it. Neither is here. The authors of HCSF, D-HCSF and AMPose
-published no code: these are built from the papers' text.
-"""
-
-
-def _trained(results: dict[str, Any]) -> list[dict[str, Any]]:
-    return [row for row in results["rows"] if row["mpjpe"] is not None]
+        size = [f"{row['parameters']:,}", f"{row['multiply_adds'] / 1e6:.2f} M"]
+        rows.append([*_names(row), *size, *speed, time])
+    speeds = ["poses / s, batch 1", "poses / s, batch 1,024"]
+    return Table(["network", "head", "parameters", "multiply-adds", *speeds, "training"], rows)

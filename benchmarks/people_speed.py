@@ -8,7 +8,7 @@ import time
 
 import torch
 
-from pct.data.people_scene import SceneSource
+from pct.people.scene import SceneSource
 
 
 def main() -> None:

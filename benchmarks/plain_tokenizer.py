@@ -53,9 +53,9 @@ class PlainTokenizer(nn.Module):
         )
         self.decoder_norm = nn.LayerNorm(c.decoder_width)
         self.recover_embed = nn.Linear(c.decoder_width, dims)
-        self.register_buffer("codebook", tokenizer.quantizer.codebook.clone())
+        self.register_buffer("codebook", tokenizer.quantizer.embeddings()[0].clone())
         self.register_buffer("cluster_size", torch.ones(c.codebook_size))
-        self.register_buffer("ema_w", tokenizer.quantizer.codebook.clone())
+        self.register_buffer("ema_w", tokenizer.quantizer.embeddings()[0].clone())
         self._copy(tokenizer)
 
     def _copy(self, tokenizer: PoseTokenizer) -> None:

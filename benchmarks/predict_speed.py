@@ -2,10 +2,9 @@
 
 With random weights, which take as long as trained ones:
 
-- what head and decoder cost beside the backbone alone, for Swin-B at 256 x 256: our head, the same with fine features
-  and a second look, and the published one;
-- what the whole path (reading, crops, model, samples, image pixels) costs beside the bare model on the same crops, with
-  the head that looks twice.
+- what head and decoder cost beside the backbone alone, for Swin-B at 256 x 256: our head and the published
+  one;
+- what the whole path (reading, crops, model, samples, image pixels) costs beside the bare model on the same crops.
 
 What is compared takes turns, so that whatever else the machine does hits all alike; medians are given.
 """
@@ -29,16 +28,14 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from pct import PoseTokenizer
-from pct.data.photo_crop import normalise_pixels, plain_crop
-from pct.estimator import PoseEstimator
-from pct.models.classifier import ClassifierConfig, PoseClassifier
-from pct.models.photo_config import BackboneSizes, HeadSizes, HeatmapSizes
+from pct.photos.classifier import ClassifierConfig, PoseClassifier
+from pct.photos.config import BackboneSizes, HeadSizes
+from pct.photos.crop import normalise_pixels, plain_crop
+from pct.photos.estimator import PoseEstimator
 
 SWIN_B = ("swinv2_base_window12to16_192to256", "swin_base_patch4_window7_224")
 HEADS = {
     "ours": HeadSizes(),
-    # As in configs/classifier_people.yaml.
-    "ours, looking twice": HeadSizes(heatmap=HeatmapSizes(skips=True), refine_blocks=2, foresee_similarity=True),
     "published": HeadSizes("published", width=64, num_blocks=4, conv_channels=256, token_hidden=64, channel_hidden=256),
 }
 SMALL = BackboneSizes("swin_pico", (128, 128))
@@ -78,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 heads.append({"name": name, "batch": batch, **measure(head_tasks(name, tokenizer, batch))})
         for name in [SMALL.name, *args.backbones[:1]] if args.paths is None else args.paths:
             sizes = SMALL if name == SMALL.name else BackboneSizes(name, (256, 256))
-            model = build(sizes, HEADS["ours, looking twice"], tokenizer)
+            model = build(sizes, HEADS["ours"], tokenizer)
             for batch in args.batches:
                 with TemporaryDirectory() as folder:
                     tasks = path_tasks(model, batch, Path(folder))
@@ -100,11 +97,11 @@ def build(sizes: BackboneSizes, head: HeadSizes, tokenizer: PoseTokenizer) -> Po
 class Given(nn.Module):
     """Stands for a backbone that costs nothing."""
 
-    def __init__(self, features: Tensor, finer: list[Tensor]) -> None:
+    def __init__(self, features: Tensor) -> None:
         super().__init__()
-        self.given = features, finer
+        self.given = features
 
-    def pyramid(self, images: Tensor, strides: Sequence[int]) -> tuple[Tensor, list[Tensor]]:
+    def forward(self, images: Tensor) -> Tensor:
         """Return the features that were given, whatever the photo."""
         return self.given
 
@@ -117,7 +114,7 @@ def head_tasks(name: str, tokenizer: PoseTokenizer, batch: int) -> dict[str, Cal
     backbone = models["ours"].backbone
     tasks = {"backbone": torch.inference_mode()(lambda: backbone(images))}
     for who, model in models.items():
-        model.backbone = Given(*backbone.pyramid(images, model.strides))  # type: ignore[assignment]
+        model.backbone = Given(backbone(images))  # type: ignore[assignment]
         tasks[who] = torch.inference_mode()(lambda model=model: model(images))
     return tasks
 

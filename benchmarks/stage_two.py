@@ -19,13 +19,14 @@ from typing import Any
 
 from measure import training_log
 
-from pct.files import write_atomically
+from pct.evaluation.report import Block, Table, render_markdown
+from pct.files.output import write_atomically
 
 TOOL = Path(__file__).parents[1] / "tools" / "evaluate_photos.py"
 ROWS = (
-    ("AP", ("poses", None, "coco", "ap")),
-    ("AP of occluded joints", ("poses", None, "occluded", "ap")),
-    ("mean OKS", ("poses", None, "mean_oks")),
+    ("AP", ("coco", "ap")),
+    ("AP of occluded joints", ("occluded", "ap")),
+    ("mean OKS", ("mean_oks",)),
 )
 
 
@@ -44,7 +45,7 @@ def main() -> int:
         _measure(options, number, *runs)
         for number, runs in enumerate(zip(options.classifiers, options.heatmaps, strict=True))
     ]
-    text = _table(pairs)
+    text = render_markdown(_table(pairs), options.out) + "\n"
     write_atomically(options.out / "table.md", text.encode())
     print(text)
     return 0
@@ -53,13 +54,13 @@ def main() -> int:
 def _measure(options: argparse.Namespace, number: int, classifier: Path, heatmap: Path) -> dict[str, Any]:
     """Return the numbers of a pair, from its report if that is there already."""
     folder = options.out / f"pair_{number}"
-    if not (folder / "results.json").exists():
+    if not (folder / "metrics.json").exists():
         folder.parent.mkdir(parents=True, exist_ok=True)
         models = ["--model", classifier / "model", "--heatmap", heatmap / "model"]
         arguments = ["--images", options.data / "images", *models]
         command = [sys.executable, TOOL, options.data / "annotations.json", *arguments, "--out", folder, "--force"]
         subprocess.run([*map(str, command), "--threads", str(options.threads)], check=True)
-    results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    results = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     return {"results": results, "steps": [_steps(classifier), _steps(heatmap)]}
 
 
@@ -76,51 +77,43 @@ def _batch_size(run: Path) -> int:
     return int(next(line.split(":")[1] for line in lines if line.startswith("batch_size:")))
 
 
-def _pick(model: dict[str, Any], path: tuple[str | None, ...], form: str) -> float:
-    value: Any = model
+def _pick(pair: dict[str, Any], model: str, path: tuple[str, ...], form: str) -> float:
+    """Return a number of a form of a model's poses, in per cent."""
+    value: Any = pair["results"]["models"][model]["poses"][form]
     for key in path:
-        value = value[form if key is None else key]
+        value = value[key]
     return 100 * float(value)
 
 
-def _table(pairs: list[dict[str, Any]]) -> str:
+def _table(pairs: list[dict[str, Any]]) -> list[Block]:
+    """Return what was measured on, and each measure of all pairs with the mean difference."""
     first = pairs[0]["results"]
-    lines = [
-        f"{first['num_persons']} persons of {first['provenance']['data']}, flip test; "
-        f"{first['provenance']['hardware']}, {first['provenance']['software']}, {first['provenance']['date'][:10]}.",
-        "",
-        "| measure | " + " | ".join(f"pair {i}" for i in range(len(pairs))) + " | mean difference |",
-        "| --- |" + " --- |" * len(pairs) + " ---: |",
-    ]
+    about = first["provenance"]
+    rows = []
     for name, path in ROWS:
-        cells, differences = [], []
-        for pair in pairs:
-            tokens, heatmaps = (pair["results"]["models"][kind] for kind in ("PCT", "heatmaps"))
-            ours, theirs = _pick(tokens, path, "expected pose"), _pick(heatmaps, path, "top of the heatmap")
-            cells.append(f"{ours:.1f} / {theirs:.1f} ({ours - theirs:+.1f})")
-            differences.append(ours - theirs)
-        lines.append(f"| {name}, tokens / heatmaps | {' | '.join(cells)} | {statistics.mean(differences):+.1f} |")
-    likely = [
-        [_pick(p["results"]["models"]["PCT"], ROWS[0][1], form) for form in ("expected pose", "most likely tokens")]
-        for p in pairs
-    ]
-    cells = [f"{hard:.1f} ({hard - soft:+.1f})" for soft, hard in likely]
-    mean = statistics.mean(hard - soft for soft, hard in likely)
-    lines.append(f"| AP of the most likely tokens (against the expected pose) | {' | '.join(cells)} | {mean:+.1f} |")
-    for name, path in ROWS[:2]:
-        own = [_pick(p["results"]["models"]["PCT"], path, "top of the heatmap") for p in pairs]
-        tokens = [_pick(p["results"]["models"]["PCT"], path, "expected pose") for p in pairs]
-        cells = [f"{top:.1f} ({top - soft:+.1f})" for top, soft in zip(own, tokens, strict=True)]
-        mean = statistics.mean(top - soft for top, soft in zip(own, tokens, strict=True))
-        lines.append(
-            f"| {name} of the classifier's own heatmaps (against its tokens) | {' | '.join(cells)} | {mean:+.1f} |"
-        )
+        ours = [_pick(pair, "PCT", path, "expected pose") for pair in pairs]
+        theirs = [_pick(pair, "heatmaps", path, "top of the heatmap") for pair in pairs]
+        cells = [f"{a:.1f} / {b:.1f} ({a - b:+.1f})" for a, b in zip(ours, theirs, strict=True)]
+        rows.append([f"{name}, tokens / heatmaps", *cells, _mean_gap(ours, theirs)])
+    soft, hard = (
+        [_pick(p, "PCT", ROWS[0][1], form) for p in pairs] for form in ("expected pose", "most likely tokens")
+    )
+    cells = [f"{a:.1f} ({a - b:+.1f})" for a, b in zip(hard, soft, strict=True)]
+    rows.append(["AP of the most likely tokens (against the expected pose)", *cells, _mean_gap(hard, soft)])
     for kind in ("PCT", "heatmaps"):
-        errors = [p["results"]["models"][kind]["calibration"]["ece"] for p in pairs]
-        cells = [f"{error:.3f}" for error in errors]
-        lines.append(f"| calibration error, {kind} | {' | '.join(cells)} | {statistics.mean(errors):.3f} |")
-    cells = [" / ".join(pair["steps"]) for pair in pairs]
-    return "\n".join([*lines, f"| steps and training time, tokens / heatmaps | {' | '.join(cells)} | |"]) + "\n"
+        errors = [pair["results"]["models"][kind]["calibration"]["ece"] for pair in pairs]
+        rows.append([f"calibration error, {kind}", *map("{:.3f}".format, errors), f"{statistics.mean(errors):.3f}"])
+    steps = [" / ".join(pair["steps"]) for pair in pairs]
+    rows.append(["steps and training time, tokens / heatmaps", *steps, ""])
+    sentence = (
+        f"{first['num_persons']} persons of {about['data']}, flip test; {about['hardware']}, {about['software']}, "
+        f"{about['date'][:10]}."
+    )
+    return [sentence, Table(["measure", *(f"pair {i}" for i in range(len(pairs))), "mean difference"], rows)]
+
+
+def _mean_gap(ours: list[float], theirs: list[float]) -> str:
+    return f"{statistics.mean(a - b for a, b in zip(ours, theirs, strict=True)):+.1f}"
 
 
 if __name__ == "__main__":

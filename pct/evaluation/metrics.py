@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, TypedDict, cast
 
 import numpy as np
 import torch
@@ -16,20 +16,12 @@ from torch import Tensor
 COCO_MAX_DETECTIONS = 20
 
 
-@dataclass(frozen=True)
-class CocoAP:
+class CocoAP(TypedDict):
     """What COCO's keypoint evaluator reports, each in [0, 1]; None where no person is in the class.
 
-    Attributes:
-        ap: Mean average precision over the OKS thresholds 0.50, 0.55 ... 0.95.
-        ap50: At OKS 0.50.
-        ap75: At OKS 0.75.
-        ap_medium: Of persons with an area from 32^2 to 96^2 square pixels.
-        ap_large: Of persons with an area above 96^2 square pixels.
-        ar: Mean recall over the thresholds.
-        ar50: Recall at OKS 0.50.
-        ar75: Recall at OKS 0.75.
-        by_threshold: Average precision at each OKS threshold, "0.50", "0.55" ... "0.95".
+    ``ap`` is the mean average precision over the OKS thresholds 0.50, 0.55 ... 0.95, ``ar`` the mean recall; 50 and 75
+    name one threshold. ``ap_medium`` is that of persons with an area from 32^2 to 96^2 square pixels, ``ap_large`` of
+    larger ones. ``by_threshold`` has the average precision at "0.50", "0.55" ... "0.95".
     """
 
     ap: float | None
@@ -40,7 +32,7 @@ class CocoAP:
     ar: float | None
     ar50: float | None
     ar75: float | None
-    by_threshold: dict[str, float | None] = field(default_factory=dict)
+    by_threshold: dict[str, float | None]
 
 
 @dataclass(frozen=True)
@@ -81,15 +73,10 @@ class PoseResults:
         return len(self.keypoints)
 
 
-@dataclass(frozen=True)
-class ErrorSummary:
-    """Distances between joints and their targets, in the unit they were given in.
+class ErrorSummary(TypedDict):
+    """Distances between joints and their targets: how many, mean, median, and what 90 % of them stay below.
 
-    Attributes:
-        count: Number of joints that were measured.
-        mean: Mean distance; None without joints.
-        median: Median distance.
-        p90: Distance that 90 % of the joints stay below.
+    They are in the unit they were given in; None without joints.
     """
 
     count: int
@@ -97,20 +84,47 @@ class ErrorSummary:
     median: float | None
     p90: float | None
 
-    @classmethod
-    def of(cls, distances: Tensor) -> ErrorSummary:
-        """Summarise distances of any shape."""
-        if distances.numel() == 0:
-            return cls(0, None, None, None)
-        values = distances.double().flatten().cpu().numpy()
-        median, p90 = np.quantile(values, [0.5, 0.9])
-        return cls(len(values), float(values.mean()), float(median), float(p90))
+
+def summarise(distances: Tensor) -> ErrorSummary:
+    """Summarise distances of any shape."""
+    if distances.numel() == 0:
+        return ErrorSummary(count=0, mean=None, median=None, p90=None)
+    values = distances.double().flatten().cpu().numpy()
+    median, p90 = np.quantile(values, [0.5, 0.9])
+    return ErrorSummary(count=len(values), mean=float(values.mean()), median=float(median), p90=float(p90))
+
+
+def choose_examples(errors: Tensor, number: int) -> dict[str, Tensor]:
+    """Return rows of poses to show, by their errors (N,): at most ``number`` ``typical``, ``worst`` and ``best`` ones.
+
+    Typical ones have the median error; the other rows come with the most extreme pose first.
+    """
+    order = errors.argsort(stable=True)
+    middle = max(0, len(order) // 2 - number // 2)
+    return {"typical": order[middle:][:number], "worst": order.flip(0)[:number], "best": order[:number]}
+
+
+def joint_similarity(keypoints: Tensor, target_keypoints: Tensor, area: Tensor, sigmas: Tensor) -> Tensor:
+    """Return the keypoint similarity of each joint, whose mean over a person's labelled joints is OKS.
+
+    Args:
+        keypoints: Joints (N, K, 2) in image pixels.
+        target_keypoints: True joints (N, K, 2) in image pixels.
+        area: Segment area (N,) in square pixels.
+        sigmas: COCO's constants (K,).
+
+    Returns:
+        ``exp(-d^2 / (2 area (2 sigma)^2))``, (N, K), float64 in [0, 1].
+    """
+    squared = (keypoints.double() - target_keypoints.double()).square().sum(dim=-1)
+    variance = (2 * sigmas.to(squared)).square() * area.to(squared).clamp(min=1e-9)[:, None]
+    return torch.exp(-squared / (2 * variance))
 
 
 def oks(keypoints: Tensor, target_keypoints: Tensor, visible: Tensor, area: Tensor, sigmas: Tensor) -> Tensor:
     """Return the object keypoint similarity of poses, as COCO defines it.
 
-    Mean over the labelled joints of ``exp(-d^2 / (2 area (2 sigma)^2))``.
+    Mean of :func:`joint_similarity` over the labelled joints.
 
     Args:
         keypoints: Joints (N, K, 2) in image pixels.
@@ -122,10 +136,8 @@ def oks(keypoints: Tensor, target_keypoints: Tensor, visible: Tensor, area: Tens
     Returns:
         Similarities (N,), float64 in [0, 1]; 0 for a pose without a labelled joint.
     """
-    distance = joint_distances(keypoints, target_keypoints, visible)
-    variance = (2 * sigmas.to(distance).square()) * 4 * area.to(distance).clamp(min=1e-9)[:, None]
-    similarity = torch.where(visible, torch.exp(-distance.square() / variance), 0.0)
-    return similarity.sum(dim=1) / visible.sum(dim=1).clamp(min=1)
+    similarity = joint_similarity(keypoints, target_keypoints, area, sigmas)
+    return torch.where(visible, similarity, 0.0).sum(dim=1) / visible.sum(dim=1).clamp(min=1)
 
 
 def joint_distances(keypoints: Tensor, target_keypoints: Tensor, visible: Tensor) -> Tensor:
@@ -134,13 +146,26 @@ def joint_distances(keypoints: Tensor, target_keypoints: Tensor, visible: Tensor
     return torch.where(visible, difference, 0.0)
 
 
-def joint_errors(distances: Tensor, visible: Tensor) -> list[ErrorSummary]:
-    """Summarise distances (N, K) for each joint, over the poses where it is ``visible`` (N, K)."""
-    return [ErrorSummary.of(distances[visible[:, joint], joint]) for joint in range(distances.shape[1])]
+def joint_errors(
+    names: Sequence[str], distances: Tensor, visible: Tensor, sigmas: Sequence[float] | None = None
+) -> list[dict[str, Any]]:
+    """Summarise distances (N, K) for each joint, over the poses where it is ``visible`` (N, K).
+
+    Returns:
+        For each joint its ``name``, its OKS constant ``sigma`` (None in space) and its ``error``.
+    """
+    return [
+        {
+            "name": name,
+            "sigma": None if sigmas is None else float(sigmas[joint]),
+            "error": summarise(distances[visible[:, joint], joint]),
+        }
+        for joint, name in enumerate(names)
+    ]
 
 
 def pck(distances: Tensor, visible: Tensor, lengths: Tensor, alpha: float) -> float | None:
-    """Return the share of correct keypoints: those nearer to the target than ``alpha`` times a length of the person.
+    """Return the share of correct keypoints: not farther from the target than ``alpha`` times a length of the person.
 
     Args:
         distances: Of the joints to their targets (N, K), in the unit of ``lengths``.
@@ -157,40 +182,32 @@ def pck(distances: Tensor, visible: Tensor, lengths: Tensor, alpha: float) -> fl
     return float(correct[visible].double().mean())
 
 
-def coco_keypoint_ap(
-    keypoints: Tensor,
-    target_keypoints: Tensor,
-    visible: Tensor,
-    bbox: Tensor,
-    area: Tensor,
-    image_ids: Tensor,
-    sigmas: Tensor,
-    scores: Tensor | None = None,
-) -> CocoAP:
-    """Measure poses with COCO's own keypoint evaluator (pycocotools), one prediction a person.
+def given_box_ap(results: PoseResults, labels: PersonLabels, sigmas: Tensor, joints: Tensor | None = None) -> CocoAP:
+    """Measure one prediction for each true person with COCO's evaluator, over all labelled joints or some of them.
 
-    A reconstruction has no score of its own, so all get the same unless ``scores`` are given. With equal scores the
-    precision at every recall is near the share p of persons above the threshold, and AP is near p squared: stricter
-    than an AP where good scores come first. COCO keeps 20 persons an image; this keeps more where an image has more.
+    With ``joints`` the evaluator sees copies of the labels in which no other joint is labelled. Persons of whom none
+    is left, and their predictions, are left out. COCO keeps 20 persons an image; this keeps more where an image has
+    more. Where all scores are equal, as those of reconstructions, the precision at every recall is near the share p of
+    persons above the threshold, and AP is near p squared: stricter than an AP where good scores come first.
 
     Args:
-        keypoints: Joints (N, K, 2) in image pixels.
-        target_keypoints: True joints (N, K, 2) in image pixels.
-        visible: True where the target is labelled (N, K).
-        bbox: True boxes (N, 4) as x, y, width, height in image pixels.
-        area: Segment area (N,) in square pixels.
-        image_ids: Image of each person (N,).
+        results: One prediction for each person of ``labels``, in the same order.
+        labels: The true persons.
         sigmas: The skeleton's OKS constants (K,).
-        scores: Of the predictions (N,); 1 where not given.
+        joints: True for the joints that count (N, K).
 
-    Raises:
-        ValueError: If there are no poses.
+    Returns:
+        Precision and recall; all None if no person is left.
     """
-    if len(keypoints) == 0:
-        raise ValueError("AP needs at least one pose, got none")
-    results = PoseResults(keypoints, image_ids, torch.ones(len(keypoints)) if scores is None else scores)
-    largest = int(torch.unique(image_ids, return_counts=True)[1].max())
-    labels = PersonLabels(target_keypoints, visible, bbox, area, image_ids)
+    if joints is not None:
+        labels = replace(labels, visible=labels.visible & joints)
+    rows = labels.visible.any(dim=1)
+    if not rows.any():
+        return cast(CocoAP, {**dict.fromkeys(CocoAP.__annotations__), "by_threshold": {}})
+    columns = ("keypoints", "visible", "bbox", "area", "image_ids")
+    labels = PersonLabels(*(getattr(labels, name)[rows] for name in columns))
+    results = PoseResults(results.keypoints[rows], results.image_ids[rows], results.scores[rows])
+    largest = int(torch.unique(labels.image_ids, return_counts=True)[1].max())
     return coco_results_ap(results, labels, sigmas, max(COCO_MAX_DETECTIONS, largest))
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -26,19 +25,9 @@ _TAKE = re.compile(r"\s+\d+$")
 _TINY = 1e-300
 
 
-@dataclass(frozen=True)
-class ActionMeans:
-    """A measure averaged within each action, and over the actions.
-
-    Attributes:
-        mean: Unweighted mean of the actions, whatever their numbers of poses.
-        by_action: Mean over the poses of each action, by its name in order of the alphabet.
-        counts: Number of poses of each action.
-    """
-
-    mean: float
-    by_action: dict[str, float]
-    counts: dict[str, int]
+# The likeness of 3D joints, in millimetres, for all joints: 0.61 where a joint is 100 mm off, 0.32 at the 150 mm where
+# MPI-INF-3DHP counts it as missed.
+JOINT_SCALE_MM = 100.0
 
 
 def joint_indices(skeleton: Skeleton, names: Sequence[str]) -> tuple[int, ...]:
@@ -197,13 +186,16 @@ def action_name(name: str) -> str:
     return _TAKE.sub("", name)
 
 
-def per_action_mean(values: Tensor, actions: Sequence[str]) -> ActionMeans:
+def per_action_mean(values: Tensor, actions: Sequence[str]) -> tuple[float, dict[str, float]]:
     """Average a measure within each action, then over the actions without weights, as is usual on Human3.6M.
 
     Args:
         values: The measure of each pose (N,).
         actions: Action of each pose, as :func:`action_name` or with the number of the take behind it. Names are
             compared whole: ``Sitting`` does not take in ``SittingDown``.
+
+    Returns:
+        The mean of the actions, whatever their numbers of poses, and that of each action in order of the alphabet.
 
     Raises:
         ValueError: If there are no poses, or not one name for each.
@@ -214,13 +206,36 @@ def per_action_mean(values: Tensor, actions: Sequence[str]) -> ActionMeans:
     order = sorted(set(names))
     place = {name: i for i, name in enumerate(order)}
     rows = torch.tensor([place[name] for name in names])
-    counts = torch.bincount(rows, minlength=len(order))
-    means = torch.bincount(rows, values.double().cpu(), minlength=len(order)) / counts
-    return ActionMeans(
-        float(means.mean()),
-        dict(zip(order, means.tolist(), strict=True)),
-        dict(zip(order, counts.tolist(), strict=True)),
-    )
+    means = torch.bincount(rows, values.double().cpu(), minlength=len(order)) / torch.bincount(rows)
+    return float(means.mean()), dict(zip(order, means.tolist(), strict=True))
+
+
+def summarise_3d(
+    keypoints: Tensor, target_keypoints: Tensor, root: int = 0, joints: Sequence[int] | None = None
+) -> dict[str, float]:
+    """Return the usual measures of poses (N, K, 3) in millimetres, each centred at its own root.
+
+    These are the mean and the median over the poses of :func:`mpjpe`, the means of :func:`p_mpjpe` and
+    :func:`n_mpjpe`, all over all joints, and :func:`pck3d` and :func:`auc3d` over ``joints``.
+    """
+    errors = mpjpe(keypoints, target_keypoints, root=root)
+    return {
+        "mpjpe": float(errors.mean()),
+        "median": float(errors.median()),
+        "p_mpjpe": float(p_mpjpe(keypoints, target_keypoints).mean()),
+        "n_mpjpe": float(n_mpjpe(keypoints, target_keypoints, root=root).mean()),
+        "pck": pck3d(keypoints, target_keypoints, joints=joints, root=root),
+        "auc": auc3d(keypoints, target_keypoints, joints=joints, root=root),
+    }
+
+
+def joint_similarity_3d(keypoints: Tensor, target_keypoints: Tensor) -> Tensor:
+    """Return the likeness of 3D joints (N, K, 3) in millimetres, ``exp(-d^2 / 2 s^2)`` (N, K), float64 in [0, 1].
+
+    The scale s is :data:`JOINT_SCALE_MM`.
+    """
+    squared = (keypoints.double() - target_keypoints.double()).square().sum(dim=-1)
+    return torch.exp(-squared / (2 * JOINT_SCALE_MM**2))
 
 
 def _share_below(errors: Tensor, thresholds: Sequence[float]) -> float:

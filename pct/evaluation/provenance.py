@@ -7,12 +7,11 @@ import os
 import platform
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
-
-from pct.evaluation.results import Provenance
 
 
 def make_provenance(
@@ -26,8 +25,8 @@ def make_provenance(
     notes: Sequence[str] = (),
     baseline_data: str = "",
     command: str | None = None,
-) -> Provenance:
-    """Describe an evaluation that was just made by this process.
+) -> dict[str, Any]:
+    """Describe an evaluation that was just made by this process, as plain values for a JSON file.
 
     Args:
         model: The model's sizes in a sentence.
@@ -37,23 +36,43 @@ def make_provenance(
         seconds: Time of the evaluation.
         seed: Of everything random.
         notes: What a reader must know of the data.
-        baseline_data: Name of the data that baselines were fitted to.
+        baseline_data: Name of the data that baselines were fitted to; empty without baselines.
         command: The command; this process's by default.
     """
     place = torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
-    return Provenance(
-        data=data,
-        baseline_data=baseline_data,
-        command=command or _command(),
-        fingerprint=fingerprint,
-        model=model,
-        hardware=f"{_processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads; model on {place}",
-        software=f"Python {platform.python_version()}, torch {torch.__version__}",
-        date=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        seconds=round(seconds, 1),
-        seed=seed,
-        notes=list(notes),
-    )
+    return {
+        "data": data,
+        "baseline_data": baseline_data,
+        "command": command or _command(),
+        "fingerprint": fingerprint,
+        "model": model,
+        "hardware": f"{_processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads; model on {place}",
+        "software": f"Python {platform.python_version()}, torch {torch.__version__}",
+        "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "seconds": round(seconds, 1),
+        "seed": seed,
+        "notes": list(notes),
+    }
+
+
+def provenance_rows(about: Mapping[str, Any], data: str, models: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Return the lines of :func:`make_provenance` that stand at the end of a report.
+
+    Args:
+        about: What it gave.
+        data: What was measured, in a sentence.
+        models: What each model is, in a sentence, by its name.
+    """
+    return [
+        ("Data", data),
+        ("Baselines fitted to", about["baseline_data"]),
+        *models.items(),
+        ("Command", about["command"]),
+        ("Hardware", about["hardware"]),
+        ("Software", about["software"]),
+        ("Date", f"{about['date']}; the evaluation took {about['seconds']:g} seconds"),
+        ("Seed", str(about["seed"])),
+    ]
 
 
 def _command() -> str:

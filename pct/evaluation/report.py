@@ -1,85 +1,196 @@
-"""The report of a tokenizer: metrics.json, and a page with tables and pictures that needs nothing else."""
+"""The report engine: sections of sentences, tables and figures become one page, a JSON file and pictures."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import base64
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
 
-import torch
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from pct.data.coco import iter_coco_annotations
-from pct.data.keypoint_file import is_mpii_file, load_keypoint_file
-from pct.data.poses import PoseTable
-from pct.evaluation.evaluate import evaluate_tokenizer
-from pct.evaluation.figures import draw_figures
-from pct.evaluation.page import render_page
-from pct.evaluation.report_folder import ReportFolder
-from pct.evaluation.results import TokenizerEvaluation
-from pct.models.tokenizer import PoseTokenizer
+from pct.drawing.poses2d import encode_png
+from pct.files.output import OutputError, open_atomically, write_atomically
 
-__all__ = ["TokenizerEvaluation", "check_report_folder", "evaluate_tokenizer", "run_evaluation", "write_report"]
+if TYPE_CHECKING:
+    from pct.evaluation.metrics import CocoAP
 
-_FOLDER = ReportFolder("metrics.json")
+_NUMBERS, _PAGE, _PICTURES = "metrics.json", "index.html", "pictures"
+# What a table of COCO's AP shows, by key.
+AP_NAMES = {
+    "ap": "AP",
+    "ap50": "AP50",
+    "ap75": "AP75",
+    "ap_medium": "AP medium",
+    "ap_large": "AP large",
+    "ar": "AR",
+    "ar50": "AR50",
+    "ar75": "AR75",
+}
+# What a table of 3D errors shows, by key, and what that means.
+SPACE_NAMES = {
+    "mpjpe": "MPJPE",
+    "median": "median",
+    "p_mpjpe": "P-MPJPE",
+    "n_mpjpe": "N-MPJPE",
+    "pck": "PCK",
+    "auc": "AUC",
+}
+SPACE_WORDS = (
+    "Joints of each pose, true or found, are taken from its own root, and the axes are the camera's. MPJPE is the mean "
+    "distance of all joints, the root included; P-MPJPE after the best rotation, shift and scale of each pose, N-MPJPE "
+    "after the best scale. PCK counts joints nearer than 150 mm, AUC is its mean from 0 to 150 mm."
+)
 
 
-def run_evaluation(
-    tokenizer: PoseTokenizer,
-    poses_path: str | Path,
-    out_dir: str | Path,
-    baseline_path: str | Path | None = None,
-    limit: int | None = None,
-    seed: int = 0,
-    force: bool = False,
-    progress: Callable[[str], None] | None = None,
-) -> TokenizerEvaluation:
-    """Evaluate a tokenizer on a keypoint file and write the report.
+@dataclass(frozen=True)
+class Figure:
+    """A picture with its caption.
+
+    Attributes:
+        png: The bytes of a PNG file.
+        caption: What it shows, in full sentences.
+        width: In pixels.
+        height: In pixels.
+        name: Of its file, without suffix.
+    """
+
+    kind: ClassVar[str] = "figure"
+    png: bytes
+    caption: str
+    width: int
+    height: int
+    name: str = ""
+
+    @classmethod
+    def of(cls, image: np.ndarray, caption: str, name: str = "") -> Figure:
+        """Encode an RGB picture (H, W, 3), uint8."""
+        return cls(encode_png(image), caption, image.shape[1], image.shape[0], name)
+
+    @property
+    def source(self) -> str:
+        """The picture as an address that holds all of it."""
+        return "data:image/png;base64," + base64.b64encode(self.png).decode()
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of cells under a header.
+
+    Attributes:
+        header: One cell a column.
+        rows: The cells, as they are to be read.
+        highlight: Column that is set off.
+        caption: What the rows are, where the sentence before does not say it.
+    """
+
+    kind: ClassVar[str] = "table"
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    highlight: int | None = None
+    caption: str = ""
+
+
+@dataclass(frozen=True)
+class Details:
+    """Blocks that are folded away under a line of summary."""
+
+    kind: ClassVar[str] = "details"
+    summary: str
+    blocks: Sequence[Block]
+
+
+# A sentence, or several: plain text, in which `backticks` set off names.
+Block = str | Table | Figure | Details
+
+
+@dataclass(frozen=True)
+class Section:
+    """Blocks under a heading."""
+
+    title: str
+    blocks: Sequence[Block]
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that a report says.
+
+    Attributes:
+        title: Of the page.
+        lead: What was measured on what, in a sentence.
+        cards: Numbers to see first, each with what it is.
+        notes: Sentences that a reader must not miss.
+        sections: The rest of the page.
+        provenance: Names and values after the last section: data, model, command, machine, date. Empty ones are left
+            out.
+        numbers: Everything measured, as plain values for the JSON file.
+    """
+
+    title: str
+    lead: str
+    cards: Sequence[tuple[str, str]]
+    notes: Sequence[str]
+    sections: Sequence[Section]
+    provenance: Sequence[tuple[str, str]]
+    numbers: Mapping[str, Any] = field(repr=False)
+
+    @property
+    def figures(self) -> dict[str, Figure]:
+        """The pictures by name, also those folded away.
+
+        Raises:
+            ValueError: If two have one name, or one has none.
+        """
+        found: dict[str, Figure] = {}
+        for section in self.sections:
+            for figure in _figures_in(section.blocks):
+                if not figure.name or figure.name in found:
+                    raise ValueError(f"figure {figure.name!r} of section {section.title!r} needs a name of its own")
+                found[figure.name] = figure
+        return found
+
+
+def render_report(report: Report) -> str:
+    """Return the page of a report: one HTML file, with its pictures and style built in, readable without JavaScript."""
+    environment = Environment(
+        loader=PackageLoader("pct", "evaluation"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("report.html.j2").render(report=report)
+
+
+def write_report(report: Report, out_dir: str | Path, force: bool = False) -> Path:
+    """Write ``metrics.json``, the pictures as PNG files under ``pictures``, and ``index.html`` with them built in.
 
     Args:
-        tokenizer: The model.
-        poses_path: Test poses, in COCO format or the MPII JSON layout. Bad annotations are left out, and the report
-            says so.
-        out_dir: Folder of the report; made if it does not exist.
-        baseline_path: Keypoint file with training poses, for the baselines of the completion.
-        limit: Evaluate this many randomly chosen poses; None takes all.
-        seed: Of everything random.
+        report: What to write.
+        out_dir: Folder, made if it does not exist.
         force: Whether an earlier report there may be replaced.
-        progress: Called with a sentence at each stage.
+
+    Returns:
+        The page's path.
 
     Raises:
-        FileExistsError: If ``out_dir`` holds a report and ``force`` is not set.
-        ValueError: If poses and tokenizer do not fit together, or a file is broken.
+        FileExistsError: If the folder holds a report and ``force`` is not set.
+        OutputError: If ``out_dir`` is a file.
     """
-    check_report_folder(out_dir, force)
-    bad: list[str] = []
-    poses = load_keypoint_file(poses_path, tokenizer.skeleton, bad.append)
-    notes = [f"{len(bad):,} bad annotations were left out; the first: {bad[0]}"] if bad else []
-    baseline = None
-    if baseline_path is not None:
-        baseline = load_keypoint_file(baseline_path, tokenizer.skeleton, bad.append)
-    if bad and progress is not None:
-        progress(f"skipped {len(bad):,} bad annotations; the first: {bad[0]}")
-    if limit is not None and limit < len(poses):
-        order = torch.randperm(len(poses), generator=torch.Generator().manual_seed(seed))
-        poses = poses.select(order[:limit].sort().values)
-        notes.append(f"Only {limit} randomly chosen poses of the file were evaluated.")
-    estimated = _count_estimated_areas(poses_path, poses)
-    if estimated:
-        notes.append(
-            f"The segment area of {estimated:,} of {len(poses):,} persons is an estimate from the box, so OKS and AP "
-            "are close to COCO's but not exactly COCO's."
-        )
-    evaluation = evaluate_tokenizer(
-        tokenizer,
-        poses,
-        baseline,
-        seed=seed,
-        progress=progress,
-        data=Path(poses_path).name,
-        baseline_data="" if baseline_path is None else Path(baseline_path).name,
-        notes=notes,
-    )
-    write_report(evaluation, out_dir, force)
-    return evaluation
+    folder = check_report_folder(out_dir, force)
+    page = render_report(report).encode()
+    (folder / _PICTURES).mkdir(parents=True, exist_ok=True)
+    files = {f"{_PICTURES}/{name}.png": figure.png for name, figure in report.figures.items()}
+    files[_NUMBERS] = (json.dumps(report.numbers, indent=2, allow_nan=False) + "\n").encode()
+    # The page is written last, so it is there only if the report is whole.
+    for name, content in (files | {_PAGE: page}).items():
+        with open_atomically(folder / name, force=force or name.startswith(_PICTURES)) as file:
+            file.write(content)
+    return folder / _PAGE
 
 
 def check_report_folder(out_dir: str | Path, force: bool = False) -> Path:
@@ -89,39 +200,64 @@ def check_report_folder(out_dir: str | Path, force: bool = False) -> Path:
         FileExistsError: If it holds a report and ``force`` is not set.
         OutputError: If it is a file.
     """
-    return _FOLDER.check(out_dir, force)
+    folder = Path(out_dir)
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"output {folder} is a file; the report is a folder")
+    for name in (_NUMBERS, _PAGE):
+        if (folder / name).exists() and not force:
+            raise FileExistsError(f"{folder} already holds {name}; give --force (force=True) to replace the report")
+    return folder
 
 
-def write_report(evaluation: TokenizerEvaluation, out_dir: str | Path, force: bool = False) -> Path:
-    """Write ``metrics.json``, the pictures as PNG files under ``pictures``, and ``index.html`` with them built in.
+def render_markdown(blocks: Sequence[Block], folder: Path, prefix: str = "") -> str:
+    """Return blocks of a report as Markdown; pictures are written into a folder, ``prefix`` before their names.
 
-    Args:
-        evaluation: What to report.
-        out_dir: Folder, made if it does not exist.
-        force: Whether an earlier report there may be replaced.
-
-    Returns:
-        The page's path. It is written last, so it is there only if the report is whole.
-
-    Raises:
-        FileExistsError: If the folder holds a report and ``force`` is not set.
-        OutputError: If ``out_dir`` is a file.
+    What is folded away on a page is shown.
     """
-    folder = check_report_folder(out_dir, force)
-    figures = draw_figures(evaluation)
-    page = render_page(evaluation, figures)
-    return _FOLDER.write(folder, evaluation.to_dict(), figures, page, force)
+    parts = []
+    for block in blocks:
+        if isinstance(block, Figure):
+            name = f"{prefix}{block.name}.png"
+            write_atomically(folder / name, block.png)
+            parts.append(f"![{block.caption}]({name})")
+        elif isinstance(block, Table):
+            rows = [block.header, ["---", *["---:"] * (len(block.header) - 1)], *block.rows]
+            caption = f"**{block.caption}**\n\n" if block.caption else ""
+            parts.append(caption + "\n".join("| " + " | ".join(cells) + " |" for cells in rows))
+        else:
+            parts.append(render_markdown(block.blocks, folder, prefix) if isinstance(block, Details) else block)
+    return "\n\n".join(parts)
 
 
-def _count_estimated_areas(path: str | Path, poses: PoseTable) -> int:
-    """Count the poses whose area the file marks as an estimate (``area_estimated``) or does not give."""
-    if is_mpii_file(path):
-        return len(poses)
-    estimated = [
-        annotation["id"]
-        for annotation in iter_coco_annotations(path)
-        if isinstance(annotation, dict)
-        and isinstance(annotation.get("id"), int)
-        and (annotation.get("area_estimated") or "area" not in annotation)
-    ]
-    return int(torch.isin(poses.annotation_ids, torch.tensor(estimated, dtype=torch.int64)).sum())
+def ap_cells(coco: CocoAP) -> list[str]:
+    """Return the cells of a table under ``AP_NAMES``."""
+    return [format_percent(coco[key]) for key in AP_NAMES]  # type: ignore[literal-required]
+
+
+def space_cells(scores: Mapping[str, float]) -> list[str]:
+    """Return the cells of a table under ``SPACE_NAMES``, from :func:`pct.evaluation.metrics3d.summarise_3d`."""
+    shares = ("pck", "auc")
+    return [format_percent(scores[key]) if key in shares else f"{scores[key]:.1f} mm" for key in SPACE_NAMES]
+
+
+def joint_label(name: str) -> str:
+    """Return a joint's name in words."""
+    return name.replace("_", " ")
+
+
+def format_percent(value: float | None) -> str:
+    """Return a share in per cent, or a dash for None."""
+    return "–" if value is None else f"{100 * value:.1f} %"
+
+
+def format_number(value: float | None, digits: int = 2) -> str:
+    """Return a number with some decimals, or a dash for None."""
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+def _figures_in(blocks: Sequence[Block]) -> Iterator[Figure]:
+    for block in blocks:
+        if isinstance(block, Figure):
+            yield block
+        elif isinstance(block, Details):
+            yield from _figures_in(block.blocks)

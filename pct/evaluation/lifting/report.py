@@ -1,0 +1,88 @@
+"""The report on a lifter: its errors as the literature measures them, by action and joint, and lifted poses."""
+
+from __future__ import annotations
+
+from pct.drawing.poses2d import COLOURED, TARGET, PoseLayer, PosePanel
+from pct.drawing.poses3d import pose_gallery_3d
+from pct.evaluation.lifting.evaluate import LiftingEvaluation
+from pct.evaluation.metrics import choose_examples
+from pct.evaluation.metrics3d import mpjpe
+from pct.evaluation.provenance import provenance_rows
+from pct.evaluation.report import (
+    SPACE_NAMES,
+    SPACE_WORDS,
+    Figure,
+    Report,
+    Section,
+    Table,
+    format_number,
+    joint_label,
+    space_cells,
+)
+
+_POSES = 4
+_CAPTIONS = {
+    "typical": "Typical poses: those with the median MPJPE.",
+    "worst": "The poses with the largest MPJPE.",
+    "best": "The poses with the smallest MPJPE.",
+}
+_LEGEND = (
+    "The true pose is the broad grey one, the lifted one is drawn over it, the person's left side in orange and the "
+    "right side in blue; joints that the lifter was not given are hollow. Each pose is seen from the camera and from "
+    "its right."
+)
+
+
+def lifting_report(found: LiftingEvaluation) -> Report:
+    """Return the report on what was measured, its pictures drawn."""
+    numbers, about = found.numbers, found.numbers["provenance"]
+    errors = ["a detector's errors on the 2D joints"] if numbers["noise"] else []
+    errors += [f"{numbers['missing']} joints missing in each pose"] if numbers["missing"] else []
+    errors += ["mean with the mirrored pose"] if numbers["flip"] else []
+    cells, likely = space_cells(numbers), numbers["likely_mpjpe"]
+    words = f"{SPACE_WORDS} Both are over {len(numbers['pck_joints'])} joints."
+    if likely is not None:
+        words += f" What the most likely tokens decode to has an MPJPE of {likely:.1f} mm."
+    actions = [[name, format_number(value, 1)] for name, value in numbers["per_action"].items()]
+    joints = [
+        [joint_label(j["name"]), *(format_number(j["error"][key], 1) for key in ("mean", "median", "p90"))]
+        for j in numbers["joints"]
+    ]
+    return Report(
+        "2D poses lifted to 3D",
+        f"{about['model']}. Measured on {numbers['poses']:,} poses of `{about['data']}`, "
+        f"{', '.join(errors) or 'true 2D joints'}, {about['date'][:10]}.",
+        list(zip(cells[:3], ("MPJPE", "median over the poses", "P-MPJPE"), strict=True)),
+        about["notes"],
+        [
+            Section("Accuracy", [words, Table([*SPACE_NAMES.values()], [cells])]),
+            Section("Poses", _draw_poses(found)),
+            Section("By action", [Table(["action", "MPJPE mm"], actions)]),
+            Section("Joint by joint", [Table(["joint", "mean mm", "median mm", "90 % below"], joints)]),
+        ],
+        provenance_rows(
+            about,
+            f"{about['data']}: {numbers['poses']:,} poses",
+            {"Model": f"fingerprint {about['fingerprint']}; {about['model']}"},
+        ),
+        numbers,
+    )
+
+
+def _draw_poses(found: LiftingEvaluation) -> list[Figure]:
+    errors = mpjpe(found.keypoints, found.target)
+    figures = []
+    for kind, rows in choose_examples(errors, _POSES).items():
+        panels = [
+            PosePanel(
+                (
+                    PoseLayer(found.target[row], None, TARGET),
+                    PoseLayer(found.keypoints[row], found.visible[row], COLOURED),
+                ),
+                f"MPJPE {float(errors[row]):.0f} mm",
+            )
+            for row in rows.tolist()
+        ]
+        picture = pose_gallery_3d(panels, found.skeleton, size=270)
+        figures.append(Figure.of(picture, f"{_CAPTIONS[kind]} {_LEGEND}", kind))
+    return figures

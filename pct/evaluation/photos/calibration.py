@@ -1,0 +1,172 @@
+"""Fit a classifier's confidence to what it reaches on persons that it was not trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from pct.conventions import CropConventions
+from pct.evaluation.metrics import joint_similarity
+from pct.evaluation.metrics3d import joint_similarity_3d
+from pct.evaluation.photos.predictions import (
+    NotedPersons,
+    PersonTable,
+    PhotoModel,
+    PredictionOptions,
+    image_size_of,
+    predict_persons,
+    skeleton_of,
+    space_of,
+)
+from pct.photos.classifier import ClassifierConfig, PoseClassifier
+from pct.photos.clipped import annotated_persons
+from pct.photos.config import Calibration
+from pct.photos.persons import PersonSource
+from pct.photos.predict import confidence_from_spread, merge_views, restore_poses
+from pct.training.photos.batches import evaluation_batches
+
+# Both constants are searched between these, on a grid that is refined around its best point: the error has one valley.
+_FACTORS, _FLOORS = (1e-3, 1e2), (1e-3, 1e1)
+_GRID, _ROUNDS = 15, 5
+# What logits are multiplied by, to choose from.
+_SHARPNESSES = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
+
+
+def fit_calibration(spread: Tensor, similarity: Tensor, num_dims: int = 2) -> Calibration:
+    """Find the calibration whose confidences have the least mean squared distance to the similarities.
+
+    The mean squared distance is least for a confidence that is the mean of the similarities at each spread, which is
+    what calibrated means.
+
+    Args:
+        spread: Of joints (J,): the mean squared distance of samples from the expected pose over the squared scale of
+            the joint; see :func:`pct.photos.predict.joint_spread`.
+        similarity: Keypoint similarity that the same joints reach (J,), in [0, 1].
+        num_dims: Coordinates a joint: 2 on photos, 3 in space.
+
+    Raises:
+        ValueError: If there are no joints, or the shapes differ.
+    """
+    if spread.ndim != 1 or spread.shape != similarity.shape or len(spread) == 0:
+        raise ValueError(
+            "a calibration is fitted to the spread and similarity of at least one joint; got shapes "
+            f"{tuple(spread.shape)} and {tuple(similarity.shape)}"
+        )
+    spread, similarity = spread.double(), similarity.double()
+    low, high = (torch.tensor(ends, dtype=torch.float64).log() for ends in zip(_FACTORS, _FLOORS, strict=True))
+    best = Calibration()
+    for _ in range(_ROUNDS):
+        axes = [torch.linspace(float(a), float(b), _GRID, dtype=torch.float64) for a, b in zip(low, high, strict=True)]
+        points = torch.cartesian_prod(*axes)
+        tried = [Calibration(factor, floor) for factor, floor in points.exp().tolist()]
+        stated = [confidence_from_spread(spread, c, num_dims) for c in tried]
+        errors = [(confidence - similarity).square().mean().item() for confidence in stated]
+        number = min(range(len(errors)), key=errors.__getitem__)
+        best = tried[number]
+        step = (high - low) / (_GRID - 1)
+        low, high = points[number] - 2 * step, points[number] + 2 * step
+    return best
+
+
+def calibrate_classifier(
+    model: PoseClassifier,
+    source: PersonSource,
+    options: PredictionOptions | None = None,
+    limit: int | None = None,
+    progress: Callable[[int], None] | None = None,
+    report: Callable[[str], None] | None = None,
+) -> Calibration:
+    """Fit the calibration of a classifier.
+
+    Args:
+        model: In evaluation mode; it is not changed. ``ClassifierConfig.calibration`` is where the result belongs.
+        source: Persons that were neither trained on nor are to be tested on.
+        options: Flip test and samples as they will be used.
+        limit: At most so many persons, the first ones.
+        progress: Called with the number of persons that were done.
+        report: Called once for each photo that cannot be read; by default a warning.
+
+    Raises:
+        ValueError: If the persons' joints are not the model's, or none of them has a label.
+    """
+    options = options or PredictionOptions()
+    source = annotated_persons(source, model.tokenizer.space)
+    persons = NotedPersons(source, limit)
+    # What publishers give as the pose is the mixture as it is.
+    own = model.tokenizer.space.conventions == CropConventions()
+    sharpness = fit_sharpness(model, persons, options, report) if own else 1.0
+    # Spread and similarity are those of the poses that the sharpness gives.
+    sharp = replace(model.config, calibration=replace(model.config.calibration, sharpness=sharpness))
+    persons = NotedPersons(source, limit)
+    with _config(model, sharp):
+        found = predict_persons(model, persons, options, progress, report)
+    assert found.spread is not None
+    similarity, known = reached_similarity(found.keypoints, persons.table(), model)
+    fitted = fit_calibration(found.spread[known], similarity[known], model.tokenizer.space.num_dims)
+    return replace(fitted, sharpness=sharpness)
+
+
+def fit_sharpness(
+    model: PoseClassifier,
+    persons: NotedPersons,
+    options: PredictionOptions,
+    report: Callable[[str], None] | None = None,
+) -> float:
+    """Return the sharpness of the expected pose, of a few tried, that has the best mean keypoint similarity.
+
+    Args:
+        model: In evaluation mode.
+        persons: Held-out persons, read here for the first time.
+        options: Flip test and batches.
+        report: Called once for each photo that cannot be read; by default a warning.
+    """
+    space, device = model.tokenizer.space, next(model.parameters()).device
+    tried: dict[float, list[Tensor]] = {sharpness: [] for sharpness in _SHARPNESSES}
+    crops = evaluation_batches(persons, space.crop_space, image_size_of(model), options.batch_size, 0, report)
+    for batch in crops:
+        images, bbox = batch.images.to(device), batch.bbox.to(device)
+        with torch.inference_mode():
+            output = model.read_both_views(images) if options.flip else model(images)
+            decoded = [model.decode(output.logits, sharpness) for sharpness in tried]
+            merged = torch.stack([merge_views(poses, len(images), model.tokenizer) for poses in decoded])
+            for poses, restored in zip(tried.values(), restore_poses(merged, bbox, space).cpu(), strict=True):
+                poses.append(restored)
+    table = persons.table()
+    reached = {}
+    for sharpness, poses in tried.items():
+        similarity, known = reached_similarity(torch.cat(poses), table, model)
+        reached[sharpness] = float(similarity[known].mean())
+    return max(reached, key=reached.__getitem__)
+
+
+@contextmanager
+def _config(model: PoseClassifier, config: ClassifierConfig) -> Iterator[None]:
+    """Give a model another config for the time of a block."""
+    before, model.config = model.config, config
+    try:
+        yield
+    finally:
+        model.config = before
+
+
+def reached_similarity(keypoints: Tensor, table: PersonTable, model: PhotoModel) -> tuple[Tensor, Tensor]:
+    """Return the similarity of each joint of found poses (N, K), and where it is known (N, K).
+
+    Args:
+        keypoints: The poses (N, K, D) in image pixels, or in millimetres from the root.
+        table: The true persons.
+        model: Whose poses they are.
+
+    Raises:
+        ValueError: If the poses are 3D, and the persons' are not known.
+    """
+    skeleton, space, labels = skeleton_of(model), space_of(model), table.labels
+    if space.kind == "crop2d":
+        sigmas = torch.from_numpy(skeleton.oks_sigmas)
+        return joint_similarity(keypoints, labels.keypoints, labels.area, sigmas), labels.visible
+    similarity = joint_similarity_3d(keypoints, table.bodies(skeleton, space.root))
+    return similarity, torch.ones_like(labels.visible)

@@ -1,0 +1,238 @@
+"""Evaluate models that read photos on the same persons, in 2D or 3D: accuracy, hidden joints, calibration, tokens."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pct.checkpoint import fingerprint
+from pct.evaluation.metrics import CocoAP, PersonLabels, PoseResults, coco_results_ap, oks
+from pct.evaluation.metrics3d import mpjpe
+from pct.evaluation.photos.calibration import reached_similarity
+from pct.evaluation.photos.measures import measure_image, measure_space
+from pct.evaluation.photos.metrics import expected_calibration_error, measure_pckh, rescore, suppress_doubles
+from pct.evaluation.photos.predictions import (
+    ModelPoses,
+    NotedPersons,
+    PersonTable,
+    PhotoModel,
+    PredictionOptions,
+    check_model,
+    image_size_of,
+    predict_persons,
+    skeleton_of,
+    space_of,
+)
+from pct.evaluation.provenance import make_provenance
+from pct.files.coco import AREA_SHARE
+from pct.photos.classifier import PoseClassifier
+from pct.photos.clipped import annotated_persons
+from pct.photos.detections import DetectedPersons
+from pct.photos.persons import PersonSource
+from pct.pose_space import PoseSpace
+from pct.skeleton import Skeleton
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class DetectedBoxes:
+    """A detector's boxes, and all persons of the photos that it looked at.
+
+    Attributes:
+        persons: The boxes with their photos.
+        labels: Every person of these photos, crowds and persons without labels too.
+    """
+
+    persons: DetectedPersons
+    labels: PersonLabels
+
+
+@dataclass(frozen=True)
+class PhotoEvaluation:
+    """What was measured of some models on the same persons, and on which poses.
+
+    Attributes:
+        numbers: Everything measured, as plain values for a JSON file: what was measured on, and under ``models`` the
+            numbers of each model by name. Errors are in ``unit``: ``px`` of a crop of ``crop_size``, or ``mm``.
+        table: The persons.
+        poses: Of each model by name, in the order of ``table``.
+        skeleton: Whose joints the poses have.
+        space: What their coordinates mean; the units of a 2D one are pixels of the crop.
+    """
+
+    numbers: dict[str, Any]
+    table: PersonTable
+    poses: dict[str, ModelPoses]
+    skeleton: Skeleton
+    space: PoseSpace
+
+    @property
+    def is_3d(self) -> bool:
+        """Whether the poses are in millimetres from their root."""
+        return self.space.kind == "root3d"
+
+    @property
+    def truth(self) -> Tensor:
+        """The true joints (N, K, D) in image pixels, or in millimetres from the root."""
+        return self.table.bodies(self.skeleton, self.space.root) if self.is_3d else self.table.labels.keypoints
+
+    def quality(self, name: str) -> Tensor:
+        """Return how good each pose (N,) of a model is: its OKS, or minus its MPJPE."""
+        keypoints, labels = self.poses[name].keypoints, self.table.labels
+        if self.is_3d:
+            return -mpjpe(keypoints, self.truth, root=self.space.root)
+        sigmas = torch.from_numpy(self.skeleton.oks_sigmas)
+        return oks(keypoints, labels.keypoints, labels.visible, labels.area, sigmas)
+
+
+def evaluate_photos(
+    models: Mapping[str, PhotoModel],
+    source: PersonSource,
+    options: PredictionOptions | None = None,
+    *,
+    limit: int | None = None,
+    boxes: DetectedBoxes | None = None,
+    head_size: Tensor | None = None,
+    data: str = "",
+    notes: Sequence[str] = (),
+    progress: Progress | None = None,
+    report: Callable[[str], None] | None = None,
+) -> PhotoEvaluation:
+    """Measure models on the same persons, in the annotated boxes.
+
+    Args:
+        models: By the name that the report calls them; in evaluation mode, all of 2D or all of 3D poses.
+        source: The persons with their labels; for 3D poses with 3D joints (:class:`~pct.photos.persons3d.Persons3D`).
+        options: Flip test, samples, batches.
+        limit: At most so many persons, the first ones.
+        boxes: Detected boxes, for AP without the annotated ones; not for 3D poses.
+        head_size: Of the source's persons (N,) in pixels, for PCKh; NaN where unknown.
+        data: Name of the data, for the report.
+        notes: Sentences on the data, for the report.
+        progress: Called with the name of a stage, how much of it was just done, and its length.
+        report: Called once for each photo that cannot be read; by default a warning.
+
+    Raises:
+        ValueError: If there are no models or persons, or they do not fit together.
+    """
+    options = options or PredictionOptions()
+    if not models:
+        raise ValueError("there is no model to evaluate")
+    first = next(iter(models.values()))
+    for model in models.values():
+        check_model(model, source.skeleton, space_of(first).kind)
+    start = time.perf_counter()
+    poses, seconds, table = {}, {}, None
+    for name, model in models.items():
+        begin = time.perf_counter()
+        persons = NotedPersons(annotated_persons(source, space_of(model)), limit)
+        poses[name] = predict_persons(model, persons, options, _stage(progress, name, len(persons)), report)
+        seconds[name] = time.perf_counter() - begin
+        table = table or persons.table()
+    assert table is not None
+    found = PhotoEvaluation({}, table, poses, source.skeleton, report_space(space_of(first)))
+    results = {name: _measure(model, name, found, seconds[name]) for name, model in models.items()}
+    for name, model in models.items():
+        if head_size is not None:
+            heads = head_size[table.rows]
+            results[name]["pckh"] = measure_pckh(poses[name].keypoints, table.labels, heads, found.skeleton)
+        if boxes is not None:
+            results[name]["detected"] = _measure_detected(model, name, boxes, options, progress, report)
+    one = results[next(iter(models))]
+    about = make_provenance(
+        one["model"],
+        one["fingerprint"],
+        next(first.parameters()).device,
+        data=data or "persons given in memory",
+        seconds=time.perf_counter() - start,
+        seed=options.seed,
+        notes=notes,
+    )
+    return replace(found, numbers={"provenance": about, **_describe(found, options, boxes), "models": results})
+
+
+def report_space(space: PoseSpace) -> PoseSpace:
+    """Return the space whose units are pixels of the crop; a 3D one as it is."""
+    return replace(space, units="pixels") if space.kind == "crop2d" else space
+
+
+def _describe(found: PhotoEvaluation, options: PredictionOptions, boxes: DetectedBoxes | None) -> dict[str, Any]:
+    table = found.table
+    return {
+        "skeleton": found.skeleton.name,
+        "unit": "mm" if found.is_3d else "px",
+        "crop_size": None if found.is_3d else found.space.crop_size,
+        "num_persons": len(table.rows),
+        "num_images": len(torch.unique(table.labels.image_ids)),
+        "num_joints": int(table.labels.visible.sum()),
+        "num_occluded": int(table.occluded.sum()),
+        "flip": options.flip,
+        "num_detections": None if boxes is None else len(boxes.persons),
+    }
+
+
+def _measure(model: PhotoModel, name: str, found: PhotoEvaluation, seconds: float) -> dict[str, Any]:
+    poses, labels, is_classifier = found.poses[name], found.table.labels, isinstance(model, PoseClassifier)
+    similarity, known = reached_similarity(poses.keypoints, found.table, model)
+    if found.is_3d:
+        measured = measure_space(poses, found.truth, found.table.visibility, found.skeleton, found.space.root)
+    else:
+        measured = measure_image(poses, found.table, found.skeleton, found.space)
+    tokens = None
+    if poses.token_hits is not None:
+        # A person without a labelled joint has no true tokens.
+        rows = torch.ones(len(labels), dtype=torch.bool) if found.is_3d else labels.visible.any(dim=1)
+        tokens = dict(zip(("top1", "top5"), poses.token_hits[rows].float().mean(dim=(0, 1)).tolist(), strict=True))
+    return {
+        "model": describe_model(model),
+        "kind": "tokens" if is_classifier else "heatmaps",
+        "fingerprint": fingerprint(model.config.to_dict(), model.state_dict()),
+        **measured,
+        "calibration": expected_calibration_error(poses.confidence[known], similarity[known]),
+        "fitted": asdict(model.config.calibration) if isinstance(model, PoseClassifier) else None,
+        "tokens": tokens,
+        "seconds": round(seconds, 2),
+        "ms_per_photo": round(1000 * seconds / len(torch.unique(labels.image_ids)), 2),
+    }
+
+
+def describe_model(model: PhotoModel) -> str:
+    """Return a model's sizes in a sentence."""
+    height, width = image_size_of(model)
+    parameters = sum(p.numel() for p in model.parameters())
+    if isinstance(model, PoseClassifier):
+        sizes = model.tokenizer.config
+        head = f"{sizes.num_tokens} tokens of {sizes.codebook_size} entries, {model.config.head.kind} head"
+    else:
+        head = f"heatmaps of {model.grid[0]} x {model.grid[1]}, {model.config.heatmap.num_deconvs} deconvolutions"
+    return f"{model.config.backbone.name} at {height} x {width}, {head}, {parameters:,} weights"
+
+
+def _measure_detected(
+    model: PhotoModel,
+    name: str,
+    boxes: DetectedBoxes,
+    options: PredictionOptions,
+    progress: Progress | None,
+    report: Callable[[str], None] | None,
+) -> CocoAP:
+    """Measure poses in detected boxes as COCO does: box scores, OKS-NMS, then COCO's evaluator."""
+    persons = NotedPersons(boxes.persons)
+    stage = _stage(progress, f"{name}, detected boxes", len(persons))
+    found = predict_persons(model, persons, options, stage, report)
+    table, sigmas = persons.table(), torch.from_numpy(skeleton_of(model).oks_sigmas)
+    scores = torch.from_numpy(boxes.persons.detections.scores)[table.rows]
+    scores = rescore(found.ranking, scores, found.score_threshold)
+    results = PoseResults(found.keypoints, table.labels.image_ids, scores)
+    areas = AREA_SHARE * table.labels.bbox[:, 2:].double().prod(dim=1)
+    return coco_results_ap(suppress_doubles(results, areas, sigmas), boxes.labels, sigmas)
+
+
+def _stage(progress: Progress | None, name: str, total: int) -> Callable[[int], None] | None:
+    return None if progress is None else lambda done: progress(name, done, total)

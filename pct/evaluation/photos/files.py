@@ -1,0 +1,172 @@
+"""From an annotation file with photos to the report on models that read them."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from pct.evaluation.metrics import PersonLabels
+from pct.evaluation.photos.evaluate import DetectedBoxes, PhotoEvaluation, Progress, evaluate_photos
+from pct.evaluation.photos.predictions import PhotoModel, PredictionOptions, skeleton_of, space_of
+from pct.evaluation.photos.report import photo_report
+from pct.evaluation.report import check_report_folder, write_report
+from pct.files.coco import annotations_to_table, find_fault, iter_coco_annotations, iter_coco_images
+from pct.files.coco_categories import CocoCategory, find_category
+from pct.files.mpii import is_mpii_file
+from pct.photos.detections import DetectedPersons, load_detections
+from pct.photos.mpii_persons import MpiiPersons
+from pct.photos.persons import CocoPersons
+from pct.photos.persons3d import Persons3D
+from pct.skeleton import Skeleton
+
+Say = Callable[[str], None]
+
+
+def run_photo_evaluation(
+    models: Mapping[str, PhotoModel],
+    annotations_path: str | Path,
+    image_folder: str | Path,
+    out_dir: str | Path,
+    *,
+    boxes_path: str | Path | None = None,
+    options: PredictionOptions | None = None,
+    limit: int | None = None,
+    force: bool = False,
+    progress: Progress | None = None,
+    report: Say | None = None,
+) -> tuple[PhotoEvaluation, Path]:
+    """Evaluate models on a keypoint file with photos and write the report.
+
+    Args:
+        models: By the name that the report calls them, all of 2D or all of 3D poses.
+        annotations_path: COCO-format keypoint file, or MPII's in the JSON layout; for 3D poses COCO's with
+            ``keypoints3d`` and ``camera``, as :mod:`pct.people.write` writes them.
+        image_folder: Folder of its photos.
+        out_dir: Folder of the report; made if it does not exist.
+        boxes_path: Detected boxes as COCO results JSON, for AP without the annotated boxes; for 2D poses only.
+        options: Flip test, samples, batches.
+        limit: At most so many persons, the first ones; detected boxes on their photos only.
+        force: Whether an earlier report there may be replaced.
+        progress: Called with the name of a stage, how much of it was just done, and its length.
+        report: Called with a sentence for what is skipped; by default a warning.
+
+    Returns:
+        What was measured, and the path of the page.
+
+    Raises:
+        FileExistsError: If ``out_dir`` holds a report and ``force`` is not set.
+        ValueError: If persons and models do not fit together, or a file is broken.
+    """
+    check_report_folder(out_dir, force)
+    skipped: list[str] = []
+
+    def say(sentence: str) -> None:
+        skipped.append(sentence)
+        (report or warnings.warn)(sentence)
+
+    first = next(iter(models.values()))
+    source = _open_persons(first, annotations_path, image_folder, say)
+    boxes = None
+    if boxes_path is not None:
+        if not isinstance(source, CocoPersons):
+            raise ValueError(f"detected boxes are for 2D poses in COCO-format files only; leave out {boxes_path}")
+        boxes = _open_boxes(boxes_path, annotations_path, image_folder, _image_ids(source, limit), source.skeleton, say)
+    found = evaluate_photos(
+        models,
+        source,
+        options,
+        limit=limit,
+        boxes=boxes,
+        head_size=source.head_size if isinstance(source, MpiiPersons) else None,
+        data="/".join(Path(annotations_path).parts[-2:]),
+        progress=progress,
+        report=say,
+    )
+    notes: list[str] = found.numbers["provenance"]["notes"]
+    if limit and limit < len(source):
+        notes.append(f"Only the first {limit:,} persons of the file were evaluated.")
+    if skipped:
+        notes.append(f"{len(skipped):,} persons, photos or boxes were skipped; the first: {skipped[0]}")
+    return found, write_report(photo_report(found, source), out_dir, force)
+
+
+def _open_persons(
+    model: PhotoModel, path: str | Path, image_folder: str | Path, say: Say
+) -> CocoPersons | MpiiPersons | Persons3D:
+    if space_of(model).kind == "root3d":
+        return Persons3D(CocoPersons(path, image_folder, report=say, need_3d=True), skeleton_of(model))
+    if is_mpii_file(path):
+        return MpiiPersons(path, image_folder, report=say)
+    return CocoPersons(path, image_folder, skeleton_of(model), report=say)
+
+
+def _image_ids(source: CocoPersons, limit: int | None) -> set[int] | None:
+    """Return the photos of the first persons; None stands for all photos of the file."""
+    return None if limit is None else set(source.poses.image_ids[:limit].tolist())
+
+
+def _open_boxes(
+    path: str | Path,
+    annotations_path: str | Path,
+    image_folder: str | Path,
+    image_ids: set[int] | None,
+    skeleton: Skeleton,
+    say: Say,
+) -> DetectedBoxes:
+    folder = Path(image_folder)
+    photos = {i["id"] for i in iter_coco_images(annotations_path) if (folder / i["file_name"]).is_file()}
+    if image_ids is not None:
+        photos &= image_ids
+    detections = load_detections(path, report=say)
+    detections = detections.select(np.isin(detections.image_ids, list(photos)))
+    if not len(detections):
+        raise ValueError(f"{path}: no box on the {len(photos):,} photos of {annotations_path} in {folder}")
+    labels = read_all_labels(annotations_path, find_category(annotations_path, skeleton), photos, say)
+    return DetectedBoxes(DetectedPersons(detections, annotations_path, folder, skeleton, report=say), labels)
+
+
+def read_all_labels(
+    path: str | Path,
+    category: CocoCategory,
+    image_ids: Collection[int],
+    report: Callable[[str], None] | None = None,
+) -> PersonLabels:
+    """Read every person of some images, crowds and persons without a labelled joint too.
+
+    COCO's evaluator needs these to know which predictions count neither way.
+
+    Args:
+        path: COCO-format keypoint file.
+        category: Which annotations are read.
+        image_ids: Of the images.
+        report: Called with a sentence for each bad annotation, which is then skipped; by default it is an error.
+
+    Raises:
+        ValueError: If no person is left, or an annotation is bad and ``report`` is None.
+    """
+    wanted, k = set(image_ids), category.skeleton.num_keypoints
+    found: list[Mapping[str, Any]] = []
+    for annotation in iter_coco_annotations(path):
+        if not isinstance(annotation, Mapping) or annotation.get("image_id") not in wanted:
+            continue
+        if category.find_other({**annotation, "iscrowd": 0}) is not None:
+            continue
+        complete = {**annotation, "keypoints": annotation.get("keypoints") or [0] * 3 * k}
+        fault = find_fault(complete, k)
+        if fault is None:
+            found.append(complete)
+            continue
+        message = f"{path}: annotation {annotation.get('id')}: {fault}"
+        if report is None:
+            raise ValueError(message)
+        report(message)
+    if not found:
+        raise ValueError(f"{path}: no person on the {len(wanted)} images, so there is nothing to evaluate")
+    table = annotations_to_table(found, category.skeleton)
+    crowd = torch.tensor([bool(a.get("iscrowd")) for a in found])
+    return PersonLabels(table.keypoints, table.visible, table.bbox, table.area, table.image_ids, crowd)

@@ -1,0 +1,290 @@
+"""Run a model of photos over persons: poses in pixels or millimetres, confidence, and the persons' labels beside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pct.evaluation.metrics import PersonLabels
+from pct.evaluation.photos.metrics import SCORE_THRESHOLD
+from pct.files.coco import AREA_SHARE
+from pct.photos.classifier import PoseClassifier
+from pct.photos.crop import PhotoBatch
+from pct.photos.heatmap import HeatmapModel
+from pct.photos.persons import PersonPhoto, PersonSource
+from pct.photos.persons3d import rows_of
+from pct.photos.predict import area_in_model_units, predict_heatmaps, predict_tokens, restore_poses
+from pct.pose_space import PoseSpace
+from pct.skeleton import H36M17, Skeleton
+from pct.training.photos.batches import evaluation_batches
+from pct.training.photos.steps import photo_labels
+
+PhotoModel = PoseClassifier | HeatmapModel
+# The forms of a classifier's poses, of which the first is what people get, and that of heatmaps.
+EXPECTED, LIKELY, SAMPLED, ORACLE = "expected pose", "most likely tokens", "one sample", "true tokens"
+TOP = "top of the heatmap"
+
+
+@dataclass(frozen=True)
+class PredictionOptions:
+    """How predictions are made.
+
+    Attributes:
+        flip: Average with the mirrored crops.
+        num_samples: Poses sampled for each person, whose spread makes the confidence.
+        seed: Of the samples.
+        batch_size: Persons at a time; it changes speed, and which poses are sampled.
+    """
+
+    flip: bool = True
+    num_samples: int = 16
+    seed: int = 0
+    batch_size: int = 64
+
+
+@dataclass(frozen=True)
+class PersonTable:
+    """The N true persons of an evaluation.
+
+    Attributes:
+        labels: As COCO's evaluator takes them.
+        visibility: COCO's labels of the joints (N, K): 0 not labelled, 1 labelled but hidden, 2 labelled and seen. Of
+            3D poses, whose joints are all known, 0 is a joint outside the photo.
+        rows: Their numbers in the source (N,), int64.
+        annotation_ids: (N,), int64.
+        keypoints3d: Human3.6M's joints (N, 17, 3) in camera millimetres; None where they are not known of all.
+    """
+
+    labels: PersonLabels
+    visibility: Tensor
+    rows: Tensor
+    annotation_ids: Tensor
+    keypoints3d: Tensor | None = None
+
+    def bodies(self, skeleton: Skeleton, root: int) -> Tensor:
+        """Return the joints of a skeleton (N, K, 3) in camera axes, in millimetres from joint ``root``.
+
+        Raises:
+            ValueError: If they are not known of all persons, or a joint of ``skeleton`` is none of Human3.6M's.
+        """
+        if self.keypoints3d is None:
+            raise ValueError("there are persons without keypoints3d; models of 3D poses are measured on such only")
+        joints = self.keypoints3d[:, rows_of(skeleton)].double()
+        return (joints - joints[:, root : root + 1]).float()
+
+    @property
+    def occluded(self) -> Tensor:
+        """True where a joint is labelled but hidden (N, K)."""
+        return self.visibility == 1
+
+
+@dataclass(frozen=True)
+class ModelPoses:
+    """What one model makes of N persons; coordinates in image pixels, or in millimetres from the root.
+
+    Attributes:
+        poses: Joints (N, K, D) by the form of the poses; the first is the one that people get.
+        confidence: Of the joints of that one (N, K), in [0, 1].
+        published_score: Of the joints (N, K), without bounds; None unless the model's conventions rank poses by it.
+        score_threshold: Joints with less confidence do not count in the score of the pose.
+        spread: Mean squared distance of the samples from the expected pose over the squared scale of the joint (N, K).
+        samples: Sampled poses (S, N, K, D).
+        token_hits: Whether the true token is the likeliest, and among the five likeliest (N, M, 2).
+
+    ``spread``, ``samples`` and ``token_hits`` are None where there are no tokens.
+    """
+
+    poses: Mapping[str, Tensor]
+    confidence: Tensor
+    score_threshold: float = 0.0
+    spread: Tensor | None = None
+    samples: Tensor | None = None
+    token_hits: Tensor | None = None
+    published_score: Tensor | None = None
+
+    @property
+    def ranking(self) -> Tensor:
+        """Scores of the joints (N, K) that poses are ranked by."""
+        return self.confidence if self.published_score is None else self.published_score
+
+    @property
+    def keypoints(self) -> Tensor:
+        """The poses that people get (N, K, D)."""
+        return next(iter(self.poses.values()))
+
+
+class NotedPersons:
+    """Persons of a source whose labels are noted as they are read, so that no photo is read twice for them.
+
+    Attributes:
+        notes: Number in the source and labels of each person that was read, in this order; the photo is left out.
+    """
+
+    def __init__(self, source: PersonSource, limit: int | None = None) -> None:
+        self._source, self._length = source, len(source) if limit is None else min(limit, len(source))
+        self.notes: list[tuple[int, PersonPhoto]] = []
+
+    @property
+    def skeleton(self) -> Skeleton:
+        """The source's."""
+        return self._source.skeleton
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, index: int) -> PersonPhoto:
+        person = self._source[index]
+        self.notes.append((index, replace(person, image=np.zeros((0, 0, 3), np.uint8))))
+        return person
+
+    def table(self) -> PersonTable:
+        """Return the labels of all persons that were read."""
+        rows, persons = [row for row, _ in self.notes], [person for _, person in self.notes]
+        k = self.skeleton.num_keypoints
+
+        def stack(name: str, shape: tuple[int, ...], dtype: type) -> Tensor:
+            values: np.ndarray = np.array([getattr(person, name) for person in persons], dtype)
+            return torch.from_numpy(values.reshape(len(persons), *shape))
+
+        visibility = stack("visibility", (k,), np.int64)
+        labels = PersonLabels(
+            stack("keypoints", (k, 2), np.float32),
+            visibility > 0,
+            stack("bbox", (4,), np.float32),
+            stack("area", (), np.float64),
+            stack("image_id", (), np.int64),
+        )
+        known = all(person.keypoints3d is not None for person in persons)
+        keypoints3d = stack("keypoints3d", (H36M17.num_keypoints, 3), np.float32) if known else None
+        annotation_ids = stack("annotation_id", (), np.int64)
+        return PersonTable(labels, visibility, torch.tensor(rows), annotation_ids, keypoints3d)
+
+
+def predict_persons(
+    model: PhotoModel,
+    persons: NotedPersons,
+    options: PredictionOptions,
+    progress: Callable[[int], None] | None = None,
+    report: Callable[[str], None] | None = None,
+) -> ModelPoses:
+    """Predict the poses of all persons whose photo can be read.
+
+    Models of 3D poses take persons with 3D joints (:class:`~pct.photos.persons3d.Persons3D`).
+
+    Args:
+        model: In evaluation mode, on any device.
+        persons: Read here for the first time; their ``notes`` afterwards tell whose poses these are.
+        options: Flip test, samples and batches.
+        progress: Called with the number of persons that were done.
+        report: Called once for each photo that cannot be read; by default a warning.
+
+    Raises:
+        ValueError: If the persons' joints are not the model's, or no photo can be read.
+    """
+    check_model(model, persons.skeleton)
+    device = next(model.parameters()).device
+    generator = torch.Generator().manual_seed(options.seed)
+    parts: list[ModelPoses] = []
+    crops = space_of(model).crop_space
+    batches = evaluation_batches(persons, crops, image_size_of(model), options.batch_size, 0, report)
+    for batch in _moved(batches, device):
+        boxes = np.array([person.bbox for _, person in persons.notes[-len(batch) :]], np.float32)
+        if isinstance(model, PoseClassifier):
+            parts.append(_token_poses(model, batch, torch.from_numpy(boxes).to(device), options, generator))
+        else:
+            parts.append(_heatmap_poses(model, batch, options.flip))
+        if progress is not None:
+            progress(len(batch))
+    if not parts:
+        raise ValueError("there is no person whose photo can be read, so there is nothing to evaluate")
+    return _join(parts)
+
+
+def space_of(model: PhotoModel) -> PoseSpace:
+    """Return what a model's coordinates mean."""
+    return model.tokenizer.space if isinstance(model, PoseClassifier) else model.config.space
+
+
+def skeleton_of(model: PhotoModel) -> Skeleton:
+    """Return whose joints a model finds."""
+    return model.tokenizer.skeleton if isinstance(model, PoseClassifier) else model.config.skeleton
+
+
+def image_size_of(model: PhotoModel) -> tuple[int, int]:
+    """Return height and width of a model's crops in pixels."""
+    height, width = model.config.backbone.image_size
+    return height, width
+
+
+def check_model(model: PhotoModel, skeleton: Skeleton, kind: str | None = None) -> None:
+    """Check that a model finds the joints of a skeleton, in a space of a kind.
+
+    Raises:
+        ValueError: If it does not.
+    """
+    own = skeleton_of(model)
+    if own.keypoint_names != skeleton.keypoint_names:
+        raise ValueError(f"the persons are of skeleton {skeleton.name}; the model's is {own.name}")
+    if kind is not None and space_of(model).kind != kind:
+        raise ValueError(f"only models of {kind} poses are measured here; this one's are {space_of(model).kind}")
+
+
+def _moved(batches: Iterator[PhotoBatch], device: torch.device) -> Iterator[PhotoBatch]:
+    return (batch.to(device) for batch in batches)
+
+
+def _token_poses(
+    model: PoseClassifier, batch: PhotoBatch, boxes: Tensor, options: PredictionOptions, generator: torch.Generator
+) -> ModelPoses:
+    tokenizer = model.tokenizer
+    published = tokenizer.space.conventions.score == "published"
+    # What users have is a box: the segment's area would be a label.
+    area = area_in_model_units(AREA_SHARE * boxes[:, 2] * boxes[:, 3], batch.bbox, tokenizer.space.crop_space)
+    found = predict_tokens(model, batch.images, options.flip, options.num_samples, generator, area)
+    labels = photo_labels(tokenizer, batch).indices
+    top = found.probs.topk(min(5, found.probs.shape[-1]), dim=-1).indices == labels[..., None]
+    forms = {
+        EXPECTED: found.keypoints,
+        LIKELY: found.likely_keypoints,
+        SAMPLED: found.samples[0],
+        ORACLE: tokenizer.decode(labels),
+    }
+    poses = restore_poses(torch.stack(list(forms.values())), batch.bbox, tokenizer.space).cpu()
+    return ModelPoses(
+        poses=dict(zip(forms, poses, strict=True)),
+        confidence=found.confidence.cpu(),
+        spread=found.spread.cpu(),
+        samples=restore_poses(found.samples, batch.bbox, tokenizer.space).cpu(),
+        token_hits=torch.stack([top[..., 0], top.any(dim=-1)], dim=-1).cpu(),
+        published_score=found.published_score[:, None].expand_as(found.confidence).cpu() if published else None,
+        score_threshold=SCORE_THRESHOLD if published else 0.0,
+    )
+
+
+def _heatmap_poses(model: HeatmapModel, batch: PhotoBatch, flip: bool) -> ModelPoses:
+    keypoints, scores = predict_heatmaps(model, batch.images, flip)
+    poses = {TOP: model.config.space.restore(keypoints, batch.bbox).cpu()}
+    published = model.config.space.conventions.score == "published"
+    confidence, ranking = scores.clamp(0.0, 1.0).cpu(), scores.cpu() if published else None
+    return ModelPoses(poses, confidence, score_threshold=SCORE_THRESHOLD, published_score=ranking)
+
+
+def _join(parts: list[ModelPoses]) -> ModelPoses:
+    def join(name: str, dim: int = 0) -> Tensor | None:
+        values: list[Tensor | None] = [getattr(part, name) for part in parts]
+        known = [value for value in values if value is not None]
+        return torch.cat(known, dim=dim) if known else None
+
+    return ModelPoses(
+        poses={form: torch.cat([part.poses[form] for part in parts]) for form in parts[0].poses},
+        confidence=torch.cat([part.confidence for part in parts]),
+        score_threshold=parts[0].score_threshold,
+        spread=join("spread"),
+        samples=join("samples", dim=1),
+        token_hits=join("token_hits"),
+        published_score=join("published_score"),
+    )

@@ -1,0 +1,288 @@
+"""Ways to write poses as integers, behind one protocol: a tokenizer, plain bins, principal components, k-means."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from pct.evaluation.tokens.codec import Codec
+from pct.evaluation.tokens.gaussian import fill_unknown
+from pct.tokenizer.search import NearestEntry
+
+# Longest distance of a joint from the root that bins reach, in millimetres: a raised hand of a tall person.
+_REACH = 1600.0
+_CENTRES, _STAGES, _STEPS = 1024, 16, 2
+# Fewer training poses for each centre would be learned by heart.
+_POSES_A_CENTRE = 8
+
+
+class Coder(Protocol):
+    """Poses to integers and back, in report units (pixels of the crop, or millimetres from the root).
+
+    Attributes:
+        name: What reports call it.
+        sizes: How many ids each of the M token positions can take.
+        prefixes: The lengths that :meth:`decode` takes, ascending; the last one is M.
+        unknown: An id that only says that a joint is unknown; None where there is none.
+    """
+
+    name: str
+    sizes: tuple[int, ...]
+    prefixes: tuple[int, ...]
+    unknown: int | None = None
+
+    def encode(self, keypoints: Tensor, visible: Tensor) -> Tensor:
+        """Turn joints (N, K, D), known where ``visible`` (N, K), into ids (N, M), int64."""
+        ...
+
+    def decode(self, indices: Tensor) -> Tensor:
+        """Turn ids (N, M), or a prefix, into joints (N, K, D); joints that are said to be unknown are NaN."""
+        ...
+
+    def embed(self, indices: Tensor) -> Tensor:
+        """Return vectors (N, M, E) of ids (N, M); near vectors at one position say like things."""
+        ...
+
+
+@dataclass(frozen=True)
+class TrainingPoses:
+    """What coders are fitted to.
+
+    Attributes:
+        keypoints: Joints (N, K, D) in report units.
+        visible: True where a joint is labelled (N, K).
+        mean: Mean (K * D,) of a Gaussian over whole poses, float64: what fills in joints that are not labelled.
+        covariance: Its covariance (K * D, K * D), float64.
+    """
+
+    keypoints: Tensor
+    visible: Tensor
+    mean: Tensor
+    covariance: Tensor
+
+    def __len__(self) -> int:
+        return len(self.keypoints)
+
+    @cached_property
+    def whole(self) -> Tensor:
+        """The joints (N, K, D), float32, unknown ones filled in."""
+        return self.fill(self.keypoints, self.visible)
+
+    def select(self, number: int, seed: int) -> TrainingPoses:
+        """Choose at most ``number`` poses at random."""
+        rows = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))[:number]
+        return TrainingPoses(self.keypoints[rows], self.visible[rows], self.mean, self.covariance)
+
+    def fill(self, keypoints: Tensor, visible: Tensor) -> Tensor:
+        """Return joints (N, K, D), float32, with the conditional mean where they are not ``visible`` (N, K)."""
+        return fill_unknown(keypoints, visible, self.mean, self.covariance).float()
+
+
+class TokenizerCoder(Coder):
+    """The tokenizer itself; see :class:`Coder`."""
+
+    def __init__(self, codec: Codec, name: str) -> None:
+        self.name, self.codec = name, codec
+        tokens = codec.tokenizer.config.num_tokens
+        self.sizes = (codec.tokenizer.config.codebook_size,) * tokens
+        self.prefixes = tuple(range(codec.tokenizer.shortest_prefix, tokens + 1))
+
+    def encode(self, keypoints: Tensor, visible: Tensor) -> Tensor:
+        """See :class:`Coder`."""
+        return self.codec.encode(keypoints, visible)
+
+    def decode(self, indices: Tensor) -> Tensor:
+        """See :class:`Coder`."""
+        return self.codec.decode(indices)
+
+    def embed(self, indices: Tensor) -> Tensor:
+        """See :class:`Coder`."""
+        return self.codec.tokenizer.embed(indices).cpu()
+
+
+class Bins(Coder):
+    """Every coordinate by itself, rounded to the middle of a bin; see :class:`Coder`.
+
+    Args:
+        step: Width of a bin in report units.
+        codec: Whose crop, or whose root, the bins lie around; what lies outside goes into the outermost bin.
+        num_keypoints: Joints K.
+
+    Raises:
+        ValueError: If the step is not positive.
+    """
+
+    def __init__(self, step: float, codec: Codec, num_keypoints: int) -> None:
+        _check_step(step)
+        self.step, self.num_keypoints, self.dims = step, num_keypoints, codec.space.num_dims
+        self.name = f"bins of {step:g} {codec.unit}"
+        self.joints = [joint for joint in range(num_keypoints) if joint != codec.root]
+        self.low, high = (0.0, float(codec.space.crop_size)) if codec.root is None else (-_REACH, _REACH)
+        self.count = self.unknown = max(1, round((high - self.low) / step))
+        self.sizes = (self.count + 1,) * (len(self.joints) * self.dims)
+        self.prefixes = (len(self.sizes),)
+
+    def encode(self, keypoints: Tensor, visible: Tensor) -> Tensor:
+        """See :class:`Coder`."""
+        place = ((keypoints[:, self.joints] - self.low) / self.step).nan_to_num().floor().clamp(0, self.count - 1)
+        return torch.where(visible[:, self.joints, None], place.long(), self.count).flatten(1)
+
+    def decode(self, indices: Tensor) -> Tensor:
+        """See :class:`Coder`."""
+        keypoints = torch.zeros(len(indices), self.num_keypoints, self.dims)
+        keypoints[:, self.joints] = self.embed(indices).unflatten(1, (-1, self.dims)).squeeze(-1)
+        return keypoints
+
+    def embed(self, indices: Tensor) -> Tensor:
+        """See :class:`Coder`."""
+        middle = (indices + 0.5) * self.step + self.low
+        return middle.masked_fill(indices == self.count, torch.nan)[..., None]
+
+
+class PrincipalComponents(Coder):
+    """The KLT: principal components of the training poses, all rounded with one step; see :class:`Coder`.
+
+    Token m is the pose's coordinate along the m-th component, the one with the largest variance first. Unknown joints
+    are filled in first.
+
+    Args:
+        step: Of the rounding, in report units.
+        training: Poses that the components are of.
+        unit: Name of the report unit.
+
+    Raises:
+        ValueError: If the step is not positive.
+    """
+
+    def __init__(self, step: float, training: TrainingPoses, unit: str) -> None:
+        _check_step(step)
+        self.name, self.step, self.training = f"KLT, step {step:g} {unit}", step, training
+        self.dims = training.keypoints.shape[-1]
+        spread, directions = torch.linalg.eigh(training.covariance)
+        # Directions in which nothing moves, such as those of the root, need no token; the first one always has one.
+        moves = spread.flip(0) > 1e-9 * spread[-1]
+        moves[0] = True
+        self.basis = directions.flip(1)[:, moves].float()  # (K * D, M)
+        levels = self._levels(training.whole)
+        self.lowest = levels.amin(dim=0)
+        self.sizes = tuple((levels.amax(dim=0) - self.lowest + 1).tolist())
+        self.prefixes = tuple(range(1, len(self.sizes) + 1))
+
+    def encode(self, keypoints: Tensor, visible: Tensor) -> Tensor:
+        """See :class:`Coder`."""
+        levels = self._levels(self.training.fill(keypoints, visible)) - self.lowest
+        return levels.clamp(min=0).minimum(torch.tensor(self.sizes) - 1)
+
+    def decode(self, indices: Tensor) -> Tensor:
+        """See :class:`Coder`."""
+        length = indices.shape[1]
+        flat = self.embed(indices).squeeze(-1) @ self.basis[:, :length].t() + self.training.mean.float()
+        return flat.unflatten(1, (-1, self.dims))
+
+    def embed(self, indices: Tensor) -> Tensor:
+        """See :class:`Coder`."""
+        return ((indices + self.lowest[: indices.shape[1]]) * self.step)[..., None]
+
+    def _levels(self, keypoints: Tensor) -> Tensor:
+        return ((keypoints.flatten(1) - self.training.mean.float()) @ self.basis / self.step).round().long()
+
+
+class ResidualKMeans(Coder):
+    """K-means centres of whole poses, then of what they leave out, and so on; see :class:`Coder`.
+
+    Unknown joints are filled in first.
+
+    Args:
+        training: Poses that the centres are fitted to.
+        seed: Of the poses that the centres start at.
+    """
+
+    name = "residual k-means"
+
+    def __init__(self, training: TrainingPoses, seed: int = 0) -> None:
+        self.training, self.shape = training, training.keypoints.shape[1:]
+        generator = torch.Generator().manual_seed(seed)
+        left = training.whole.flatten(1)
+        number = max(1, min(_CENTRES, len(left) // _POSES_A_CENTRE))
+        stages = []
+        for _ in range(_STAGES):
+            centres = _fit_centres(left, number, generator)
+            left = left - centres[NearestEntry(centres)(left)]
+            stages.append(centres)
+        self.centres = torch.stack(stages)  # (M, V, K * D)
+        self.sizes = (number,) * _STAGES
+        self.prefixes = tuple(range(1, _STAGES + 1))
+
+    def encode(self, keypoints: Tensor, visible: Tensor) -> Tensor:
+        """See :class:`Coder`."""
+        left, indices = self.training.fill(keypoints, visible).flatten(1), []
+        for centres in self.centres:
+            indices.append(NearestEntry(centres)(left))
+            left = left - centres[indices[-1]]
+        return torch.stack(indices, dim=1)
+
+    def decode(self, indices: Tensor) -> Tensor:
+        """See :class:`Coder`."""
+        return self.embed(indices).sum(dim=1).unflatten(1, self.shape)
+
+    def embed(self, indices: Tensor) -> Tensor:
+        """See :class:`Coder`."""
+        return self.centres[torch.arange(indices.shape[1]), indices]
+
+
+def first_of(codecs: Mapping[str, Codec]) -> Codec:
+    """Return the first of some tokenizers that are to be measured side by side.
+
+    Raises:
+        ValueError: If there is none, or they are not of one skeleton and pose space.
+    """
+    if not codecs:
+        raise ValueError("there is no tokenizer to measure")
+    frames = {name: (c.unit, c.space.crop_size, c.space.padding, c.tokenizer.skeleton) for name, c in codecs.items()}
+    name, frame = next(iter(frames.items()))
+    other = next((other for other, its in frames.items() if its != frame), None)
+    if other is not None:
+        raise ValueError(f"{other} and {name} have other joints or another crop; measure them one by one")
+    return codecs[name]
+
+
+def build_coders(
+    codecs: Mapping[str, Codec], training: TrainingPoses | None, bins: Sequence[float], step: float, seed: int = 0
+) -> list[Coder]:
+    """Return tokenizers, plain bins, and, where there are training poses, what is fitted to them.
+
+    Args:
+        codecs: Tokenizers by name, see :func:`first_of`.
+        training: Training poses.
+        bins: Widths of the bins in report units.
+        step: Of the rounding of the principal components, in report units.
+        seed: Of everything random.
+    """
+    first = first_of(codecs)
+    coders: list[Coder] = [TokenizerCoder(codec, name) for name, codec in codecs.items()]
+    coders += [Bins(width, first, first.tokenizer.skeleton.num_keypoints) for width in bins]
+    if training is not None:
+        coders += [PrincipalComponents(step, training, first.unit), ResidualKMeans(training, seed)]
+    return coders
+
+
+def _check_step(step: float) -> None:
+    if not 0 < step < math.inf:
+        raise ValueError(f"the step is {step}; it must be positive and finite")
+
+
+def _fit_centres(x: Tensor, number: int, generator: torch.Generator) -> Tensor:
+    """Return centres (number, F) of numbers (N, F) by a few steps of Lloyd's algorithm from random rows."""
+    centres = x[torch.randperm(len(x), generator=generator)[:number]]
+    for _ in range(_STEPS):
+        nearest = NearestEntry(centres)(x)
+        count = torch.bincount(nearest, minlength=number)[:, None]
+        total = torch.zeros_like(centres).index_add_(0, nearest, x)
+        centres = torch.where(count > 0, total / count.clamp(min=1), centres)
+    return centres

@@ -1,0 +1,162 @@
+"""From a file of poses to the report of a tokenizer in a folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from pct.evaluation.report import check_report_folder, write_report
+from pct.evaluation.tokens.evaluate import TokenizerEvaluation, evaluate_tokenizer
+from pct.evaluation.tokens.report import tokenizer_report
+from pct.files.coco import iter_coco_annotations
+from pct.files.keypoint_file import load_keypoint_file
+from pct.files.motion.body_table import BodyTable, split_mocap
+from pct.files.motion.mocap import load_mocap
+from pct.files.mpii import is_mpii_file
+from pct.poses import PoseTable
+from pct.skeleton import Skeleton
+from pct.tokenizer import PoseTokenizer
+
+SPLITS = ("test", "all")
+
+
+@dataclass(frozen=True)
+class EvaluationPoses:
+    """What a tokenizer is measured on.
+
+    Attributes:
+        poses: Test poses.
+        data: Their name.
+        baseline: Training poses, if there are any.
+        baseline_data: Their name.
+        notes: What a reader must know of them.
+    """
+
+    poses: PoseTable | BodyTable
+    data: str
+    baseline: PoseTable | BodyTable | None = None
+    baseline_data: str = ""
+    notes: list[str] = field(default_factory=list)
+
+
+def run_evaluation(
+    tokenizer: PoseTokenizer,
+    path: str | Path,
+    out: str | Path,
+    baseline: str | Path | None = None,
+    split: str | None = None,
+    limit: int | None = None,
+    seed: int = 0,
+    force: bool = False,
+    progress: Callable[[str], None] | None = None,
+) -> TokenizerEvaluation:
+    """Evaluate a tokenizer on a file of poses and write the report.
+
+    Args:
+        tokenizer: The model.
+        path: Test poses: for a 2D model labelled joints in COCO format or the MPII JSON layout (``.json``), of which
+            bad annotations are left out; for a 3D model mocap (``.npz``).
+        out: Folder of the report; made if it does not exist.
+        baseline: File with training poses. Without it, a 3D model's are the training clips of ``path``, unless all
+            clips are measured.
+        split: Clips of mocap: ``test``, the default, takes those that :func:`pct.files.motion.body_table.split_mocap`
+            keeps for tests, ``all`` every one.
+        limit: Evaluate this many randomly chosen poses; None takes all.
+        seed: Of everything random.
+        force: Whether an earlier report there may be replaced.
+        progress: Called with a sentence at each stage.
+
+    Raises:
+        FileExistsError: If ``out`` holds a report and ``force`` is not set.
+        ValueError: If a file is broken, poses and tokenizer do not fit together, or clips cannot be split.
+    """
+    check_report_folder(out, force)
+    read = read_poses(tokenizer, path, baseline, split, progress)
+    poses, notes = read.poses, read.notes
+    if limit is not None and limit < len(poses):
+        order = torch.randperm(len(poses), generator=torch.Generator().manual_seed(seed))
+        poses = poses.select(order[:limit].sort().values)
+        notes = [*notes, f"Only {limit:,} randomly chosen poses of the file were evaluated."]
+    if isinstance(poses, PoseTable):
+        notes = [*notes, *_note_estimated_areas(path, poses)]
+    evaluation = evaluate_tokenizer(
+        tokenizer, poses, read.baseline, seed, progress, read.data, read.baseline_data, notes=notes
+    )
+    write_report(tokenizer_report(evaluation), out, force)
+    return evaluation
+
+
+def read_poses(
+    tokenizer: PoseTokenizer,
+    path: str | Path,
+    baseline: str | Path | None = None,
+    split: str | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> EvaluationPoses:
+    """Read what a tokenizer is measured on; arguments are those of :func:`run_evaluation`.
+
+    Raises:
+        ValueError: If a file is broken, does not hold poses of the tokenizer's kind, or clips cannot be split.
+    """
+    suffix, is_3d = Path(path).suffix.lower(), tokenizer.space.kind == "root3d"
+    if suffix != (".npz" if is_3d else ".json"):
+        right = "a 3D model is measured on mocap in a .npz" if is_3d else "a 2D model on labelled joints in a .json"
+        raise ValueError(f"{path}: the model's poses are {'3D' if is_3d else '2D'}; {right}")
+    if split is not None and not is_3d:
+        raise ValueError(f"split {split} chooses clips of mocap; {path} is measured whole")
+    if split is not None and split not in SPLITS:
+        raise ValueError(f"split is {split!r}; it must be one of {', '.join(SPLITS)}")
+    if is_3d:
+        return _read_clips(path, baseline, split or "test")
+    return _read_persons(path, baseline, tokenizer.skeleton, progress or (lambda sentence: None))
+
+
+def _read_persons(
+    path: str | Path, baseline: str | Path | None, skeleton: Skeleton, say: Callable[[str], None]
+) -> EvaluationPoses:
+    bad: list[str] = []
+    poses = load_keypoint_file(path, skeleton, bad.append)
+    notes = [f"{len(bad):,} bad annotations were left out; the first: {bad[0]}"] if bad else []
+    learned, name = None, ""
+    if baseline is not None:
+        learned, name = load_keypoint_file(baseline, skeleton, bad.append), Path(baseline).name
+    if bad:
+        say(f"skipped {len(bad):,} bad annotations; the first: {bad[0]}")
+    return EvaluationPoses(poses, Path(path).name, learned, name, notes)
+
+
+def _read_clips(path: str | Path, baseline: str | Path | None, split: str) -> EvaluationPoses:
+    clips, name = load_mocap(path), Path(path).name
+    data, learned, learned_name, notes = name, None, "", []
+    if split == "test":
+        parts = split_mocap(clips)
+        clips, data = parts.test, f"{name} (test clips)"
+        learned, learned_name = BodyTable.from_mocap(parts.train), f"{name} (training clips)"
+    else:
+        notes.append("All clips of the file were evaluated, also those that the model may have been trained on.")
+    if baseline is not None:
+        learned, learned_name = BodyTable.from_mocap(load_mocap(baseline)), Path(baseline).name
+    return EvaluationPoses(BodyTable.from_mocap(clips), data, learned, learned_name, notes)
+
+
+def _note_estimated_areas(path: str | Path, poses: PoseTable) -> list[str]:
+    """Say how many poses have an area that the file marks as an estimate (``area_estimated``) or does not give."""
+    number = len(poses)
+    if not is_mpii_file(path):
+        estimated = [
+            annotation["id"]
+            for annotation in iter_coco_annotations(path)
+            if isinstance(annotation, dict)
+            and isinstance(annotation.get("id"), int)
+            and (annotation.get("area_estimated") or "area" not in annotation)
+        ]
+        number = int(torch.isin(poses.annotation_ids, torch.tensor(estimated, dtype=torch.int64)).sum())
+    if not number:
+        return []
+    return [
+        f"The segment area of {number:,} of {len(poses):,} persons is an estimate from the box, so OKS and AP are "
+        "close to COCO's but not exactly COCO's."
+    ]

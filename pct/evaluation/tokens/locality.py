@@ -1,0 +1,149 @@
+"""Locality: what one other id moves, and whether ids that were never together still decode to a person."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pct.evaluation.tokens.coders import Coder
+from pct.skeleton import Skeleton
+
+_POSES, _SEQUENCES = 256, 1000
+_QUANTILES = (0.001, 0.999)
+_TINY = 1e-6
+# Bones of a clip of mocap are equally long in all frames, and the bodies are few: in space, so much more or less is a
+# person too.
+_SLACK = 0.2
+
+
+class BodyLimits:
+    """How long limbs are, and how much the left one and the right one differ, in nearly all of some poses.
+
+    In images only the longest length counts; in space the shortest too, with a fifth of slack to either side.
+
+    Args:
+        keypoints: Joints (N, K, D).
+        visible: True where a joint is labelled (N, K).
+        skeleton: Whose bones are looked at.
+    """
+
+    def __init__(self, keypoints: Tensor, visible: Tensor, skeleton: Skeleton) -> None:
+        self.edges = np.array(skeleton.edges, dtype=np.int64).reshape(-1, 2)
+        ends = {frozenset(edge): place for place, edge in enumerate(self.edges.tolist())}
+        partner = [ends.get(frozenset(edge)) for edge in skeleton.flip_index[self.edges].tolist()]
+        self.pairs = [(place, other) for place, other in enumerate(partner) if other is not None and place < other]
+        self.low, self.high = self._ranges(self._measure(keypoints, visible), keypoints.shape[-1] == 3)
+
+    def plausible(self, keypoints: Tensor, visible: Tensor | None = None) -> float:
+        """Return the share of poses (N, K, D) within the limits; what is not ``visible`` (N, K), or NaN, passes."""
+        visible = torch.ones(keypoints.shape[:2], dtype=torch.bool) if visible is None else visible
+        measured = self._measure(keypoints, visible)
+        with np.errstate(invalid="ignore"):
+            outside = (measured < self.low) | (measured > self.high)
+        return float(1 - outside.any(axis=1).mean())
+
+    def _measure(self, keypoints: Tensor, visible: Tensor) -> np.ndarray:
+        """Return lengths of limbs and logarithms of left over right (N, limbs + pairs); NaN where not labelled."""
+        joints = torch.where(visible[..., None], keypoints, torch.nan).double().numpy()
+        lengths = np.linalg.norm(joints[:, self.edges[:, 0]] - joints[:, self.edges[:, 1]], axis=-1)
+        logs = np.log(np.maximum(lengths, _TINY))
+        ratios = [logs[:, a] - logs[:, b] for a, b in self.pairs]
+        return np.column_stack([lengths, *ratios])
+
+    def _ranges(self, measured: np.ndarray, in_space: bool) -> tuple[np.ndarray, np.ndarray]:
+        low, high = np.full(measured.shape[1], -np.inf), np.full(measured.shape[1], np.inf)
+        for column, values in enumerate(measured.T):
+            known = values[~np.isnan(values)]
+            if len(known):
+                low[column], high[column] = np.quantile(known, _QUANTILES)
+        limbs = slice(len(self.edges))
+        # An image may show a limb from its end; in space it has its length.
+        low[limbs] = low[limbs] * (1 - _SLACK) if in_space else -np.inf
+        if in_space:
+            high[limbs] *= 1 + _SLACK
+            low[len(self.edges) :] -= np.log1p(_SLACK)
+            high[len(self.edges) :] += np.log1p(_SLACK)
+        return low, high
+
+
+def measure_locality(
+    coders: Sequence[Coder],
+    indices: Sequence[Tensor],
+    keypoints: Tensor,
+    visible: Tensor,
+    limits: BodyLimits,
+    threshold: float,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Replace ids of the poses with the most labelled joints.
+
+    Args:
+        coders: The coders.
+        indices: The ids (N, M) that each of them gives the poses.
+        keypoints: Joints (N, K, D) in report units.
+        visible: True where a joint is labelled (N, K).
+        limits: What a possible person is.
+        threshold: From which displacement on a joint counts as moved, in report units.
+        seed: Of all choices.
+
+    Returns:
+        ``num_poses`` whose ids were replaced, the ``threshold``, the share of the test poses that are possible persons
+        (``real_plausible``), and for each of the ``coders``, displacements in report units: ``moved_joints`` that move
+        by more than the threshold when one id is replaced by another one, which another pose has at that position;
+        ``wrong_mean``, the mean displacement when one id becomes any other one, all alike likely, and ``wrong_worst``,
+        that of the joint that moves most then; ``plausible``, the share of sequences, each of their ids drawn from
+        another pose, that decode to a possible person.
+
+    Raises:
+        ValueError: If the threshold is negative.
+    """
+    if not threshold >= 0:
+        raise ValueError(f"the threshold is {threshold}; a displacement is at least 0")
+    generator = torch.Generator().manual_seed(seed)
+    order = torch.randperm(len(keypoints), generator=generator)
+    rows = order[visible[order].sum(dim=1).argsort(descending=True, stable=True)[:_POSES]]
+    found = [
+        _measure_coder(coder, ids[rows], limits, threshold, seed) for coder, ids in zip(coders, indices, strict=True)
+    ]
+    real = limits.plausible(keypoints, visible)
+    return {"num_poses": len(rows), "threshold": threshold, "real_plausible": real, "coders": found}
+
+
+def _measure_coder(coder: Coder, indices: Tensor, limits: BodyLimits, threshold: float, seed: int) -> dict[str, Any]:
+    generator = torch.Generator().manual_seed(seed)
+    count, sizes = len(indices), torch.tensor(coder.sizes)
+    other = (torch.arange(count) + torch.randint(1, max(2, count), (count,), generator=generator)) % count
+    step = 1 + (torch.rand(indices.shape, generator=generator) * (sizes - 1)).long()
+    base = coder.decode(indices)
+    borrowed = _displacements(coder, indices, indices[other], base)
+    wrong = _displacements(coder, indices, (indices + step.clamp(max=(sizes - 1).clamp(min=1))) % sizes, base)
+    source = torch.randint(count, (_SEQUENCES, indices.shape[1]), generator=generator)
+    mixed = indices.gather(0, source)
+    return {
+        "coder": coder.name,
+        "moved_joints": _mean((borrowed > threshold).sum(dim=1)),
+        "wrong_mean": _mean(wrong),
+        "wrong_worst": _mean(wrong.amax(dim=1)),
+        "plausible": limits.plausible(coder.decode(mixed)),
+    }
+
+
+def _mean(values: Tensor) -> float:
+    """Return the mean, or 0 where there was nothing to replace."""
+    return float(values.double().mean()) if len(values) else 0.0
+
+
+def _displacements(coder: Coder, indices: Tensor, replacement: Tensor, base: Tensor) -> Tensor:
+    """Replace one id at a time (N, M); return how far the joints move (R, K) where it is another one."""
+    moved = []
+    for token in range(indices.shape[1]):
+        rows = (indices[:, token] != replacement[:, token]).nonzero().flatten()
+        changed = indices[rows].clone()
+        changed[:, token] = replacement[rows, token]
+        # A joint that becomes unknown has no place, so it does not count as moved.
+        moved.append((coder.decode(changed) - base[rows]).norm(dim=-1).nan_to_num())
+    return torch.cat(moved)

@@ -1,0 +1,91 @@
+"""Fitting the confidence of joints: known constants are found again, on people as on made-up errors."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from tiny_estimator import make_varied_classifier
+
+from pct.evaluation.photos.calibration import calibrate_classifier, fit_calibration, fit_sharpness, reached_similarity
+from pct.evaluation.photos.metrics import expected_calibration_error
+from pct.evaluation.photos.predictions import NotedPersons, PredictionOptions, predict_persons
+from pct.people.dataset import GeneratedPersons
+from pct.photos.config import Calibration
+from pct.photos.predict import confidence_from_spread
+
+
+def make_joints(calibration: Calibration, n: int = 40_000, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    """Spreads, and similarities of joints whose errors are normal with the mean square that the calibration tells."""
+    g = torch.Generator().manual_seed(seed)
+    spread = torch.rand(n, generator=g).double().square() * 20
+    deviation = ((calibration.factor * spread + calibration.floor**2) / 2).sqrt()
+    error = deviation[:, None] * torch.randn(n, 2, generator=g).double()
+    return spread, torch.exp(-error.square().sum(dim=1) / 2)
+
+
+@pytest.mark.parametrize("truth", [Calibration(1.0, 0.5), Calibration(0.1, 1.5), Calibration(4.0, 0.05)])
+def test_the_constants_behind_made_up_errors_are_found(truth: Calibration) -> None:
+    spread, similarity = make_joints(truth)
+    found = fit_calibration(spread, similarity)
+    assert found.factor == pytest.approx(truth.factor, rel=0.1)
+    assert found.floor == pytest.approx(truth.floor, abs=0.1)
+    fresh, reached = make_joints(truth, seed=1)
+    ece = expected_calibration_error(confidence_from_spread(fresh, found), reached)["ece"]
+    assert ece is not None
+    assert ece < 0.01
+
+
+def test_no_other_constants_are_better() -> None:
+    spread, similarity = make_joints(Calibration(0.7, 0.9), n=3000)
+
+    def error(calibration: Calibration) -> float:
+        return float((confidence_from_spread(spread, calibration) - similarity).square().mean())
+
+    found = fit_calibration(spread, similarity)
+    best = error(found)
+    for factor in (0.97, 1.0, 1.03):
+        for floor in (0.97, 1.0, 1.03):
+            assert error(Calibration(found.factor * factor, found.floor * floor)) >= best
+
+
+def test_without_joints_nothing_can_be_fitted() -> None:
+    with pytest.raises(ValueError, match="at least one joint"):
+        fit_calibration(torch.zeros(0), torch.zeros(0))
+    with pytest.raises(ValueError, match="at least one joint"):
+        fit_calibration(torch.zeros(3), torch.zeros(2))
+
+
+def test_a_classifier_is_fitted_to_its_own_errors_on_people() -> None:
+    model, people = make_varied_classifier(), GeneratedPersons(12, seed=3, image_size=64)
+    options = PredictionOptions(flip=False, num_samples=8)
+    before = model.config
+    found = calibrate_classifier(model, people, options, limit=10)
+    assert model.config is before
+    persons = NotedPersons(people, 10)
+    spread = predict_persons(model, persons, options).spread
+    assert spread is not None
+    labelled = persons.table().labels.visible
+    assert found != Calibration()
+    promised = confidence_from_spread(spread[labelled], found).mean()
+    raw = confidence_from_spread(spread[labelled], Calibration()).mean()
+    assert abs(promised - raw) > 0.01  # an untrained model is far too sure
+    assert promised < 0.2
+
+
+def test_the_sharpness_is_the_best_of_those_tried() -> None:
+    model, people = make_varied_classifier(), GeneratedPersons(12, seed=3, image_size=64)
+    options = PredictionOptions(flip=True)
+    chosen = fit_sharpness(model, NotedPersons(people), options)
+
+    def reached(sharpness: float) -> float:
+        model.config = replace(model.config, calibration=Calibration(sharpness=sharpness))
+        persons = NotedPersons(people)
+        found = predict_persons(model, persons, options)
+        similarity, known = reached_similarity(found.keypoints, persons.table(), model)
+        return float(similarity[known].mean())
+
+    values = {sharpness: reached(sharpness) for sharpness in (1.0, 2.0, 6.0)}
+    assert len(set(values.values())) == 3
+    assert reached(chosen) >= max(values.values())

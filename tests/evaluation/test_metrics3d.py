@@ -1,0 +1,178 @@
+"""Tests of the 3D measures: independent calculations, invariances, and the traps of published code."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from pct.evaluation.metrics3d import (
+    AUC_THRESHOLDS,
+    MPI_INF_3DHP_14,
+    align_by_similarity,
+    auc3d,
+    joint_errors_3d,
+    joint_indices,
+    mpjpe,
+    n_mpjpe,
+    p_mpjpe,
+    pck3d,
+    per_action_mean,
+)
+from pct.skeleton import COCO17, H36M16, H36M17
+
+
+def _poses(n: int = 6, seed: int = 0) -> Tensor:
+    return torch.randn(n, 17, 3, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) * 400
+
+
+def _rotations(n: int, seed: int = 1) -> Tensor:
+    q, r = np.linalg.qr(np.random.default_rng(seed).normal(size=(n, 3, 3)))
+    q = q * np.sign(np.diagonal(r, axis1=1, axis2=2))[:, None]
+    q[np.linalg.det(q) < 0, :, 0] *= -1
+    return torch.from_numpy(q)
+
+
+def _quaternion_alignment(source: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """Align one pose by Horn's quaternions (1987): another way to the best rotation than singular values."""
+    p, g = source - source.mean(0), target - target.mean(0)
+    s = p.T @ g
+    delta = np.array([s[1, 2] - s[2, 1], s[2, 0] - s[0, 2], s[0, 1] - s[1, 0]])
+    n = np.zeros((4, 4))
+    n[0, 0], n[0, 1:], n[1:, 0] = np.trace(s), delta, delta
+    n[1:, 1:] = s + s.T - np.trace(s) * np.eye(3)
+    w, x, y, z = np.linalg.eigh(n)[1][:, -1]
+    rotation = np.array(
+        [
+            [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
+            [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
+            [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
+        ]
+    )
+    turned = p @ rotation.T
+    return (turned * g).sum() / (p * p).sum() * turned + target.mean(0)
+
+
+def test_mpjpe_and_n_mpjpe_equal_loops() -> None:
+    a, b = _poses(), _poses(seed=1)
+    for row in range(len(a)):
+        p, g = (a[row] - a[row, 0]).tolist(), (b[row] - b[row, 0]).tolist()
+        error = sum(math.dist(x, y) for x, y in zip(p, g, strict=True)) / 17
+        assert mpjpe(a, b)[row].item() == pytest.approx(error, rel=1e-12)
+        scale = sum(x * y for i in range(17) for x, y in zip(p[i], g[i], strict=True)) / sum(
+            x * x for joint in p for x in joint
+        )
+        error = sum(math.dist([scale * x for x in p[i]], g[i]) for i in range(17)) / 17
+        assert n_mpjpe(a, b)[row].item() == pytest.approx(error, rel=1e-12)
+
+
+def test_alignment_equals_the_quaternion_method() -> None:
+    a, b = _poses(20), _poses(20, seed=1)
+    aligned = align_by_similarity(a, b).numpy()
+    for row in range(20):
+        expected = _quaternion_alignment(a[row].numpy(), b[row].numpy())
+        np.testing.assert_allclose(aligned[row], expected, atol=1e-8)
+
+
+def test_alignment_equals_scipy_where_it_needs_no_reflection() -> None:
+    spatial = pytest.importorskip("scipy.spatial")
+    target = _poses(8)
+    noise = _poses(8, seed=3) * 0.2
+    for p, g in zip(target + noise, target, strict=True):
+        standard, moved, _ = spatial.procrustes(g.numpy(), p.numpy())
+        extent = float((g - g.mean(0)).norm())
+        error = np.linalg.norm(standard - moved, axis=1).mean() * extent
+        assert p_mpjpe(p[None], g[None]).item() == pytest.approx(error, rel=1e-9)
+
+
+def test_similarities_are_undone_but_a_mirror_is_not() -> None:
+    target = _poses()
+    turned = 1.7 * target @ _rotations(6).transpose(1, 2) + torch.tensor([100.0, -2000.0, 5000.0])
+    assert p_mpjpe(turned, target).max() < 1e-9
+    assert p_mpjpe(target * torch.tensor([-1.0, 1.0, 1.0]), target).min() > 50
+    flat = target * torch.tensor([1.0, 1.0, 0.0])
+    assert p_mpjpe(flat @ _rotations(6).transpose(1, 2), flat).max() < 1e-9
+
+
+def test_each_measure_ignores_what_it_should() -> None:
+    a, b = _poses(), _poses(seed=1)
+    shift, scale = torch.tensor([10.0, 20.0, 3000.0], dtype=torch.float64), 0.3
+    torch.testing.assert_close(mpjpe(a + shift, b), mpjpe(a, b))
+    torch.testing.assert_close(mpjpe(a, b - shift), mpjpe(a, b))
+    torch.testing.assert_close(n_mpjpe(scale * a, b), n_mpjpe(a, b))
+    assert not torch.allclose(mpjpe(scale * a, b), mpjpe(a, b))
+    r = _rotations(1)[0]
+    torch.testing.assert_close(mpjpe(a @ r.T, b @ r.T), mpjpe(a, b))
+    assert (n_mpjpe(a, b) <= mpjpe(a, b).max()).all()
+    squared = [float((align_by_similarity(a, b) - b).square().sum()), float((a - b).square().sum())]
+    assert squared[0] < squared[1]
+
+
+def test_dialects_of_centring_differ_as_stated() -> None:
+    a, b = _poses(), _poses(seed=1) * 0
+    b[:] = torch.tensor([50.0, 60.0, 70.0])
+    whole = joint_errors_3d(a, b, centring="none")
+    torch.testing.assert_close(whole, a.norm(dim=-1))
+    overwritten = joint_errors_3d(a, b, centring="overwrite")
+    assert overwritten[:, 0].max() == 0
+    torch.testing.assert_close(overwritten[:, 1:], whole[:, 1:])
+    assert joint_errors_3d(a, b)[:, 0].max() == 0
+    torch.testing.assert_close(joint_errors_3d(a, b), (a - a[:, :1]).norm(dim=-1))
+    with pytest.raises(ValueError, match="centring is 'mean'; allowed are subtract, overwrite, none"):
+        mpjpe(a, b, centring="mean")  # type: ignore[arg-type]
+
+
+def test_a_pose_in_one_point_has_finite_errors() -> None:
+    target = _poses()
+    point = torch.zeros_like(target)
+    for measure in (mpjpe, p_mpjpe, n_mpjpe):
+        assert torch.isfinite(measure(point, target)).all()
+    assert torch.isfinite(p_mpjpe(target, point)).all()
+
+
+def test_joint_sets_choose_what_is_measured() -> None:
+    joints = joint_indices(H36M17, MPI_INF_3DHP_14)
+    assert sorted(set(range(17)) - set(joints)) == [0, 7, 9]
+    assert len(joints) == len(joint_indices(H36M16, MPI_INF_3DHP_14)) == 14
+    target = _poses()
+    wrong = target.clone()
+    wrong[:, [7, 9]] += 500
+    for measure in (mpjpe, p_mpjpe, n_mpjpe):
+        assert measure(wrong, target, joints=joints).max() < 1e-9 < measure(wrong, target).min()
+    assert pck3d(wrong, target, joints=joints) == 1
+    assert pck3d(wrong, target) == pytest.approx(15 / 17)
+    with pytest.raises(ValueError, match="skeleton coco17 has no joint head, thorax"):
+        joint_indices(COCO17, MPI_INF_3DHP_14)
+    with pytest.raises(ValueError, match=r"joints are \[17\]; give some of the joints 0 to 16"):
+        mpjpe(target, target, joints=[17])
+
+
+def test_pck_and_auc_equal_a_hand_calculation() -> None:
+    target = torch.zeros(1, 4, 3)
+    moved = torch.tensor([[[0.0, 0, 0], [150, 0, 0], [0, 149.9, 0], [0, 0, 12]]])
+    assert pck3d(moved, target) == 3 / 4  # exactly 150 is not below 150
+    hand = [(t > 0) + (t > 150) + (t > 149.9) + (t > 12) for t in range(0, 151, 5)]
+    assert auc3d(moved, target) == pytest.approx(sum(hand) / 4 / 31)
+    assert (len(AUC_THRESHOLDS), AUC_THRESHOLDS[0], AUC_THRESHOLDS[-1]) == (31, 0, 150)
+    assert auc3d(target, target) == pytest.approx(30 / 31)
+    with pytest.raises(ValueError, match="at least one pose"):
+        pck3d(target[:0], target[:0])
+
+
+def test_actions_are_told_apart_by_their_whole_name() -> None:
+    values = torch.tensor([1.0, 3.0, 10.0, 100.0])
+    mean, by_action = per_action_mean(values, ["Sitting 1", "Sitting 2", "SittingDown", "directing traffic"])
+    assert by_action == {"Sitting": 2.0, "SittingDown": 10.0, "directing traffic": 100.0}
+    assert mean == pytest.approx(112 / 3)  # of the actions, not of the poses
+    with pytest.raises(ValueError, match="3 actions for values of shape"):
+        per_action_mean(values, ["a", "b", "c"])
+
+
+def test_wrong_shapes_are_named() -> None:
+    with pytest.raises(ValueError, match=r"got shapes \(6, 17, 2\) and \(6, 17, 3\)"):
+        mpjpe(_poses()[..., :2], _poses())
+    with pytest.raises(ValueError, match="root is joint 17; the poses have joints 0 to 16"):
+        mpjpe(_poses(), _poses(), root=17)

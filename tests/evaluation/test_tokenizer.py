@@ -1,0 +1,293 @@
+"""The evaluation of tokenizers and its report, end to end: numbers against independent sums, files, refusals."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tiny_bodies import make_tokenizer_3d, write_mocap
+from tiny_evaluation import make_person_tokenizer, make_table
+
+from pct.cli.main import main
+from pct.evaluation.tokens import sequence_model
+from pct.evaluation.tokens.evaluate import TokenizerEvaluation, evaluate_tokenizer
+from pct.evaluation.tokens.files import run_evaluation
+from pct.evaluation.tokens.pictures import completion_panels
+from pct.evaluation.tokens.reconstruction import action_kind
+from pct.files.coco import write_coco_poses
+from pct.files.motion.body_table import BodyTable, split_mocap
+from pct.files.motion.mocap import load_mocap
+from pct.skeleton import CROWDPOSE14, H36M17
+from pct.tokenizer import PoseTokenizer
+from pct.training.tokenizer.augment3d import seen_by_cameras
+
+PERSONS, BODIES = make_person_tokenizer(), make_tokenizer_3d(layout="residual")
+# Enough clips of subject a that one goes to the tests and one to the validation.
+LENGTHS = (4, 5, 6, 3, 4, 5, 3, 4)
+PICTURES = {
+    *("typical", "worst", "completion", "completions", "codebook_use", "token_anatomy", "variations", "joint_errors"),
+    *("error_by_tokens", "ids_kept"),
+}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def few_steps() -> Iterator[None]:
+    """Train the models of sequences for a moment only: here it counts that they are there."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sequence_model, "_STEPS", 10)
+        yield
+
+
+@pytest.fixture(scope="module")
+def persons(tmp_path_factory: pytest.TempPathFactory) -> TokenizerEvaluation:
+    """Run a 2D evaluation from files; its report is in ``data``'s folder."""
+    folder = tmp_path_factory.mktemp("persons")
+    for name, n, seed in (("val", 40, 0), ("train", 200, 1)):
+        write_coco_poses(folder / f"{name}.json", make_table(n, seed))
+    content = json.loads((folder / "val.json").read_text())
+    content["annotations"][0]["bbox"] = [1, 2, 0, 4]
+    for annotation in content["annotations"][:4]:
+        annotation["area_estimated"] = True
+    (folder / "val.json").write_text(json.dumps(content))
+    said: list[str] = []
+    evaluation = run_evaluation(
+        PERSONS, folder / "val.json", folder / "report", folder / "train.json", limit=38, progress=said.append
+    )
+    assert "skipped 1 bad annotations" in said[0]
+    evaluation.numbers["folder"] = str(folder)
+    return evaluation
+
+
+@pytest.fixture(scope="module")
+def mocap(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = write_mocap(tmp_path_factory.mktemp("mocap") / "mocap.npz", LENGTHS)
+    with np.load(path) as file:
+        arrays = dict(file)
+    arrays["subject_id"] = np.array(["a"] * 6 + ["cmu06", "cmu07"])
+    np.savez(path, **arrays)
+    return path
+
+
+@pytest.fixture(scope="module")
+def table(mocap: Path) -> BodyTable:
+    return BodyTable.from_mocap(load_mocap(mocap))
+
+
+@pytest.fixture(scope="module")
+def bodies(table: BodyTable) -> TokenizerEvaluation:
+    return evaluate_tokenizer(BODIES, table, table, seed=3, command="test")
+
+
+class _Perfect(PoseTokenizer):
+    """Returns the poses it was given: its tokens are the row numbers."""
+
+    def encode(self, keypoints, visible=None, bbox=None, features=None):  # type: ignore[no-untyped-def]
+        super().encode(keypoints, visible, bbox)
+        self.kept = self.space.normalise(keypoints, bbox)
+        rows = torch.arange(len(keypoints))
+        return torch.stack([rows % 16, rows // 16 % 16, rows // 256, rows * 0, rows * 0, rows * 0], dim=1)
+
+    def decode(self, indices, bbox=None):  # type: ignore[no-untyped-def]
+        row = (indices[:, 0] + 16 * indices[:, 1] + 256 * indices[:, 2]) % len(self.kept)
+        return self.space.restore(torch.nan_to_num(self.kept[row]), bbox)
+
+
+def test_perfect_reconstruction_has_ap_one_and_error_zero() -> None:
+    result = evaluate_tokenizer(_Perfect(PERSONS.config).eval(), make_table()).numbers["reconstruction"]
+    assert (result["coco"]["ap"], result["mean_oks"]) == pytest.approx((1, 1))
+    assert result["error"]["mean"] == pytest.approx(0, abs=1e-4)
+    assert set(result["pck"].values()) == {1}
+
+
+def test_errors_are_pixels_of_the_crop_whatever_the_image_scale() -> None:
+    table = make_table()
+    large = replace(table, keypoints=table.keypoints * 4, bbox=table.bbox * 4, area=table.area * 16)
+    one, two = (evaluate_tokenizer(PERSONS, t).numbers["reconstruction"] for t in (table, large))
+    assert one["error"]["mean"] == pytest.approx(two["error"]["mean"], rel=1e-4)
+    assert one["mean_oks"] == pytest.approx(two["mean_oks"], rel=1e-4)
+    indices = PERSONS.encode(table.keypoints, table.visible, table.bbox)
+    moved = (PERSONS.decode(indices, table.bbox) - table.keypoints).norm(dim=-1)
+    by_hand = moved / (table.bbox[:, 2:].amax(dim=1) * 1.25)[:, None] * 256
+    assert one["error"]["mean"] == pytest.approx(float(by_hand[table.visible].mean()), rel=1e-4)
+
+
+def test_a_2d_report_from_files_is_whole(persons: TokenizerEvaluation) -> None:
+    folder = Path(persons.numbers["folder"])
+    numbers = json.loads((folder / "report" / "metrics.json").read_text())
+    assert numbers["provenance"]["fingerprint"] == PERSONS.fingerprint()
+    assert numbers["reconstruction"]["coco"]["ap"] == persons.numbers["reconstruction"]["coco"]["ap"]
+    assert numbers["reconstruction"]["num_poses"] == 38
+    assert numbers["provenance"]["baseline_data"] == "train.json"
+    notes = numbers["provenance"]["notes"]
+    assert notes[0].startswith("1 bad annotations were left out; the first: ")
+    assert notes[1] == "Only 38 randomly chosen poses of the file were evaluated."
+    assert re.search(r"[23] of 38 persons", notes[2])
+    page = (folder / "report" / "index.html").read_text()
+    for words in ("How well a pose survives", "ridge regression", "lower body", "residual k-means", "box off by 5 %"):
+        assert words in page
+    assert {path.stem for path in (folder / "report" / "pictures").iterdir()} == PICTURES
+    assert page.count("<figure>") == len(PICTURES)
+    with pytest.raises(FileExistsError):
+        run_evaluation(PERSONS, folder / "val.json", folder / "report")
+
+
+def test_pictures_are_not_blank(persons: TokenizerEvaluation) -> None:
+    import cv2
+
+    for path in (Path(persons.numbers["folder"]) / "report" / "pictures").iterdir():
+        picture = cv2.imread(str(path)).astype(int)
+        assert ((picture.max(axis=-1) - picture.min(axis=-1)) > 60).sum() > 200, path.name
+
+
+def test_completion_has_both_baselines_or_none(persons: TokenizerEvaluation) -> None:
+    rows = persons.numbers["completion"]["rows"]
+    assert [row["hidden"] for row in rows] == ["1", "2", "3", "4", "5", "6", "7", "8", "lower body"]
+    assert all(set(row["errors"]) == {"tokenizer", "ridge", "mean pose"} for row in rows)
+    alone = evaluate_tokenizer(PERSONS, make_table()).numbers
+    assert set(alone["completion"]["rows"][0]["errors"]) == {"tokenizer"}
+    assert alone["completion"]["num_baseline_poses"] == 0
+    assert alone["worth"]["coders"] == ["tokenizer", "bins of 1 px", "bins of 4 px", "bins of 8 px"]
+    assert all(point["model_bits"] is None for point in alone["worth"]["rate"])
+
+
+def test_worth_has_every_coder_in_every_part(persons: TokenizerEvaluation, bodies: TokenizerEvaluation) -> None:
+    for evaluation, changes in ((persons, "box off by 2 %"), (bodies, "turned by 2°")):
+        worth = evaluation.numbers["worth"]
+        coders, rate = worth["coders"], worth["rate"]
+        assert len(coders) == 6
+        assert set(coders) <= {point["coder"] for point in rate}
+        assert {(r["coder"], r["change"]) for r in worth["stability"]} >= {(coder, changes) for coder in coders}
+        assert list(worth["likeness"]["by_ids"]) == list(worth["likeness"]["by_vectors"]) == coders
+        assert [row["coder"] for row in worth["locality"]["coders"]] == coders
+        modelled = {point["coder"] for point in rate if point["model_bits"] is not None}
+        assert modelled == {coders[0], coders[2], coders[5]}
+        reconstructed = evaluation.numbers["reconstruction"]
+        whole = next(p for p in reversed(rate) if p["coder"] == "tokenizer")
+        mean = reconstructed["error" if "error" in reconstructed else "mpjpe"]["mean"]
+        assert whole["error"] == pytest.approx(mean, rel=1e-5)
+        assert whole["entropy_bits"] == pytest.approx(evaluation.numbers["codebook"]["bits_per_pose"])
+
+
+def test_evaluation_is_the_same_twice(table: BodyTable, bodies: TokenizerEvaluation) -> None:
+    again = evaluate_tokenizer(BODIES, table, table, seed=3)
+    for name in ("reconstruction", "completion", "codebook", "anatomy", "worth"):
+        assert again.numbers[name] == bodies.numbers[name]
+
+
+def test_cameras_turn_bodies_and_change_nothing_else(table: BodyTable) -> None:
+    seen = seen_by_cameras(table, BODIES.space, 3) * 1000
+    assert seen[:, 0].abs().max() == 0
+    a, b = np.array(H36M17.edges).T
+    lengths = [(x[:, a] - x[:, b]).norm(dim=-1) for x in (seen, table.keypoints)]
+    torch.testing.assert_close(*lengths, atol=0.05, rtol=0)
+    assert (seen[:, 10, 1] < seen[:, [3, 6], 1].amax(dim=1)).all()  # heads above feet
+    torch.testing.assert_close(seen, seen_by_cameras(table, BODIES.space, 3) * 1000)
+    assert not torch.allclose(seen, seen_by_cameras(table, BODIES.space, 4) * 1000)
+
+
+def test_3d_errors_equal_a_calculation_through_encode_and_decode(table: BodyTable, bodies: TokenizerEvaluation) -> None:
+    seen = seen_by_cameras(table, BODIES.space, 3) * 1000
+    far = torch.tensor([100.0, 200.0, 4000.0])
+    decoded = BODIES.decode(BODIES.encode(seen + far), (seen + far)[:, 0]).numpy()
+    errors = np.linalg.norm((decoded - decoded[:, :1]) - seen.numpy(), axis=-1)
+    result = bodies.numbers["reconstruction"]
+    means = [result[name]["mean"] for name in ("p_mpjpe", "n_mpjpe", "mpjpe")]
+    assert means[2] == pytest.approx(errors.mean(), rel=1e-3)
+    assert [j["name"] for j in result["joints"]] == list(H36M17.keypoint_names)
+    by_joint = [j["error"]["mean"] for j in result["joints"]]
+    assert by_joint == pytest.approx(errors.mean(axis=0), rel=1e-3, abs=1e-3)
+    assert means[0] < means[1] <= means[2] + 1e-9
+    assert (result["num_poses"], result["num_clips"]) == (sum(LENGTHS), len(LENGTHS))
+
+
+def test_groups_hold_every_pose_once(bodies: TokenizerEvaluation) -> None:
+    result = bodies.numbers["reconstruction"]
+    for groups in (result["kinds"], result["subjects"], result["clips"]):
+        assert sum(g["num_poses"] for g in groups) == result["num_poses"]
+        mean = sum(g["num_poses"] * g["mpjpe"] for g in groups) / result["num_poses"]
+        assert mean == pytest.approx(result["mpjpe"]["mean"])
+    assert [g["name"] for g in result["kinds"]] == ["jump", "walk"]
+    assert result["action_mean"] == pytest.approx(np.mean([g["mpjpe"] for g in result["kinds"]]))
+    clips = [g["mpjpe"] for g in result["clips"]]
+    assert clips == sorted(clips, reverse=True)
+    names = ("basketball - dribble, shoot", "basketball", "basketball signal")
+    assert {action_kind(name) for name in names} == {"basketball", "basketball signal"}
+
+
+def test_the_root_is_never_hidden(table: BodyTable, bodies: TokenizerEvaluation) -> None:
+    rows = {row["hidden"]: row["errors"] for row in bodies.numbers["completion"]["rows"]}
+    assert list(rows) == ["1", "2", "3", "4", "lower body"]
+    # Hips, knees and ankles; the hip in the middle is the root.
+    assert rows["lower body"]["tokenizer"]["count"] == 6 * len(table)
+    # The baselines were fitted to other cameras' views of the same bodies: ridge must learn something from them.
+    assert rows["1"]["ridge"]["mean"] < rows["1"]["mean pose"]["mean"]
+    panels = completion_panels(bodies)
+    assert len(panels) == 6
+    for panel in panels:
+        assert len(panel.layers) == 3  # the truth, the ridge regression, the tokenizer
+        given = torch.as_tensor(panel.layers[-1].visible)
+        assert given[0]
+        assert not given.all()
+        assert "ridge" in panel.caption
+
+
+def test_a_3d_report_is_whole_and_takes_the_test_clips(mocap: Path, tmp_path: Path) -> None:
+    out = tmp_path / "report"
+    evaluation = run_evaluation(BODIES, mocap, out)
+    result = evaluation.numbers["reconstruction"]
+    assert result["num_poses"] == len(split_mocap(load_mocap(mocap)).test.joints)
+    assert {"cmu06", "cmu07"} <= {g["name"] for g in result["subjects"]}
+    numbers = json.loads((out / "metrics.json").read_text())
+    assert numbers["reconstruction"]["mpjpe"]["mean"] == result["mpjpe"]["mean"]
+    assert numbers["provenance"]["baseline_data"] == "mocap.npz (training clips)"
+    page = (out / "index.html").read_text()
+    for words in ("How well a 3D pose survives", "P-MPJPE", "Completion", "Codebook and tokens", "cmu06", "left wrist"):
+        assert words in page
+    assert {f.stem for f in (out / "pictures").iterdir()} == PICTURES
+    with pytest.raises(FileExistsError, match="already holds"):
+        run_evaluation(BODIES, mocap, out)
+
+
+def test_the_command_takes_mocap_for_3d_and_json_for_2d(mocap: Path, tmp_path: Path, capsys) -> None:
+    models = {"3d": BODIES, "2d": PERSONS}
+    for name, model in models.items():
+        model.save_pretrained(tmp_path / name)
+    report = str(tmp_path / "report")
+    command = ["evaluate", str(mocap), "-o", report, "--model"]
+    assert main([*command, str(tmp_path / "3d"), "--split", "all", "--limit", "12"]) == 0
+    numbers = json.loads(Path(report, "metrics.json").read_text())
+    assert numbers["reconstruction"]["num_poses"] == 12
+    assert numbers["completion"]["num_baseline_poses"] == 0
+    assert len(numbers["provenance"]["notes"]) == 2
+    assert main([*command, str(tmp_path / "2d"), "--force"]) != 0
+    assert "the model's poses are 2D; a 2D model on labelled joints in a .json" in capsys.readouterr().err
+    (tmp_path / "coco.json").write_text("{}")
+    command = ["evaluate", str(tmp_path / "coco.json"), "-o", str(tmp_path / "r"), "--model"]
+    assert main([*command, str(tmp_path / "3d")]) != 0
+    assert "the model's poses are 3D; a 3D model is measured on mocap in a .npz" in capsys.readouterr().err
+    assert main([*command, str(tmp_path / "2d"), "--split", "all"]) != 0
+    assert "split all chooses clips of mocap" in capsys.readouterr().err
+
+
+def test_what_cannot_be_measured_is_named(mocap: Path, table: BodyTable, tmp_path: Path) -> None:
+    persons = make_table()
+    with pytest.raises(ValueError, match="crowdpose14"):
+        evaluate_tokenizer(PoseTokenizer(replace(PERSONS.config, skeleton=CROWDPOSE14)).eval(), persons)
+    with pytest.raises(ValueError, match="the poses are 2D; this tokenizer's pose space is root3d"):
+        evaluate_tokenizer(BODIES, persons)
+    with pytest.raises(ValueError, match="the poses are 3D; this tokenizer's pose space is crop2d"):
+        evaluate_tokenizer(PERSONS, table)
+    with pytest.raises(ValueError, match="guided"):
+        evaluate_tokenizer(PoseTokenizer(replace(PERSONS.config, guidance_channels=4)).eval(), persons)
+    with pytest.raises(ValueError, match="no test poses"):
+        evaluate_tokenizer(PERSONS, persons.select(torch.zeros(40, dtype=torch.bool)))
+    with pytest.raises(ValueError, match="baseline pose 0 has unknown joints"):
+        evaluate_tokenizer(BODIES, table, replace(table, visible=table.visible & (torch.arange(17) != 4)))
+    with pytest.raises(ValueError, match="split is 'train'; it must be one of test, all"):
+        run_evaluation(BODIES, mocap, tmp_path, split="train")
