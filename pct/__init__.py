@@ -6,11 +6,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pct.estimator import PoseEstimator
     from pct.geometry import bbox_from_keypoints
-    from pct.models.tokenizer import PoseTokenizer, TokenizerConfig
+    from pct.photos.estimator import PoseEstimator
     from pct.pose_space import PoseSpace
     from pct.skeleton import SKELETONS, Skeleton, get_skeleton
+    from pct.tokenizer import PoseTokenizer, TokenizerConfig
 
 __all__ = [
     "SKELETONS",
@@ -28,10 +28,10 @@ __version__ = "0.1.0"
 # Where each name is. What it needs is loaded when it is asked for: help on the command line needs no torch, and tokens
 # need nothing that reads photos.
 _MODULES = {
-    "PoseEstimator": "pct.estimator",
+    "PoseEstimator": "pct.photos.estimator",
     "bbox_from_keypoints": "pct.geometry",
-    "PoseTokenizer": "pct.models.tokenizer",
-    "TokenizerConfig": "pct.models.tokenizer",
+    "PoseTokenizer": "pct.tokenizer",
+    "TokenizerConfig": "pct.tokenizer",
     "PoseSpace": "pct.pose_space",
     "SKELETONS": "pct.skeleton",
     "Skeleton": "pct.skeleton",

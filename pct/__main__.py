@@ -2,6 +2,6 @@
 
 import sys
 
-from pct.cli import main
+from pct.cli.main import main
 
 sys.exit(main())

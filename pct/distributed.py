@@ -46,7 +46,8 @@ def mean_over_all(values: Tensor, counted: Tensor) -> Tensor:
 
     Args:
         values: One for each item; may carry gradients.
-        counted: Of the same shape, bool: the items that count. Without any the mean is 0.
+        counted: Of the same shape: the items that count, bool, or how much each does. Without any the mean is 0; sums
+            below 1 are taken for 1.
     """
     count = all_reduce_sum(counted.sum()) / world_size()
     return (values * counted).sum() / count.clamp(min=1 / world_size())

@@ -7,8 +7,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from pct.data.h36m_cameras import read_h36m_cameras
-from pct.data.h36m_convert import convert_h36m
+from pct.files.motion.h36m_cameras import read_h36m_cameras
+from pct.files.motion.h36m_convert import convert_h36m
 
 DESCRIPTION = """\
 Convert Human3.6M in the layout of VideoPose3D, which is pickled, to one plain .npz file without pickles.

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""All of it on generated people: poses to tokens and back, photos to tokens to poses, 2D to 3D, with pictures."""
+"""All of it on a laptop: poses to tokens and back, photos to tokens to poses, 2D to 3D, with pictures."""
 
 from __future__ import annotations
 
@@ -10,18 +10,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import evaluate_photos
-import make_people
-import train_classifier
-import train_lifter
-import train_tokenizer
 
-from pct import cli
-from pct.data.bodies import generate_poses
-from pct.data.coco import write_coco_poses
+from pct.cli.main import main as pct
+from pct.files.coco import write_coco_poses
+from pct.people.poses import generate_poses
 from pct.skeleton import COCO17
 
-CONFIGS = Path(__file__).parent.parent / "configs"
-SHIPPED, SHIPPED_3D, SHIPPED_LIFTER = "people", "h36m17", "lifter"
+SHIPPED_3D, SHIPPED_LIFTER = "h36m17", "lifter"
+PHOTOS = Path(__file__).parents[1] / "docs" / "pictures" / "coco"
 LOOK_AT = (
     "tokenizer/report/index.html",
     "poses.png",
@@ -62,9 +58,8 @@ def main(argv: list[str] | None = None) -> int:
 def _poses(out: Path, steps: int) -> Iterator[Command]:
     """Stage one: train a tokenizer, turn poses into tokens, text and pictures, and back."""
     run, model = out / "tokenizer", str(out / "tokenizer" / "model")
-    config = str(CONFIGS / "tokenizer_generated.yaml")
-    settings = [config, f"out={run}", f"steps={steps}", "report_poses=1000", "--force"]
-    yield "tools/train_tokenizer.py", train_tokenizer.main, settings
+    settings = [f"out={run}", f"steps={steps}", "report_poses=1000", "--force"]
+    yield "pct", pct, ["train", "tokenizer", "generated", *settings]
     write_coco_poses(out / "poses.json", generate_poses(500, COCO17, seed=1_000_000), force=True)
     for command in (
         ["encode", str(out / "poses.json"), "-o", str(out / "tokens.parquet"), "--model", model],
@@ -73,22 +68,21 @@ def _poses(out: Path, steps: int) -> Iterator[Command]:
         ["visualize", str(out / "poses.json"), "-o", str(out / "poses.png"), "--model", model],
         ["visualize", str(out / "tokens.parquet"), "-o", str(out / "decoded.png"), "--model", model],
     ):
-        yield "pct", cli.main, [*command, "--force"]
+        yield "pct", pct, [*command, "--force"]
 
 
 def _photos(out: Path, steps: int) -> Iterator[Command]:
-    """Stage two: train a classifier for a moment, then predict with it and with the one that ships."""
+    """Stage two: read real photos with what ships, then train a classifier for a moment on generated people."""
+    yield "pct", pct, ["predict", str(PHOTOS), "--flip", "-o", str(out / "predictions" / "shipped"), "--force"]
     people, run = out / "people", out / "classifier"
-    yield "tools/make_people.py", make_people.main, [str(people), "--num-images", "60", "--seed", "900001", "--force"]
+    yield "pct", pct, ["make-people", str(people), "--num-images", "60", "--seed", "900001", "--force"]
     settings = [f"tokenizer={out / 'tokenizer' / 'model'}", f"steps={steps}", f"pretrain.steps={steps}"]
     settings += ["data.num_generated=4000", "data.num_val=200", "val_persons=200", "val_every=0"]
-    config = str(CONFIGS / "classifier_people.yaml")
-    yield "tools/train_classifier.py", train_classifier.main, [config, f"out={run}", *settings, "--force"]
+    yield "pct", pct, ["train", "classifier", "people", f"out={run}", *settings, "--force"]
     labels, images = str(people / "annotations.json"), str(people / "images")
-    for name, model in (("shipped", SHIPPED), ("trained_here", str(run / "model"))):
-        predicted = ["predict", images, "--boxes", labels, "--model", model, "-o", str(out / "predictions" / name)]
-        yield "pct", cli.main, [*predicted, "--force"]
-    report = [labels, "--images", images, "--model", SHIPPED, "--out", str(out / "photo_report"), "--force"]
+    model, predicted = str(run / "model"), str(out / "predictions" / "trained_here")
+    yield "pct", pct, ["predict", images, "--boxes", labels, "--model", model, "-o", predicted, "--force"]
+    report = [labels, "--images", images, "--model", model, "--out", str(out / "photo_report"), "--force"]
     yield "tools/evaluate_photos.py", evaluate_photos.main, report
 
 
@@ -96,16 +90,16 @@ def _bodies(out: Path, steps: int) -> Iterator[Command]:
     """3D: train a lifter for a moment, lift 2D poses with it and the one that ships, and write tokens of 3D poses."""
     run, poses, tokens = out / "lifter", str(out / "poses.json"), str(out / "tokens3d.parquet")
     settings = [f"out={run}", f"steps={steps}", "bodies.num_generated=20000", "val_every=0", "--force"]
-    yield "tools/train_lifter.py", train_lifter.main, [str(CONFIGS / "lifter_generated.yaml"), *settings]
+    yield "pct", pct, ["train", "lifter", "generated", *settings]
     for name, model in (("lifted_here", str(run / "model")), ("lifted", SHIPPED_LIFTER)):
         files = ["-o", str(out / f"{name}.npz"), "--draw", str(out / f"{name}.png")]
-        yield "pct", cli.main, ["lift", poses, *files, "--model", model, "--force"]
+        yield "pct", pct, ["lift", poses, *files, "--model", model, "--force"]
     for command in (
         ["encode", str(out / "lifted.npz"), "-o", tokens, "--model", SHIPPED_3D],
         ["decode", tokens, "-o", str(out / "decoded3d.npz"), "--model", SHIPPED_3D],
         ["visualize", tokens, "-o", str(out / "decoded3d.png"), "--model", SHIPPED_3D],
     ):
-        yield "pct", cli.main, [*command, "--force"]
+        yield "pct", pct, [*command, "--force"]
 
 
 if __name__ == "__main__":

@@ -4,15 +4,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pct.data.lifting_pairs import PosePairs
-    from pct.models.lifter import Lifter
+    from pct.lifting.lifter import Lifter
+    from pct.lifting.pairs import PosePairs
 
 DESCRIPTION = """\
 Measure a lifter: MPJPE, P-MPJPE and N-MPJPE in millimetres, PCK at 150 mm, AUC, and MPJPE by action.
@@ -30,7 +28,7 @@ AUC over its 14 joints. Poses are centred at the hip by subtracting the predicte
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; return the exit status."""
     parser = argparse.ArgumentParser(description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", help="folder of a lifter, such as RUN/model, or a hub id")
+    parser.add_argument("model", help="folder of a lifter, such as RUN/model, or hf:user/model")
     data = parser.add_mutually_exclusive_group(required=True)
     data.add_argument("--mocap", metavar="FILE", help="mocap .npz")
     data.add_argument("--h36m", metavar="FILE", help="converted Human3.6M .npz")
@@ -40,8 +38,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--missing", type=int, metavar="N", help="each 2D pose lacks N joints")
     parser.add_argument("--flip", action="store_true", help="average with the mirrored pose")
     parser.add_argument("--seed", type=int, default=0, help="of cameras and errors (default: %(default)s)")
-    parser.add_argument("--out", metavar="FILE", help="write the numbers as JSON, too")
-    parser.add_argument("--force", action="store_true", help="replace OUT if it exists")
+    parser.add_argument("--out", metavar="FOLDER", help="write a report: page, numbers as JSON, pictures")
+    parser.add_argument("--force", action="store_true", help="replace a report that is there")
     options = parser.parse_args(argv)
     try:
         _run(options)
@@ -52,27 +50,29 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> None:
-    from pct.data.detector_noise import NoiseConfig
-    from pct.evaluation.evaluate_lifter import evaluate_lifter
-    from pct.files import check_output, write_atomically
-    from pct.models.lifter import Lifter
+    from pct.evaluation.lifting.evaluate import evaluate_lifter
+    from pct.evaluation.lifting.report import lifting_report
+    from pct.evaluation.report import check_report_folder, write_report
+    from pct.lifting.detector_noise import NoiseConfig
+    from pct.lifting.lifter import Lifter
 
-    out = check_output(options.out, (".json",), options.force) if options.out else None
+    if options.out:
+        check_report_folder(options.out, options.force)
     lifter = Lifter.from_pretrained(options.model)
     noise = NoiseConfig(missing_share=0.0) if options.noise else None
-    pairs = _load(options, lifter)
-    found = evaluate_lifter(lifter, pairs, noise, options.missing, options.flip, options.seed)
-    print(f"{found.poses:,} poses")
+    pairs, data = _load(options, lifter), Path(options.h36m or options.mpi_inf_3dhp or options.mocap).name
+    found = evaluate_lifter(lifter, pairs, noise, options.missing, options.flip, options.seed, data)
+    numbers = found.numbers
+    print(f"{numbers['poses']:,} poses")
     for name in ("mpjpe", "p_mpjpe", "n_mpjpe", "likely_mpjpe"):
-        value = getattr(found, name)
-        if value is not None:
-            print(f"{name.replace('_', '-'):14} {value:8.1f} mm")
-    print(f"{'pck@150':14} {100 * found.pck:8.1f} %   over {len(found.pck_joints)} joints")
-    print(f"{'auc':14} {100 * found.auc:8.1f} %")
-    for action, value in found.per_action.items():
+        if numbers[name] is not None:
+            print(f"{name.replace('_', '-'):14} {numbers[name]:8.1f} mm")
+    print(f"{'pck@150':14} {100 * numbers['pck']:8.1f} %   over {len(numbers['pck_joints'])} joints")
+    print(f"{'auc':14} {100 * numbers['auc']:8.1f} %")
+    for action, value in numbers["per_action"].items():
         print(f"  {action:40} {value:8.1f} mm")
-    if out is not None:
-        write_atomically(Path(out), (json.dumps(asdict(found), indent=1) + "\n").encode())
+    if options.out:
+        print(f"report: {write_report(lifting_report(found), options.out, options.force)}")
 
 
 def _load(options: argparse.Namespace, lifter: Lifter) -> PosePairs:
@@ -80,16 +80,16 @@ def _load(options: argparse.Namespace, lifter: Lifter) -> PosePairs:
     import torch
 
     if options.h36m:
-        from pct.data.h36m import load_h36m
+        from pct.files.motion.h36m import load_h36m
 
         return load_h36m(options.h36m, detections=options.detections, skeleton=lifter.skeleton)
     if options.mpi_inf_3dhp:
-        from pct.data.mpi_inf_3dhp import load_mpi_inf_3dhp
+        from pct.files.motion.mpi_inf_3dhp import load_mpi_inf_3dhp
 
         return load_mpi_inf_3dhp(options.mpi_inf_3dhp, skeleton=lifter.skeleton)
-    from pct.data.body_table import BodyTable, split_mocap
-    from pct.data.lifting_pairs import photograph
-    from pct.data.mocap import load_mocap
+    from pct.files.motion.body_table import BodyTable, split_mocap
+    from pct.files.motion.mocap import load_mocap
+    from pct.lifting.pairs import photograph
 
     bodies = BodyTable.from_mocap(split_mocap(load_mocap(options.mocap)).test)
     return photograph(bodies, torch.Generator().manual_seed(20_000 + options.seed))

@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 DESCRIPTION = """\
-Measure a token classifier, and a heatmap model beside it, on photos with labelled persons; write a report.
+Measure token classifiers, and a heatmap model beside them, on photos with labelled persons; write a report.
 
   tools/evaluate_photos.py people/test/annotations.json --images people/test/images \\
       --model runs/classifier/model --heatmap runs/heatmap/model --out report
@@ -18,7 +19,7 @@ Measure a token classifier, and a heatmap model beside it, on photos with labell
 ANNOTATIONS is a COCO-format keypoint file, or MPII's in the JSON layout. The models see the annotated boxes; with
 --boxes also those of a detector (COCO results JSON), whose poses are rescored and freed of doubles before COCO's
 evaluator matches them. A classifier of 3D poses is measured in millimetres; its ANNOTATIONS must have 3D joints, as
-those of tools/make_people.py do. --out receives index.html, results.json and pictures/."""
+those of tools/make_people.py do. --out receives index.html, metrics.json and pictures/."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -39,7 +40,13 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("annotations", help="labels of the persons")
     parser.add_argument("--images", metavar="FOLDER", required=True, help="folder of the photos")
-    parser.add_argument("--model", metavar="FOLDER", help="token classifier, such as RUN/model")
+    parser.add_argument(
+        "--model",
+        metavar="[NAME=]FOLDER",
+        action="append",
+        default=[],
+        help="token classifier, such as RUN/model; repeatable, with names (the first is PCT without one)",
+    )
     parser.add_argument("--heatmap", metavar="FOLDER", help="heatmap model to measure on the same persons")
     parser.add_argument("--out", metavar="FOLDER", required=True, help="where the report goes")
     parser.add_argument("--boxes", metavar="FILE", help="detected boxes, as COCO results JSON")
@@ -65,44 +72,53 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
 def _run(options: argparse.Namespace) -> None:
     import torch
 
-    from pct.evaluation.photo3d_report import run_body_evaluation
-    from pct.evaluation.photo_predictions import PredictionOptions, space_of
-    from pct.evaluation.photo_report import check_report_folder, run_photo_evaluation
+    from pct.evaluation.photos.files import run_photo_evaluation
+    from pct.evaluation.photos.predictions import PredictionOptions, space_of
+    from pct.evaluation.report import check_report_folder
 
     if options.threads:
         torch.set_num_threads(options.threads)
     check_report_folder(options.out, options.force)
     models = _load_models(options)
-    files = (options.annotations, options.images, options.out)
-    settings: dict[str, Any] = {
-        "limit": options.limit,
-        "options": PredictionOptions(not options.no_flip, options.samples, options.seed, options.batch_size),
-        "force": options.force,
-        "progress": None if options.quiet else _Bars(),
-        "report": lambda sentence: print(f"evaluate_photos: {sentence}", file=sys.stderr),
-    }
-    if options.model and space_of(models["PCT"]).kind == "root3d":
-        if options.boxes or options.heatmap:
-            raise ValueError("--boxes and --heatmap are for 2D poses; the poses of --model are 3D")
-        bodies, page = run_body_evaluation(models, *files, **settings)
-        for name, result in bodies.models.items():
-            print(f"{name:9s} MPJPE {result.main.mpjpe:.1f} mm, P-MPJPE {result.main.p_mpjpe:.1f} mm")
-        print(f"report:   {page}")
-        return
-    evaluation, page = run_photo_evaluation(models, *files, boxes_path=options.boxes, **settings)
-    for name, result in evaluation.models.items():
-        main_ap, occluded = result.main.coco.ap, result.main.occluded.ap
-        print(f"{name:9s} AP {_percent(main_ap)}, of occluded joints {_percent(occluded)}")
+    is_3d = space_of(next(iter(models.values()))).kind == "root3d"
+    if is_3d and (options.boxes or options.heatmap):
+        raise ValueError("--boxes and --heatmap are for 2D poses; the poses of --model are 3D")
+    found, page = run_photo_evaluation(
+        models,
+        options.annotations,
+        options.images,
+        options.out,
+        boxes_path=options.boxes,
+        limit=options.limit,
+        options=PredictionOptions(not options.no_flip, options.samples, options.seed, options.batch_size),
+        force=options.force,
+        progress=None if options.quiet else _Bars(),
+        report=lambda sentence: print(f"evaluate_photos: {sentence}", file=sys.stderr),
+    )
+    for name, result in found.numbers["models"].items():
+        print(f"{name:9s} {_sentence(next(iter(result['poses'].values())), is_3d)}")
     print(f"report:   {page}")
 
 
+def _sentence(scores: Mapping[str, Any], is_3d: bool) -> str:
+    if is_3d:
+        return f"MPJPE {scores['mpjpe']:.1f} mm, P-MPJPE {scores['p_mpjpe']:.1f} mm"
+    return f"AP {_percent(scores['coco']['ap'])}, of occluded joints {_percent(scores['occluded']['ap'])}"
+
+
 def _load_models(options: argparse.Namespace) -> dict:
-    from pct.models.classifier import PoseClassifier
-    from pct.models.heatmap import HeatmapModel
+    from pct.photos.classifier import PoseClassifier
+    from pct.photos.heatmap import HeatmapModel
 
     models: dict = {}
-    if options.model:
-        models["PCT"] = PoseClassifier.from_pretrained(options.model, options.device)
+    for value in options.model:
+        name, separator, folder = value.partition("=")
+        name, folder = (name, folder) if separator else ("PCT", value)
+        if name in models:
+            raise ValueError(f"two models are called {name}; give each a name of its own: --model NAME={folder}")
+        models[name] = PoseClassifier.from_pretrained(folder, options.device)
+    if options.heatmap and "heatmaps" in models:
+        raise ValueError("heatmaps is the name of the model of --heatmap; give the one of --model another")
     if options.heatmap:
         models["heatmaps"] = HeatmapModel.from_pretrained(options.heatmap, options.device)
     return models

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from pct.files import check_output, write_atomically
+from pct.files.output import check_output, write_atomically
 
 DESCRIPTION = """\
 Split a COCO-format file into two with no photo in both, so that the one can be trained and the other tested on.

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pct import distributed
-from pct.data.augment import AugmentedPoses
+from pct.training.tokenizer.augment import AugmentedPoses
 
 
 class ShuffledRows:

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from pct import distributed
-from pct.layers.quantizer import Quantizer
-from pct.models.checkpoint import explain
-from pct.training.config import OptimSection
+from pct.checkpoint import explain
+from pct.tokenizer.quantizer import Quantizer
+from pct.training.run_config import OptimSection
 from pct.training.run_files import CHECKPOINT, MetricsLog, load_checkpoint, save_checkpoint
 from pct.training.steps import StepLosses
 from pct.training.stopping import TrainingStopped, stop_on_signal
@@ -56,8 +56,10 @@ class LoopSettings:
 
 
 def learning_rate(step: int, steps: int, config: OptimSection) -> float:
-    """Return the learning rate of ``step``: linear warm-up, then a cosine to ``min_lr_ratio`` of the peak."""
+    """Return the learning rate of ``step``: linear warm-up, then a cosine to ``min_lr_ratio`` of the peak, or steps."""
     warm = min(1.0, (step + 1) / max(1, config.warmup_steps))
+    if config.decay_every:
+        return config.lr * warm * config.decay ** (step // config.decay_every)
     cosine = 0.5 * (1 + math.cos(math.pi * step / max(1, steps)))
     return config.lr * warm * (config.min_lr_ratio + (1 - config.min_lr_ratio) * cosine)
 

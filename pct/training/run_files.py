@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
-from pct.files import write_atomically
-from pct.models.checkpoint import CheckpointError
+from pct.checkpoint import CheckpointError
+from pct.files.output import OutputError, write_atomically
 
 CHECKPOINT, METRICS = "checkpoint.pt", "metrics.jsonl"
 # All that torch.load was seen to raise on files that were cut off, overwritten or of another kind.
@@ -29,7 +29,7 @@ def save_checkpoint(folder: Path, state: dict[str, Any]) -> None:
     torch.save(state, buffer)
     try:
         write_atomically(path, buffer.getvalue())
-    except OSError as error:
+    except (OSError, OutputError) as error:
         raise OSError(f"{path}: step {state['step']} could not be saved: {error}; go on later with --resume") from error
 
 

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from pct import distributed
-from pct.files import write_atomically
+from pct.files.output import write_atomically
 from pct.training.run_files import CHECKPOINT, METRICS
 from pct.training.yaml_config import dump_config, load_config
 
 CONFIG, MODEL_FOLDER, REPORT_FOLDER, CURVES = "config.yaml", "model", "report", "curves.png"
-COMPLETION_FOLDER, ADAPTATION_FOLDER, PRETRAIN_FOLDER = "completion", "adaptation", "pretrain"
+PRETRAIN_FOLDER = "pretrain"
 _TENSORBOARD = "tensorboard"
 
 # What a resumed run may change: where, how long and how watched it runs. Of these only the steps move the numbers,
@@ -21,8 +21,6 @@ _TENSORBOARD = "tensorboard"
 FREE_ON_RESUME = {
     "out",
     "steps",
-    "completion.steps",
-    "completion.adapt_steps",
     "pretrain.steps",
     "device",
     "threads",
@@ -65,9 +63,6 @@ def prepare_folder(run: Any, resume: bool, force: bool) -> Path:
         if force and (folder / CONFIG).exists():
             _remove_run(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        # A process that was killed while it wrote leaves its temporary file.
-        for leftover in (*folder.glob(".*.tmp"), *folder.glob(f"{MODEL_FOLDER}/.*.tmp")):
-            leftover.unlink(missing_ok=True)
         write_atomically(folder / CONFIG, dump_config(run).encode())
     distributed.barrier()
     return folder
@@ -97,7 +92,7 @@ def _flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _remove_run(folder: Path) -> None:
     # The config goes last: while it is there, the folder counts as a run that --force may replace.
-    for name in (MODEL_FOLDER, REPORT_FOLDER, COMPLETION_FOLDER, ADAPTATION_FOLDER, PRETRAIN_FOLDER, _TENSORBOARD):
+    for name in (MODEL_FOLDER, REPORT_FOLDER, PRETRAIN_FOLDER, _TENSORBOARD):
         if (folder / name).is_dir():
             shutil.rmtree(folder / name)
     for name in (CHECKPOINT, METRICS, CURVES, CONFIG):

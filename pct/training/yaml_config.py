@@ -24,7 +24,7 @@ def load_config(path: str | Path, overrides: list[str], schema: type[Run]) -> Ru
 
     path = Path(path)
     if not path.is_file():
-        raise ValueError(f"config {path} does not exist; the ones that come with pct are in configs/")
+        raise ValueError(f"config {path} does not exist")
     for item in overrides:
         if "=" not in item:
             raise ValueError(f"override {item!r} must be key=value, for instance optim.lr=0.001")

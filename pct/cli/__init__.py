@@ -1,0 +1,1 @@
+"""The command line ``pct``: parsing, and errors as one sentence."""

@@ -1,0 +1,47 @@
+"""``pct evaluate``: measure a model and write a report."""
+
+from __future__ import annotations
+
+import argparse
+
+from pct.cli.options import add_device, add_file_and_out, positive
+
+SUMMARY = "measure a model, write a report"
+DESCRIPTION = """\
+Measure a model and write a report (JSON and a page with pictures): a 2D model on a COCO
+keypoint file, a 3D model on motion capture (.npz), by default on its test clips.
+"""
+EXAMPLES = """\
+examples:
+  pct evaluate person_keypoints_val2017.json -o report
+  pct evaluate val.json -o report --model runs/mine --baseline train.json --limit 5000
+  pct evaluate mocap_h36m17.npz -o report --model h36m17
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    add_file_and_out(parser, "COCO keypoint annotations: .json; mocap: .npz", "folder of the report")
+    parser.add_argument("--baseline", metavar="FILE", help="training poses, for the baselines")
+    parser.add_argument("--split", choices=("test", "all"), help="clips of mocap (default: test)")
+    parser.add_argument("--limit", type=positive, metavar="N", help="evaluate N randomly chosen poses")
+    parser.add_argument("--seed", type=int, default=0, help="of everything random (default: %(default)s)")
+    add_device(parser)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Run the command."""
+    from pct.cli.common import load_tokenizer, say
+    from pct.evaluation.report import check_report_folder
+    from pct.evaluation.tokens.files import run_evaluation
+    from pct.files.pose_files import PoseFileError, check_pose_file
+
+    if check_pose_file(args.file).suffix.lower() not in (".json", ".npz"):
+        raise PoseFileError(
+            f"{args.file}: a model is measured on labelled joints in a .json (COCO or MPII layout), a 3D model on "
+            "mocap in a .npz"
+        )
+    check_report_folder(args.out, args.force)
+    tokenizer, options = load_tokenizer(args), (args.baseline, args.split, args.limit, args.seed, args.force)
+    run_evaluation(tokenizer, args.file, args.out, *options, progress=say)
+    say(f"report: {args.out}")

@@ -1,0 +1,47 @@
+"""How a program ends: errors as one sentence and exit status 1, Ctrl-C as 130."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+
+
+def guard(program: str, action: Callable[[], int | None]) -> int:
+    """Run a program's work and return its exit status.
+
+    Args:
+        program: What its messages begin with.
+        action: The work; returns an exit status, or None for 0.
+
+    Returns:
+        The status: that of ``action``, 1 after an error, 130 after Ctrl-C. With PCT_DEBUG=1 an error is raised.
+    """
+    try:
+        return action() or 0
+    except KeyboardInterrupt:
+        print(f"{program}: interrupted; nothing was written", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # Who reads our output has seen enough; python must not complain when it closes stdout.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        if os.environ.get("PCT_DEBUG") == "1":
+            raise
+        print(f"{program}: error: {explain(error)}", file=sys.stderr)
+        return 1
+
+
+def explain(error: Exception) -> str:
+    """Return an error as one line: what people can act on as it is, what is our fault with its type."""
+    from pct.packages import MissingPackageError, missing_package
+
+    text = " ".join(str(error).split())
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        return missing_package(error.name)
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    if isinstance(error, (ValueError, OSError, FloatingPointError, MissingPackageError)):
+        return text
+    return f"unexpected {type(error).__name__}: {text} (PCT_DEBUG=1 shows where)"

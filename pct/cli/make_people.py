@@ -1,0 +1,55 @@
+"""``pct make-people``: photos of generated people as a COCO-format data set."""
+
+from __future__ import annotations
+
+import argparse
+
+SUMMARY = "photos of generated people, as a COCO data set"
+DESCRIPTION = """\
+Write photos of generated people with COCO keypoints, boxes, areas and 3D joints.
+
+OUT receives annotations.json (COCO format) and images/. The same options give the same files.
+"""
+EXAMPLES = """\
+examples:
+  pct make-people people/train --num-images 30000 --seed 1 --workers 2
+  pct make-people people/val --num-images 1000 --seed 2 --backgrounds photos/
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.add_argument("out", metavar="OUT", help="folder to write")
+    parser.add_argument("--num-images", type=int, required=True, metavar="N", help="number of photos")
+    parser.add_argument("--seed", type=int, required=True, help="the same seed gives the same photos")
+    parser.add_argument("--first-index", type=int, default=0, metavar="N", help="number of the first scene")
+    parser.add_argument("--image-size", type=int, default=256, metavar="N", help="side in pixels (default: 256)")
+    parser.add_argument("--backgrounds", metavar="FOLDER", help="photos for the background (default: drawn ones)")
+    parser.add_argument("--mocap", metavar="FILE", help=".npz file that half of the postures are from")
+    parser.add_argument("--quality", type=int, metavar="N", help="JPEG quality, 1 to 100 (default: drawn, 35 to 95)")
+    parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes (default: 1)")
+    parser.add_argument("--force", action="store_true", help="replace a data set that is there")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Draw the photos and write the set."""
+    import torch
+    from tqdm import tqdm
+
+    from pct.people.scene import SceneSource
+    from pct.people.write import write_people
+
+    torch.set_num_threads(1)
+    source = SceneSource.open(args.seed, args.image_size, args.backgrounds, args.mocap, args.quality)
+    with tqdm(total=args.num_images, unit="photo", disable=args.quiet) as bar:
+        written = write_people(
+            args.out,
+            source,
+            args.num_images,
+            first_index=args.first_index,
+            workers=args.workers,
+            force=args.force,
+            progress=bar.update,
+        )
+    print(f"{args.out}: {written.num_images} photos, {written.num_persons} persons")

@@ -1,0 +1,81 @@
+"""Options that several commands share, and the kinds of values they take. Loads nothing: help must be instant."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+
+DEFAULT_MODEL = "coco17"
+FLIP = "flip test: more accurate, twice the time"
+
+
+def add_file_and_out(parser: argparse.ArgumentParser, source: str, out: str) -> None:
+    """Add FILE, ``-o``, ``--model`` and ``--force``."""
+    parser.add_argument("file", metavar="FILE", help=source)
+    parser.add_argument("-o", "--out", required=True, metavar="OUT", help=out)
+    add_model(parser)
+    parser.add_argument("--force", action="store_true", help="replace OUT if it exists")
+
+
+def add_model(parser: argparse.ArgumentParser, default: str = DEFAULT_MODEL, what: str = "model") -> None:
+    """Add ``--model`` with the shipped one as its default."""
+    text = f"a {what} that ships with pct, a folder, or hf:user/model (default: %(default)s)"
+    parser.add_argument("--model", default=default, metavar="NAME", help=text)
+
+
+def add_batches(parser: argparse.ArgumentParser, size: int = 4096) -> None:
+    """Add what long work has: batches, a device, a progress bar."""
+    parser.add_argument("--batch-size", type=positive, default=size, metavar="N", help="default: %(default)s")
+    add_device(parser)
+    parser.add_argument("--progress", action="store_true", help="a progress bar also where stderr is no terminal")
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """Add ``--device``."""
+    parser.add_argument("--device", default="cpu", help="cpu or cuda, cuda:1, ... (default: %(default)s)")
+
+
+def add_threads(parser: argparse.ArgumentParser) -> None:
+    """Add ``--threads``."""
+    parser.add_argument("--threads", type=positive, metavar="N", help="CPU threads (default: torch's choice)")
+
+
+def add_positions(parser: argparse.ArgumentParser) -> None:
+    """Add the option for words that say their positions."""
+    text = "words say their token, too: <p12_711> is id 711 as token 12"
+    parser.add_argument("--positions", action="store_true", help=text)
+
+
+def positive(text: str) -> int:
+    """Read a count from the command line."""
+    if not text.isdecimal() or not 1 <= len(text.lstrip("0")) <= 9:
+        raise argparse.ArgumentTypeError(f"{text[:20]!r} is not an integer from 1 to 999999999")
+    return int(text)
+
+
+def share(text: str) -> float:
+    """Read a number from 0 to 1."""
+    return _number(text, lambda value: 0 <= value <= 1, "from 0 to 1")
+
+
+def rate(text: str) -> float:
+    """Read frames a second."""
+    return _number(text, lambda value: 0 < value <= 1000, "above 0, up to 1000")
+
+
+def size(text: str) -> tuple[int, int]:
+    """Read a width and height in pixels."""
+    parts = text.lower().split("x")
+    if len(parts) != 2 or not all(part.isdecimal() and 0 < len(part) < 7 and int(part) for part in parts):
+        raise argparse.ArgumentTypeError(f"{text[:20]!r} is not a width and height in pixels such as 1920x1080")
+    return int(parts[0]), int(parts[1])
+
+
+def _number(text: str, good: Callable[[float], bool], rule: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not good(value):
+        raise argparse.ArgumentTypeError(f"{text[:20]!r} is not a number {rule}")
+    return value

@@ -1,0 +1,92 @@
+"""``pct predict``: poses of the persons on photos and videos."""
+
+from __future__ import annotations
+
+import argparse
+
+from pct.cli.options import add_batches, add_threads, rate, share
+
+SUMMARY = "poses of persons on photos"
+DESCRIPTION = """\
+Estimate the poses of the persons on photos and videos.
+
+A small detector finds the persons, offline, unless --boxes or another option says where.
+OUT gets keypoints.json (COCO results: bbox, keypoints as x, y, confidence, score),
+tokens.parquet (their token table; `pct decode --model FOLDER/tokenizer` reads it)
+and drawn/ (photos and videos with the poses on them).
+Photos that cannot be read and bad boxes are reported, skipped and counted.
+"""
+EXAMPLES = """\
+examples:
+  pct predict photo.jpg
+  pct predict val2017 --boxes detections.json --flip -o results
+  pct predict walk.mp4 --model runs/mine/model --detector fasterrcnn_resnet50_fpn_v2
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.add_argument("photos", nargs="+", metavar="PHOTO", help="photo, video, or folder of them")
+    parser.add_argument("--model", default="photos", metavar="FOLDER", help="a classifier (default: %(default)s)")
+    parser.add_argument(
+        "-o", "--out", default="predictions", metavar="OUT", help="folder of the results (default: %(default)s)"
+    )
+    boxes = parser.add_mutually_exclusive_group()
+    boxes.add_argument("--boxes", metavar="FILE", help="COCO results or annotations with boxes")
+    boxes.add_argument("--detector", metavar="NAME", help="nanodet (default), or a detector of torchvision")
+    boxes.add_argument("--whole-photos", action="store_true", help="each whole photo is one person")
+    parser.add_argument("--detector-weights", metavar="FILE", help="its weights; fetched from the network if not given")
+    parser.add_argument(
+        "--min-score",
+        type=share,
+        metavar="X",
+        help="least score of a box (default: 0.3; of torchvision 0.5; with --boxes 0)",
+    )
+    flip = "flip test, twice the time (default: as the model says)"
+    parser.add_argument("--flip", action=argparse.BooleanOptionalAction, help=flip)
+    parser.add_argument("--no-draw", dest="draw", action="store_false", help="do not write drawn/")
+    parser.add_argument("--video-fps", type=rate, metavar="N", help="frames a second used (default: all)")
+    add_threads(parser)
+    parser.add_argument("--force", action="store_true", help="replace results in OUT")
+    add_batches(parser, 32)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Run the command."""
+    from pct.cli.common import find_device, progress, reports, say, use_threads
+    from pct.files.photo_inputs import find_photos
+    from pct.photos.estimator import PoseEstimator
+    from pct.photos.predict_boxes import choose_boxes
+    from pct.photos.predict_files import check_folder, count_frames, predict_files
+
+    inputs = find_photos(args.photos)
+    check_folder(args.out, args.force)
+    device = find_device(args)
+    use_threads(args)
+    estimator = PoseEstimator.from_pretrained(args.model, device, args.flip, args.batch_size)
+    with reports() as report:
+        boxes = choose_boxes(
+            inputs,
+            boxes_file=args.boxes,
+            detector=args.detector,
+            whole_photos=args.whole_photos,
+            detector_weights=args.detector_weights,
+            min_score=args.min_score,
+            device=device,
+            report=report,
+        )
+        with progress(args, lambda: count_frames(inputs, args.video_fps), " photos") as move:
+            summary = predict_files(
+                estimator,
+                inputs,
+                args.out,
+                image_ids=boxes.image_ids,
+                find_boxes=boxes.find,
+                model_name=args.model,
+                draw=args.draw,
+                video_fps=args.video_fps,
+                force=args.force,
+                report=report,
+                progress=move,
+            )
+    say(summary)

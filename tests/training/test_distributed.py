@@ -1,0 +1,147 @@
+"""Processes of a run: no-ops in one process, true sums and rows in two, and a device for each."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+from torch import multiprocessing
+
+from pct import distributed
+from pct.tokenizer.codebook import EMARule
+from pct.tokenizer.quantizer import EMAQuantizer, FSQQuantizer, Quantizer
+from pct.tokenizer.residual import ResidualQuantizer
+
+QUANTIZERS = {
+    "ema": lambda: EMAQuantizer(4, 24, 3, EMARule(0.8, revive_below=0.3)),
+    "published": lambda: EMAQuantizer(4, 24, 3, EMARule(0.8, "published")),
+    "residual": lambda: ResidualQuantizer(3, 4, 3, 6, 0.0, 1.0, EMARule(0.8, revive_below=0.3)),
+    "fsq": lambda: FSQQuantizer(4, (2, 3, 4)),
+}
+
+
+def features(step: int) -> torch.Tensor:
+    """Features (96, 4, 3) whose clusters move, so that entries die and are revived."""
+    x = torch.randn(96, 4, 3, generator=torch.Generator().manual_seed(step))
+    return 0.3 * x + 2 * torch.tensor([step % 3, -step % 5, 1.0])
+
+
+def quantize(make: Any, rows: slice) -> tuple[Quantizer, list[Any]]:
+    """Run a quantizer over 8 steps of this process's rows; return it and what the loop logs of it."""
+    quantizer, log = make(), []
+    for step in range(8):
+        z = features(step)[rows]
+        output = quantizer(z)
+        loss = distributed.all_reduce_sum(output.commitment_loss) / distributed.world_size()
+        log.append(float(loss))
+    use = quantizer.pop_epoch_use()
+    return quantizer, [*log, use.usage, use.perplexity]
+
+
+def _work(rank: int, port: int, folder: str) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+    mine = torch.tensor([rank + 1.0, 10.0])
+    result: dict[str, Any] = {
+        "sum": distributed.all_reduce_sum(mine),
+        "mine": mine,
+        "rows": distributed.all_gather_rows(torch.full((2, 3), float(rank)).t().contiguous().t()),
+        "place": (distributed.rank(), distributed.world_size(), distributed.is_main(), distributed.is_distributed()),
+    }
+    for name, make in QUANTIZERS.items():
+        quantizer, log = quantize(make, slice(48 * rank, 48 * rank + 48))
+        result[name] = (dict(quantizer.state_dict()), log)
+    distributed.barrier()
+    torch.save(result, f"{folder}/{rank}.pt")
+    distributed.stop()
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """What each of two gloo processes found."""
+    folder: Path = tmp_path_factory.mktemp("two")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    multiprocessing.spawn(_work, (port, str(folder)), nprocs=2)
+    return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)]
+
+
+def test_one_process_is_left_alone() -> None:
+    tensor = torch.ones(3)
+    assert distributed.all_reduce_sum(tensor) is tensor
+    assert distributed.all_gather_rows(tensor) is tensor
+    assert (distributed.rank(), distributed.world_size(), distributed.is_main()) == (0, 1, True)
+    assert not distributed.is_distributed()
+    distributed.barrier()
+    distributed.stop()
+
+
+def test_two_processes_share_sums_and_rows(two: list[dict[str, Any]]) -> None:
+    for rank, result in enumerate(two):
+        assert result["place"] == (rank, 2, rank == 0, True)
+        assert result["sum"].tolist() == [3.0, 20.0]
+        assert result["mine"].tolist() == [rank + 1.0, 10.0], "the argument is left as it is"
+        assert result["rows"].tolist() == [[0.0] * 3] * 2 + [[1.0] * 3] * 2
+
+
+@pytest.mark.parametrize("name", QUANTIZERS)
+def test_two_processes_with_half_the_batch_quantize_as_one(two: list[dict[str, Any]], name: str) -> None:
+    quantizer, log = quantize(QUANTIZERS[name], slice(None))
+    for result in two:
+        state, log_of_two = result[name]
+        assert set(state) == set(quantizer.state_dict())
+        for key, value in quantizer.state_dict().items():
+            torch.testing.assert_close(state[key], value, rtol=1e-5, atol=1e-5, msg=lambda m, key=key: f"{key}: {m}")
+        assert log_of_two == pytest.approx(log, rel=1e-5)
+
+
+def test_entries_were_revived_where_two_processes_are_compared() -> None:
+    """Else the comparison above would not cover the revival."""
+    revived, kept = quantize(QUANTIZERS["ema"], slice(None))[0], EMAQuantizer(4, 24, 3, EMARule(0.8, revive_below=0))
+    for step in range(8):
+        kept(features(step))
+    assert not torch.allclose(revived.codebook.entries, kept.codebook.entries)
+
+
+def test_auto_takes_the_cpu_where_there_is_no_cuda_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert distributed.start("auto") == torch.device("cpu")
+    assert distributed.start("cpu") == torch.device("cpu")
+    with pytest.raises(ValueError, match="device is 'cuda', but this machine has 0 CUDA devices"):
+        distributed.start("cuda")
+
+
+def test_cuda_devices_have_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch.cuda.set_device refuses a device without one."""
+    chosen: list[torch.device] = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    for name, number in (("auto", 0), ("cuda", 0), ("cuda:1", 1)):
+        assert distributed.start(name) == torch.device("cuda", number)
+    assert [device.index for device in chosen] == [0, 0, 1]
+    with pytest.raises(ValueError, match="'cuda:2', but this machine has 2 CUDA devices, none of number 2"):
+        distributed.start("cuda:2")
+
+
+def test_each_local_process_takes_its_cuda_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    backends: list[str] = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda device: None)
+    monkeypatch.setattr(dist, "init_process_group", lambda backend: backends.append(backend))
+    monkeypatch.setenv("LOCAL_RANK", "3")
+    assert distributed.start("auto") == torch.device("cuda", 3)
+    assert distributed.start("cpu") == torch.device("cpu")
+    assert backends == ["nccl", "gloo"]
+
+
+@pytest.mark.parametrize("name", ["gpu", "cuda:", "cuda:x", "cuda:-1", "mps", "cpu:0", ""])
+def test_unknown_devices_are_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=r"allowed are auto, cpu, cuda and cuda:N"):
+        distributed.start(name)

@@ -1,0 +1,216 @@
+"""Training steps on photos: labels are the frozen encoder's tokens, unlabelled joints count nowhere, losses fall."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from tiny_batches import make_batch
+from tiny_photo_models import (
+    BACKBONE,
+    HEAD,
+    make_body_tokenizer,
+    make_classifier,
+    make_coco_tokenizer,
+    make_heatmap_model,
+)
+
+from pct.layers.losses import keypoint_loss, similarity_loss
+from pct.photos.classifier import ClassifierConfig, ClassifierOutput, PoseClassifier
+from pct.photos.crop import PhotoBatch
+from pct.photos.persons3d import photo_targets
+from pct.pose_space import PoseSpace
+from pct.skeleton import H36M17
+from pct.tokenizer import PoseTokenizer
+from pct.training.photos.config import TokenLoss
+from pct.training.photos.steps import HeatmapStep, TokenStep, model_area
+from pct.training.photos.token_targets import TokenTargets, label_weights, token_accuracy, token_labels
+
+
+def test_labels_are_the_tokens_that_encode_gives_for_the_same_pose() -> None:
+    model, batch = make_classifier(), make_batch()
+    pixels = model.tokenizer.space.restore(batch.keypoints, batch.bbox)
+    expected = model.tokenizer.encode(pixels, batch.visible, batch.bbox)
+    labels = token_labels(model.tokenizer, batch.keypoints, batch.visible)
+    assert (labels.indices == expected).float().mean() > 0.99
+
+
+@pytest.mark.parametrize("softness", [0.0, 1.0])
+def test_what_unlabelled_joints_hold_does_not_matter(softness: float) -> None:
+    model, batch = make_classifier(), make_batch()
+    other = replace(batch, keypoints=torch.where(batch.visible[..., None], batch.keypoints, 7.0))
+    step = TokenStep(model.tokenizer, TokenLoss(softness=softness))
+    assert step(model, batch).loss == step(model, other).loss
+
+
+def test_a_person_without_a_label_counts_in_neither_loss() -> None:
+    model, batch = make_classifier(), make_batch()
+    step = TokenStep(model.tokenizer, TokenLoss(keypoint_weight=0.0))
+    visibility = batch.visibility.clone()
+    visibility[3:] = 0
+    cut = step(model, replace(batch, visibility=visibility)).parts["token_loss"]
+    torch.testing.assert_close(cut, step(model, batch.rows(slice(0, 3))).parts["token_loss"])
+
+
+def test_soft_labels_tend_to_hard_ones() -> None:
+    model, batch = make_classifier(), make_batch()
+    hard = TokenStep(model.tokenizer, TokenLoss())(model, batch).parts["token_loss"]
+    sharp = TokenStep(model.tokenizer, TokenLoss(softness=1e-3))(model, batch).parts["token_loss"]
+    soft = TokenStep(model.tokenizer, TokenLoss(softness=3.0))(model, batch).parts["token_loss"]
+    torch.testing.assert_close(sharp, hard, atol=1e-4, rtol=1e-4)
+    assert abs(soft - hard) > 1e-3
+
+
+def test_tokens_count_by_the_joints_that_are_labelled() -> None:
+    tokenizer = make_coco_tokenizer(layout="coarse_fine", num_tokens=34, codebook_dim=8)
+    visible = torch.ones(3, 17, dtype=torch.bool)
+    visible[1, 9] = False
+    visible[2] = False
+    weights = label_weights(tokenizer, visible)
+    assert (weights[0] == 1).all()
+    assert not weights[2].any()
+    about = tokenizer.quantizer.token_joints()
+    assert about is not None
+    assert torch.equal(weights[1] < 1, about[:, 9])
+    assert weights[1, 17 + 9] == 0
+    limb = int((about[:17, 9]).nonzero()[0])
+    assert float(weights[1, limb]) == pytest.approx((1 - 1 / int(about[limb].sum())) ** 2)
+
+
+def test_soft_labels_are_as_wide_as_the_nearest_entries_are_far() -> None:
+    """Far from all entries the label is no harder than among them: moving it away leaves the order of the shares."""
+    tokenizer = make_classifier().tokenizer
+    labels = token_labels(tokenizer, make_batch().keypoints, make_batch().visible)
+    shares = TokenTargets(tokenizer, 1.0)(replace(labels, z=labels.z + 50))
+    torch.testing.assert_close(shares.sum(dim=-1), torch.ones(shares.shape[:2]))
+    assert shares.amax(dim=-1).max() < 0.5
+
+
+def test_weights_weigh() -> None:
+    model, batch = make_classifier(), make_batch()
+    parts = TokenStep(
+        model.tokenizer,
+        TokenLoss(token_weight=2.0, keypoint_weight=3.0, similarity_weight=5.0),
+    )(model, batch).parts
+    expected = 2 * parts["token_loss"]
+    area = model_area(batch, model.tokenizer.space)
+    output, scale = model(batch.images), 2 * torch.tensor(model.tokenizer.skeleton.sigmas) * area[:, None].sqrt()
+    expected = expected + 3 * keypoint_loss(output.keypoints, batch.keypoints, batch.visible, beta=0.02)
+    expected = expected + 5 * similarity_loss(output.keypoints, batch.keypoints, batch.visible, scale)
+    torch.testing.assert_close(parts["loss"], expected)
+
+
+def test_areas_follow_the_crop() -> None:
+    """A person that fills the crop twice as much has four times the area in model units."""
+    batch, space = make_batch(), PoseSpace()
+    torch.testing.assert_close(model_area(batch, space), torch.full((4,), 300 * (2 / 32) ** 2))
+    turned = torch.tensor([[0.0, -2.0, 5.0], [2.0, 0.0, 3.0]]).expand(4, 2, 3)
+    torch.testing.assert_close(model_area(replace(batch, affine=turned), space), 4 * model_area(batch, space))
+
+
+def test_the_similarity_does_not_depend_on_the_units_of_the_crop() -> None:
+    """The same poses in half sides and in pixels of the crop lose the same similarity."""
+    batch, pixels = make_batch(), PoseSpace(units="pixels")
+    loss, losses = TokenLoss(similarity_weight=1.0), []
+    for space in (PoseSpace(), pixels):
+        model = _Shifted(make_coco_tokenizer(space=space), 0.1 * (space.bounds[1] - space.bounds[0]))
+        inside = (batch.keypoints + 1) / 2 * (space.bounds[1] - space.bounds[0]) + space.bounds[0]
+        scaled = replace(batch, keypoints=torch.where(batch.visible[..., None], inside, 0.0))
+        model.poses = scaled.keypoints
+        losses.append(TokenStep(model.tokenizer, loss)(model, scaled).parts["similarity_loss"])
+    torch.testing.assert_close(losses[0], losses[1])
+    assert 0.1 < losses[0] < 0.9
+
+
+class _Shifted(torch.nn.Module):
+    """Stands for a classifier whose poses are off by some units."""
+
+    poses: torch.Tensor
+
+    def __init__(self, tokenizer: PoseTokenizer, shift: float) -> None:
+        super().__init__()
+        self.tokenizer, self.shift = tokenizer, shift
+
+    def forward(self, images: torch.Tensor) -> ClassifierOutput:
+        return ClassifierOutput(torch.zeros(len(images), 6, 16), self.poses + self.shift)
+
+
+def make_body_batch() -> PhotoBatch:
+    """Return persons with 3D joints on crops of noise."""
+    joints = 300 * torch.randn(4, 17, 3, generator=torch.Generator().manual_seed(1)) + torch.tensor([0.0, 0.0, 4000.0])
+    return replace(make_batch(), keypoints3d=joints)
+
+
+def test_tokens_of_poses_in_space_are_learned() -> None:
+    """All joints count, whatever is labelled on the photo; errors are in metres."""
+    tokenizer, batch = make_body_tokenizer(), make_body_batch()
+    torch.manual_seed(0)
+    model = PoseClassifier(ClassifierConfig(BACKBONE, HEAD), tokenizer)
+    step = TokenStep(tokenizer, TokenLoss(beta=0.05, similarity_weight=0.5))
+    losses = fit(model.train(), step, batch, 60)
+    assert losses[-1]["token_loss"] < 0.7 * losses[0]["token_loss"]
+    assert losses[-1]["keypoint_loss"] < losses[0]["keypoint_loss"]
+    output, truth = model.eval()(batch.images), photo_targets(batch, tokenizer.space, H36M17)
+    parts = step(model, batch).parts
+    torch.testing.assert_close(
+        parts["keypoint_loss"], keypoint_loss(output.keypoints, truth.keypoints, truth.visible, 0.05)
+    )
+    scale = torch.full((4, 17), 0.1)
+    torch.testing.assert_close(
+        parts["similarity_loss"], similarity_loss(output.keypoints, truth.keypoints, truth.visible, scale)
+    )
+    moved = replace(batch, keypoints3d=batch.keypoints3d + 500)  # type: ignore[operator]
+    torch.testing.assert_close(step(model, moved).loss, step(model, batch).loss, rtol=1e-4, atol=1e-4)
+
+
+def test_accuracy_counts_the_likeliest_and_the_five_likeliest() -> None:
+    logits = torch.arange(10.0).expand(1, 2, 10)
+    accuracy = token_accuracy(logits, torch.tensor([[9, 5]]))
+    assert (accuracy["top1"], accuracy["top5"]) == (0.5, 1.0)
+    assert token_accuracy(logits, torch.tensor([[4, 0]]))["top5"] == 0.0
+
+
+def test_both_losses_fall_on_a_batch_that_is_seen_again_and_again() -> None:
+    model, batch = make_classifier(), make_batch()
+    step = TokenStep(model.tokenizer, TokenLoss())
+    losses = fit(model.train(), step, batch, 80)
+    assert losses[-1]["token_loss"] < 0.6 * losses[0]["token_loss"]
+    assert losses[-1]["keypoint_loss"] < losses[0]["keypoint_loss"]
+
+
+def test_heatmaps_learn_and_ignore_unlabelled_joints() -> None:
+    model, batch = make_heatmap_model(), make_batch()
+    step = HeatmapStep(model, sigma=1.0)
+    other = replace(batch, keypoints=torch.where(batch.visible[..., None], batch.keypoints, 0.3))
+    assert step(model, batch).loss == step(model, other).loss
+    losses = fit(model.train(), step, batch, 60)
+    assert losses[-1]["loss"] < 0.5 * losses[0]["loss"]
+
+
+def fit(model: torch.nn.Module, step: TokenStep | HeatmapStep, batch: PhotoBatch, steps: int) -> list[dict]:
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=5e-3)
+    rows = []
+    for _ in range(steps):
+        losses = step(model, batch)
+        optimizer.zero_grad()
+        losses.loss.backward()
+        optimizer.step()
+        rows.append(losses.parts)
+    return rows
+
+
+def test_similarity_loss_is_the_mean_of_two_widths_and_prefers_one_of_two_places() -> None:
+    keypoints, scale = torch.zeros(1, 2, 2), torch.full((1, 2), 0.1)
+    target = torch.tensor([[[0.1, 0.0], [9.0, 9.0]]])
+    visible = torch.tensor([[True, False]])
+    expected = 1 - (math.exp(-0.5) + math.exp(-0.5 / 16)) / 2
+    assert float(similarity_loss(keypoints, target, visible, scale)) == pytest.approx(expected, abs=1e-6)
+    sides = torch.tensor([[[-1.0, 0.0]], [[1.0, 0.0]]])
+    one = torch.ones(2, 1, dtype=torch.bool)
+
+    def loss(x: float) -> float:
+        return float(similarity_loss(torch.tensor([x, 0.0]).expand(2, 1, 2), sides, one, torch.full((2, 1), 0.1)))
+
+    assert loss(1.0) < loss(0.0) - 0.3

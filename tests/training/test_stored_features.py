@@ -1,0 +1,137 @@
+"""Sets of photos and stored features: filters, scenes, shares; heads train on features as they do on photos."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tiny_batches import make_batch
+from tiny_photo_models import make_classifier, make_coco_tokenizer
+
+from pct.cli import main as cli
+from pct.people.scene import SceneSource
+from pct.people.write import write_people
+from pct.photos.classifier import PoseClassifier
+from pct.skeleton import COCO17
+from pct.training.photos.batches import WeightedOrder
+from pct.training.photos.config import PhotoSet, TokenLoss
+from pct.training.photos.sets import PersonSets, open_sets
+from pct.training.photos.steps import TokenStep
+from pct.training.run_files import read_metrics
+
+SWIN = "{patch_size: 4, embed_dim: 8, depths: [1, 1], num_heads: [1, 2], window_size: 4}"
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two sets of photos; in the first every other photo is of the test part, and one scene spans both parts."""
+    folder = tmp_path_factory.mktemp("data")
+    for number, name in enumerate(("first", "second")):
+        write_people(folder / name, SceneSource.open(number + 1, image_size=64), 12)
+    path = folder / "first" / "annotations.json"
+    content = json.loads(path.read_text())
+    for number, image in enumerate(content["images"]):
+        image["part"] = "test" if number % 2 else "train"
+        image["group"] = "shared" if number in (0, 1) else f"scene {number}"
+    path.write_text(json.dumps(content))
+    make_coco_tokenizer().save_pretrained(folder / "tokenizer")
+    return folder
+
+
+def photo_set(folder: Path, name: str, **changes: object) -> PhotoSet:
+    return replace(PhotoSet(str(folder / name / "annotations.json"), str(folder / name / "images")), **changes)
+
+
+def photos_of(persons: PersonSets) -> set[int]:
+    return {persons[index].image_id for index in range(len(persons))}
+
+
+def test_only_photos_that_fit_are_taken_and_no_scene_spans_both_parts(data: Path) -> None:
+    train, held = open_sets([photo_set(data, "first", where="part=train")], COCO17, 1, 0.0)
+    images = json.loads((data / "first" / "annotations.json").read_text())["images"]
+    allowed = {image["id"] for image in images if image["part"] == "train" and image["group"] != "shared"}
+    assert held is None
+    assert photos_of(train) <= allowed
+    assert len(photos_of(train)) >= 4
+
+
+def test_held_out_scenes_are_not_trained_on(data: Path) -> None:
+    train, held = open_sets([photo_set(data, "first"), photo_set(data, "second")], COCO17, 1, 0.4)
+    whole, _ = open_sets([photo_set(data, "first"), photo_set(data, "second")], COCO17, 1, 0.0)
+    assert held is not None
+    assert len(train) + len(held) == len(whole)
+    again, _ = open_sets([photo_set(data, "first"), photo_set(data, "second")], COCO17, 1, 0.4)
+    assert len(again) == len(train)
+
+
+def test_shares_are_those_of_the_sets_and_not_of_their_sizes(data: Path) -> None:
+    sets = [photo_set(data, "first", where="part=train", weight=3.0), photo_set(data, "second")]
+    train, _ = open_sets(sets, COCO17, 1, 0.0)
+    alone, _ = open_sets(sets[:1], COCO17, 1, 0.0)
+    assert train.weights[: len(alone)].sum() == pytest.approx(0.75)
+    order = WeightedOrder(len(train), 50, 0, train.weights)
+    drawn = np.concatenate([order.rows(step, range(50)) for step in range(100)])
+    assert (drawn < len(alone)).mean() == pytest.approx(0.75, abs=0.06)
+
+
+def test_a_photo_in_two_sets_is_named(data: Path) -> None:
+    with pytest.raises(ValueError, match="is in another set too"):
+        open_sets([photo_set(data, "second"), photo_set(data, "second")], COCO17, 1, 0.0)
+
+
+def test_a_filter_that_fits_no_photo_names_what_there_is(data: Path) -> None:
+    with pytest.raises(ValueError, match="no photo has part=val; part is test, train"):
+        open_sets([photo_set(data, "first", where="part=val")], COCO17, 1, 0.0)
+
+
+def test_known_features_give_what_the_photos_give() -> None:
+    model, batch = make_classifier(), make_batch()
+    step = TokenStep(model.tokenizer, TokenLoss(similarity_weight=1.0))
+    known = replace(batch, features=model.backbone(batch.images), pixels=torch.zeros_like(batch.pixels))
+    torch.testing.assert_close(step(model, known).loss, step(model, batch).loss)
+
+
+@pytest.fixture
+def config(tmp_path: Path, data: Path) -> Path:
+    sets = "".join(
+        f"    - {{annotations: {data / name}/annotations.json, images: {data / name}/images, weight: {weight}}}\n"
+        for name, weight in (("first", 2.0), ("second", 1.0))
+    )
+    path = tmp_path / "tiny.yaml"
+    path.write_text(
+        f"steps: 6\nbatch_size: 4\nlog_every: 2\nval_every: 0\nval_persons: 4\ndevice: cpu\nthreads: 1\nworkers: 0\n"
+        f"tokenizer: {data / 'tokenizer'}\nfreeze_backbone: true\n"
+        f"features: {tmp_path / 'features'}\nfeature_copies: 2\n"
+        f"backbone: {{name: swin_pico, image_size: [32, 32], options: {SWIN}}}\n"
+        f"data:\n  val_share: 0.3\n  sets:\n{sets}head: {{width: 16, num_heads: 2, num_blocks: 1}}\n"
+    )
+    return path
+
+
+def run(config: Path, *arguments: str, out: str = "run") -> int:
+    arguments = (f"out={config.parent / out}", "--quiet", *arguments)
+    return cli.main(["train", "classifier", str(config), *arguments])
+
+
+def test_a_head_trains_on_stored_features_which_are_kept_and_checked(
+    config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pct.drawing.plots.plot_training_curves", lambda *_: None)
+    assert run(config) == 0
+    stored = config.parent / "features"
+    assert sorted(path.name for path in stored.iterdir()) == ["features.json", "features.npy", "labels.npz"]
+    before = (stored / "features.npy").stat().st_mtime_ns
+    assert np.load(stored / "features.npy", mmap_mode="r").dtype == np.float16
+    assert run(config, "optim.lr=0.002", out="again") == 0
+    assert (stored / "features.npy").stat().st_mtime_ns == before
+    assert np.isfinite(read_metrics(config.parent / "run" / "metrics.jsonl")[-1]["val_oks"])
+    assert PoseClassifier.from_pretrained(config.parent / "run" / "model").head is not None
+    capsys.readouterr()
+    assert run(config, "augment.rotation=7", out="other") == 1
+    assert "its features were made with augment" in capsys.readouterr().err
+    assert run(config, "freeze_backbone=false", out="moving") == 1
+    assert "freeze_backbone is False; it must be true where features are stored" in capsys.readouterr().err

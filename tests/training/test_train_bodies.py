@@ -1,0 +1,147 @@
+"""Tests of training a 3D tokenizer: it learns, from the command line, and refuses what does not go together."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pct.cli import main as cli
+from pct.files.motion.body_table import BodyTable
+from pct.tokenizer import PoseTokenizer
+from pct.training.run_files import read_metrics
+from pct.training.tokenizer.augment3d import seen_by_cameras
+from pct.training.tokenizer.config3d import BodyRun
+from pct.training.tokenizer.data3d import BodyPoses, load_bodies
+from pct.training.tokenizer.guided_config import load_tokenizer_run
+
+ROOT = Path(__file__).parents[2]
+TINY = """\
+steps: 40
+batch_size: 64
+log_every: 5
+val_every: 20
+checkpoint_every: 15
+val_poses: 40
+report: false
+device: cpu
+threads: 1
+bodies: {num_generated: 200}
+model:
+  layout: residual
+  encoder_width: 32
+  encoder_blocks: 1
+  decoder_width: 4
+  num_tokens: 8
+  codebook_size: 64
+optim: {warmup_steps: 5, lr: 0.005}
+"""
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "tiny.yaml"
+    path.write_text(TINY, encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def mocap(tmp_path: Path) -> Path:
+    """Write a mocap file of 10 clips of 3 subjects."""
+    from pct.files.motion.mocap import JOINT_NAMES
+
+    lengths = np.full(10, 6)
+    joints = BodyTable.generated(int(lengths.sum()), seed=2).keypoints.numpy() * np.float32([1, -1, -1])
+    path = tmp_path / "mocap.npz"
+    np.savez(
+        path,
+        joints=joints,
+        clip_start=np.concatenate([[0], np.cumsum(lengths)]),
+        clip_id=[f"clip{i}" for i in range(10)],
+        subject_id=["cmu06", "cmu07", *["s1"] * 8],
+        action=["walk"] * 10,
+        source=["test"] * 10,
+        fps=15.0,
+        joint_names=list(JOINT_NAMES),
+    )
+    return path
+
+
+def test_a_3d_tokenizer_learns_from_the_command_line(config: Path, mocap: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    arguments = [str(config), f"out={out}", f"bodies.mocap={mocap}", "bodies.test_share=0.25", "bodies.val_share=0.25"]
+    assert cli.main(["train", "tokenizer", *arguments, "--quiet"]) == 0
+    lines = read_metrics(out / "metrics.jsonl")
+    assert lines[-1]["keypoint_loss"] < 0.7 * lines[0]["keypoint_loss"]
+    assert "val_mean_error_mm" in lines[-1]
+    tokenizer = PoseTokenizer.from_pretrained(out / "model")
+    assert tokenizer.space.kind == "root3d"
+    assert tokenizer.skeleton.name == "h36m17"
+    poses = BodyTable.generated(4, seed=9).keypoints
+    indices = tokenizer.encode(poses)
+    decoded = tokenizer.decode(indices, poses[:, 0])
+    still = (poses - poses.mean(dim=(0, 1))).norm(dim=-1).mean()
+    assert indices.shape == (4, 8)
+    assert (decoded - poses).norm(dim=-1).mean() < still
+
+
+def test_an_interrupted_run_goes_on_to_the_same_weights(config: Path, tmp_path: Path) -> None:
+    from tiny_runs import CrashError, CutAfter
+
+    from pct.training.run_folder import prepare_folder
+    from pct.training.tokenizer.recipe import train_tokenizer
+
+    models = {}
+    for name, cut in (("whole", None), ("cut", 25)):
+        run = load_tokenizer_run(config, [f"out={tmp_path / name}"])
+        assert isinstance(run, BodyRun)
+        if cut is not None:
+            with pytest.raises(CrashError):
+                train_tokenizer(run, BodyPoses(run), prepare_folder(run, False, False), CutAfter(cut))
+        folder = prepare_folder(run, resume=cut is not None, force=False)
+        models[name] = train_tokenizer(run, BodyPoses(run), folder).tokenizer.state_dict()
+    for name, tensor in models["whole"].items():
+        torch.testing.assert_close(models["cut"][name], tensor, rtol=0, atol=0, msg=name)
+
+
+def test_validation_clips_are_no_training_clips(config: Path, mocap: Path) -> None:
+    run = load_tokenizer_run(config, [f"bodies.mocap={mocap}", "bodies.val_share=0.25", "bodies.mocap_repeats=2"])
+    assert isinstance(run, BodyRun)
+    split = load_bodies(run.bodies, "", seed=0)
+    train, val = ({t.clip_ids[int(c)] for c in t.clip_index} for t in (split.train, split.val))
+    assert not train & val
+    assert {"clip0", "clip1"}.isdisjoint(train | val)
+    assert "generated" in train
+    frames = 6 * (len(train) - 1)
+    assert len(split.train) == 2 * frames + 200
+
+
+def test_the_cameras_of_the_validation_turn_but_do_not_change_bodies() -> None:
+    table = BodyTable.generated(8)
+    space = load_tokenizer_run(ROOT / "configs" / "tokenizer_h36m17.yaml", []).space
+    seen = seen_by_cameras(table, space) * space.millimetres
+    torch.testing.assert_close(torch.cdist(seen, seen), torch.cdist(table.keypoints, table.keypoints), atol=0.5, rtol=0)
+    assert (seen - (table.keypoints - table.keypoints[:, :1])).norm(dim=-1).mean() > 100
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["space.kind=crop2d"], "space.kind is crop2d; it must be root3d"),
+        (["data.train=poses.json"], "left out"),
+        (["bodies.num_generated=5"], "bodies.num_generated is 5; it must be 100 or more"),
+        (["bodies.val_share=0.7"], "bodies.val_share is 0.7"),
+        (["bodies.mocp=x"], "mocap"),
+        (["bodies.augment.scale=0.5"], "scale 0.5"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused(config: Path, overrides: list[str], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        load_tokenizer_run(config, overrides)
+
+
+def test_a_missing_mocap_file_is_one_sentence(config: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    assert cli.main(["train", "tokenizer", str(config), f"out={tmp_path / 'run'}", "bodies.mocap=nowhere.npz"]) == 1
+    assert "nowhere.npz does not exist" in capsys.readouterr().err

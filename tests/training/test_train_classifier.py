@@ -1,0 +1,464 @@
+"""`pct train classifier` and `pct train heatmap` as a user calls them: runs, files, phases, refusals."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_photo_models import make_coco_tokenizer
+from tiny_runs import CrashError, CutAfter
+
+from pct.cli import main as cli
+from pct.people.scene import SceneSource
+from pct.people.write import write_people
+from pct.photos.classifier import PoseClassifier
+from pct.photos.crop import PhotoBatch
+from pct.photos.heatmap import HeatmapModel
+from pct.skeleton import COCO17, Skeleton
+from pct.tokenizer import PoseTokenizer
+from pct.training.photos.batches import evaluation_batches
+from pct.training.photos.config import PhotoRun, load_classifier_run, load_heatmap_run
+from pct.training.photos.data import val_persons
+from pct.training.photos.recipe import train_classifier, train_heatmap_model
+from pct.training.run_files import load_checkpoint, read_metrics
+from pct.training.run_folder import prepare_folder
+
+ROOT = Path(__file__).parents[2]
+TINY = """\
+steps: 6
+batch_size: 4
+log_every: 2
+checkpoint_every: 2
+val_every: 3
+val_persons: 6
+device: cpu
+threads: 1
+workers: 0
+backbone:
+  name: swin_pico
+  image_size: [32, 32]
+  options: {patch_size: 4, embed_dim: 8, depths: [1, 1], num_heads: [1, 2], window_size: 4}
+optim: {warmup_steps: 2}
+"""
+HEAD = "head: {kind: query, width: 16, num_heads: 2, num_blocks: 1}\n"
+HEATMAP = "heatmap: {num_deconvs: 1, width: 8}\n"
+PRETRAIN = ("pretrain.steps=4", "pretrain.heatmap.width=8", "pretrain.heatmap.num_deconvs=1")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """12 photos of generated people to train on, 6 others to validate on, and an untrained tokenizer."""
+    folder = tmp_path_factory.mktemp("data")
+    write_people(folder / "train", SceneSource.open(1, image_size=64), 12)
+    write_people(folder / "val", SceneSource.open(2, image_size=64), 6)
+    make_coco_tokenizer().save_pretrained(folder / "tokenizer")
+    return folder
+
+
+@pytest.fixture
+def config(tmp_path: Path, data: Path) -> Path:
+    """The config of a tiny classifier; that of the heatmap model is ``heatmap.yaml`` beside it."""
+    sets = "\n".join(
+        f"  {name}: {data / name / 'annotations.json'}\n  {name}_images: {data / name / 'images'}"
+        for name in ("train", "val")
+    )
+    text = TINY + f"tokenizer: {data / 'tokenizer'}\ndata:\n{sets}\n"
+    (tmp_path / "tiny.yaml").write_text(text + HEAD)
+    (tmp_path / "heatmap.yaml").write_text(text + HEATMAP)
+    return tmp_path / "tiny.yaml"
+
+
+@pytest.fixture(autouse=True)
+def _threads_as_before() -> Iterator[None]:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(autouse=True)
+def _without_curves(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    """Drawing takes most of a tiny run's time."""
+    if "drawn_curves" not in request.fixturenames:
+        monkeypatch.setattr("pct.drawing.plots.plot_training_curves", lambda *_: None)
+
+
+@pytest.fixture
+def drawn_curves() -> None:
+    """Asks for curves that are drawn."""
+
+
+def train(config: Path, *arguments: str, out: str = "run") -> int:
+    """Train a classifier with the tool, in this process."""
+    return cli.main(["train", "classifier", str(config), f"out={config.parent / out}", "--quiet", *arguments])
+
+
+def train_heatmaps(config: Path, *arguments: str, out: str = "run") -> int:
+    """Train a heatmap model with the tool, in this process."""
+    path = config.parent / "heatmap.yaml"
+    return cli.main(["train", "heatmap", str(path), f"out={config.parent / out}", "--quiet", *arguments])
+
+
+def error_of(capsys: pytest.CaptureFixture[str]) -> str:
+    """Return the sentence that a command ended with."""
+    error = capsys.readouterr().err.strip()
+    assert error.startswith("pct: error: ")
+    assert "\n" not in error
+    return error
+
+
+def val_batch(config: Path) -> PhotoBatch:
+    run = load_classifier_run(config, [])
+    tokenizer = PoseTokenizer.from_pretrained(run.tokenizer)
+    return next(evaluation_batches(val_persons(run.data, tokenizer), tokenizer.space, (32, 32), 6))
+
+
+def losses(folder: Path) -> list[dict[str, float]]:
+    """Return the lines of the log without the speed."""
+    return [{k: v for k, v in row.items() if k != "poses_per_second"} for row in read_metrics(folder / "metrics.jsonl")]
+
+
+def weights(folder: Path) -> list[bytes]:
+    """Return the content of all files of the saved model."""
+    return [path.read_bytes() for path in sorted((folder / "model").rglob("*")) if path.is_file()]
+
+
+@pytest.mark.usefixtures("drawn_curves")
+@pytest.mark.parametrize("kind", ["classifier", "heatmap"])
+def test_a_run_leaves_everything_it_promises(config: Path, capsys: pytest.CaptureFixture[str], kind: str) -> None:
+    assert (train if kind == "classifier" else train_heatmaps)(config) == 0
+    folder, printed = config.parent / "run", capsys.readouterr().out
+    assert printed == f"model:  {folder / 'model'}\ncurves: {folder / 'curves.png'}\n"
+    for name in ("config.yaml", "checkpoint.pt", "metrics.jsonl", "curves.png"):
+        assert (folder / name).stat().st_size > 0, name
+    assert list((folder / "tensorboard").glob("events*"))
+    assert not list(folder.rglob("*.tmp"))
+    state = load_checkpoint(folder)
+    assert state is not None
+    assert state["step"] == 6
+    model = (PoseClassifier if kind == "classifier" else HeatmapModel).from_pretrained(folder / "model")
+    assert not model.training
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, state["model"][name]), name
+    load = load_classifier_run if kind == "classifier" else load_heatmap_run
+    given = config if kind == "classifier" else config.parent / "heatmap.yaml"
+    assert load(folder / "config.yaml", []) == load(given, [f"out={folder}"])
+    rows = read_metrics(folder / "metrics.jsonl")
+    assert [row["step"] for row in rows] == [2, 3, 4, 6]
+    logged = {"step", "epoch", "lr", "loss", "poses_per_second", "val_mean_error_px", "val_oks"}
+    if kind == "classifier":
+        logged |= {"token_loss", "keypoint_loss", "top1", "top5", "val_top1", "val_oracle_loss", "val_oracle_error_px"}
+    assert logged <= set(rows[-1])
+
+
+def test_the_saved_model_predicts_what_the_last_validation_measured(config: Path) -> None:
+    assert train(config) == 0
+    model, batch = PoseClassifier.from_pretrained(config.parent / "run" / "model"), val_batch(config)
+    with torch.no_grad():
+        # The sharpness is fitted after the last validation.
+        keypoints = model.decode(model(batch.images).logits, sharpness=1.0)
+    error = (keypoints - batch.keypoints).norm(dim=-1)[batch.visible].mean() * model.tokenizer.space.report_scale
+    assert float(error) == pytest.approx(losses(config.parent / "run")[-1]["val_mean_error_px"], rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "phase"),
+    [
+        ((), 0),
+        (("backbone.drop_path=0.5", "layer_decay=0.8"), 0),
+        (PRETRAIN, 0),
+        (PRETRAIN, 1),
+    ],
+    ids=["plain", "drop_path", "within_pretraining", "after_pretraining"],
+)
+def test_a_run_that_was_cut_goes_on_as_if_it_had_not_been(config: Path, overrides: tuple[str, ...], phase: int) -> None:
+    assert train(config, *overrides, out="whole") == 0
+    cut, whole = config.parent / "cut", config.parent / "whole"
+    run = load_classifier_run(config, [f"out={cut}", *overrides])
+    with pytest.raises(CrashError):
+        train_classifier(run, prepare_folder(run, resume=False, force=False), CutAfter(3, phase))
+    torch.rand(7)  # another process has drawn other numbers
+    assert not (cut / "model").exists()
+    assert train(config, *overrides, "--resume", out="cut") == 0
+    assert losses(cut) == losses(whole)
+    assert weights(cut) == weights(whole)
+    if overrides == PRETRAIN:
+        assert losses(cut / "pretrain") == losses(whole / "pretrain")
+
+
+def test_a_heatmap_run_that_was_cut_goes_on_as_if_it_had_not_been(config: Path) -> None:
+    assert train_heatmaps(config, "backbone.drop_path=0.5", out="whole") == 0
+    cut, whole = config.parent / "cut", config.parent / "whole"
+    run = load_heatmap_run(config.parent / "heatmap.yaml", [f"out={cut}", "backbone.drop_path=0.5"])
+    with pytest.raises(CrashError):
+        train_heatmap_model(run, prepare_folder(run, resume=False, force=False), CutAfter(3))
+    torch.rand(7)
+    assert train_heatmaps(config, "backbone.drop_path=0.5", "--resume", out="cut") == 0
+    assert losses(cut) == losses(whole)
+    assert weights(cut) == weights(whole)
+
+
+def test_worker_processes_change_nothing(config: Path) -> None:
+    assert train(config, "workers=2", out="two") == train(config, out="none") == 0
+    assert losses(config.parent / "two") == losses(config.parent / "none")
+    assert weights(config.parent / "two") == weights(config.parent / "none")
+
+
+def test_two_processes_with_half_the_batch_train_as_one(config: Path) -> None:
+    """Under torchrun with gloo; a heatmap model has batch norms, which see each process's own part."""
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    tool, out = str(ROOT / "tools" / "train_classifier.py"), f"out={config.parent / 'two'}"
+    process = subprocess.Popen(
+        [sys.executable, *launcher, tool, str(config), out, "--quiet"],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert train(config, out="one") == 0
+    _, error = process.communicate(timeout=600)
+    assert process.returncode == 0, error
+    rows, rows_of_two = losses(config.parent / "one"), losses(config.parent / "two")
+    assert len(rows) == 4
+    for row, row_of_two in zip(rows, rows_of_two, strict=True):
+        assert row_of_two == pytest.approx(row, rel=1e-5, abs=1e-5)
+    one, two = (PoseClassifier.from_pretrained(config.parent / name / "model").state_dict() for name in ("one", "two"))
+    for name, value in one.items():
+        # A norm removes the one bias and the softmax a key's: their gradients are rounding noise, which Adam brings to
+        # full steps.
+        if not name.endswith(("token_mlp.2.bias", "key_value.bias")):
+            torch.testing.assert_close(two[name], value, rtol=1e-5, atol=1e-5, msg=lambda m, n=name: f"{n}: {m}")
+
+
+def test_pretraining_has_a_folder_and_its_backbone_is_taken(config: Path) -> None:
+    assert train(config, *PRETRAIN, "freeze_backbone=true") == 0
+    first = load_checkpoint(config.parent / "run" / "pretrain")
+    assert first is not None
+    assert first["step"] == 4
+    assert losses(config.parent / "run" / "pretrain")[-1].keys() >= {"loss", "val_mean_error_px"}
+    model = PoseClassifier.from_pretrained(config.parent / "run" / "model")
+    for name, value in model.backbone.state_dict().items():
+        assert torch.equal(value, first["model"][f"backbone.{name}"]), name
+    assert train(config, "freeze_backbone=true", out="without") == 0
+    untrained = PoseClassifier.from_pretrained(config.parent / "without" / "model")
+    assert not torch.equal(*(next(m.backbone.parameters()) for m in (model, untrained))), "pre-training did nothing"
+
+
+def test_force_removes_the_pretraining_of_the_old_run(config: Path) -> None:
+    assert train(config, *PRETRAIN) == 0
+    assert train(config, "--force") == 0
+    assert not (config.parent / "run" / "pretrain").exists()
+
+
+@pytest.mark.parametrize("source", ["classifier", "heatmap"])
+def test_a_backbone_is_taken_from_another_model(config: Path, source: str) -> None:
+    kind = PoseClassifier if source == "classifier" else HeatmapModel
+    assert (train if source == "classifier" else train_heatmaps)(config, "seed=5", out="first") == 0
+    folder = config.parent / "first" / "model"
+    taken = kind.from_pretrained(folder).backbone.state_dict()
+    frozen = (f"backbone_from={folder}", "freeze_backbone=true")
+    assert train(config, *frozen, out="tokens") == train_heatmaps(config, *frozen, out="heatmaps") == 0
+    for other in (
+        PoseClassifier.from_pretrained(config.parent / "tokens" / "model"),
+        HeatmapModel.from_pretrained(config.parent / "heatmaps" / "model"),
+    ):
+        for name, value in other.backbone.state_dict().items():
+            assert torch.equal(value, taken[name]), name
+
+
+def test_a_frozen_backbone_with_batch_norms_keeps_their_statistics(config: Path) -> None:
+    for path in (config, config.parent / "heatmap.yaml"):
+        path.write_text("\n".join(line for line in path.read_text().splitlines() if "options" not in line))
+    settings = ("backbone.name=resnet10t", "freeze_backbone=true", "steps=2")
+    assert train(config, *settings, out="tokens") == train_heatmaps(config, *settings) == 0
+    for model in (
+        PoseClassifier.from_pretrained(config.parent / "tokens" / "model"),
+        HeatmapModel.from_pretrained(config.parent / "run" / "model"),
+    ):
+        statistics = [b for name, b in model.backbone.named_buffers() if name.endswith("running_mean")]
+        assert statistics
+        assert not any(s.any() for s in statistics)
+
+
+@pytest.mark.parametrize(
+    ("changes", "both"),
+    [
+        (("backbone.name=swinv2_pico",), ("swin_pico", "swinv2_pico")),
+        (("backbone.options.embed_dim=16",), ("'embed_dim': 8", "'embed_dim': 16")),
+    ],
+)
+def test_another_backbone_is_refused_and_both_are_named(
+    config: Path, capsys: pytest.CaptureFixture[str], changes: tuple[str, ...], both: tuple[str, str]
+) -> None:
+    assert train_heatmaps(config, "steps=1", out="first") == 0
+    capsys.readouterr()
+    assert train(config, f"backbone_from={config.parent / 'first' / 'model'}", *changes) == 1
+    error = error_of(capsys)
+    for words in (*both, str(config.parent / "first")):
+        assert words in error
+
+
+def test_a_broken_model_to_take_the_backbone_from_is_explained(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(config, "steps=1", out="first") == 0
+    capsys.readouterr()
+    path = config.parent / "first" / "model" / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:1000])
+    assert train(config, f"backbone_from={config.parent / 'first' / 'model'}") == 1
+    assert "model.safetensors: truncated" in error_of(capsys)
+    tokenizer = load_classifier_run(config, []).tokenizer
+    assert train(config, f"backbone_from={tokenizer}", out="other") == 1
+    assert "is a pose_tokenizer; a backbone is taken from a pose_backbone, pose_classifier or" in error_of(capsys)
+
+
+def test_layer_decay_slows_the_first_layers(config: Path) -> None:
+    """At its first step Adam moves all weights by the learning rate, whatever their gradients."""
+    moved = {}
+    assert train(config, "steps=1", "freeze_backbone=true", out="before") == 0
+    before = PoseClassifier.from_pretrained(config.parent / "before" / "model").backbone.state_dict()
+    for decay in (1.0, 0.5):
+        settings = (f"layer_decay={decay}", "optim.weight_decay=0", "optim.warmup_steps=0")
+        assert train(config, "steps=1", *settings, out=f"{decay}") == 0
+        after = PoseClassifier.from_pretrained(config.parent / f"{decay}" / "model").backbone.state_dict()
+        moved[decay] = {name: float((after[name] - before[name]).abs().median()) for name in before}
+    first = next(name for name in before if name.endswith("patch_embed.proj.weight"))
+    last = next(name for name in before if name.endswith("norm.weight") and before[name].ndim == 1)
+    assert moved[1.0][first] == pytest.approx(1e-3, rel=0.05)
+    assert 0 < moved[0.5][first] < 0.3 * moved[1.0][first]
+    assert moved[0.5][last] <= moved[1.0][last]
+
+
+@pytest.mark.parametrize("kind", ["classifier", "heatmap"])
+def test_a_photo_that_cannot_be_read_is_reported_and_skipped(
+    config: Path, data: Path, tmp_path: Path, kind: str
+) -> None:
+    shutil.copytree(data / "train", tmp_path / "broken")
+    broken = sorted((tmp_path / "broken" / "images").iterdir())[3]
+    broken.write_bytes(broken.read_bytes()[:300])
+    settings = [f"data.{key}={tmp_path / 'broken' / name}" for key, name in BROKEN.items()]
+    with pytest.warns(UserWarning, match="its persons are skipped") as caught:
+        assert (train if kind == "classifier" else train_heatmaps)(config, *settings) == 0
+    said = [str(w.message) for w in caught if "skipped" in str(w.message)]
+    assert len(said) == 1, "said more than once"
+    assert str(broken) in said[0]
+    assert losses(config.parent / "run")[-1]["step"] == 6
+
+
+BROKEN = {"train": "annotations.json", "train_images": "images"}
+
+
+def test_photos_to_validate_on_that_all_cannot_be_read_are_an_error(
+    config: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(data / "val", tmp_path / "broken")
+    for photo in (tmp_path / "broken" / "images").iterdir():
+        photo.write_bytes(photo.read_bytes()[:300])
+    settings = (f"data.val={tmp_path / 'broken' / 'annotations.json'}", f"data.val_images={tmp_path / 'broken/images'}")
+    with pytest.warns(UserWarning, match="its persons are skipped"):
+        assert train(config, *settings) == 1
+    assert "none of the photos to validate on can be read" in error_of(capsys)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["backbone.name=swin_tini_patch4_window7_224"], "nearest names are swin_tiny_patch4_window7_224"),
+        (["data.train_images="], "data.train_images is ''; it must be the folder of data.train's photos"),
+        (["data.train=nowhere.json"], "nowhere.json"),
+        (["data.val_images="], "data.val_images is ''"),
+        (["tokenizer=nowhere"], "no model 'nowhere'"),
+        (["backbone.image_size=[8,8]"], "backbone.image_size is [8, 8]; it must be two sizes of at least 16"),
+        (["backbone_from=nowhere"], "no model 'nowhere'"),
+        (["pretrained=true"], "sizes of our own, so there are no pretrained weights"),
+        (["layer_decay=0"], "layer_decay is 0.0; it must be in (0, 1]"),
+        (["optim.lr=-1"], "optim.lr is -1.0; it must be positive"),
+        (["augment.scale=2"], "augment scale must be in [0, 1), got 2"),
+        (["pretrain.stepz=3"], "did you mean pretrain.steps?"),
+        (["head.num_heads=3"], "width"),
+        (["data.val=generated"], "it must be empty, as data.val is 'generated'"),
+        (["data.train=generated"], "it must be empty, as data.train is 'generated'"),
+        (["seed=-1"], "seed is -1; it must be at least 0"),
+    ],
+)
+def test_mistakes_are_one_sentence_and_exit_status_1(
+    config: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    assert train(config, *arguments) == 1
+    assert message in error_of(capsys)
+
+
+def test_a_tokenizer_of_another_skeleton_is_refused(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = COCO17.keypoint_names
+    other = Skeleton.from_dict({**COCO17.to_dict(), "name": "turned", "keypoint_names": (*names[1:], names[0])})
+    make_coco_tokenizer(skeleton=other).save_pretrained(tmp_path / "turned")
+    assert train(config, f"tokenizer={tmp_path / 'turned'}") == 1
+    assert "turned" in error_of(capsys)
+    generated = ("data.train=generated", "data.train_images=", "data.val=", "data.val_images=")
+    assert train(config, f"tokenizer={tmp_path / 'turned'}", *generated, out="generated") == 1
+    assert "generated people have the joints of coco17, the tokenizer those of turned" in error_of(capsys)
+
+
+def test_a_run_needs_no_data(config: Path) -> None:
+    generated = ("data.train=generated", "data.train_images=", "data.val=", "data.val_images=")
+    assert train(config, *generated, "data.num_generated=20", "data.num_val=6", "steps=2") == 0
+    assert {"loss", "val_oks"} <= set(losses(config.parent / "run")[-1])
+
+
+def test_an_existing_run_is_refused_and_a_resumed_one_keeps_its_settings(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(config, "steps=2") == 0
+    before = weights(config.parent / "run")
+    capsys.readouterr()
+    assert train(config, "steps=2") == 1
+    assert "already holds a run" in error_of(capsys)
+    assert train(config, "--resume", "backbone.drop_path=0.3") == 1
+    assert "the run to resume has backbone.drop_path=0.0, not 0.3" in error_of(capsys)
+    assert weights(config.parent / "run") == before
+
+
+def test_the_configs_that_are_compared_differ_in_head_loss_and_folder_alone() -> None:
+    tokens = load_classifier_run(ROOT / "configs" / "classifier_people.yaml", [])
+    heatmaps = load_heatmap_run(ROOT / "configs" / "heatmap_people.yaml", [])
+    assert tokens.pretrain.steps == 0
+    for field in fields(PhotoRun):
+        if field.name != "out":
+            assert getattr(tokens, field.name) == getattr(heatmaps, field.name), field.name
+    assert {f.name for f in fields(tokens)} - {f.name for f in fields(PhotoRun)} == {"head", "loss", "pretrain"}
+    assert {f.name for f in fields(heatmaps)} - {f.name for f in fields(PhotoRun)} == {"heatmap", "loss", "conventions"}
+
+
+# Heatmaps find no poses in space, so there is nothing to compare with.
+FLAT = [path for path in sorted((ROOT / "configs").glob("classifier_*.yaml")) if "3d" not in path.stem]
+
+
+@pytest.mark.parametrize("path", FLAT, ids=lambda path: path.stem)
+def test_every_shipped_config_of_a_classifier_has_its_heatmap_model(path: Path) -> None:
+    data = [] if "people" in path.stem else ["data.train=a.json", "data.train_images=a"]
+    tokens = load_classifier_run(path, data)
+    heatmaps = load_heatmap_run(path.parent / path.name.replace("classifier", "heatmap"), data)
+    assert tokens.backbone.image_size == heatmaps.backbone.image_size
+
+
+def test_it_learns_eight_persons_by_heart(config: Path, tmp_path: Path) -> None:
+    """With the tokenizer that ships with the package."""
+    write_people(tmp_path / "eight", SceneSource.open(3, image_size=64), 8)
+    people = tmp_path / "eight"
+    same = [f"data.{name}={people / 'annotations.json'}" for name in ("train", "val")]
+    same += [f"data.{name}_images={people / 'images'}" for name in ("train", "val")]
+    plain = [f"augment.{name}=0" for name in ("rotation", "scale", "shift", "flip_prob", "half_body_prob")]
+    plain += ["augment.colour_prob=0", "augment.grid_prob=0", "augment.outside_margin=9", "val_persons=8"]
+    settings = ["steps=160", "batch_size=8", "val_every=0", "log_every=160", "checkpoint_every=160", "optim.lr=0.005"]
+    assert train(config, *settings, *plain, *same, "tokenizer=coco17", "head.width=32") == 0
+    row = losses(config.parent / "run")[-1]
+    assert row["val_mean_error_px"] < 4
+    assert row["val_top1"] > 0.8

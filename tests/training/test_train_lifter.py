@@ -1,0 +1,297 @@
+"""`pct train lifter` as a user calls it: a run, its files, its refusals; going on; several processes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tiny_lifter import make_tokenizer3d
+from tiny_runs import CrashError, CutAfter
+
+from pct.cli import main as cli
+from pct.files.motion.body_table import BodyTable
+from pct.files.motion.mocap import JOINT_NAMES
+from pct.lifting.lifter import Lifter
+from pct.lifting.pairs import PosePairs, photograph
+from pct.people.kinematics import generate_bodies
+from pct.people.poses import body_joints
+from pct.skeleton import H36M16, H36M17, Skeleton
+from pct.training.lifting.config import load_lifter_run
+from pct.training.lifting.recipe import load_pairs, train_lifter
+from pct.training.run_files import read_metrics
+from pct.training.run_folder import prepare_folder
+
+ROOT = Path(__file__).parents[2]
+TOOL = ROOT / "tools" / "train_lifter.py"
+TINY = """\
+steps: 12
+batch_size: 16
+log_every: 4
+val_every: 6
+checkpoint_every: 5
+val_poses: 20
+device: cpu
+threads: 1
+bodies: {num_generated: 200}
+lifter: {network: mixer, width: 16, depth: 1, tokens: {width: 16, num_blocks: 1}}
+optim: {warmup_steps: 3}
+"""
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "tiny.yaml"
+    path.write_text(TINY)
+    return path
+
+
+@pytest.fixture
+def without_curves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawing takes most of a tiny run's time."""
+    monkeypatch.setattr("pct.drawing.plots.plot_training_curves", lambda *_: None)
+
+
+def train(config: Path, *arguments: str, out: str = "run") -> int:
+    """Call the tool in this process."""
+    return cli.main(["train", "lifter", str(config), f"out={config.parent / out}", "--quiet", *arguments])
+
+
+def token_arguments(tmp_path: Path) -> list[str]:
+    make_tokenizer3d().save_pretrained(tmp_path / "tokenizer")
+    return [f"tokenizer={tmp_path / 'tokenizer'}", "lifter.head=tokens"]
+
+
+def write_mocap(path: Path, frames: int = 12) -> Path:
+    """Clips of three subjects in the layout of the mocap file."""
+    bodies = generate_bodies(12 * frames, torch.Generator().manual_seed(0))[:, body_joints(H36M17)]
+    subjects = [f"cmu0{c % 3}" for c in range(12)]
+    np.savez(
+        path,
+        joints=bodies.numpy(),
+        clip_start=np.arange(13) * frames,
+        clip_id=[f"clip{c}" for c in range(12)],
+        subject_id=subjects,
+        action=["walk"] * 12,
+        source=["test"] * 12,
+        fps=15.0,
+        joint_names=list(JOINT_NAMES),
+    )
+    return path
+
+
+def test_a_run_leaves_everything_it_promises(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert train(config) == 0
+    folder, printed = config.parent / "run", capsys.readouterr().out
+    for name in ("config.yaml", "checkpoint.pt", "metrics.jsonl", "curves.png", "model/model.safetensors"):
+        assert (folder / name).stat().st_size > 0, name
+    assert "model:" in printed
+    lifter = Lifter.from_pretrained(folder / "model")
+    poses = lifter.lift(torch.rand(3, 17, 2) * 100)
+    assert poses.keypoints.shape == (3, 17, 3)
+    assert poses.indices is None
+    rows = read_metrics(folder / "metrics.jsonl")
+    assert [row["step"] for row in rows] == [4, 6, 8, 12]
+    assert {"loss", "keypoint_loss", "val_mpjpe_mm", "val_p_mpjpe_mm", "val_clean_mpjpe_mm"} <= set(rows[-1])
+    assert load_lifter_run(folder / "config.yaml", []) == load_lifter_run(config, [f"out={folder}"])
+
+
+@pytest.mark.usefixtures("without_curves")
+def test_a_token_run_saves_its_tokenizer_and_measures_its_floor(config: Path) -> None:
+    assert train(config, *token_arguments(config.parent)) == 0
+    folder = config.parent / "run"
+    lifter = Lifter.from_pretrained(folder / "model")
+    assert lifter.tokenizer is not None
+    assert lifter.tokenizer.fingerprint() == make_tokenizer3d().fingerprint()
+    poses = lifter.lift(torch.rand(3, 17, 2) * 100)
+    assert poses.indices is not None
+    assert poses.indices.shape == (3, 4)
+    tokens = {"val_top1", "val_top5", "val_argmax_mpjpe_mm", "val_oracle_mpjpe_mm", "token_loss"}
+    assert tokens <= set(read_metrics(folder / "metrics.jsonl")[-1])
+
+
+@pytest.mark.usefixtures("without_curves")
+def test_mocap_is_trained_on_by_clips(config: Path) -> None:
+    mocap = write_mocap(config.parent / "mocap.npz")
+    arguments = [f"bodies.mocap={mocap}", "bodies.num_generated=50", "bodies.test_subjects=[cmu02]"]
+    arguments += ["bodies.test_share=0.2", "bodies.val_share=0.3"]
+    assert train(config, *arguments) == 0
+    assert "val_mpjpe_mm" in read_metrics(config.parent / "run" / "metrics.jsonl")[-1]
+
+
+@pytest.mark.usefixtures("without_curves")
+def test_clips_of_mocap_are_trained_on(config: Path) -> None:
+    mocap = write_mocap(config.parent / "mocap.npz")
+    arguments = [f"bodies.mocap={mocap}", "bodies.num_generated=0", "bodies.test_subjects=[cmu02]"]
+    arguments += ["bodies.val_share=0.3", "lifter.network=dhcsf", "lifter.options={frames: 3}"]
+    assert train(config, *arguments) == 0
+    lifter = Lifter.from_pretrained(config.parent / "run" / "model")
+    assert lifter.lift(torch.rand(2, 3, 17, 2) * 100).keypoints.shape == (2, 17, 3)
+    assert "val_mpjpe_mm" in read_metrics(config.parent / "run" / "metrics.jsonl")[-1]
+
+
+@pytest.mark.usefixtures("without_curves")
+@pytest.mark.parametrize("head", ["coordinates", "tokens"])
+def test_a_run_that_was_cut_off_goes_on_as_if_it_was_not(config: Path, head: str) -> None:
+    """With dropout and z-scores, which both must come back as they were."""
+    arguments = ["lifter.network=fcn", "lifter.depth=1", "lifter.z_score=true", "lifter.dropout=0.2"]
+    arguments += token_arguments(config.parent) if head == "tokens" else []
+    assert train(config, *arguments, out="whole") == 0
+    cut = load_lifter_run(config, [f"out={config.parent / 'cut'}", *arguments])
+    with pytest.raises(CrashError):
+        train_lifter(cut, prepare_folder(cut, resume=False, force=False), CutAfter(8))
+    train_lifter(cut, prepare_folder(cut, resume=True, force=False))
+    whole, other = (config.parent / name for name in ("whole", "cut"))
+    assert (whole / "model/model.safetensors").read_bytes() == (other / "model/model.safetensors").read_bytes()
+    rows, rows_of_cut = read_metrics(whole / "metrics.jsonl"), read_metrics(other / "metrics.jsonl")
+    for row in (*rows, *rows_of_cut):
+        del row["poses_per_second"]
+    assert rows == rows_of_cut
+
+
+@pytest.mark.usefixtures("without_curves")
+def test_two_processes_with_half_the_batch_train_as_one(config: Path) -> None:
+    """Under torchrun with gloo; a network without batch normalisation, whose statistics are each process's own."""
+    arguments = token_arguments(config.parent)
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(TOOL)),
+            *(str(config), f"out={config.parent / 'two'}", "--quiet", *arguments),
+        ],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert train(config, *arguments, out="one") == 0
+    _, error = process.communicate(timeout=600)
+    assert process.returncode == 0, error
+    one, two = (config.parent / name for name in ("one", "two"))
+    for row, row_of_two in zip(*(read_metrics(run / "metrics.jsonl") for run in (one, two)), strict=True):
+        del row["poses_per_second"], row_of_two["poses_per_second"]
+        assert row_of_two == pytest.approx(row, rel=1e-4, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["stepz=3"], "command line: unknown key stepz; did you mean steps?"),
+        (["lifter.netwrk=lcn"], "command line: unknown key lifter.netwrk; did you mean lifter.network?"),
+        (["lifter.network=fnc"], "unknown network 'fnc'; nearest: fcn"),
+        (["lifter.in_channels=4"], "in_channels is 4"),
+        (["lifter.head=tokens"], "tokenizer is ''; it must be a trained 3D tokenizer, for lifter.head: tokens"),
+        (["tokenizer=coco17"], "tokenizer is 'coco17'; it must be empty, as lifter.head is coordinates"),
+        (
+            ["lifter.head=tokens", "tokenizer=coco17"],
+            "coco17 is of crop2d poses; a lifter needs one of 3D poses (root3d)",
+        ),
+        (["lifter.head=tokens", "tokenizer=photos"], "this is not a pose_tokenizer, but a pose_classifier"),
+        (["loss.keypoint_weight=0"], "loss.keypoint_weight is 0.0; it must be positive: nothing else is learned"),
+        (["lifter.head=tokens", "tokenizer=h36m17", "skeleton=h36m16"], "skeleton h36m17, but the lifter has h36m16"),
+        (["lifter.head=tokens", "tokenizer=nowhere"], "no model 'nowhere'"),
+        (["bodies.mocap=nowhere.npz"], "nowhere.npz does not exist"),
+        (["lifter.network=dhcsf", "lifter.options={frames: 3}"], "bodies.mocap is ''; it must be named where"),
+        (["bodies.num_generated=0"], "bodies.num_generated is 0; it must be 100 or more"),
+        (["bodies.augment.turn=90"], "bodies.augment.turn is 90.0; it must be left out: the cameras turn the bodies"),
+        (["recorded.file=h36m.npz"], "recorded.file is h36m.npz; it must be empty where bodies are named"),
+        (["noise.missing_share=2"], "missing_share must be in [0, 1], got 2"),
+        (["camera.focal=[3,1]"], "camera focal must be two numbers"),
+        (["loss.kind=l2"], "loss.kind is 'l2'; it must be one of ['mpjpe', 'mse', 'smooth_l1']"),
+        (["loss.beta=-1"], "loss.beta is -1.0; it must be at least 0"),
+        (["optim.lr=0"], "optim.lr is 0.0; it must be positive"),
+        (["skeleton=h36m99"], "h36m99"),
+    ],
+)
+def test_mistakes_are_one_sentence_and_exit_status_1(
+    config: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    assert train(config, *arguments) == 1
+    error = capsys.readouterr().err.strip()
+    assert error.startswith("pct: error: ")
+    assert message in error
+    assert "\n" not in error
+
+
+def test_mocap_that_cannot_be_used_is_named(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write_mocap(config.parent / "mocap.npz", 30)
+    with np.load(path) as file:
+        arrays = dict(file)
+    cases = {
+        "metres": ({"joints": arrays["joints"] / 1000}, "read as metres 4"),
+        "few": ({name: arrays[name][:2] for name in ("clip_id", "subject_id", "action", "source")}, "number of clips"),
+        "pickled": ({"action": np.array([{}] * 12, dtype=object)}, "holds Python objects, that is a pickle"),
+    }
+    for name, (changes, message) in cases.items():
+        broken = path.with_name(f"{name}.npz")
+        np.savez(broken, **{**arrays, **changes})
+        assert train(config, f"bodies.mocap={broken}", out=name) == 1
+        error = capsys.readouterr().err.strip()
+        assert str(broken) in error
+        assert message in error
+        assert "\n" not in error
+    (config.parent / "text.npz").write_text("hello")
+    assert train(config, f"bodies.mocap={config.parent / 'text.npz'}", "--force") == 1
+    assert "text.npz: truncated, or no .npz archive" in capsys.readouterr().err
+    assert train(config, f"bodies.mocap={path}", "bodies.test_subjects=[z]", "--force") == 1
+    assert "test_subjects: no subject z; there are cmu00, cmu01, cmu02" in capsys.readouterr().err
+    assert train(config, f"bodies.mocap={path}", "skeleton=h36m16", "--force") == 1
+    assert "has the joints of h36m17; the run's skeleton is h36m16" in capsys.readouterr().err
+
+
+def test_mocap_with_swapped_sides_is_warned_of(config: Path) -> None:
+    path = write_mocap(config.parent / "mocap.npz", 30)
+    with np.load(path) as file:
+        arrays = dict(file)
+    np.savez(path, **{**arrays, "joints": arrays["joints"][:, H36M17.flip_index]})
+    run = load_lifter_run(config, [f"bodies.mocap={path}", "bodies.test_subjects=[cmu00]", "bodies.val_share=0.3"])
+    with pytest.warns(UserWarning, match=r"mocap.npz, .* left and right seem to be swapped"):
+        load_pairs(run, H36M17)
+
+
+def test_subjects_of_training_and_validation_must_differ(tmp_path: Path) -> None:
+    path = tmp_path / "h36m.yaml"
+    path.write_text("recorded: {file: h36m.npz, train_subjects: [S1, S5], val_subjects: [S5]}\n")
+    with pytest.raises(ValueError, match=r"recorded.val_subjects is \['S5'\]; it must be none of those trained on"):
+        load_lifter_run(path, [])
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in (ROOT / "configs").glob("lifter_*.yaml")))
+def test_configs_that_come_with_pct_are_valid(name: str) -> None:
+    run = load_lifter_run(ROOT / "configs" / name, [])
+    assert run.out == f"runs/{name.removesuffix('.yaml')}"
+
+
+def test_help_fits_a_screen(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        cli.main(["train", "lifter", "--help"])
+    assert end.value.code == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) <= 40
+    assert max(len(line) for line in lines) <= 120
+
+
+@pytest.mark.usefixtures("without_curves")
+@pytest.mark.parametrize("skeleton", [H36M17, H36M16])
+def test_recorded_pairs_are_trained_on_by_subjects(
+    config: Path, monkeypatch: pytest.MonkeyPatch, skeleton: Skeleton
+) -> None:
+    asked = []
+
+    def load(path: str, subjects: tuple[str, ...], detections: str, *, skeleton: Skeleton, stride: int) -> PosePairs:
+        asked.append((path, tuple(subjects), detections, skeleton.name, stride))
+        return photograph(BodyTable.generated(40, skeleton, seed=len(asked)), torch.Generator().manual_seed(0))
+
+    monkeypatch.setattr("pct.training.lifting.recipe.load_h36m", load)
+    config.write_text(TINY.replace("bodies: {num_generated: 200}", "recorded: {file: h36m.npz, detections: cpn}"))
+    assert train(config, "recorded.stride=5", f"skeleton={skeleton.name}") == 0
+    assert [a[:-1] for a in asked] == [
+        ("h36m.npz", ("S1", "S5", "S6", "S7"), "cpn", skeleton.name),
+        ("h36m.npz", ("S8",), "cpn", skeleton.name),
+    ]
+    assert asked[0][-1] == 5
+    assert Lifter.from_pretrained(config.parent / "run" / "model").skeleton.keypoint_names == skeleton.keypoint_names
+    assert "val_mpjpe_mm" in read_metrics(config.parent / "run" / "metrics.jsonl")[-1]
