@@ -7,6 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
+
+# How long an example takes says more about what else the machine does than about the code.
+settings.register_profile("pct", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("pct")
 
 
 @pytest.fixture(scope="session")
@@ -22,3 +27,11 @@ def shared_dir() -> Path:
 def one_thread() -> None:
     """Networks as small as the tests' lose more time in waking threads than they win."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch) -> Path:
+    """An empty folder that is the current one, so that files are named as a person would."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PCT_DEBUG", raising=False)
+    return tmp_path

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from pct.data.cameras import (
+from pct.cameras import (
     axis_rotation,
     camera_to_world,
     project,

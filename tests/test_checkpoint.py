@@ -10,9 +10,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from pct import PoseTokenizer, TokenizerConfig
-from pct.models import checkpoint
-from pct.models.checkpoint import CheckpointError
+from pct import PoseTokenizer, TokenizerConfig, checkpoint
+from pct.checkpoint import CheckpointError
 
 TINY = TokenizerConfig(
     num_tokens=4, codebook_size=16, codebook_dim=4, encoder_width=8, encoder_blocks=1, decoder_width=4
@@ -61,7 +60,7 @@ def truncate(path: Path, size: int) -> None:
         (lambda f: change_config(f, kind="pose_classifier"), "this is not a pose_tokenizer"),
         (lambda f: change_config(f, format_version=2), "format_version is 2; this version reads 1"),
         (lambda f: change_config(f, widht=3), "unknown keys: widht"),
-        (lambda f: change_config(f, encoder="transformer"), "allowed are mixer, mlp"),
+        (lambda f: change_config(f, encoder="transformer"), "this version reads mixer"),
         (lambda f: change_config(f, encoder_width="wide"), "tokenizer encoder_width is 'wide'; it must be an integer"),
         (lambda f: change_config(f, encoder_width=8.5), "encoder_width is 8.5; it must be an integer"),
         (lambda f: change_config(f, encoder_blocks=-1), "encoder_blocks is -1; it must be an integer of at least 0"),
@@ -71,6 +70,7 @@ def truncate(path: Path, size: int) -> None:
         (lambda f: change_weights(f, encoder__norm__weight=torch.ones(9)), r"size mismatch for encoder\.norm"),
         (lambda f: change_weights(f, encoder__norm__weight=None), r"Missing key.*encoder\.norm\.weight"),
         (lambda f: change_weights(f, encoder__norm__weight=torch.full((8,), torch.nan)), r"encoder\.norm.* holds NaN"),
+        (lambda f: change_weights(f, encoder__norm__weight=torch.full((8,), torch.inf)), r"encoder\.norm.* holds NaN"),
         (lambda f: change_weights(f, extra=torch.ones(1)), r"Unexpected key.*extra"),
         (lambda f: (f / "model.safetensors").write_bytes(pickle.dumps({"a": 1})), "not a safetensors file"),
     ],
@@ -140,3 +140,12 @@ def test_fingerprint_does_not_depend_on_order_or_layout() -> None:
     assert one == checkpoint.fingerprint({"b": 2, "a": 1}, {"y": tensor.t().contiguous().t(), "x": tensor})
     assert one != checkpoint.fingerprint({"a": 1, "b": 2}, {"x": tensor + 1, "y": tensor})
     assert len(one) == 16
+
+
+def test_a_folder_of_photos_does_not_hide_the_model_of_that_name(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos").mkdir()
+    shipped = checkpoint.find_model("photos")
+    assert (shipped / "config.json").exists()
+    (tmp_path / "photos/config.json").write_text("{}")
+    assert checkpoint.find_model("photos") == Path("photos")

@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from tiny_codec import make_tokenizer
 
-from pct.data.bodies import body_joints
-from pct.data.kinematics import generate_bodies
-from pct.data.mocap import JOINT_NAMES
-from pct.models.tokenizer import PoseTokenizer
+from pct.files.motion.mocap import JOINT_NAMES
+from pct.people.kinematics import generate_bodies
+from pct.people.poses import body_joints
 from pct.pose_space import PoseSpace
 from pct.skeleton import H36M17
+from pct.tokenizer import PoseTokenizer
 
 
 def make_tokenizer_3d(seed: int = 0, **changes) -> PoseTokenizer:

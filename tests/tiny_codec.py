@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from pct.codec import encode_file
-from pct.models.tokenizer import PoseTokenizer, TokenizerConfig
 from pct.skeleton import Skeleton
-from pct.tokens import PoseTokens, TokenReader
+from pct.tokenizer import PoseTokenizer, TokenizerConfig
+from pct.tokens.codec import encode_file
+from pct.tokens.table import PoseTokens, TokenReader
 
 TRIANGLE = Skeleton("triangle", ("top", "left_foot", "right_foot"), ((0, 1), (0, 2)), ((1, 2),), (0.05, 0.05, 0.05))
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 from tiny_photo_models import BACKBONE, HEAD, make_coco_tokenizer
 
-from pct.models.classifier import ClassifierConfig, PoseClassifier
+from pct.photos.classifier import ClassifierConfig, PoseClassifier
 
 
 def make_varied_classifier(seed: int = 0, image_size: tuple[int, int] = (32, 32), **changes) -> PoseClassifier:

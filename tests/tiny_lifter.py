@@ -5,16 +5,16 @@ from __future__ import annotations
 import torch
 from tiny_codec import make_tokenizer
 
-from pct.data.body_table import BodyTable
-from pct.data.detector_noise import NoiseConfig
-from pct.data.lifting_pairs import CameraConfig
-from pct.models.lifter import Lifter
-from pct.models.lifter_config import LifterConfig, TokenHeadSizes
-from pct.models.tokenizer import PoseTokenizer
+from pct.files.motion.body_table import BodyTable
+from pct.lifting.config import LifterConfig, TokenHeadSizes
+from pct.lifting.detector_noise import NoiseConfig
+from pct.lifting.lifter import Lifter
+from pct.lifting.pairs import CameraConfig
 from pct.pose_space import PoseSpace
 from pct.skeleton import H36M17
-from pct.training.lifter_batches import LiftingBatch, fixed_pairs
-from pct.training.lifter_data import PhotographedBodies
+from pct.tokenizer import PoseTokenizer
+from pct.training.lifting.batches import LiftingBatch, fixed_pairs
+from pct.training.lifting.data import PhotographedBodies
 
 SPACE = PoseSpace(kind="root3d")
 
@@ -30,7 +30,7 @@ def make_lifter(kind: str = "", **changes) -> Lifter:
     sizes = {"network": "mixer", "width": 16, "depth": 1, "skeleton": H36M17, "space": SPACE, **changes}
     if not kind:
         return Lifter(LifterConfig(**sizes))
-    config = LifterConfig(**sizes, head="tokens", tokens=TokenHeadSizes(kind, width=16, num_blocks=1, num_heads=2))
+    config = LifterConfig(**sizes, head="tokens", tokens=TokenHeadSizes(kind, width=16, num_blocks=1))
     return Lifter(config, make_tokenizer3d())
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import torch
 
-from pct.models.classifier import ClassifierConfig, PoseClassifier
-from pct.models.heatmap import HeatmapConfig, HeatmapModel
-from pct.models.photo_config import BackboneSizes, HeadSizes, HeatmapSizes
-from pct.models.tokenizer import PoseTokenizer, TokenizerConfig
+from pct.photos.classifier import ClassifierConfig, PoseClassifier
+from pct.photos.config import BackboneSizes, HeadSizes, HeatmapSizes
+from pct.photos.heatmap import HeatmapConfig, HeatmapModel
 from pct.pose_space import PoseSpace
 from pct.skeleton import H36M17
+from pct.tokenizer import PoseTokenizer, TokenizerConfig
 
 SWIN = {"patch_size": 4, "embed_dim": 8, "depths": (1, 1), "num_heads": (1, 2), "window_size": 4}
 BACKBONE = BackboneSizes("swin_pico", (32, 32), options=SWIN)
@@ -17,22 +17,24 @@ HEAD = HeadSizes(width=16, num_heads=2, num_blocks=1)
 
 
 def make_coco_tokenizer(seed: int = 0, **changes) -> PoseTokenizer:
-    """Return an untrained tokenizer of COCO's joints."""
+    """Return an untrained tokenizer of COCO's joints; residual entries lie where random poses do."""
     torch.manual_seed(seed)
     sizes = {
         "num_tokens": 6,
         "codebook_size": 16,
         "codebook_dim": 2,
-        "quantizer": "quantile",
-        "levels": (4, 4),
-        "encoder": "mlp",
         "encoder_width": 16,
         "encoder_blocks": 1,
-        "decoder": "flat",
         "decoder_width": 8,
         **changes,
     }
-    return PoseTokenizer(TokenizerConfig(**sizes)).eval()
+    tokenizer = PoseTokenizer(TokenizerConfig(**sizes)).train()
+    joints, dims = tokenizer.skeleton.num_keypoints, tokenizer.space.num_dims
+    if tokenizer.config.layout == "residual":
+        poses = torch.rand(64, joints, dims, generator=torch.Generator().manual_seed(seed)) * 2 - 1
+        with torch.no_grad():
+            tokenizer(poses, torch.ones(64, joints, dtype=torch.bool))
+    return tokenizer.eval()
 
 
 def make_body_tokenizer(seed: int = 0, **changes) -> PoseTokenizer:
@@ -40,9 +42,11 @@ def make_body_tokenizer(seed: int = 0, **changes) -> PoseTokenizer:
     return make_coco_tokenizer(seed, **{"skeleton": H36M17, "space": PoseSpace("root3d"), **changes})
 
 
-def make_classifier(seed: int = 0, backbone: BackboneSizes = BACKBONE, head: HeadSizes = HEAD) -> PoseClassifier:
+def make_classifier(
+    seed: int = 0, backbone: BackboneSizes = BACKBONE, head: HeadSizes = HEAD, **tokenizer_changes
+) -> PoseClassifier:
     """Return an untrained classifier in evaluation mode."""
-    tokenizer = make_coco_tokenizer(seed)
+    tokenizer = make_coco_tokenizer(seed, **tokenizer_changes)
     torch.manual_seed(seed)
     return PoseClassifier(ClassifierConfig(backbone, head), tokenizer).eval()
 

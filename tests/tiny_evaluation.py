@@ -1,0 +1,43 @@
+"""Tiny tokenizers and tables of poses that the tests of the evaluation share."""
+
+from __future__ import annotations
+
+import torch
+from tiny_codec import make_tokenizer
+
+from pct.evaluation.tokens.codec import Codec
+from pct.evaluation.tokens.coders import TrainingPoses
+from pct.evaluation.tokens.gaussian import PatternMoments, fit_gaussian
+from pct.poses import PoseTable
+from pct.skeleton import COCO17
+from pct.tokenizer import PoseTokenizer
+
+SIZES = {"skeleton": COCO17, "num_tokens": 6, "codebook_size": 16, "encoder_width": 16, "decoder_token_hidden": 8}
+
+
+def make_person_tokenizer(**changes) -> PoseTokenizer:
+    return make_tokenizer(**{**SIZES, **changes})
+
+
+def make_table(n: int = 40, seed: int = 0, labelled: float = 0.85) -> PoseTable:
+    """Persons whose joints scatter around those of one pose; the first sixteen are whole."""
+    g = torch.Generator().manual_seed(seed)
+    base = torch.rand(17, 2, generator=torch.Generator().manual_seed(9)) * 100
+    keypoints = base + 8 * torch.randn(n, 17, 2, generator=g) + 300 * torch.rand(n, 1, 2, generator=g)
+    visible = torch.rand(n, 17, generator=g) < labelled
+    visible[:, 0] = visible[:16] = True
+    low, high = keypoints.amin(dim=1), keypoints.amax(dim=1)
+    return PoseTable(
+        COCO17,
+        torch.where(visible[..., None], keypoints, 0.0),
+        visible,
+        torch.cat([low, high - low], dim=1),
+        (high - low).prod(dim=1) / 2,
+        torch.arange(n) // 2,
+        torch.arange(n) + 100,
+    )
+
+
+def training_poses(codec: Codec, table: PoseTable) -> TrainingPoses:
+    keypoints = codec.view(table)
+    return TrainingPoses(keypoints, table.visible, *fit_gaussian(PatternMoments.of(keypoints, table.visible)))

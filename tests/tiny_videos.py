@@ -1,0 +1,17 @@
+"""Small videos for tests."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pct.files.video import VideoWriter
+
+# Colours that are far from each other: compression blurs, but does not mix them up.
+COLOURS = np.array([[230, 20, 20], [20, 230, 20], [20, 20, 230], [230, 230, 20], [230, 20, 230], [20, 230, 230]])
+
+
+def write_video(path, count: int = 6, fps: float = 10.0, size: tuple[int, int] = (48, 64)):
+    with VideoWriter(path, fps) as writer:
+        for number in range(count):
+            writer.write(np.full((*size, 3), COLOURS[number % 6], np.uint8))
+    return path
