@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import unicodedata
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -34,22 +35,37 @@ class PhotoBoxes:
     def image_ids(self, photos: Sequence[PhotoInput]) -> dict[str, int]:
         """Return the image ids of photos by their names; those that the file does not know are left out.
 
-        A photo is looked up in ``images`` by its path within the folder and then by the file's own name; where the
-        file has no ``images``, the last number in its name is its id (000000000139.jpg is image 139).
+        A photo is looked up in ``images`` by its path, folders from the last one on, and then by the file's own name if
+        only one entry has it; where the file has no ``images``, the last number in its name is its id
+        (000000000139.jpg is image 139).
 
         Raises:
-            ValueError: If the file has boxes and none is of these photos.
+            ValueError: If the file has boxes and none is of these photos, or a photo may be either of two entries.
         """
         if self.file_names is None:
             ids = {photo.name: number_in_name(photo.name) for photo in photos}
         else:
-            known = self.file_names
-            ids = {photo.name: known.get(photo.name, known.get(photo.path.name)) for photo in photos}
+            entries: dict[str, list[tuple[tuple[str, ...], int]]] = {}
+            for name, image_id in self.file_names.items():
+                parts = _parts(name)
+                entries.setdefault(parts[-1] if parts else "", []).append((parts, image_id))
+            ids = {photo.name: self._find(photo, entries) for photo in photos}
         found = {name: image_id for name, image_id in ids.items() if image_id is not None}
         if len(self.detections) and not np.isin(list(found.values()), self.detections.image_ids).any():
             how = "the numbers in their names" if self.file_names is None else "the names in its `images`"
             raise ValueError(f"{self.path}: no box is of one of the {len(photos)} photos, which are found by {how}")
         return found
+
+    def _find(self, photo: PhotoInput, entries: dict[str, list[tuple[tuple[str, ...], int]]]) -> int | None:
+        path = _parts(str(photo.path.absolute()))
+        same = entries.get(path[-1], [])
+        whole = [(parts, image_id) for parts, image_id in same if path[-len(parts) :] == parts]
+        if whole:
+            return max(whole, key=lambda entry: len(entry[0]))[1]
+        if len(same) > 1:
+            first, second = ("/".join(parts) for parts, _ in same[:2])
+            raise ValueError(f"{self.path}: {photo.path} may be {first} or {second} in `images`; give it in its folder")
+        return same[0][1] if same else None
 
     def of(self, image_id: int) -> Detections:
         """Return the boxes on a photo, in file order."""
@@ -80,7 +96,6 @@ def load_photo_boxes(
     if not start.startswith(b"{"):
         return PhotoBoxes(path, load_detections(path, min_score=min_score, report=report), None)
     names = {str(image["file_name"]): image["id"] for image in iter_coco_images(path) if _is_image(image)}
-    names = {**{PurePosixPath(name).name: id_ for name, id_ in names.items()}, **names}
     rows = list(_read_annotations(path, report))
     detections = Detections(
         image_ids=np.array([image_id for image_id, _ in rows], np.int64),
@@ -102,6 +117,12 @@ def _read_annotations(path: Path, report: Callable[[str], None]) -> Iterator[tup
                 yield image_id, bbox
                 continue
         report(f"{path}: annotation {number} has no integer image_id, or no bbox of 4 finite numbers; it is skipped")
+
+
+def _parts(path: str) -> tuple[str, ...]:
+    """Return the parts of a path of any system, in one form of Unicode and without a leading slash."""
+    parts = PurePosixPath(unicodedata.normalize("NFC", path).replace("\\", "/")).parts
+    return parts[1:] if parts[:1] == ("/",) else parts
 
 
 def _is_image(image: Any) -> bool:

@@ -140,6 +140,32 @@ def test_photos_that_the_boxes_do_not_know_have_nobody_on_them(here, model, caps
     assert [entry["file_name"] for entry in results()] == ["1.png"]
 
 
+def write_named_boxes(path: Path, names: list[str]) -> None:
+    images = [{"id": number, "file_name": name, "width": 80, "height": 60} for number, name in enumerate(names, 1)]
+    boxes = [{"id": i["id"], "image_id": i["id"], "category_id": 1, "bbox": [5 * i["id"], 5, 20, 40]} for i in images]
+    categories = [{"id": 1, "name": "person"}]
+    path.write_text(json.dumps({"images": images, "annotations": boxes, "categories": categories}))
+
+
+@pytest.mark.parametrize("names", [["cam1/1.png", "cam2/1.png"], ["shots\\cam1\\1.png", "shots\\cam2\\1.png"]])
+def test_photos_of_one_name_in_two_folders_keep_their_boxes(here, model, capsys, names) -> None:
+    make_photo(here / "shots" / "cam1" / "1.png")
+    make_photo(here / "shots" / "cam2" / "1.png")
+    write_named_boxes(here / "boxes.json", names)
+    for number in (1, 2):
+        options = ("--boxes", "boxes.json", "--model", model, "--no-draw", "--force")
+        assert run(capsys, f"shots/cam{number}", *options)[0] == 0
+        assert [(e["image_id"], e["bbox"][0]) for e in results()] == [(number, 5 * number)]
+
+
+def test_a_photo_that_may_be_either_of_two_entries_is_no_guess(here, model, capsys) -> None:
+    make_photo(here / "1.png")
+    write_named_boxes(here / "boxes.json", ["cam1/1.png", "cam2/1.png"])
+    status, said = run(capsys, "1.png", "--boxes", "boxes.json", "--model", model)
+    assert status == 1
+    assert "1.png may be cam1/1.png or cam2/1.png in `images`" in said
+
+
 def test_whole_photos_are_one_person_each(here, model, capsys) -> None:
     for mode, name in [("L", "grey.png"), ("P", "palette.png"), ("RGBA", "alpha.png")]:
         Image.open(make_photo(here / "x.png")).convert(mode).save(here / name)
