@@ -53,13 +53,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
-    from pct.cli.common import find_device, progress, reports, say, use_threads
-    from pct.files.photo_inputs import find_photos
+    from pct.cli.common import find_device, progress, reports, say, say_notes, use_threads
+    from pct.files.photo_inputs import find_photos, find_unread
     from pct.photos.estimator import PoseEstimator
     from pct.photos.predict_boxes import choose_boxes
     from pct.photos.predict_files import check_folder, count_frames, predict_files
 
-    inputs = find_photos(args.photos)
+    inputs, unread = find_photos(args.photos), find_unread(args.photos)
+    if unread:
+        kinds = ", ".join(f"{count} {suffix}" for suffix, count in sorted(unread.items()))
+        say_notes([f"left out {unread.total()} files that are not read ({kinds}); convert them to JPEG, PNG or MP4"])
     check_folder(args.out, args.force)
     device = find_device(args)
     use_threads(args)

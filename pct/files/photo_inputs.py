@@ -11,6 +11,8 @@ from pathlib import Path
 from pct.files.video import VIDEO_SUFFIXES
 
 PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm")
+# What phones and cameras write that is not read here.
+UNREAD_SUFFIXES = (".heic", ".heif", ".avif", ".dng", ".raw", ".cr2", ".nef", ".3gp", ".mts", ".m2ts", ".wmv", ".flv")
 _LARGEST_ID = 2**63 - 1
 
 
@@ -52,6 +54,13 @@ def find_photos(paths: Sequence[str | Path]) -> list[PhotoInput]:
             raise ValueError(f"{path}: no such file or folder")
         found += [PhotoInput(file, name, file.suffix.lower() in VIDEO_SUFFIXES) for file, name in files]
     return list(_with_unique_names(found))
+
+
+def find_unread(paths: Sequence[str | Path]) -> Counter[str]:
+    """Count the files in folders that look like photos or videos and are not read, by their suffix in small letters."""
+    folders = [path for path in map(Path, paths) if path.is_dir()]
+    suffixes = (file.suffix.lower() for folder in folders for file in folder.rglob("*") if file.is_file())
+    return Counter(suffix for suffix in suffixes if suffix in UNREAD_SUFFIXES)
 
 
 def number_in_name(name: str) -> int | None:

@@ -220,6 +220,16 @@ def test_a_detector_finds_the_persons(here, model, capsys, monkeypatch) -> None:
     assert [entry["bbox"] for entry in results()] == [[1, 2, 30, 40]]
 
 
+def test_files_of_a_folder_that_are_not_read_are_counted(here, model, capsys) -> None:
+    make_photo(here / "in" / "1.png")
+    for name in ("a.HEIC", "deep/b.heic", "c.3gp", "notes.txt"):
+        (here / "in" / name).parent.mkdir(exist_ok=True)
+        (here / "in" / name).write_bytes(b"x")
+    status, said = run(capsys, "in", "--model", model, "--whole-photos")
+    assert status == 0
+    assert "note: left out 3 files that are not read (1 .3gp, 2 .heic)" in said
+
+
 def test_a_photo_without_persons_gives_empty_results(here, model, capsys) -> None:
     make_photo(here / "1.png")
     write_boxes(here / "boxes.json", {})
