@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from types import ModuleType
-
 # The extra that brings each package, by the name it is imported as.
 EXTRAS = {
     "timm": "photo",
@@ -20,26 +17,6 @@ EXTRAS = {
     "markupsafe": "train",
     "h5py": "h5",
 }
-
-
-class MissingPackageError(ImportError):
-    """An optional package is not installed; the message says what installs it."""
-
-
-def require_package(name: str, extra: str | None = None) -> ModuleType:
-    """Import an optional package.
-
-    Args:
-        name: As it is imported, such as ``cv2``.
-        extra: The extra of pct that brings it; by default as in :data:`EXTRAS`.
-
-    Raises:
-        MissingPackageError: If it is not installed.
-    """
-    try:
-        return import_module(name)
-    except ModuleNotFoundError as error:
-        raise MissingPackageError(missing_package(error.name or name, extra)) from None
 
 
 def missing_package(name: str, extra: str | None = None) -> str:

@@ -17,6 +17,9 @@ def guard(program: str, action: Callable[[], int | None]) -> int:
     Returns:
         The status: that of ``action``, 1 after an error, 130 after Ctrl-C. With PCT_DEBUG=1 an error is raised.
     """
+    from pct.files.output import stop_in_order
+
+    stop_in_order()
     try:
         return action() or 0
     except KeyboardInterrupt:
@@ -35,13 +38,13 @@ def guard(program: str, action: Callable[[], int | None]) -> int:
 
 def explain(error: Exception) -> str:
     """Return an error as one line: what people can act on as it is, what is our fault with its type."""
-    from pct.packages import MissingPackageError, missing_package
+    from pct.packages import missing_package
 
     text = " ".join(str(error).split())
     if isinstance(error, ModuleNotFoundError) and error.name:
         return missing_package(error.name)
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    if isinstance(error, (ValueError, OSError, FloatingPointError, MissingPackageError)):
+    if isinstance(error, (ValueError, OSError, FloatingPointError)):
         return text
     return f"unexpected {type(error).__name__}: {text} (PCT_DEBUG=1 shows where)"

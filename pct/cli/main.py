@@ -71,15 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(f"unrecognized arguments: {' '.join(others)}")
     if others:
         args.overrides = [*args.overrides, *others]
-    return guard("pct", lambda: _run(args))
-
-
-def _run(args: argparse.Namespace) -> int | None:
-    from pct.files.output import stop_in_order
-
-    stop_in_order()
-    status: int | None = COMMANDS[args.command].run(args)
-    return status
+    return guard("pct", lambda: COMMANDS[args.command].run(args))
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -36,16 +36,3 @@ class MixerBlock(nn.Module):
         """Map (B, T, C) to (B, T, C)."""
         x = x + self.token_mlp(self.norm1(x).transpose(1, 2)).transpose(1, 2)
         return x + self.channel_mlp(self.norm2(x))
-
-
-class ResidualBlock(nn.Module):
-    """``x + MLP(norm(x))`` over the last axis."""
-
-    def __init__(self, width: int, hidden: int) -> None:
-        super().__init__()
-        self.norm = nn.LayerNorm(width)
-        self.mlp = Mlp(width, hidden)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (B, C) to (B, C)."""
-        return x + self.mlp(self.norm(x))
