@@ -56,11 +56,14 @@ class TokenizerRun(TrainingRun):
     """One training run of a tokenizer.
 
     Attributes:
+        model_from: Folder, shipped or hf: name of a tokenizer to start from, also of another skeleton: what has the
+            same name and shape is taken over, the rest starts anew; empty starts all anew.
         report: Whether to evaluate and write the report at the end.
         report_poses: At most so many poses in the report; 0 takes all.
     """
 
     out: str = "runs/tokenizer"
+    model_from: str = ""
     report: bool = True
     report_poses: int = 0
     data: DataSection = field(default_factory=DataSection)

@@ -30,9 +30,30 @@ _NOISE = {"px": 1.0, "mm": 5.0}
 
 
 def build_tokenizer(run: TokenizerRun, skeleton: Skeleton) -> PoseTokenizer:
-    """Build the run's tokenizer for a skeleton, with weights that depend on the seed only."""
+    """Build the run's tokenizer for a skeleton, with weights that depend on the seed and ``model_from`` only."""
     torch.manual_seed(run.seed)
-    return PoseTokenizer(TokenizerConfig(**asdict(run.model), skeleton=skeleton, space=run.space))
+    model = PoseTokenizer(TokenizerConfig(**asdict(run.model), skeleton=skeleton, space=run.space))
+    if run.model_from:
+        take_over(model, PoseTokenizer.from_pretrained(run.model_from))
+    return model
+
+
+def take_over(model: PoseTokenizer, other: PoseTokenizer) -> None:
+    """Copy the other tokenizer's weights of the same name and shape into a model; a warning says if some do not fit.
+
+    Raises:
+        ValueError: If there is none, or its tokens mean something else (another layout).
+    """
+    own = model.state_dict()
+    fits = {k: v for k, v in other.state_dict().items() if k in own and own[k].shape == v.shape}
+    if not fits or other.config.layout != model.config.layout:
+        raise ValueError(
+            f"model_from: a tokenizer of layout {other.config.layout} of which {len(fits)} arrays fit; this run needs one "
+            f"of layout {model.config.layout} and like sizes"
+        )
+    model.load_state_dict(fits, strict=False)
+    if len(fits) < len(own):
+        warnings.warn(f"model_from: {len(fits)} of {len(own)} arrays fit and are taken over", stacklevel=2)
 
 
 class PoseSource(Protocol):
