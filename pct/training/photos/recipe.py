@@ -35,6 +35,9 @@ from pct.training.photos.validation import PhotoValidation, classifier_predictor
 from pct.training.run_config import OptimSection
 from pct.training.run_folder import MODEL_FOLDER, PRETRAIN_FOLDER
 
+# Of the augmented crops whose features are stored.
+_CROPS_SEED = 0
+
 
 @dataclass(frozen=True)
 class PhotoSetting:
@@ -157,7 +160,8 @@ def _settings(run: PhotoRun, steps: int) -> LoopSettings:
 def _batches(run: PhotoRun, setting: PhotoSetting, seed: int, backbone: Backbone) -> DeviceBatches:
     space, augment, size = crop_space(run, setting.tokenizer).training_space, run.augment, _image_size(run)
     if run.features:
-        crops = PersonCrops(setting.train, space, size, run.seed, augment)
+        # The same crops for runs of all seeds, which then share the features.
+        crops = PersonCrops(setting.train, space, size, _CROPS_SEED, augment)
         stored = store_features(Path(run.features), backbone, crops, _about(run, space, backbone), print)
         return DeviceBatches(FeatureBatches(stored, run.batch_size, seed, setting.weights), setting.device)
     batches = PhotoBatches(
@@ -175,7 +179,7 @@ def _about(run: PhotoRun, space: PoseSpace, backbone: Backbone) -> dict[str, Any
         "backbone": fingerprint({"name": backbone.name, "stage": backbone.stage}, backbone.state_dict()),
         "image_size": list(backbone.image_size),
         "copies": run.feature_copies,
-        "seed": run.seed,
+        "seed": _CROPS_SEED,
         "space": space.to_dict(),
         "augment": asdict(run.augment),
         "data": data,

@@ -48,8 +48,8 @@ def take_over(model: PoseTokenizer, other: PoseTokenizer) -> None:
     fits = {k: v for k, v in other.state_dict().items() if k in own and own[k].shape == v.shape}
     if not fits or other.config.layout != model.config.layout:
         raise ValueError(
-            f"model_from: a tokenizer of layout {other.config.layout} of which {len(fits)} arrays fit; this run needs one "
-            f"of layout {model.config.layout} and like sizes"
+            f"model_from: a tokenizer of layout {other.config.layout} of which {len(fits)} arrays fit; this run needs "
+            f"one of layout {model.config.layout} and like sizes"
         )
     model.load_state_dict(fits, strict=False)
     if len(fits) < len(own):

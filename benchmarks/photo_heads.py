@@ -1,0 +1,351 @@
+"""Tokens, coordinates and heatmaps read off one frozen trunk: same photos, same crops, same processor time.
+
+  python benchmarks/photo_heads.py coco_photos lsp --trunk backbones/thunder --features features/mine \\
+      --runs runs/heads --out docs/results/photos.md "data.sets=[...]"
+
+The features of the training crops must be stored already (`pct train classifier photos features=...` stores them); what
+follows the options is given to that config. For each seed it trains the token head by the package's own recipe, and a
+head that gives coordinates: the same queries over the same features, smooth-L1 instead of tokens, as many steps as
+take the same processor time. The heatmaps are those of the trunk itself (MoveNet), which nobody trained here. All are
+measured on the val2017 photos of the first folder (COCO's evaluator, annotated boxes, flip test) and on the test
+persons of the second (PCK at 0.2 of the torso). Runs that are finished are not trained again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from measure import describe_machine
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from pct import PoseTokenizer
+from pct.evaluation.metrics import joint_similarity
+from pct.evaluation.photos.measures import measure_image
+from pct.evaluation.photos.metrics import expected_calibration_error
+from pct.evaluation.photos.predictions import (
+    EXPECTED,
+    LIKELY,
+    TOP,
+    ModelPoses,
+    NotedPersons,
+    PersonTable,
+    PredictionOptions,
+    predict_persons,
+)
+from pct.evaluation.report import Table, render_markdown
+from pct.files.output import write_atomically
+from pct.layers.losses import keypoint_loss
+from pct.photos.classifier import PoseClassifier
+from pct.photos.crop import PhotoBatch
+from pct.photos.persons import CocoPersons
+from pct.photos.positions import grid_positions
+from pct.photos.predict import restore_poses
+from pct.photos.saved_backbone import SavedBackbone
+from pct.photos.token_head import QueryBlock
+from pct.pose_space import PoseSpace
+from pct.training.batches import DeviceBatches
+from pct.training.loop import LoopSettings, train
+from pct.training.photos.batches import evaluation_batches
+from pct.training.photos.config import ClassifierRun, load_classifier_run
+from pct.training.photos.features import FeatureBatches, StoredFeatures
+from pct.training.photos.recipe import PhotoSetting, train_classifier
+from pct.training.photos.steps import TokenStep
+from pct.training.steps import StepLosses
+
+Rows = dict[str, dict[str, Any]]
+
+CONFIG = Path(__file__).parents[1] / "configs" / "classifier_photos.yaml"
+FLIP = PredictionOptions(flip=True)
+# Steps that are timed to find out how many of the one head take as long as those of the other.
+TIMED = 30
+
+
+class CoordinateHead(nn.Module):
+    """What :class:`~pct.photos.anchored_head.AnchoredTokenHead` is up to its pose, without the tokens.
+
+    Maps features (B, 84, 17, 5) of MoveNet to joints (B, 17, 2) in model units.
+    """
+
+    def __init__(self, channels: int, grid: tuple[int, int], width: int = 128, blocks: int = 2) -> None:
+        super().__init__()
+        joints, places = grid
+        self.register_buffer("positions", grid_positions(grid, 32), persistent=False)
+        self.project, self.norm = nn.Linear(channels + 32, width), nn.LayerNorm(width)
+        self.queries = nn.Parameter(torch.randn(joints, width) * 0.5)
+        self.blocks = nn.ModuleList(QueryBlock(joints, width, 8) for _ in range(blocks))
+        self.last_norm, self.choose, self.offer = nn.LayerNorm(width), nn.Linear(width, width), nn.Linear(width, width)
+        self.preference = nn.Parameter(torch.zeros(joints, joints * places))
+        self.shift = nn.Linear(width, 2)
+        with torch.no_grad():
+            self.preference[torch.arange(joints), torch.arange(joints) * places] = 4.0
+            self.choose.weight.mul_(0.1)
+            self.shift.weight.zero_()
+            self.shift.bias.zero_()
+
+    positions: Tensor
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return the joints (B, 17, 2)."""
+        rows = features.flatten(2).transpose(1, 2)
+        memory = self.norm(self.project(torch.cat([rows, self.positions.expand(len(rows), -1, -1)], dim=-1)))
+        x = self.queries.expand(len(rows), -1, -1)
+        for block in self.blocks:
+            x = block(x, memory)
+        x = self.last_norm(x)
+        scores = self.choose(x) @ self.offer(memory).transpose(1, 2) / x.shape[-1] ** 0.5 + self.preference
+        return scores.float().softmax(dim=-1) @ rows[..., :2].float() + self.shift(x).float()
+
+
+class CoordinateStep:
+    """Smooth-L1 of the joints, at the scale of the tokens' config."""
+
+    def __init__(self, run: ClassifierRun) -> None:
+        self.beta = run.loss.beta
+
+    def __call__(self, model: nn.Module, batch: PhotoBatch) -> StepLosses:
+        """Run the head on a batch."""
+        loss = keypoint_loss(model(batch.features), batch.keypoints, batch.visible, self.beta)
+        return StepLosses(loss, {"loss": loss.detach()})
+
+
+class SeenTrunk(nn.Module):
+    """A trunk that looks at every batch of crops once, however often it is asked."""
+
+    def __init__(self, trunk: nn.Module) -> None:
+        super().__init__()
+        self.trunk, self.seen = trunk, dict[int, Tensor]()
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the trunk's features."""
+        key = hash(images.numpy().tobytes())
+        if key not in self.seen:
+            self.seen[key] = self.trunk(images)
+        return self.seen[key]
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(super().__getattr__("trunk"), name)
+
+
+@dataclass(frozen=True)
+class TestSet:
+    """Persons to measure on.
+
+    Attributes:
+        persons: The persons.
+        table: Their labels.
+        boxes: What their crops were cut with (N, 4), grown to the input's aspect.
+        features: What the trunk sees of the crops and of their mirror images, two of (N, 84, 17, 5).
+    """
+
+    persons: CocoPersons
+    table: PersonTable
+    boxes: Tensor
+    features: tuple[Tensor, Tensor]
+
+    @classmethod
+    def of(cls, folder: Path, field: str, value: str, trunk: SeenTrunk, space: PoseSpace, runs: Path) -> TestSet:
+        """Take the persons of a folder's photos whose field has a value, crop them, and look at them."""
+        persons = CocoPersons(write_part(folder, field, value, runs), folder / "images")
+        noted, boxes, features = NotedPersons(persons), [], []
+        batches = evaluation_batches(noted, space, trunk.image_size, FLIP.batch_size)
+        for batch in tqdm(batches, desc=f"crops of {folder.name}"):
+            with torch.inference_mode():
+                features.append(trunk(torch.cat([batch.images, batch.images.flip(-1)])).chunk(2))
+            boxes.append(batch.bbox)
+        views = tuple(torch.cat(view) for view in zip(*features, strict=True))
+        return cls(persons, noted.table(), torch.cat(boxes), views)
+
+    def measure(self, poses: ModelPoses, space: PoseSpace) -> dict[str, Any]:
+        """Return the evaluation's numbers of poses of all persons in order, and the error of their confidence."""
+        numbers = measure_image(poses, self.table, self.persons.skeleton, space)
+        labels, sigmas = self.table.labels, torch.from_numpy(self.persons.skeleton.oks_sigmas)
+        reached = joint_similarity(poses.keypoints, labels.keypoints, labels.area, sigmas)
+        error = expected_calibration_error(poses.confidence[labels.visible], reached[labels.visible])
+        hits = {} if poses.token_hits is None else {"hits": poses.token_hits.float().mean(dim=(0, 1)).tolist()}
+        return {**numbers, **hits, "ece": error["ece"]}
+
+    def read_off(self, read: Callable[[Tensor], Tensor], space: PoseSpace) -> Tensor:
+        """Return poses (N, K, 2) in image pixels: the mean of what ``read`` finds in crops and mirror images."""
+        with torch.inference_mode():
+            plain, other = (torch.cat([read(part) for part in view.split(256)]) for view in self.features)
+        other = other[:, torch.from_numpy(self.persons.skeleton.flip_index)] * torch.tensor([-1.0, 1.0])
+        return restore_poses((plain + other)[None] / 2, self.boxes, space)[0]
+
+    def heights(self) -> Tensor:
+        """Return how high the trunk's heatmaps are at each joint (N, K), in [0, 1]; the mean over both views."""
+        # The third channel is a quarter of the heatmap's logit at each place; the first place is its highest top.
+        plain, other = ((4 * view[:, 2, :, 0]).sigmoid() for view in self.features)
+        return (plain + other[:, torch.from_numpy(self.persons.skeleton.flip_index)]) / 2
+
+
+def write_part(folder: Path, field: str, value: str, runs: Path) -> Path:
+    """Write the annotations of the photos whose field has a value, and return the file."""
+    coco = json.loads((folder / "annotations.json").read_text(encoding="utf-8"))
+    coco["images"] = [image for image in coco["images"] if image.get(field) == value]
+    ids = {image["id"] for image in coco["images"]}
+    coco["annotations"] = [person for person in coco["annotations"] if person["image_id"] in ids]
+    path = runs / f"{folder.name}_{value}.json"
+    write_atomically(path, json.dumps(coco).encode())
+    return path
+
+
+def train_coordinates(run: ClassifierRun, stored: StoredFeatures, weights: Any, steps: int, folder: Path) -> nn.Module:
+    """Train the head that gives coordinates, unless it is there."""
+    torch.manual_seed(run.seed)
+    head = CoordinateHead(stored.features.shape[1], tuple(stored.features.shape[2:]))
+    path = folder / "head.pt"
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        batches = FeatureBatches(stored, run.batch_size, run.seed, weights)
+        settings = LoopSettings(steps, val_every=0, precision=run.precision, seed=run.seed)
+        bar = _bar("coordinates")
+        train(
+            head,
+            DeviceBatches(batches, torch.device("cpu")),
+            CoordinateStep(run),
+            run.optim,
+            settings,
+            folder,
+            progress=bar,
+        )
+        torch.save(head.state_dict(), path)
+    head.load_state_dict(torch.load(path, weights_only=True))
+    return head.eval()
+
+
+def _bar(name: str) -> Any:
+    return lambda steps, start: tqdm(steps, initial=start, total=start + len(steps), desc=name)
+
+
+def processor_time(step: Any, model: nn.Module, batches: FeatureBatches) -> float:
+    """Return seconds of the processor for a training step, without the optimiser, which both heads have alike."""
+    parts = [batches[i] for i in range(4)]
+    step(model, parts[0]).loss.backward()
+    start = time.process_time()
+    for number in range(TIMED):
+        step(model, parts[number % len(parts)]).loss.backward()
+    return (time.process_time() - start) / TIMED
+
+
+def measure_seed(run: ClassifierRun, runs: Path, trunk: SeenTrunk, tests: Mapping[str, TestSet]) -> Rows:
+    """Train both heads of one seed, and return the numbers of each row by test set."""
+    setting = PhotoSetting.of(run)
+    space = setting.tokenizer.space
+    folder = runs / f"tokens_s{run.seed}"
+    if not (folder / "model").exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        train_classifier(run, folder, _bar("tokens"))
+    model = PoseClassifier.from_pretrained(folder / "model")
+    model.backbone = trunk  # the same weights, and every crop is looked at once only
+    stored = StoredFeatures(Path(run.features), {"copies": run.feature_copies, "image_size": list(trunk.image_size)})
+    batches = FeatureBatches(stored, run.batch_size, run.seed, setting.weights)
+    fresh = CoordinateHead(stored.features.shape[1], tuple(stored.features.shape[2:]))
+    ratio = processor_time(TokenStep(setting.tokenizer, run.loss), model.requires_grad_(True), batches)
+    ratio /= processor_time(CoordinateStep(run), fresh, batches)
+    head = train_coordinates(run, stored, setting.weights, round(run.steps * ratio), runs / f"coordinates_s{run.seed}")
+    rows: Rows = {name: {} for name in ("tokens", "coordinates, constant score", "coordinates, heatmaps' heights")}
+    for name, test in tests.items():
+        found = predict_persons(model.eval(), NotedPersons(test.persons), FLIP)
+        rows["tokens"][name] = test.measure(found, space)
+        poses = {"coordinates": test.read_off(head, space)}
+        scores = (torch.ones_like(found.confidence), test.heights())
+        for row, score in zip(list(rows)[1:], scores, strict=True):
+            rows[row][name] = test.measure(ModelPoses(poses, score), space)
+    return rows
+
+
+def measure_heatmaps(tests: Mapping[str, TestSet], space: PoseSpace) -> dict[str, Any]:
+    """Return the numbers of the highest tops of the trunk's own heatmaps, by test set."""
+    return {
+        name: test.measure(
+            ModelPoses({TOP: test.read_off(lambda rows: rows[:, :2, :, 0].transpose(1, 2), space)}, test.heights()),
+            space,
+        )
+        for name, test in tests.items()
+    }
+
+
+def table(seeds: Sequence[Rows], heatmaps: Mapping[str, Any]) -> Table:
+    """Return a row a head: mean over the seeds, and the least and the largest."""
+
+    def cell(row: str, *path: str, factor: float = 100) -> str:
+        values = [_pick(rows[row], *path) * factor for rows in seeds]
+        ends = f" ({min(values):.1f}–{max(values):.1f})" if len(values) > 1 else ""
+        return f"{statistics.mean(values):.1f}{ends}"
+
+    def cells(row: str, form: str) -> list[str]:
+        places = [("coco", "ap"), ("coco", "ap50"), ("coco", "ap75"), ("occluded", "ap")]
+        return [cell(row, "coco", "poses", form, *place) for place in places]
+
+    rows = [
+        ["tokens: the expected pose", *cells("tokens", EXPECTED), cell("tokens", "lsp", "pck_torso", "mean")],
+        ["tokens: the most likely ids", *cells("tokens", LIKELY), ""],
+    ]
+    for row in list(seeds[0])[1:]:
+        rows.append([row, *cells(row, "coordinates"), cell(row, "lsp", "pck_torso", "mean")])
+    seeds = [{"heatmaps": dict(heatmaps)}]
+    rows.append(["the trunk's own heatmaps", *cells("heatmaps", TOP), cell("heatmaps", "lsp", "pck_torso", "mean")])
+    return Table(["read off the same trunk", "AP", "AP50", "AP75", "AP of hidden joints", "LSP, PCK@0.2"], rows)
+
+
+def _pick(values: Mapping[str, Any], *path: str) -> float:
+    for key in path:
+        values = values[key]
+    return float(values)  # type: ignore[arg-type]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Train what is not trained yet, measure all, and write the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("coco", type=Path, help="folder with annotations.json (with coco_split) and images/")
+    parser.add_argument("lsp", type=Path, help="the same of Leeds Sports Pose (with lsp_split)")
+    parser.add_argument("--trunk", required=True, help="what tools/convert_backbone.py wrote")
+    parser.add_argument("--features", required=True, help="features of the training crops")
+    parser.add_argument("--runs", type=Path, required=True, help="folder for the trained heads")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="page to write: .md; the numbers lie beside it as .json"
+    )
+    parser.add_argument("--seeds", type=int, default=3, metavar="N", help="seeds 0 to N - 1 (default: %(default)s)")
+    args, changes = parser.parse_known_args(argv)
+    torch.set_num_threads(1)
+    args.runs.mkdir(parents=True, exist_ok=True)
+    changes += [f"backbone_from={args.trunk}", f"features={args.features}"]
+    runs = [load_classifier_run(CONFIG, [*changes, f"seed={seed}"]) for seed in range(args.seeds)]
+    space = PoseTokenizer.from_pretrained(runs[0].tokenizer).space
+    saved = SavedBackbone.of_model(args.trunk)
+    backbone = saved.sizes.build()
+    backbone.load_state_dict(saved.state)
+    trunk = SeenTrunk(backbone.eval())
+    tests = {
+        "coco": TestSet.of(args.coco, "coco_split", "val2017", trunk, space, args.runs),
+        "lsp": TestSet.of(args.lsp, "lsp_split", "test", trunk, space, args.runs),
+    }
+    heatmaps = measure_heatmaps(tests, space)
+    seeds = [measure_seed(run, args.runs, trunk, tests) for run in runs]
+    numbers = {"seeds": dict(enumerate(seeds)), "heatmaps": heatmaps}
+    write_atomically(args.out.with_suffix(".json"), json.dumps(numbers, indent=1).encode())
+    persons = " and ".join(f"{len(test.persons):,}" for test in tests.values())
+    steps = f"{runs[0].steps} steps of {runs[0].batch_size}"
+    machine = describe_machine(torch.device("cpu"))
+    about = f"{persons} persons; {args.seeds} seeds, {steps}; {machine['processor']}, one thread, {machine['date']}."
+    text = render_markdown([table(seeds, heatmaps), about], args.out.parent) + "\n"
+    write_atomically(args.out, text.encode())
+    print(text)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
