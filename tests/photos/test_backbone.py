@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pytest
+import timm
 import torch
+from safetensors.torch import save_file
 
 from pct.photos.backbone import Backbone
 
@@ -97,3 +99,27 @@ def test_errors_say_what_would_be_right(name: str, arguments: dict, sentence: st
 def test_photos_of_another_size_are_refused() -> None:
     with pytest.raises(ValueError, match=r"photos must be \(B, 3, 64, 64\)"):
         Backbone("swin_pico", (64, 64), options=TINY)(torch.zeros(1, 3, 64, 32))
+
+
+@pytest.mark.parametrize("name", ["test_convnext", "test_vit2"])
+def test_pretrained_weights_are_those_of_the_hub(name: str, tmp_path, monkeypatch) -> None:
+    """A cache of the hub as huggingface_hub lays it out, with weights in a safetensors file, and no network."""
+    donor = timm.create_model(name)
+    with torch.no_grad():
+        for number, parameter in enumerate(donor.parameters()):
+            parameter.fill_(1e-3 * number)
+    repository = tmp_path / f"models--{donor.pretrained_cfg['hf_hub_id'].replace('/', '--')}"
+    snapshot = repository / "snapshots" / "0123456789abcdef0123456789abcdef01234567"
+    snapshot.mkdir(parents=True)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(snapshot.name)
+    save_file(donor.state_dict(), snapshot / "model.safetensors")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    values = donor.state_dict()
+    found = Backbone(name, (160, 160), pretrained=True).network.state_dict()
+    assert found
+    assert all(torch.equal(weight, values[key]) for key, weight in found.items())
+    (snapshot / "model.safetensors").unlink()
+    with pytest.raises(ValueError, match=f"pretrained weights of backbone {name} could not be had"):
+        Backbone(name, (160, 160), pretrained=True)
