@@ -7,11 +7,10 @@ import os
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from pct.files.photo import PhotoError
 from pct.photos.backbone import Backbone
@@ -123,7 +122,8 @@ def _fill(folder: Path, backbone: Backbone, crops: PersonCrops, copies: int, rep
     persons, device = len(crops.source), next(backbone.parameters()).device
     shape = (persons * copies, backbone.channels, *backbone.grid)
     written = np.lib.format.open_memmap(folder / _FEATURES, mode="w+", dtype=np.float16, shape=shape)
-    labels: dict[str, list[Tensor]] = {name: [] for name in _NAMES}
+    # Made whole at the first batch: tensors kept from every batch would leave holes all over the heap.
+    labels: dict[str, np.ndarray] = {}
     said: set[str] = set()
     backbone.eval()
     for first in range(0, len(written), _BATCH):
@@ -135,12 +135,14 @@ def _fill(folder: Path, backbone: Backbone, crops: PersonCrops, copies: int, rep
         said |= set(faults)
         written[rows.start : rows.stop] = backbone(batch.images).cpu().half().numpy()
         for name in _NAMES:
-            labels[name].append(getattr(batch, name).cpu())
+            values = getattr(batch, name).cpu().numpy()
+            labels.setdefault(name, np.zeros((len(written), *values.shape[1:]), values.dtype))[first : rows.stop] = (
+                values
+            )
         if first // _BATCH % 50 == 0:
             report(f"features of {first:,} of {len(written):,} crops are stored")
     written.flush()
-    joined: dict[str, Any] = {name: torch.cat(parts).numpy() for name, parts in labels.items()}
-    np.savez(folder / _LABELS, **joined)
+    np.savez(folder / _LABELS, **cast(dict[str, Any], labels))
 
 
 def _draw(crops: PersonCrops, row: int, persons: int, faults: list[str]) -> PersonCrop:
