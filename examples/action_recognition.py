@@ -4,6 +4,10 @@
 
 Windows of 16 frames (a second), each clip seen from several sides; five folds by whole clips, so that no clip is both
 learnt from and tested on. Every reader turns a frame into a vector of 64 numbers and a GRU reads the frames.
+
+6,740 windows of 105 CMU clips (2026-11-27, CPU): coordinates 85.6 % right, codebook vectors of the tokens 80.0, bins of
+each coordinate 79.8, token ids 73.0; the most frequent action alone 47.3. Coordinates win: with so few clips, a table
+of 34,816 ids has more to learn than 51 numbers, and the codebook's vectors bring back half of the gap.
 """
 
 from __future__ import annotations
@@ -20,20 +24,15 @@ from pct import PoseTokenizer
 from pct.files.motion.mocap import MocapClips, load_mocap
 
 WIDTH, BINS = 64, 64
-ACTIONS = ("walk", "run", "jump", "climb", "basketball", "soccer", "sword", "traffic")
-
-
-def find_action(text: str) -> int | None:
-    """Return the row of ACTIONS that a clip's description names first; None for the others."""
-    places = [(text.find(action), row) for row, action in enumerate(ACTIONS) if action in text]
-    return min(places)[1] if places else None
+# The first that a clip's description has; clips with none are left out.
+ACTIONS = ("climb", "walk", "run", "jump", "basketball", "soccer", "sword", "traffic")
 
 
 def cut_windows(clips: MocapClips, length: int, views: int) -> tuple[Tensor, Tensor, Tensor]:
     """Return windows (N, length, 17, 3) in camera axes around the hip, their actions (N,) and their clips (N,)."""
     windows, labels, owners = [], [], []
     for c in range(clips.num_clips):
-        label = find_action(clips.actions[c])
+        label = next((row for row, action in enumerate(ACTIONS) if action in clips.actions[c]), None)
         if label is None:
             continue
         joints = torch.from_numpy(clips.clip(c)) * torch.tensor([1.0, -1.0, -1.0])  # y down, z away from the camera

@@ -6,6 +6,9 @@
 
 Each row of the picture is a query and the nearest poses. The share of them that are also nearest by their joints says
 what searching 34 integers loses. `pct search` does this for one pose on the command line.
+
+50 persons of COCO val2017 among 115,916 of train2017 (2026-11-27, one busy CPU core): by codebook vectors 71 % of the
+ten nearest by joints, 50 ms a query; by equal ids 25 %, 8 ms.
 """
 
 from __future__ import annotations
