@@ -2,12 +2,11 @@
 
   python examples/action_recognition.py mocap_h36m17.npz
 
-Windows of 16 frames (a second), each clip seen from several sides; five folds by whole clips, so that no clip is both
-learnt from and tested on. Every reader turns a frame into a vector of 64 numbers and a GRU reads the frames.
+Windows of 16 frames (a second), each clip seen from several sides; five folds by whole clips. Every reader turns a
+frame into a vector of 64 numbers, and a GRU reads the frames.
 
 6,740 windows of 105 CMU clips (2026-11-27, CPU): coordinates 85.6 % right, codebook vectors of the tokens 80.0, bins of
-each coordinate 79.8, token ids 73.0; the most frequent action alone 47.3. Coordinates win: with so few clips, a table
-of 34,816 ids has more to learn than 51 numbers, and the codebook's vectors bring back half of the gap.
+each coordinate 79.8, token ids 73.0; the most frequent action alone 47.3. So coordinates win where clips are few.
 """
 
 from __future__ import annotations
@@ -73,11 +72,10 @@ class IdReader(nn.Module):
 
 
 def measure(make_reader, frames: Tensor, labels: Tensor, owners: Tensor, epochs: int) -> float:
-    """Return the share of windows named rightly, over five folds of clips."""
+    """Return the share of windows named rightly, over five folds; every action's clips are dealt to them in turn."""
     right = 0
     for fold in range(5):
         torch.manual_seed(fold)
-        # Every action's clips are dealt to the folds in turn.
         held = torch.zeros(len(labels), dtype=torch.bool)
         for action in range(len(ACTIONS)):
             held |= (labels == action) & torch.isin(owners, owners[labels == action].unique()[fold::5])
@@ -113,8 +111,7 @@ def main() -> None:
         f"bins, {BINS} a coordinate": (lambda: IdReader(bins.shape[-1], BINS), bins),
         "coordinates": (lambda: nn.Linear(metres.shape[-1], WIDTH), metres),
     }
-    most = labels.bincount().max() / len(labels)
-    print(f"{len(labels):,} windows of {len(owners.unique())} clips; the most frequent action alone: {most:.1%}")
+    print(f"{len(labels):,} windows of {len(owners.unique())} clips, {labels.bincount().max() / len(labels):.1%} alike")
     for name, (make, frames) in tqdm(readers.items()):
         tqdm.write(f"{name:<24} {measure(make, frames, labels, owners, args.epochs):.1%} right")
 
