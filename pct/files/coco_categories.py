@@ -9,7 +9,7 @@ from typing import Any
 
 from pct.files.json_stream import iter_json_items
 from pct.files.pose_checks import PoseFileError
-from pct.skeleton import Skeleton
+from pct.skeleton import SKELETONS, Skeleton
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,11 @@ def find_category(
         shown = ", ".join(str(c.get("name")) for c in with_joints)
         raise PoseFileError(f"{path}: several categories have keypoints, not the same ({shown}); name one as category")
     if skeleton is None:
-        skeleton = Skeleton.from_coco_category(with_joints[0])
+        _check_bones(path, with_joints[0])
+        try:
+            skeleton = Skeleton.from_coco_category(with_joints[0])
+        except ValueError as error:
+            raise PoseFileError(f"{path}: {error}") from error
     chosen = [c for c in with_joints if tuple(c["keypoints"]) == skeleton.keypoint_names]
     if not chosen:
         raise PoseFileError(
@@ -97,12 +101,29 @@ def _check_category(path: str | Path, category: Mapping[str, Any]) -> None:
         )
 
 
+def _check_bones(path: str | Path, category: Mapping[str, Any]) -> None:
+    bones, count = category.get("skeleton") or [], len(category["keypoints"])
+    for bone in bones if isinstance(bones, list) else [bones]:
+        pair = isinstance(bone, list) and len(bone) == 2 and all(type(joint) is int for joint in bone)
+        if not pair or bone[0] == bone[1] or not all(1 <= joint <= count for joint in bone):
+            raise PoseFileError(
+                f"{path}: category {category.get('name')}: bone {str(bone)[:60]} of `skeleton`; it must be two "
+                f"different joints, counted from 1 to {count}"
+            )
+
+
 def explain_mismatch(path: str | Path, what: str, names: Sequence[str], skeleton: Skeleton) -> str:
     """Say that ``what`` of a file has other joints than the model's skeleton, with the names of both."""
+    known = {s.keypoint_names: f"of {s.name}" for s in SKELETONS.values()}
+    found, own = (known.get(tuple(n)) or _list_some(n) for n in (names, skeleton.keypoint_names))
     return (
-        f"{path}: {what} has the {len(names)} joints {', '.join(names)}; the model's skeleton {skeleton.name} has the "
-        f"{skeleton.num_keypoints} joints {', '.join(skeleton.keypoint_names)}"
+        f"{path}: {what} has the {len(names)} joints {found}; the model's skeleton {skeleton.name} has the "
+        f"{skeleton.num_keypoints} joints {own}"
     )
+
+
+def _list_some(names: Sequence[str]) -> str:
+    return ", ".join(name[:20] for name in names[:8]) + (", ..." if len(names) > 8 else "")
 
 
 def read_coco_categories(path: str | Path) -> list[dict[str, Any]]:

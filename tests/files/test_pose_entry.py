@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,14 @@ def test_a_category_of_wrong_types_is_named(file: Path, changes: dict[str, Any])
     file.write_text(coco([person(1)], {**CATEGORY, **changes}))
     with pytest.raises(PoseFileError, match=r"poses\.json: .*(must be an integer|must be a list of names)"):
         read_one(file)
+
+
+@pytest.mark.parametrize("bones", [[[0, 1]], [[1, 2], [2, 9]], [[1, 1]], [3], 3, [["a", "b"]]])
+def test_bones_of_a_category_are_named_as_they_stand_in_the_file(file: Path, bones: Any) -> None:
+    file.write_text(coco([person(1)], {"id": 1, "name": "mouse", "keypoints": ["a", "b"], "skeleton": bones}))
+    wrong = re.escape(str(bones[-1] if isinstance(bones, list) else bones))
+    with pytest.raises(PoseFileError, match=rf"poses\.json: category mouse: bone {wrong} .* counted from 1 to 2"):
+        load_keypoint_file(file)
 
 
 @pytest.mark.parametrize("kind", ["gzip", "utf-8-sig", "utf-16", "utf-16-le"])

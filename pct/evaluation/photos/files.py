@@ -18,6 +18,7 @@ from pct.evaluation.report import check_report_folder, write_report
 from pct.files.coco import annotations_to_table, find_fault, iter_coco_annotations, iter_coco_images
 from pct.files.coco_categories import CocoCategory, find_category
 from pct.files.mpii import is_mpii_file
+from pct.files.photo_folder import locate_photo
 from pct.photos.detections import DetectedPersons, load_detections
 from pct.photos.mpii_persons import MpiiPersons
 from pct.photos.persons import CocoPersons
@@ -119,7 +120,7 @@ def _open_boxes(
     say: Say,
 ) -> DetectedBoxes:
     folder = Path(image_folder)
-    photos = {i["id"] for i in iter_coco_images(annotations_path) if (folder / i["file_name"]).is_file()}
+    photos = {i["id"] for i in iter_coco_images(annotations_path) if locate_photo(folder, i["file_name"]).is_file()}
     if image_ids is not None:
         photos &= image_ids
     detections = load_detections(path, report=say)

@@ -92,7 +92,10 @@ def load_poses(data: DataSection, seed: int) -> tuple[PoseTable, PoseTable]:
         poses = load_keypoint_file(data.train, skeleton, report=warnings.warn)
     if data.val:
         return poses, load_keypoint_file(data.val, poses.skeleton, report=warnings.warn)
-    return poses.split_by_image(data.val_share, seed=seed)
+    try:
+        return poses.split_by_image(data.val_share, seed=seed)
+    except ValueError as error:
+        raise ValueError(f"{data.train}: {error}; give data.val") from None
 
 
 @dataclass(frozen=True)
