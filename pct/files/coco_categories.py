@@ -26,14 +26,23 @@ class CocoCategory:
     category_ids: frozenset[int] | None
     names: Mapping[int, str] = field(default_factory=dict)
 
-    def find_other(self, annotation: Any) -> str | None:
-        """Say what an annotation is that is no single person of these categories; broken ones count as persons."""
+    def find_other(self, annotation: Any, all_persons: bool = False) -> str | None:
+        """Say what an annotation is that is no single person of these categories with a labelled joint.
+
+        Broken ones count as persons, and with ``all_persons`` crowds and those without a labelled joint do too.
+        """
         if not isinstance(annotation, Mapping):
             return None
         found = annotation.get("category_id")
         if self.category_ids is not None and type(found) is int and found not in self.category_ids:
             return f"category {self.names.get(found, 'without a name')} (id {found})"
-        return "crowds" if annotation.get("iscrowd") else None
+        if all_persons:
+            return None
+        if annotation.get("iscrowd") in (1, True):
+            return "crowds"
+        keypoints = annotation.get("keypoints")
+        labels = keypoints[2::3] if isinstance(keypoints, list) else []
+        return "persons without a labelled joint" if labels and all(v in (0, False) for v in labels) else None
 
 
 def find_category(
@@ -55,7 +64,7 @@ def find_category(
     listed = read_coco_categories(path)
     for entry in listed:
         _check_category(path, entry)
-    found = listed if category is None else [c for c in listed if category in (c.get("name"), c["id"])]
+    found = listed if category is None else [c for c in listed if str(category) in (c.get("name"), str(c["id"]))]
     if not found and category is not None:
         known = ", ".join(f"{c.get('name')!r} (id {c['id']})" for c in listed) or "none"
         raise PoseFileError(f"{path}: no category has the name or id {category!r}; the file has {known}")
@@ -73,7 +82,9 @@ def find_category(
     joints = {tuple(c["keypoints"]) for c in with_joints}
     if skeleton is None and len(joints) > 1:
         shown = ", ".join(str(c.get("name")) for c in with_joints)
-        raise PoseFileError(f"{path}: several categories have keypoints, not the same ({shown}); name one as category")
+        raise PoseFileError(
+            f"{path}: several categories have different keypoints ({shown}); choose one (--category)"
+        )
     if skeleton is None:
         _check_bones(path, with_joints[0])
         try:

@@ -45,7 +45,7 @@ class MpiiPersons:
     def __init__(
         self, path: str | Path, image_folder: str | Path, *, report: Callable[[str], None] | None = None
     ) -> None:
-        found, folder = load_mpii_poses(path), Path(image_folder)
+        found, folder = load_mpii_poses(path, report), Path(image_folder)
         self._paths = [locate_photo(folder, name) for name in found.image_names]
         there = torch.tensor([photo.is_file() for photo in self._paths])
         rows = there[found.table.image_ids]
