@@ -9,7 +9,7 @@ from typing import Any
 
 from pct.files.json_stream import iter_json_items
 from pct.files.pose_checks import PoseFileError
-from pct.skeleton import SKELETONS, Skeleton
+from pct.skeleton import COCO17, SKELETONS, Skeleton
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class CocoCategory:
             return f"category {self.names.get(found, 'without a name')} (id {found})"
         if all_persons:
             return None
-        if annotation.get("iscrowd") in (1, True):
+        if is_crowd(annotation):
             return "crowds"
         keypoints = annotation.get("keypoints")
         labels = keypoints[2::3] if isinstance(keypoints, list) else []
@@ -61,14 +61,8 @@ def find_category(
         PoseFileError: If no category fits, the file's joints are not those of ``skeleton``, or without a skeleton its
             categories have different joints.
     """
-    listed = read_coco_categories(path)
-    for entry in listed:
-        _check_category(path, entry)
-    found = listed if category is None else [c for c in listed if str(category) in (c.get("name"), str(c["id"]))]
-    if not found and category is not None:
-        known = ", ".join(f"{c.get('name')!r} (id {c['id']})" for c in listed) or "none"
-        raise PoseFileError(f"{path}: no category has the name or id {category!r}; the file has {known}")
-    names = {c["id"]: repr(c.get("name")) for c in listed}
+    found = choose_categories(path, category)
+    names = {c["id"]: repr(c.get("name")) for c in read_coco_categories(path)}
     with_joints = [c for c in found if c.get("keypoints")]
     if not with_joints:
         if skeleton is None or need_names or category is not None:
@@ -82,9 +76,7 @@ def find_category(
     joints = {tuple(c["keypoints"]) for c in with_joints}
     if skeleton is None and len(joints) > 1:
         shown = ", ".join(str(c.get("name")) for c in with_joints)
-        raise PoseFileError(
-            f"{path}: several categories have different keypoints ({shown}); choose one (--category)"
-        )
+        raise PoseFileError(f"{path}: several categories have different keypoints ({shown}); choose one (--category)")
     if skeleton is None:
         _check_bones(path, with_joints[0])
         try:
@@ -97,6 +89,41 @@ def find_category(
             explain_mismatch(path, f"category {with_joints[0].get('name')!r}", with_joints[0]["keypoints"], skeleton)
         )
     return CocoCategory(skeleton, frozenset(c["id"] for c in chosen), names)
+
+
+def find_persons(path: str | Path, category: str | int | None = None) -> CocoCategory:
+    """Choose whose boxes of a COCO file are of persons: the only category, or those with joints or named person.
+
+    Raises:
+        PoseFileError: If no category has the name or id ``category``.
+    """
+    found = choose_categories(path, category)
+    names = {c["id"]: repr(c.get("name")) for c in read_coco_categories(path)}
+    persons = [c for c in found if c.get("keypoints") or c.get("name") == "person"]
+    chosen = found if category is not None or len(found) == 1 else persons
+    # A file whose categories are all others than persons has none; one without categories says nothing.
+    return CocoCategory(COCO17, frozenset(c["id"] for c in chosen) if names else None, names)
+
+
+def is_crowd(annotation: Any) -> bool:
+    """Whether an annotation is of a crowd."""
+    return isinstance(annotation, Mapping) and annotation.get("iscrowd") in (1, True)
+
+
+def choose_categories(path: str | Path, category: str | int | None = None) -> list[dict[str, Any]]:
+    """Return the categories of a file that have the name or id ``category``; all where it is None.
+
+    Raises:
+        PoseFileError: If there is none of that name or id, or one has no integer as its id or no names of joints.
+    """
+    listed = read_coco_categories(path)
+    for entry in listed:
+        _check_category(path, entry)
+    found = listed if category is None else [c for c in listed if str(category) in (c.get("name"), str(c["id"]))]
+    if not found and category is not None:
+        known = ", ".join(f"{c.get('name')!r} (id {c['id']})" for c in listed) or "none"
+        raise PoseFileError(f"{path}: no category has the name or id {category!r}; the file has {known}")
+    return found
 
 
 def _check_category(path: str | Path, category: Mapping[str, Any]) -> None:
@@ -126,10 +153,10 @@ def _check_bones(path: str | Path, category: Mapping[str, Any]) -> None:
 def explain_mismatch(path: str | Path, what: str, names: Sequence[str], skeleton: Skeleton) -> str:
     """Say that ``what`` of a file has other joints than the model's skeleton, with the names of both."""
     known = {s.keypoint_names: f"of {s.name}" for s in SKELETONS.values()}
-    found, own = (known.get(tuple(n)) or _list_some(n) for n in (names, skeleton.keypoint_names))
+    found = known.get(tuple(names)) or _list_some(names)
     return (
-        f"{path}: {what} has the {len(names)} joints {found}; the model's skeleton {skeleton.name} has the "
-        f"{skeleton.num_keypoints} joints {own}"
+        f"{path}: {what} has the {len(names)} joints {found}; the model's skeleton "
+        f"{skeleton.name} has the {skeleton.num_keypoints} joints {_list_some(skeleton.keypoint_names)}"
     )
 
 
