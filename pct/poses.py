@@ -55,10 +55,18 @@ class PoseTable:
         return replace(self, **values)
 
     def split_by_image(self, share: float, seed: int = 0) -> tuple[PoseTable, PoseTable]:
-        """Split into a larger and a smaller table with no image in both; ``share`` of the images go to the smaller."""
+        """Split into a larger and a smaller table with no image in both; ``share`` of the images go to the smaller.
+
+        Raises:
+            ValueError: If all poses are of one image.
+        """
         images = torch.unique(self.image_ids)
+        if len(images) < 2:
+            raise ValueError(
+                f"all {len(self):,} poses are of one image, so none is left to train on when images are held out"
+            )
         order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
-        held_out = images[order[: max(1, round(share * len(images)))]]
+        held_out = images[order[: min(max(1, round(share * len(images))), len(images) - 1)]]
         mask = torch.isin(self.image_ids, held_out)
         return self.select(~mask), self.select(mask)
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import re
 import warnings
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
+
+from pct.files.yaml_text import read_yaml
+from pct.sides import derive_flip_pairs as derive_flip_pairs
 
 # Used where a skeleton names no sigmas: the mean of COCO's body sigmas, rounded.
 DEFAULT_SIGMA = 0.07
@@ -152,7 +154,9 @@ class Skeleton:
         flip_pairs = values.get("flip_pairs")
         if flip_pairs is None:
             flip_pairs = derive_flip_pairs(names)
-        sigmas = tuple(float(s) for s in values.get("sigmas") or ())
+        sigmas = values.get("sigmas") or ()
+        if not (isinstance(sigmas, (list, tuple)) and all(type(s) in (int, float) for s in sigmas)):
+            raise ValueError(f"skeleton: sigmas is {str(sigmas)[:60]}; it must be a list of numbers, one a joint")
         # A saved model says `sigmas: []`: its user has been warned.
         if values.get("sigmas") is None:
             warnings.warn(
@@ -164,16 +168,13 @@ class Skeleton:
             keypoint_names=names,
             edges=_pairs(values.get("edges") or (), names),
             flip_pairs=_pairs(flip_pairs, names),
-            sigmas=sigmas,
+            sigmas=tuple(map(float, sigmas)),
         )
 
     @classmethod
     def from_yaml(cls, path: str | Path) -> Skeleton:
         """Read a skeleton from a YAML file with the keys of :meth:`from_dict`."""
-        try:
-            values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise ValueError(f"{path}: not valid YAML: {error}") from error
+        values = read_yaml(path)
         if not isinstance(values, dict):
             raise ValueError(f"{path}: expected a mapping with name and keypoint_names, got {type(values).__name__}")
         try:
@@ -193,22 +194,9 @@ class Skeleton:
         for skeleton in SKELETONS.values():
             if skeleton.keypoint_names == names:
                 return skeleton
-        edges = [(a - 1, b - 1) for a, b in _pairs(category.get("skeleton") or (), names)]
+        edges = [(a - 1, b - 1) for a, b in category.get("skeleton") or ()]
         name = re.sub(r"\W+", "_", str(category.get("name", "custom"))) + str(len(names))
         return cls.from_dict({"name": name, "keypoint_names": names, "edges": edges, "sigmas": category.get("sigmas")})
-
-
-def derive_flip_pairs(names: Sequence[str]) -> list[tuple[int, int]]:
-    """Find left/right partners by name: ``left_x``, ``x_left``, ``l_x``, ``x_l`` or ``lx`` and the like with ``r``."""
-    index = {name.lower(): i for i, name in enumerate(names)}
-    pairs = []
-    for name, i in index.items():
-        for pattern, other in ((r"left", "right"), (r"^l(?=_)", "r"), (r"(?<=_)l$", "r"), (r"^l", "r")):
-            partner = re.sub(pattern, other, name, count=1)
-            if partner != name and partner in index:
-                pairs.append((i, index[partner]))
-                break
-    return pairs
 
 
 def _pairs(pairs: Any, names: tuple[str, ...]) -> tuple[tuple[int, int], ...]:

@@ -19,12 +19,14 @@ MODULES = dict(zip(NAMES, FILES, strict=True))
 
 # The longest prefix that fits decides. A module imports from its own floor or below it.
 FLOORS = {
-    "pct.skeleton": 1,
+    "pct.skeleton": 2,
+    "pct.sides": 1,
     "pct.conventions": 1,
     "pct.geometry": 1,
     "pct.distributed": 1,
     "pct.files.ahead": 1,
     "pct.files.output": 1,
+    "pct.files.yaml_text": 1,
     "pct.packages": 1,
     "pct.pose_space": 2,
     "pct.poses": 2,
@@ -81,7 +83,7 @@ NO_MODELS = {
 MODEL_ROOMS = {"tokenizer", "photos", "lifting", "layers"}
 # What may be imported where; torch, numpy and tqdm are free.
 ROOMS = {
-    "yaml": {"pct.skeleton", "pct.training.yaml_config"},
+    "yaml": {"pct.files.yaml_text", "pct.training.yaml_config"},
     "ijson": {"pct.files.json_stream"},
     "pyarrow": {"pct.files.parquet"},
     "pycocotools": {"pct.evaluation.metrics"},

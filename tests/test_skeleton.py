@@ -87,6 +87,9 @@ def test_yaml_skeleton_with_names_in_its_edges(tmp_path) -> None:
         (("hip_l", "hip_r"), [(0, 1)]),
         (("rknee", "lknee", "leg"), [(1, 0)]),
         (("LShoulder", "RShoulder"), [(0, 1)]),
+        (("shoulder.L", "shoulder.R", "upper.armL", "upper.armR"), [(0, 1), (2, 3)]),
+        (("hand_L_1", "hand_R_1", "paw-l", "paw-r"), [(0, 1), (2, 3)]),
+        (("left_eye_l", "left_eye_r", "right_eye_l", "right_eye_r"), [(0, 3), (1, 2)]),
         (("lip", "nose"), []),
     ],
 )
@@ -152,3 +155,17 @@ def test_category_without_joints() -> None:
 def test_category_without_bones() -> None:
     category = {"name": "dots", "keypoints": ["a", "b"], "skeleton": None, "sigmas": [0.1, 0.1]}
     assert Skeleton.from_coco_category(category).edges == ()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a0: &a0 [1, 1, 1]\n" + "".join(f"a{i}: &a{i} [*a{i - 1}, *a{i - 1}, 1]\n" for i in range(1, 40)),
+        "name: " + "[" * 5000 + "]" * 5000,
+        "# " + "x" * 2**20,
+    ],
+)
+def test_a_skeleton_file_that_unpacks_to_more_than_a_skeleton_is_refused(tmp_path, text) -> None:
+    (tmp_path / "bomb.yaml").write_text(text)
+    with pytest.raises(ValueError, match=r"bomb\.yaml: .*settings"):
+        get_skeleton(str(tmp_path / "bomb.yaml"))

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 import torch
 from tqdm import tqdm
 
+from pct.cli.guard import one_line
 from pct.tokenizer import PoseTokenizer
 
 # Bad poses that are shown one by one; the summary counts all.
@@ -47,7 +48,7 @@ def use_threads(args: Namespace) -> None:
 
 def say(sentence: object) -> None:
     """Print a sentence to stderr, past a progress bar."""
-    tqdm.write(str(sentence), file=sys.stderr)
+    tqdm.write(one_line(sentence), file=sys.stderr)
 
 
 def say_notes(notes: Iterable[str], before: str = "") -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from pct.cli.options import add_device, add_file_and_out, positive
+from pct.cli.options import add_category, add_device, add_file_and_out, positive
 
 SUMMARY = "measure a model, write a report"
 DESCRIPTION = """\
@@ -26,6 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--split", choices=("test", "all"), help="clips of mocap (default: test)")
     parser.add_argument("--limit", type=positive, metavar="N", help="evaluate N randomly chosen poses")
     parser.add_argument("--seed", type=int, default=0, help="of everything random (default: %(default)s)")
+    add_category(parser)
     add_device(parser)
 
 
@@ -43,5 +44,5 @@ def run(args: argparse.Namespace) -> None:
         )
     check_report_folder(args.out, args.force)
     tokenizer, options = load_tokenizer(args), (args.baseline, args.split, args.limit, args.seed, args.force)
-    run_evaluation(tokenizer, args.file, args.out, *options, progress=say)
+    run_evaluation(tokenizer, args.file, args.out, *options, progress=say, category=args.category)
     say(f"report: {args.out}")

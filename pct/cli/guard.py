@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Callable
+
+# Of a message, in characters.
+_LONGEST = 499
 
 
 def guard(program: str, action: Callable[[], int | None]) -> int:
@@ -20,6 +24,7 @@ def guard(program: str, action: Callable[[], int | None]) -> int:
     from pct.files.output import stop_in_order
 
     stop_in_order()
+    warnings.showwarning = lambda message, *_: print(f"{program}: note: {one_line(message)}", file=sys.stderr)
     try:
         return action() or 0
     except KeyboardInterrupt:
@@ -36,15 +41,25 @@ def guard(program: str, action: Callable[[], int | None]) -> int:
         return 1
 
 
+def one_line(text: object) -> str:
+    """Return a message as people see it: one line of at most 499 characters, none of which moves a terminal."""
+    line = " ".join(str(text).split())
+    line = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line)
+    return line if len(line) <= _LONGEST else f"{line[: _LONGEST - 4]} ..."
+
+
 def explain(error: Exception) -> str:
     """Return an error as one line: what people can act on as it is, what is our fault with its type."""
+    return one_line(_explain(error))
+
+
+def _explain(error: Exception) -> str:
     from pct.packages import missing_package
 
-    text = " ".join(str(error).split())
     if isinstance(error, ModuleNotFoundError) and error.name:
         return missing_package(error.name)
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     if isinstance(error, (ValueError, OSError, FloatingPointError)):
-        return text
-    return f"unexpected {type(error).__name__}: {text} (PCT_DEBUG=1 shows where)"
+        return str(error)
+    return f"unexpected {type(error).__name__}: {str(error)[:300]} (PCT_DEBUG=1 shows where)"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from pct.cli.options import DEFAULT_MODEL, FLIP, add_batches, add_model, size
+from pct.cli.options import DEFAULT_MODEL, FLIP, add_batches, add_category, add_model, size
 
 SUMMARY = "2D poses to 3D poses"
 DESCRIPTION = """\
@@ -40,6 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tokens", metavar="TABLE", help="token table of the 3D poses to write too: .parquet")
     parser.add_argument("--draw", metavar="PICTURE", help="picture of the first poses to write too: .png")
     parser.add_argument("--force", action="store_true", help="replace what exists")
+    add_category(parser)
     add_batches(parser)
 
 
@@ -67,6 +68,7 @@ def run(args: argparse.Namespace) -> None:
         given=get_skeleton(args.skeleton) if args.skeleton else None,
         tokenizer=PoseTokenizer.from_pretrained(args.tokenizer, device) if is_token_file(path) else None,
         image_size=args.image_size,
+        category=args.category,
     )
     with progress(args, lambda: count_poses(path)) as move, reports() as report:
         summary = lift_file(

@@ -23,6 +23,12 @@ def add_model(parser: argparse.ArgumentParser, default: str = DEFAULT_MODEL, wha
     parser.add_argument("--model", default=default, metavar="NAME", help=text)
 
 
+def add_category(parser: argparse.ArgumentParser) -> None:
+    """Add ``--category``."""
+    text = "the only category of a COCO file that is read, by name or id (default: all that fit)"
+    parser.add_argument("--category", metavar="NAME|ID", help=text)
+
+
 def add_batches(parser: argparse.ArgumentParser, size: int = 4096) -> None:
     """Add what long work has: batches, a device, a progress bar."""
     parser.add_argument("--batch-size", type=positive, default=size, metavar="N", help="default: %(default)s")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from pct.cli.options import add_batches, add_threads, rate, share
+from pct.cli.options import add_batches, add_category, add_threads, rate, share
 
 SUMMARY = "poses of persons on photos"
 DESCRIPTION = """\
@@ -35,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     boxes.add_argument("--boxes", metavar="FILE", help="COCO results or annotations with boxes")
     boxes.add_argument("--detector", metavar="NAME", help="nanodet (default), or a detector of torchvision")
     boxes.add_argument("--whole-photos", action="store_true", help="each whole photo is one person")
+    add_category(parser)
     parser.add_argument("--detector-weights", metavar="FILE", help="its weights; fetched from the network if not given")
     parser.add_argument(
         "--min-score",
@@ -54,15 +55,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
     from pct.cli.common import find_device, progress, reports, say, say_notes, use_threads
-    from pct.files.photo_inputs import find_photos, find_unread
+    from pct.files.photo_inputs import find_photos
     from pct.photos.estimator import PoseEstimator
     from pct.photos.predict_boxes import choose_boxes
     from pct.photos.predict_files import check_folder, count_frames, predict_files
 
-    inputs, unread = find_photos(args.photos), find_unread(args.photos)
-    if unread:
-        kinds = ", ".join(f"{count} {suffix}" for suffix, count in sorted(unread.items()))
-        say_notes([f"left out {unread.total()} files that are not read ({kinds}); convert them to JPEG, PNG or MP4"])
+    inputs = find_photos(args.photos, lambda sentence: say_notes([sentence]))
     check_folder(args.out, args.force)
     device = find_device(args)
     use_threads(args)
@@ -75,6 +73,7 @@ def run(args: argparse.Namespace) -> None:
             whole_photos=args.whole_photos,
             detector_weights=args.detector_weights,
             min_score=args.min_score,
+            category=args.category,
             device=device,
             report=report,
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from pct.cli.options import add_file_and_out, positive
+from pct.cli.options import add_category, add_file_and_out, positive
 
 SUMMARY = "picture of poses or tokens"
 DESCRIPTION = "Draw the first poses of a file (.json, .npz, .parquet), or of a token table, as one picture."
@@ -14,6 +14,7 @@ EXAMPLES = None
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     add_file_and_out(parser, "poses or a token table", "picture to write: .png")
+    add_category(parser)
     parser.add_argument("--reconstruct", action="store_true", help="poses pale, what their tokens give over them")
     parser.add_argument("--count", type=positive, default=24, metavar="N", help="poses drawn (default: %(default)s)")
 
@@ -28,5 +29,5 @@ def run(args: argparse.Namespace) -> None:
 
     out = check_output(args.out, (".png",), args.force)
     source = check_pose_file(args.file)
-    write_png(draw_gallery(load_tokenizer(args), source, args.count, args.reconstruct), out, args.force)
+    write_png(draw_gallery(load_tokenizer(args), source, args.count, args.reconstruct, args.category), out, args.force)
     say(f"picture: {out}")

@@ -20,7 +20,13 @@ from pct.tokens.codec import check_decodes, decode_batches, encode_poses, read_p
 from pct.tokens.table import TokenReader, is_token_file
 
 
-def draw_gallery(tokenizer: PoseTokenizer, path: str | Path, count: int = 24, reconstruct: bool = False) -> np.ndarray:
+def draw_gallery(
+    tokenizer: PoseTokenizer,
+    path: str | Path,
+    count: int = 24,
+    reconstruct: bool = False,
+    category: str | int | None = None,
+) -> np.ndarray:
     """Draw the first poses of a file, 2D ones each in its crop, 3D ones each from the front and turned.
 
     Args:
@@ -28,6 +34,7 @@ def draw_gallery(tokenizer: PoseTokenizer, path: str | Path, count: int = 24, re
         path: Pose file or token table.
         count: Number of poses.
         reconstruct: Whether the poses of a pose file are drawn pale under what the model decodes from their tokens.
+        category: Name or id of the only category of a COCO file that is drawn.
 
     Returns:
         RGB picture (H, W, 3), uint8.
@@ -38,7 +45,7 @@ def draw_gallery(tokenizer: PoseTokenizer, path: str | Path, count: int = 24, re
     if is_token_file(path):
         panels = _token_panels(tokenizer, path, count)
     else:
-        panels = _pose_panels(tokenizer, path, count, reconstruct)
+        panels = _pose_panels(tokenizer, path, count, reconstruct, category)
     return _arrange(tokenizer, panels)
 
 
@@ -69,9 +76,11 @@ def _token_panels(tokenizer: PoseTokenizer, path: str | Path, count: int) -> lis
     return [PosePanel((PoseLayer(p),), f"annotation {i}") for p, i in zip(points, ids, strict=True)]
 
 
-def _pose_panels(tokenizer: PoseTokenizer, path: str | Path, count: int, reconstruct: bool) -> list[PosePanel]:
+def _pose_panels(
+    tokenizer: PoseTokenizer, path: str | Path, count: int, reconstruct: bool, category: str | int | None
+) -> list[PosePanel]:
     panels: list[PosePanel] = []
-    for batch in read_pose_batches(tokenizer, path, count):
+    for batch in read_pose_batches(tokenizer, path, count, category):
         poses = batch.poses
         points = _to_panel(tokenizer.space, poses.keypoints, poses.bbox)
         layers: list[tuple[PoseLayer, ...]] = [

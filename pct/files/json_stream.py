@@ -124,11 +124,21 @@ def open_json(path: str | Path) -> Iterator[Readable]:
 
 def is_json_list(path: str | Path) -> bool:
     """Whether a JSON file is a list, as MPII files and COCO results are; other COCO files are objects."""
+    return _first_byte(path) == b"["
+
+
+def is_json_object(path: str | Path) -> bool:
+    """Whether a JSON file is an object, as COCO annotation files are."""
+    return _first_byte(path) == b"{"
+
+
+def _first_byte(path: str | Path) -> bytes:
+    """Return the first byte of a JSON file that is no space; none where it cannot be read."""
     try:
         with open_json(path) as file:
-            return file.read(64).lstrip()[:1] == b"["
+            return file.read(64).lstrip()[:1]
     except (ijson.JSONError, UnicodeDecodeError, EOFError, gzip.BadGzipFile, zlib.error):
-        return False
+        return b""
 
 
 class _Utf16:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from pct.files.json_stream import is_json_list, iter_json_list
-from pct.files.pose_checks import LARGEST_PIXEL
+from pct.files.pose_checks import LARGEST_PIXEL, Fault, PoseFileError, RawPoses, check_poses
 from pct.poses import PoseTable
 from pct.skeleton import MPII16
 
@@ -33,11 +34,13 @@ class MpiiPoses:
         table: Poses of skeleton ``mpii16``. ``image_ids`` count the images, ``annotation_ids`` the rows of the file.
         head_size: Head length (N,) in pixels, the normaliser of PCKh; NaN where the file has none.
         image_names: File name of each image, by image id.
+        faults: Why the other persons of the file are bad.
     """
 
     table: PoseTable
     head_size: Tensor
     image_names: tuple[str, ...]
+    faults: tuple[Fault, ...] = ()
 
 
 def is_mpii_file(path: str | Path) -> bool:
@@ -54,7 +57,7 @@ def is_mpii_file(path: str | Path) -> bool:
     return isinstance(first, Mapping) and bool({"joints", "joints_vis"} & set(first))
 
 
-def load_mpii_poses(path: str | Path) -> MpiiPoses:
+def load_mpii_poses(path: str | Path, report: Callable[[str], None] | None = None) -> MpiiPoses:
     """Read an MPII JSON file: a list of persons with ``image``, ``joints``, ``joints_vis``, ``center``, ``scale``.
 
     MPII counts pixels from 1; 1 is taken off. The box is the square with the person's height (200 pixels times
@@ -63,45 +66,58 @@ def load_mpii_poses(path: str | Path) -> MpiiPoses:
     (those made from the stacked-hourglass h5 files); they are told by centres that are not whole numbers, which
     MPII's own always are. The area is an estimate, 0.2 of the square.
 
+    Args:
+        path: The file.
+        report: Called with a sentence for each bad person, who is then skipped; by default it is an error.
+
     Raises:
-        ValueError: If the file is malformed or empty, or a person lacks a field or has a wrong or non-finite value.
+        ValueError: If the file is malformed or empty, or a person lacks a field or has a wrong or non-finite value and
+            ``report`` is None.
     """
-    persons = _read_persons(path)
-    joints = torch.tensor([p["joints"] for p in persons], dtype=torch.float64)
-    visible = torch.tensor([p["joints_vis"] for p in persons]) > 0
-    center = torch.tensor([p["center"] for p in persons], dtype=torch.float64)
-    scale = torch.tensor([p["scale"] for p in persons], dtype=torch.float64)
-    if bool((center - center.round()).abs().amax() > 1e-6):
+    found = read_mpii(path)
+    for fault in found.faults:
+        if report is None:
+            raise PoseFileError(f"{path}: {fault}")
+        report(f"{path}: {fault}")
+    return found
+
+
+def read_mpii(path: str | Path) -> MpiiPoses:
+    """Read an MPII JSON file as :func:`load_mpii_poses` does; bad persons are in ``faults``."""
+    entries = list(iter_json_list(path))
+    if not entries:
+        raise PoseFileError(f"{path}: expected a JSON list of persons (MPII annotations), and at least one")
+    checked = [(row, person, _find_fault(person)) for row, person in enumerate(entries)]
+    names = {row: f"person {row} (counted from 0)" for row, _, _ in checked}
+    faults = [Fault(names[row], "bad person", fault) for row, _, fault in checked if fault is not None]
+    rows = [row for row, _, fault in checked if fault is None]
+    persons = [entries[row] for row in rows]
+    images = tuple(dict.fromkeys(str(p["image"]) for p in persons))
+    number = {name: i for i, name in enumerate(images)}
+    center = np.array([p["center"] for p in persons], np.float64).reshape(-1, 2)
+    scale = np.array([p["scale"] for p in persons], np.float64)
+    if (np.abs(center - center.round()) > 1e-6).any():
         scale = scale / _ENLARGE
     else:
-        center = center + torch.stack([torch.zeros_like(scale), _SHIFT * scale], dim=1)
-    side = (_PIXELS_PER_SCALE * scale)[:, None]
-    names = tuple(dict.fromkeys(str(p["image"]) for p in persons))
-    number = {name: i for i, name in enumerate(names)}
-    table = PoseTable(
-        skeleton=MPII16,
-        keypoints=torch.where(visible[..., None], joints - 1.0, 0.0).float(),
-        visible=visible,
-        bbox=torch.cat([center - 1.0 - side / 2, side, side], dim=1).float(),
-        area=(_AREA_SHARE * side[:, 0] ** 2).float(),
-        image_ids=torch.tensor([number[str(p["image"])] for p in persons]),
-        annotation_ids=torch.arange(len(persons)),
+        center[:, 1] += _SHIFT * scale
+    side = _PIXELS_PER_SCALE * scale[:, None]
+    raw = RawPoses(
+        where=[names[row] for row in rows],
+        keypoints=np.array([p["joints"] for p in persons], np.float64).reshape(-1, MPII16.num_keypoints, 2) - 1,
+        visibility=np.array([p["joints_vis"] for p in persons], np.float64).reshape(-1, MPII16.num_keypoints),
+        bbox=np.concatenate([center - 1 - side / 2, side, side], axis=1),
+        area=_AREA_SHARE * side[:, 0] ** 2,
+        image_ids=np.array([number[str(p["image"])] for p in persons], np.int64),
+        annotation_ids=np.array(rows, np.int64),
+        entries=persons,
     )
-    return MpiiPoses(table, torch.tensor([p.get("head_size", math.nan) for p in persons]), names)
-
-
-def _read_persons(path: str | Path) -> list[Mapping[str, Any]]:
-    persons = list(iter_json_list(path))
-    if not persons:
-        raise ValueError(f"{path}: expected a JSON list of persons (MPII annotations), and at least one")
-    for row, person in enumerate(persons):
-        fault = _find_fault(person)
-        if fault is not None:
-            raise ValueError(f"{path}: person {row} (counted from 0): {fault}")
-    return persons
+    batch = check_poses(raw, MPII16, faults)
+    head_size = torch.tensor([p.get("head_size", math.nan) for p in batch.entries])
+    return MpiiPoses(batch.poses, head_size, images, batch.faults)
 
 
 def _find_fault(person: Any) -> str | None:
+    """Find what keeps a person from becoming a row of numbers."""
     if not isinstance(person, Mapping):
         return f"expected an object with joints, joints_vis, center and scale; got {str(person)[:40]!r}"
     k = MPII16.num_keypoints
@@ -113,13 +129,11 @@ def _find_fault(person: Any) -> str | None:
         return f"joints must be {k} pairs of finite numbers below {LARGEST_PIXEL:.0f}"
     if not _are_numbers(person["joints_vis"], k):
         return f"joints_vis must be {k} numbers, 1 where annotated and 0 elsewhere"
-    if not any(v > 0 for v in person["joints_vis"]):
-        return "no joint is annotated (joints_vis is 0 everywhere)"
     if not _are_numbers(person["center"], 2):
-        return f"center is {person['center']!r}; it must be 2 finite numbers"
+        return f"center is {str(person['center'])[:60]}; it must be 2 finite numbers"
     for name in ("scale", "head_size"):
         if name in person and not (_are_numbers([person[name]], 1) and person[name] > 0):
-            return f"{name} is {person[name]!r}; it must be a positive number"
+            return f"{name} is {repr(person[name])[:60]}; it must be a positive number"
     return None
 
 

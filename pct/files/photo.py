@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ _BACKGROUND = (255, 255, 255, 255)
 _LONGEST = 32_766
 # A decoded photo takes up to 4 times 3 bytes a pixel on its way, a transparent one 4 times as many: under 1 GB.
 _MOST_PIXELS = 80_000_000
+# 12 bits a pixel in 16 are this many times too dark.
+_DARK = 16
 _HEIC = (b"ftypheic", b"ftypheix", b"ftyphevc", b"ftypmif1", b"ftypmsf1", b"ftypheif")
 
 
@@ -98,7 +101,7 @@ def decode_photo(data: bytes, name: str | Path) -> np.ndarray:
             _check_size(image, name)
             image.load()
             ImageOps.exif_transpose(image, in_place=True)
-            return _to_rgb(image)
+            return _to_rgb(image, name)
     except Image.UnidentifiedImageError:
         if data[4:12] in _HEIC:
             raise PhotoError(f"{name}: HEIC photos are not read; convert it to JPEG or PNG") from None
@@ -127,19 +130,21 @@ def photo_size(path: str | Path) -> tuple[int, int]:
 
     try:
         with Image.open(path) as image:
+            # Of a TIFF, Pillow says the size as turned in some versions; its own tags do not.
+            width, height = (image.tag_v2[256], image.tag_v2[257]) if image.format == "TIFF" else image.size
             # Orientations 5 to 8 of the EXIF standard lie on their side.
             lying = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
-            return (image.height, image.width) if lying else (image.width, image.height)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            return (height, width) if lying else (width, height)
+    except (OSError, SyntaxError, ValueError, KeyError, Image.DecompressionBombError) as error:
         raise PhotoError(f"{path}: the photo cannot be read: {error}") from None
 
 
-def _to_rgb(image: Any) -> np.ndarray:
+def _to_rgb(image: Any, name: str | Path) -> np.ndarray:
     """Turn a decoded Pillow image of any mode into an array (H, W, 3) of uint8."""
     from PIL import Image
 
     if image.mode.startswith("I"):
-        image = Image.fromarray(_to_8_bits(np.asarray(image)))
+        image = Image.fromarray(_to_8_bits(np.asarray(image), name))
     elif image.mode == "F":
         raise ValueError("its pixels are floating-point numbers; save it with 8 or 16 bits a channel")
     if image.has_transparency_data:
@@ -149,7 +154,13 @@ def _to_rgb(image: Any) -> np.ndarray:
     return np.array(image if image.mode == "RGB" else image.convert("RGB"))
 
 
-def _to_8_bits(grey: np.ndarray) -> np.ndarray:
+def _to_8_bits(grey: np.ndarray, name: str | Path) -> np.ndarray:
     if grey.min() < 0 or grey.max() > 65535:
         raise ValueError(f"its greys reach from {grey.min()} to {grey.max()}; 16 bits hold 0 to 65535")
+    if grey.max() < 65536 // _DARK:
+        warnings.warn(
+            f"{name}: nearly black: none of its 16-bit greys is above {grey.max()} of 65535; if the camera has fewer "
+            "bits, multiply them",
+            stacklevel=2,
+        )
     return (grey.astype(np.int64) * 255 // 65535).astype(np.uint8)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 import numpy as np
@@ -43,9 +44,13 @@ class PhotoFolder:
         self._decoded: dict[int, np.ndarray] = {}
 
     def path(self, image_id: int) -> Path | None:
-        """Return where the photo should be, or None if no image has the id."""
+        """Return where the photo is or should be, or None if no image has the id.
+
+        Raises:
+            PhotoError: If it is outside the folder.
+        """
         image = self._images.get(image_id)
-        return None if image is None else self.folder / image["file_name"]
+        return None if image is None else locate_photo(self.folder, image["file_name"])
 
     def size(self, image_id: int) -> tuple[int, int]:
         """Return width and height: as the annotation file states, or else as the photo's header does.
@@ -54,7 +59,7 @@ class PhotoFolder:
             PhotoError: If neither says.
         """
         stated = self._stated_size(image_id)
-        return photo_size(self.folder / self._images[image_id]["file_name"]) if stated is None else stated
+        return photo_size(locate_photo(self.folder, self._images[image_id]["file_name"])) if stated is None else stated
 
     def intrinsics(self, image_id: int) -> np.ndarray | None:
         """Return the camera's fx, fy, cx, cy (4,) in pixels, float32; None where the file does not say."""
@@ -97,6 +102,35 @@ class PhotoFolder:
         return (width, height) if width and height else None
 
 
+def locate_photo(folder: Path, name: str) -> Path:
+    """Return where the photo that a file calls ``name`` is in a folder, or should be.
+
+    Where there is no file of the very name, it is looked for with the separators of Windows, in both forms of Unicode,
+    and with its ending in small or capital letters.
+
+    Raises:
+        PhotoError: If it is outside the folder: by ``..``, as an absolute path, or behind a link.
+    """
+    inside = folder.resolve()
+    for spelling in _spellings(name):
+        path = folder / spelling
+        # A drive of Windows is not in the folder; a file whose name has a colon may be.
+        if not path.resolve().is_relative_to(inside) or (PureWindowsPath(name).drive and not path.is_file()):
+            raise PhotoError(f"{folder}: file_name {name!r} leaves the folder of the photos, so it is not read")
+        if path.is_file():
+            return path
+    return folder / name
+
+
+def _spellings(name: str) -> Iterator[str]:
+    """Yield how a photo's name may be spelt on this disk."""
+    yield name
+    plain = name.replace("\\", "/")
+    for text in (plain, unicodedata.normalize("NFC", plain), unicodedata.normalize("NFD", plain)):
+        stem, dot, ending = text.rpartition(".")
+        yield from (text, stem + dot + ending.lower(), stem + dot + ending.upper())
+
+
 def find_usable(
     photos: PhotoFolder,
     image_ids: Sequence[int],
@@ -130,11 +164,11 @@ def _sizes(photos: PhotoFolder, persons: Counter[int], report: Callable[[str], N
     """Return the size of every photo that is there; ``persons`` counts those on each photo."""
     sizes, missing = {}, []
     for image_id in persons:
-        path = photos.path(image_id)
-        if path is None or not path.is_file():
-            missing.append(image_id)
-            continue
         try:
+            path = photos.path(image_id)
+            if path is None or not path.is_file():
+                missing.append(image_id)
+                continue
             sizes[image_id] = photos.size(image_id)
         except PhotoError as error:
             report(f"{error}; its persons are skipped")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,20 +31,27 @@ class PhotoInput:
     is_video: bool
 
 
-def find_photos(paths: Sequence[str | Path]) -> list[PhotoInput]:
+def find_photos(paths: Sequence[str | Path], report: Callable[[str], None] | None = None) -> list[PhotoInput]:
     """Find the photos and videos in files and folders.
 
     Of a folder all files with a suffix of a photo or video are taken, those of folders in it too, in order of their
     names and without hidden ones; a file that is named itself is taken whatever its suffix.
 
+    Args:
+        paths: Files and folders.
+        report: Called with a sentence if there are files in the folders that look like photos and are not read.
+
     Raises:
         ValueError: If a path does not exist, or a folder holds no photo or video.
     """
     found: list[PhotoInput] = []
+    unread: Counter[str] = Counter()
     for path in map(Path, paths):
         if path.is_dir():
-            files = [(file, file.relative_to(path).as_posix()) for file in sorted(path.rglob("*"))]
-            files = [(f, name) for f, name in files if _is_wanted(f, name)]
+            named = [(file, file.relative_to(path).as_posix()) for file in sorted(path.rglob("*"))]
+            named = [(file, name) for file, name in named if not _is_hidden(name) and file.is_file()]
+            files = [(f, name) for f, name in named if f.suffix.lower() in PHOTO_SUFFIXES + VIDEO_SUFFIXES]
+            unread.update(f.suffix.lower() for f, _ in named if f.suffix.lower() in UNREAD_SUFFIXES)
             if not files:
                 suffixes = ", ".join(PHOTO_SUFFIXES + VIDEO_SUFFIXES)
                 raise ValueError(f"{path}: no photo or video in this folder; their suffixes are {suffixes}")
@@ -53,14 +60,10 @@ def find_photos(paths: Sequence[str | Path]) -> list[PhotoInput]:
         else:
             raise ValueError(f"{path}: no such file or folder")
         found += [PhotoInput(file, name, file.suffix.lower() in VIDEO_SUFFIXES) for file, name in files]
+    if unread and report is not None:
+        kinds = ", ".join(f"{count} {suffix}" for suffix, count in sorted(unread.items()))
+        report(f"left out {unread.total()} files that are not read ({kinds}); convert them to JPEG, PNG or MP4")
     return list(_with_unique_names(found))
-
-
-def find_unread(paths: Sequence[str | Path]) -> Counter[str]:
-    """Count the files in folders that look like photos or videos and are not read, by their suffix in small letters."""
-    folders = [path for path in map(Path, paths) if path.is_dir()]
-    suffixes = (file.suffix.lower() for folder in folders for file in folder.rglob("*") if file.is_file())
-    return Counter(suffix for suffix in suffixes if suffix in UNREAD_SUFFIXES)
 
 
 def number_in_name(name: str) -> int | None:
@@ -81,9 +84,8 @@ def choose_image_ids(inputs: Sequence[PhotoInput]) -> dict[str, int]:
     return {name: number for name, number in zip(names, numbers, strict=True) if number is not None}
 
 
-def _is_wanted(file: Path, name: str) -> bool:
-    hidden = any(part.startswith(".") for part in Path(name).parts)
-    return not hidden and file.suffix.lower() in PHOTO_SUFFIXES + VIDEO_SUFFIXES and file.is_file()
+def _is_hidden(name: str) -> bool:
+    return any(part.startswith(".") for part in Path(name).parts)
 
 
 def _with_unique_names(inputs: Sequence[PhotoInput]) -> Iterator[PhotoInput]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +16,8 @@ from pct.skeleton import Skeleton
 
 # Pixel coordinates from here on are taken for errors: float32 has no sub-pixel digits left there.
 LARGEST_PIXEL = 1e6
+_GUESSED = "poses have joints that are NaN or at exactly (0, 0), without `visible`; these count as unknown"
+_REPEATED = "poses have the id of an earlier pose; all of them are read"
 # So are joints that are this many box sides away from the box.
 _FARTHEST = 1e3
 
@@ -54,6 +57,7 @@ class RawPoses:
         area: Segment area (B,), float64, NaN where not known.
         image_ids: Image of each pose (B,), int64.
         annotation_ids: Annotation of each pose (B,), int64.
+        entries: What the file says of each pose; empty where it has no more than the above.
     """
 
     where: Sequence[str]
@@ -63,6 +67,7 @@ class RawPoses:
     area: np.ndarray
     image_ids: np.ndarray
     annotation_ids: np.ndarray
+    entries: Sequence[Mapping[str, Any]] = ()
 
 
 @dataclass(frozen=True)
@@ -73,28 +78,48 @@ class PoseBatch:
         poses: The good poses; ``area`` is NaN where the file gives none.
         faults: The bad poses.
         left_out: Entries that are no single person of the skeleton's kind, by what they are: crowds, other categories.
-        guessed: Poses some of whose joints are taken for unknown since they are NaN or at exactly (0, 0).
+        odd: What should be known of good poses, by what it is, as ``poses have ...``.
+        entries: What the file says of each good pose; empty where it has no more than ``poses``.
         notes: What looks odd about the poses as a whole, though they can be used.
     """
 
     poses: PoseTable
     faults: tuple[Fault, ...]
     left_out: Counter[str] = field(default_factory=Counter)
-    guessed: int = 0
+    odd: Counter[str] = field(default_factory=Counter)
+    entries: tuple[Mapping[str, Any], ...] = ()
     notes: tuple[str, ...] = ()
 
 
-def note_guessed(number: int) -> list[str]:
-    """Say how many poses have joints that are taken for unknown, if there are any."""
-    if not number:
-        return []
-    return [
-        f"{number:,} poses have joints that are NaN or at exactly (0, 0), without `visible`; these count as unknown"
+def notes_of(odd: Mapping[str, int], left_out: Mapping[str, int] | None = None) -> list[str]:
+    """Say how many poses are odd, and how many entries of a file are left out."""
+    return [f"{count:,} {what}" for what, count in odd.items()] + [
+        f"left out {count:,} ({kind})" for kind, count in (left_out or {}).items()
     ]
 
 
+def note_repeated_ids(batches: Iterable[PoseBatch]) -> Iterator[PoseBatch]:
+    """Count the poses whose annotation id an earlier one has; 8 bytes a pose are kept."""
+    pieces: list[np.ndarray] = []
+    for batch in batches:
+        ids = np.sort(batch.poses.annotation_ids.numpy())
+        repeated = np.append(False, ids[1:] == ids[:-1])
+        # Ids that rise from batch to batch, as rows do, need no look at those before.
+        if len(ids) and pieces and ids[0] <= max(piece[-1] for piece in pieces):
+            pieces = [np.sort(np.concatenate(pieces))]
+            places = np.searchsorted(pieces[0], ids)
+            repeated |= pieces[0][np.minimum(places, len(pieces[0]) - 1)] == ids
+        pieces += [ids] if len(ids) else []
+        count = int(repeated.sum())
+        yield replace(batch, odd=batch.odd + Counter({_REPEATED: count})) if count else batch
+
+
 def check_poses(
-    raw: RawPoses, skeleton: Skeleton, faults: Sequence[Fault] = (), left_out: Counter[str] | None = None
+    raw: RawPoses,
+    skeleton: Skeleton,
+    faults: Sequence[Fault] = (),
+    left_out: Counter[str] | None = None,
+    unlabelled: bool = False,
 ) -> PoseBatch:
     """Separate good poses from bad ones.
 
@@ -106,16 +131,19 @@ def check_poses(
         skeleton: Their skeleton.
         faults: Faults found before, put in front.
         left_out: Handed on.
+        unlabelled: Whether poses without a known joint are good.
     """
-    guessed = 0
+    odd: Counter[str] = Counter()
     if raw.visibility is None:
         unknown = np.isnan(raw.keypoints).any(axis=-1) | (raw.keypoints == 0).all(axis=-1)
-        raw, guessed = replace(raw, visibility=(~unknown).astype(np.float64)), int(unknown.any(axis=1).sum())
+        odd += Counter({_GUESSED: int(unknown.any(axis=1).sum())})
+        raw = replace(raw, visibility=(~unknown).astype(np.float64))
     assert raw.visibility is not None
     visible = raw.visibility > 0
     found: dict[int, Fault] = {}
-    for check in (_find_odd_visibility, _find_no_visible, _find_not_finite, _find_shares):
+    for check in (_find_odd_visibility, _find_not_finite, _find_shares):
         found = {**check(raw, visible, skeleton), **found}
+    found = found if unlabelled else {**_find_no_visible(raw, visible), **found}
     good = np.ones(len(visible), dtype=bool)
     good[list(found)] = False
     bbox = np.ones((len(visible), 4)) if raw.bbox is None else raw.bbox
@@ -135,7 +163,8 @@ def check_poses(
         image_ids=torch.from_numpy(raw.image_ids[rows]),
         annotation_ids=torch.from_numpy(raw.annotation_ids[rows]),
     )
-    return PoseBatch(poses, (*faults, *(found[i] for i in sorted(found))), left_out or Counter(), guessed)
+    entries = tuple(raw.entries[row] for row in rows) if raw.entries else ()
+    return PoseBatch(poses, (*faults, *(found[i] for i in sorted(found))), left_out or Counter(), odd, entries)
 
 
 def _find_odd_visibility(raw: RawPoses, visible: np.ndarray, skeleton: Skeleton) -> dict[int, Fault]:
@@ -152,7 +181,7 @@ def _find_odd_visibility(raw: RawPoses, visible: np.ndarray, skeleton: Skeleton)
     return found
 
 
-def _find_no_visible(raw: RawPoses, visible: np.ndarray, skeleton: Skeleton) -> dict[int, Fault]:
+def _find_no_visible(raw: RawPoses, visible: np.ndarray) -> dict[int, Fault]:
     sentence = "no visible joint, so there is nothing to encode; at least one joint must be known"
     rows = np.flatnonzero(~visible.any(axis=1)).tolist()
     return {i: Fault(raw.where[i], "no visible joint", sentence) for i in rows}

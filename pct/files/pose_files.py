@@ -11,7 +11,7 @@ import numpy as np
 from pct.files.coco_categories import explain_mismatch
 from pct.files.npz import NpzReader
 from pct.files.parquet import Column, ColumnReader
-from pct.files.pose_checks import Fault, PoseBatch, PoseFileError, RawPoses, check_poses
+from pct.files.pose_checks import Fault, PoseBatch, PoseFileError, RawPoses, check_poses, note_repeated_ids
 from pct.files.pose_json import read_pose_json
 from pct.skeleton import Skeleton
 
@@ -64,7 +64,14 @@ def is_mocap(arrays: NpzReader) -> bool:
     return "keypoints" not in arrays.names and {"joints", "clip_start"} <= set(arrays.names)
 
 
-def read_poses(path: str | Path, skeleton: Skeleton, batch_size: int = 4096) -> Iterator[PoseBatch]:
+def read_poses(
+    path: str | Path,
+    skeleton: Skeleton,
+    batch_size: int = 4096,
+    *,
+    category: str | int | None = None,
+    need_names: bool = True,
+) -> Iterator[PoseBatch]:
     """Yield the poses of a file in order, at most ``batch_size`` at a time, whatever the length of the file.
 
     - ``.json``, ``.json.gz``: COCO keypoint annotations, of all ``categories`` with the joints of ``skeleton``; COCO
@@ -75,45 +82,83 @@ def read_poses(path: str | Path, skeleton: Skeleton, batch_size: int = 4096) -> 
       ``image_id``, ``annotation_id``.
 
     Without boxes they are made from the known joints; without ids the row number is taken; without ``visible`` joints
-    that are NaN or at exactly (0, 0) are unknown. An area of 0 is an unknown one.
+    that are NaN or at exactly (0, 0) are unknown. An area of 0 is an unknown one. Poses with the id of an earlier one
+    are read and counted.
+
+    Args:
+        path: The file.
+        skeleton: Whose joints it must have.
+        batch_size: Poses at a time.
+        category: Name or id of the only category of a COCO file that is read.
+        need_names: Whether a COCO file that names no joints is refused.
 
     Raises:
         PoseFileError: If the file cannot be used as a whole, for example since its joints are not the skeleton's.
         ValueError: If the file is missing, malformed, truncated or pickled.
     """
-    path = check_pose_file(path)
-    readers = {".json": read_pose_json, ".npz": _read_npz, ".parquet": _read_parquet}
-    return readers[pose_suffix(path)](path, skeleton, batch_size)
+    path, suffix = check_pose_file(path), pose_suffix(path)
+    if suffix == ".json":
+        return note_repeated_ids(read_pose_json(path, skeleton, batch_size, category, need_names))
+    if category is not None:
+        raise PoseFileError(f"{path}: {suffix} files have no categories; leave {category!r} out")
+    reader = _read_npz if suffix == ".npz" else _read_parquet
+    return note_repeated_ids(reader(path, skeleton, batch_size))
 
 
 def _read_npz(path: Path, skeleton: Skeleton, batch_size: int) -> Iterator[PoseBatch]:
-    k = skeleton.num_keypoints
     with NpzReader(path) as file:
         if is_mocap(file):
             raise PoseFileError(f"{path}: this is motion capture, 3D poses; encode it with a 3D model")
-        refuse_misspelt(path, "array", file.names, _ARRAYS)
-        if "keypoint_names" in file.names:
-            names = tuple(str(n) for part in file.rows("keypoint_names", 4096) for n in part)
-            if names != skeleton.keypoint_names:
-                raise PoseFileError(explain_mismatch(path, "array 'keypoint_names'", names, skeleton))
-        found = file.shape("keypoints")
-        if len(found) != 3 or found[1:] != (k, 2):
-            raise PoseFileError(
-                f"{path}: keypoints have shape {found}; skeleton {skeleton.name} needs (N, {k}, 2): x, y in image "
-                "pixels, and whether a joint is known in an array `visible` (N, K)"
-            )
-        n = found[0]
-        if n == 0:
-            raise PoseFileError(f"{path}: no poses; keypoints have shape {found}")
-        shapes = dict(zip(_ARRAYS, [(n, k, 2), (n, k), (n, 4), (n,), (n,), (n,)], strict=True))
-        given = [name for name in _ARRAYS if name in file.names]
-        for name in given:
-            if file.shape(name) != shapes[name]:
-                raise PoseFileError(f"{path}: {name} has shape {file.shape(name)}; it must have {shapes[name]}")
-        pieces = [file.rows(name, batch_size) for name in given]
-        for start, arrays in zip(range(0, n, batch_size), zip(*pieces, strict=True), strict=True):
-            values = {name: number_array(path, name, a) for name, a in zip(given, arrays, strict=True)}
-            yield check_poses(_raw_from_rows(values, start, k), skeleton)
+        for start, values in read_arrays(file, skeleton, 2, _ARRAYS, batch_size):
+            yield check_poses(_raw_from_rows(values, start, skeleton.num_keypoints), skeleton)
+
+
+def read_arrays(
+    file: NpzReader, skeleton: Skeleton, dims: int, names: Sequence[str], batch_size: int, unused: Sequence[str] = ()
+) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
+    """Yield the arrays of an npz file of poses in pieces: the first row of each, and its arrays by name.
+
+    Args:
+        file: The archive.
+        skeleton: Whose joints it must have.
+        dims: 2 or 3 coordinates a joint.
+        names: Arrays that are read if they are there, of ``_ARRAYS``; ``keypoints`` is needed.
+        batch_size: Rows at a time.
+        unused: Names of other arrays that are no mistakes.
+
+    Raises:
+        PoseFileError: If an array has another shape or type, or a name that looks misspelt.
+    """
+    path, k = file.path, skeleton.num_keypoints
+    refuse_misspelt(path, "array", file.names, (*names, *unused))
+    if "keypoint_names" in file.names:
+        found_names = read_names(file, "keypoint_names")
+        if found_names != skeleton.keypoint_names:
+            raise PoseFileError(explain_mismatch(path, "array 'keypoint_names'", found_names, skeleton))
+    found = file.shape("keypoints")
+    if len(found) != 3 or found[1:] != (k, dims):
+        what = "x, y in image pixels" if dims == 2 else "millimetres"
+        flat = "; these are 2D poses, and the model's are 3D" if dims == 3 and found[2:] == (2,) else ""
+        raise PoseFileError(
+            f"{path}: keypoints have shape {found}{flat}; skeleton {skeleton.name} needs (N, {k}, {dims}): {what}, and "
+            "whether a joint is known in an array `visible` (N, K)"
+        )
+    n = found[0]
+    if n == 0:
+        raise PoseFileError(f"{path}: no poses; keypoints have shape {found}")
+    shapes = dict(zip(_ARRAYS, [(n, k, dims), (n, k), (n, 4), (n,), (n,), (n,)], strict=True))
+    given = [name for name in names if name in file.names]
+    for name in given:
+        if file.shape(name) != shapes[name]:
+            raise PoseFileError(f"{path}: {name} has shape {file.shape(name)}; it must have {shapes[name]}")
+    pieces = [file.rows(name, batch_size) for name in given]
+    for start, arrays in zip(range(0, n, batch_size), zip(*pieces, strict=True), strict=True):
+        yield start, {name: number_array(path, name, a) for name, a in zip(given, arrays, strict=True)}
+
+
+def read_names(file: NpzReader, name: str) -> tuple[str, ...]:
+    """Return the texts of an array; names of joints."""
+    return tuple(str(text) for part in file.rows(name, 4096) for text in part)
 
 
 def number_array(path: Path, name: str, array: np.ndarray) -> np.ndarray:

@@ -14,7 +14,7 @@ from pct.drawing.poses3d import pose_gallery_3d
 from pct.files.motion.checks import find_odd_axes
 from pct.files.npz import write_npz
 from pct.files.output import check_output
-from pct.files.pose_checks import note_guessed
+from pct.files.pose_checks import notes_of
 from pct.lifting.lift_inputs import LiftInput, leave_out
 from pct.lifting.lifter import TOKENIZER_FOLDER, Lifter
 from pct.poses import PoseTable
@@ -101,7 +101,7 @@ def lift_file(
     arrays = {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
     lifted = torch.from_numpy(arrays["keypoints"])
     summary.notes += find_odd_axes(lifted, torch.ones(lifted.shape[:2], dtype=torch.bool), lifter.skeleton)
-    summary.notes += note_guessed(summary.guessed)
+    summary.notes += notes_of(summary.odd)
     arrays["keypoint_names"] = np.array(lifter.skeleton.keypoint_names)
     # The table first: what people look for is there only when all is.
     if tokens_out is not None:

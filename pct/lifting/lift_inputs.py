@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from pct.files.coco import iter_coco_images
-from pct.files.coco_categories import read_coco_categories
+from pct.files.coco_categories import choose_categories, explain_mismatch
 from pct.files.json_stream import is_json_list
 from pct.files.mpii import is_mpii_file
 from pct.files.npz import NpzReader
 from pct.files.pose_checks import Fault, PoseBatch
-from pct.files.pose_files import PoseFileError, check_pose_file, pose_suffix, read_poses
+from pct.files.pose_files import PoseFileError, check_pose_file, pose_suffix, read_names, read_poses
 from pct.lifting.pose2d_bridge import BRIDGES, bridge_poses2d
 from pct.poses import PoseTable
 from pct.skeleton import MPII16, SKELETONS, Skeleton
@@ -33,6 +33,7 @@ class LiftInput:
         given: Skeleton of the file's poses, for files that do not name their joints.
         tokenizer: The model that made the token table.
         image_size: Width and height in pixels of all images; by default what a COCO file's ``images`` say.
+        category: Name or id of the only category of a COCO file that is read.
 
     Raises:
         ValueError: If the file is missing or broken, its joints cannot be brought to the lifter's (both skeletons are
@@ -47,10 +48,14 @@ class LiftInput:
         given: Skeleton | None = None,
         tokenizer: PoseTokenizer | None = None,
         image_size: tuple[float, float] | None = None,
+        category: str | int | None = None,
     ) -> None:
         self.path, self.skeleton, self.tokenizer = check_pose_file(path), skeleton, tokenizer
+        self._category, self._need_names = category, given is None
         self.is_table = is_token_file(self.path)
-        self.source = self._table_skeleton(given) if self.is_table else find_skeleton(self.path, skeleton, given)
+        self.source = (
+            self._table_skeleton(given) if self.is_table else find_skeleton(self.path, skeleton, given, category)
+        )
         _check_bridge(self.path, self.source, skeleton)
         self.image_size = image_size
         is_json = pose_suffix(self.path) == ".json" and not is_json_list(self.path)
@@ -63,7 +68,11 @@ class LiftInput:
 
     def batches(self, batch_size: int) -> Iterator[PoseBatch]:
         """Yield the poses in the lifter's joints and in order, at most ``batch_size`` at a time."""
-        batches = self._from_table(batch_size) if self.is_table else read_poses(self.path, self.source, batch_size)
+        if self.is_table:
+            batches = self._from_table(batch_size)
+        else:
+            chosen = {"category": self._category, "need_names": self._need_names}
+            batches = read_poses(self.path, self.source, batch_size, **chosen)
         for batch in batches:
             yield self._in_lifters_joints(batch)
 
@@ -113,46 +122,47 @@ def leave_out(batch: PoseBatch, bad: Tensor, kind: str, sentence: str) -> PoseBa
     return replace(batch, poses=batch.poses.select(~bad), faults=(*batch.faults, *faults))
 
 
-def find_skeleton(path: Path, skeleton: Skeleton, given: Skeleton | None = None) -> Skeleton:
+def find_skeleton(
+    path: Path, skeleton: Skeleton, given: Skeleton | None = None, category: str | int | None = None
+) -> Skeleton:
     """Return the skeleton of the poses of a file.
 
     Args:
         path: Pose file.
         skeleton: The lifter's.
         given: What the user says; the file must not say otherwise.
+        category: Name or id of the only category of a COCO file that counts.
 
     Raises:
         PoseFileError: If the file does not name its joints and nobody says, or names joints of no known skeleton.
     """
-    names = _joint_names(path)
-    if not names:
+    lists = _joint_names(path, category)
+    if not lists:
         if given is None:
             known = ", ".join(s.name for s in _sources(skeleton))
             raise PoseFileError(f"{path}: the file does not name its joints; say whose they are (--skeleton): {known}")
         return given
-    for candidate in (skeleton, *([given] if given is not None else []), *SKELETONS.values()):
-        if tuple(names) == candidate.keypoint_names:
+    # What the lifter reads first: a file may have several categories.
+    for candidate in (*([given] if given is not None else []), *_sources(skeleton), *SKELETONS.values()):
+        if candidate.keypoint_names in lists:
             if given is not None and given.keypoint_names != candidate.keypoint_names:
                 raise PoseFileError(f"{path}: the file's joints are those of {candidate.name}, not of {given.name}")
             return candidate
-    raise PoseFileError(
-        f"{path}: the poses have the {len(names)} joints {', '.join(names)}; the lifter's skeleton {skeleton.name} has "
-        f"the {skeleton.num_keypoints} joints {', '.join(skeleton.keypoint_names)}"
-    )
+    raise PoseFileError(explain_mismatch(path, "the file", lists[0], skeleton))
 
 
-def _joint_names(path: Path) -> list[str]:
-    """Return the names of the joints that a file gives; none are an empty list."""
+def _joint_names(path: Path, category: str | int | None) -> list[tuple[str, ...]]:
+    """Return the names of the joints that a file gives, of each category; none are an empty list."""
     suffix = pose_suffix(path)
     if suffix == ".json" and is_json_list(path):
-        return list(MPII16.keypoint_names) if is_mpii_file(path) else []
+        return [MPII16.keypoint_names] if is_mpii_file(path) else []
     if suffix == ".json":
-        lists = [c.get("keypoints") for c in read_coco_categories(path)]
-        return [str(name) for name in next((n for n in lists if isinstance(n, list) and n), [])]
+        lists = [c.get("keypoints") for c in choose_categories(path, category)]
+        return [tuple(map(str, names)) for names in lists if isinstance(names, list) and names]
     if suffix == ".npz":
         with NpzReader(path) as arrays:
             if "keypoint_names" in arrays.names:
-                return [str(name) for part in arrays.rows("keypoint_names", 4096) for name in part]
+                return [read_names(arrays, "keypoint_names")]
     return []
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import unicodedata
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -13,9 +12,10 @@ from typing import Any
 import numpy as np
 
 from pct.files.coco import iter_coco_annotations, iter_coco_images
-from pct.files.coco_categories import read_coco_categories
+from pct.files.coco_categories import CocoCategory, find_persons
+from pct.files.json_stream import is_json_object
 from pct.files.photo_inputs import PhotoInput, number_in_name
-from pct.photos.detections import Detections, load_detections
+from pct.photos.detections import Detections, load_detections, read_boxes
 
 
 @dataclass(frozen=True)
@@ -73,50 +73,44 @@ class PhotoBoxes:
 
 
 def load_photo_boxes(
-    path: str | Path, *, min_score: float = 0.0, report: Callable[[str], None] | None = None
+    path: str | Path,
+    *,
+    min_score: float = 0.0,
+    category: str | int | None = None,
+    report: Callable[[str], None] | None = None,
 ) -> PhotoBoxes:
     """Read boxes of persons.
 
     Args:
         path: COCO results (a list of objects with ``image_id``, ``category_id``, ``bbox``, ``score``) or a COCO
-            annotation file with ``images`` and ``annotations``; of that, crowds and other categories than persons
-            (``person``, or one with keypoints) are left out.
+            annotation file with ``images`` and ``annotations``. Crowds and other categories than persons (in
+            annotation files ``person`` and those with keypoints, else category 1) are left out.
         min_score: Boxes with a lower score are left out.
-        report: Called with a sentence for each bad entry, which is then skipped; by default a warning.
+        category: Name or id of the only category that is read.
+        report: Called with a sentence for each bad entry, which is then skipped, and for what is left out; by default
+            a warning.
 
     Raises:
-        ValueError: If the file is neither, malformed or truncated.
+        ValueError: If the file is neither, malformed or truncated, or all its boxes are of other categories.
     """
     report = report or warnings.warn
     path = Path(path)
     if not path.is_file():
         raise ValueError(f"{path}: no such file of boxes")
-    with path.open("rb") as file:
-        start = file.read(64).removeprefix(b"\xef\xbb\xbf").lstrip()
-    if not start.startswith(b"{"):
-        return PhotoBoxes(path, load_detections(path, min_score=min_score, report=report), None)
+    if not is_json_object(path):
+        detections = load_detections(path, category=category, min_score=min_score, report=report)
+        return PhotoBoxes(path, detections, None)
     names = {str(image["file_name"]): image["id"] for image in iter_coco_images(path) if _is_image(image)}
-    rows = list(_read_annotations(path, report))
-    detections = Detections(
-        image_ids=np.array([image_id for image_id, _ in rows], np.int64),
-        bbox=np.array([bbox for _, bbox in rows], np.float32).reshape(-1, 4),
-        scores=np.ones(len(rows), np.float32),
+    chosen = find_persons(path, category)
+    detections = read_boxes(
+        path, iter_coco_annotations(path), chosen, _name_persons(chosen), min_score, report, score=1.0
     )
     return PhotoBoxes(path, detections, names or None)
 
 
-def _read_annotations(path: Path, report: Callable[[str], None]) -> Iterator[tuple[int, list[float]]]:
-    categories = read_coco_categories(path)
-    persons = {c.get("id") for c in categories if c.get("name") == "person" or c.get("keypoints")}
-    for number, annotation in enumerate(iter_coco_annotations(path)):
-        if isinstance(annotation, dict):
-            if annotation.get("iscrowd") or (persons and annotation.get("category_id") not in persons):
-                continue
-            image_id, bbox = annotation.get("image_id"), annotation.get("bbox")
-            if isinstance(image_id, int) and isinstance(bbox, list) and len(bbox) == 4 and all(map(_is_number, bbox)):
-                yield image_id, bbox
-                continue
-        report(f"{path}: annotation {number} has no integer image_id, or no bbox of 4 finite numbers; it is skipped")
+def _name_persons(chosen: CocoCategory) -> str:
+    ids = sorted(chosen.category_ids or ())
+    return ", ".join(f"category {chosen.names[id_]} (id {id_})" for id_ in ids) or "of any category"
 
 
 def _parts(path: str) -> tuple[str, ...]:
@@ -127,7 +121,3 @@ def _parts(path: str) -> tuple[str, ...]:
 
 def _is_image(image: Any) -> bool:
     return isinstance(image, dict) and isinstance(image.get("id"), int) and isinstance(image.get("file_name"), str)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import warnings
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,12 @@ from typing import Any
 import numpy as np
 
 from pct.files.coco import AREA_SHARE
+from pct.files.coco_categories import CocoCategory, is_crowd, show_id
 from pct.files.json_stream import iter_json_list
 from pct.files.photo_folder import PhotoFolder, find_usable
+from pct.files.pose_checks import LARGEST_PIXEL
 from pct.photos.persons import PersonPhoto
-from pct.skeleton import Skeleton
+from pct.skeleton import COCO17, Skeleton
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class Detections:
 def load_detections(
     path: str | Path,
     *,
-    category_id: int = 1,
+    category: str | int | None = None,
     min_score: float = 0.0,
     report: Callable[[str], None] | None = None,
 ) -> Detections:
@@ -51,26 +53,67 @@ def load_detections(
 
     Args:
         path: JSON list of objects with ``image_id``, ``category_id``, ``bbox`` and ``score``.
-        category_id: Persons are 1 in COCO; entries of other categories are left out.
+        category: Id of the persons; 1, as in COCO, by default. Entries of other categories are left out.
         min_score: Boxes with a lower score are left out.
-        report: Called with a sentence for each bad entry, which is then skipped; by default a warning.
+        report: Called with a sentence for each bad entry, which is then skipped, and for what is left out; by default
+            a warning.
 
     Returns:
         The boxes in file order; none is a valid result of a detector.
 
     Raises:
-        ValueError: If the file is not a JSON list.
+        ValueError: If the file is not a JSON list, or all its boxes are of other categories.
     """
-    report = report or warnings.warn
+    if category is not None and not str(category).lstrip("-").isdecimal():
+        raise ValueError(f"{path}: COCO results name no categories; choose {category!r} by its id")
+    person = 1 if category is None else int(category)
+    chosen = CocoCategory(COCO17, frozenset([person]))
+    return read_boxes(path, iter_json_list(path), chosen, f"category {person}", min_score, report or warnings.warn)
+
+
+def read_boxes(
+    path: str | Path,
+    entries: Iterable[Any],
+    chosen: CocoCategory,
+    persons: str,
+    min_score: float,
+    report: Callable[[str], None],
+    score: float | None = None,
+) -> Detections:
+    """Read boxes from entries of a file.
+
+    Args:
+        path: What messages call the file.
+        entries: Objects with ``image_id``, ``bbox``, ``score``, and if known ``category_id`` and ``iscrowd``.
+        chosen: Which entries are persons.
+        persons: What messages call their category.
+        min_score: Boxes with a lower score are left out.
+        report: Called with a sentence for each bad entry, which is then skipped, and for what is left out.
+        score: Of each entry, where they have none.
+
+    Raises:
+        ValueError: If there are entries, and all are of other categories.
+    """
     rows: list[tuple[int, list[float], float]] = []
-    for number, entry in enumerate(iter_json_list(path)):
-        if isinstance(entry, Mapping) and entry.get("category_id", category_id) != category_id:
-            continue
-        fault = _find_fault(entry)
-        if fault is not None:
+    left_out: Counter[str] = Counter()
+    number = -1
+    for number, entry in enumerate(entries):
+        entry = {"score": score, **entry} if score is not None and isinstance(entry, Mapping) else entry
+        other = "crowds" if is_crowd(entry) else chosen.find_other(entry, all_persons=True)
+        fault = None if other is not None else _find_fault(entry)
+        if other is not None:
+            left_out[other] += 1
+        elif fault is not None:
             report(f"{path}: entry {number}: {fault}; it is skipped")
         elif entry["score"] >= min_score:
             rows.append((entry["image_id"], entry["bbox"], entry["score"]))
+    shown = ", ".join(f"{kind}: {count:,}" for kind, count in left_out.most_common(5))
+    if left_out and left_out.total() == number + 1:
+        raise ValueError(
+            f"{path}: none of {number + 1:,} boxes is of a person, {persons} ({shown}); choose another (--category)"
+        )
+    if left_out:
+        report(f"{path}: left out {left_out.total():,} boxes ({shown})")
     return Detections(
         image_ids=np.array([image_id for image_id, _, _ in rows], np.int64),
         bbox=np.array([bbox for _, bbox, _ in rows], np.float32).reshape(-1, 4),
@@ -136,16 +179,20 @@ def _find_fault(entry: Any) -> str | None:
     if not isinstance(entry, Mapping):
         return f"{str(entry)[:40]!r} is not a detection; expected an object with image_id, category_id, bbox, score"
     image_id, bbox, score = entry.get("image_id"), entry.get("bbox"), entry.get("score")
-    if not isinstance(image_id, int) or isinstance(image_id, bool):
-        return f"image_id is {image_id!r}; it must be an integer"
+    if type(image_id) is not int or not -(2**63) <= image_id < 2**63:
+        return f"image_id is {show_id(image_id)}; it must be an integer of 64 bits"
+    if type(entry.get("category_id", 1)) is not int:
+        return f"category_id is {repr(entry['category_id'])[:40]}; it must be an integer"
     if not isinstance(bbox, list) or len(bbox) != 4 or not all(_is_number(value) for value in bbox):
-        return f"bbox is {bbox!r}; it must be 4 finite numbers (x, y, width, height)"
+        return f"bbox is {str(bbox)[:80]}; it must be 4 finite numbers (x, y, width, height) below {LARGEST_PIXEL:.0f}"
     if not (bbox[2] > 0 and bbox[3] > 0):
         return f"bbox is {bbox!r}; width and height must be positive"
+    if max(map(abs, bbox)) <= 1 and any(value != round(value) for value in bbox):
+        return f"bbox is {bbox!r}, shares of the image; multiply them by its width and height"
     if not _is_number(score):
-        return f"score is {score!r}; it must be a finite number"
+        return f"score is {repr(score)[:40]}; it must be a finite number"
     return None
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    return type(value) in (int, float) and abs(value) < LARGEST_PIXEL

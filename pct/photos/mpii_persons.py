@@ -12,6 +12,7 @@ import torch
 
 from pct.files.mpii import load_mpii_poses
 from pct.files.photo import read_photo
+from pct.files.photo_folder import locate_photo
 from pct.photos.persons import PersonPhoto
 from pct.skeleton import MPII16, Skeleton
 
@@ -44,8 +45,8 @@ class MpiiPersons:
     def __init__(
         self, path: str | Path, image_folder: str | Path, *, report: Callable[[str], None] | None = None
     ) -> None:
-        found, folder = load_mpii_poses(path), Path(image_folder)
-        self._paths = [folder / name for name in found.image_names]
+        found, folder = load_mpii_poses(path, report), Path(image_folder)
+        self._paths = [locate_photo(folder, name) for name in found.image_names]
         there = torch.tensor([photo.is_file() for photo in self._paths])
         rows = there[found.table.image_ids]
         if not rows.any():

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
+import torch
 
-from pct.files.coco import annotations_to_table, read_persons
 from pct.files.coco3d import read_keypoints3d
-from pct.files.coco_categories import find_category
+from pct.files.coco_categories import CocoCategory, find_category
+from pct.files.keypoint_file import with_areas
 from pct.files.photo_folder import PhotoFolder, find_usable
+from pct.files.pose_checks import notes_of
+from pct.files.pose_json import read_annotations
+from pct.poses import PoseTable
 from pct.skeleton import Skeleton
 
 
@@ -76,6 +81,7 @@ class CocoPersons:
         cache: Keep encoded photos in memory once read.
         need_3d: Leave out persons without ``keypoints3d``, or on photos without ``camera``, as
             :mod:`pct.people.write` writes them; without it, persons have them where the file does.
+        category: Name or id of the only category that is read.
 
     Raises:
         ValueError: If the file is not such a file, or no person is left.
@@ -91,16 +97,17 @@ class CocoPersons:
         report: Callable[[str], None] | None = None,
         cache: bool = False,
         need_3d: bool = False,
+        category: str | int | None = None,
     ) -> None:
         report = report or warnings.warn
         self.photos = PhotoFolder(annotations_path, image_folder, cache)
-        category = find_category(annotations_path, skeleton)
-        persons = list(read_persons(annotations_path, category, report))
+        chosen = find_category(annotations_path, skeleton, category)
+        poses, persons = _read_persons(annotations_path, chosen, report)
         names = [f"{annotations_path}: annotation {p['id']}" for p in persons]
         image_ids, boxes = [p["image_id"] for p in persons], [p["bbox"] for p in persons]
         usable = find_usable(self.photos, image_ids, boxes, names, report)
         triplets = np.array([p["keypoints"] for p in persons], np.float64)
-        triplets = triplets.reshape(len(persons), category.skeleton.num_keypoints, 3)
+        triplets = triplets.reshape(len(persons), chosen.skeleton.num_keypoints, 3)
         # Whatever is neither "not labelled" nor "labelled but hidden" is a joint that is seen.
         visibility = np.where(triplets[..., 2] > 0, np.where(triplets[..., 2] == 1, 1, 2), 0).astype(np.int64)
         usable &= (visibility > 0).sum(axis=1) >= min_keypoints
@@ -112,8 +119,8 @@ class CocoPersons:
         if not usable.any():
             wanted = f"a photo in {image_folder} and at least {min_keypoints} labelled joints"
             raise ValueError(f"{annotations_path}: no person with {wanted}{' and 3D joints' if need_3d else ''}")
-        self.skeleton = category.skeleton
-        self.poses = annotations_to_table([p for p, keep in zip(persons, usable, strict=True) if keep], self.skeleton)
+        self.skeleton = chosen.skeleton
+        self.poses = with_areas(poses.select(torch.from_numpy(usable)))
         self.visibility = visibility[usable]
         self._keypoints3d = [joints for joints, keep in zip(keypoints3d, usable, strict=True) if keep]
         self._cameras = cameras
@@ -134,6 +141,22 @@ class CocoPersons:
             keypoints3d=self._keypoints3d[index],
             intrinsics=self._cameras[image_id],
         )
+
+
+def _read_persons(
+    path: str | Path, category: CocoCategory, report: Callable[[str], None]
+) -> tuple[PoseTable, list[Mapping[str, Any]]]:
+    """Return the good poses of a file with their annotations."""
+    tables, entries, left_out = [], list[Mapping[str, Any]](), Counter[str]()
+    for batch in read_annotations(path, category):
+        for fault in batch.faults:
+            report(f"{path}: {fault}")
+        tables.append(batch.poses)
+        entries += batch.entries
+        left_out += batch.left_out
+    for sentence in notes_of({}, left_out):
+        report(f"{path}: {sentence}")
+    return PoseTable.concatenate(tables), entries
 
 
 def _find_3d(path: str | Path, known: Sequence[bool], report: Callable[[str], None]) -> np.ndarray:

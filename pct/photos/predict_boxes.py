@@ -37,6 +37,7 @@ def choose_boxes(
     whole_photos: bool = False,
     detector_weights: str | Path | None = None,
     min_score: float | None = None,
+    category: str | int | None = None,
     device: str | torch.device = "cpu",
     report: Callable[[str], None] | None = None,
 ) -> BoxChoice:
@@ -49,6 +50,7 @@ def choose_boxes(
         whole_photos: Take each whole photo for one person.
         detector_weights: Local file of its weights.
         min_score: Boxes with a lower score are left out; by default 0 for a file, and what suits the detector.
+        category: Name or id of the only category of the file whose boxes are used.
         device: Of the detector.
         report: Called with a sentence for each bad box and each photo that the file does not know.
 
@@ -60,7 +62,9 @@ def choose_boxes(
     if (boxes_file is not None) + (detector is not None) + whole_photos > 1:
         raise ValueError("give one of boxes, a detector and whole photos, not several")
     if boxes_file is not None:
-        return _from_file(inputs, boxes_file, min_score or 0.0, report)
+        return _from_file(inputs, boxes_file, min_score or 0.0, category, report)
+    if category is not None:
+        raise ValueError("a category chooses boxes of a file; give --boxes FILE too")
     if whole_photos or detector == "none":
         return BoxChoice(whole_photo, choose_image_ids(inputs))
     finder = load_detector(detector or DEFAULT_DETECTOR, detector_weights, min_score, device)
@@ -68,12 +72,16 @@ def choose_boxes(
 
 
 def _from_file(
-    inputs: Sequence[PhotoInput], path: str | Path, min_score: float, report: Callable[[str], None]
+    inputs: Sequence[PhotoInput],
+    path: str | Path,
+    min_score: float,
+    category: str | int | None,
+    report: Callable[[str], None],
 ) -> BoxChoice:
     videos = [photo.name for photo in inputs if photo.is_video]
     if videos:
         raise ValueError(f"{videos[0]} is a video, and boxes of a file are of photos; give --detector NAME")
-    boxes = load_photo_boxes(path, min_score=min_score, report=report)
+    boxes = load_photo_boxes(path, min_score=min_score, category=category, report=report)
     ids = boxes.image_ids(inputs)
 
     def find(frame: Frame) -> tuple[np.ndarray, np.ndarray]:

@@ -14,7 +14,7 @@ import torch
 from pct.files.decoded_files import write_decoded_json, write_decoded_npz
 from pct.files.motion.bodies import read_bodies
 from pct.files.output import OutputError, check_output
-from pct.files.pose_checks import PoseBatch, note_guessed
+from pct.files.pose_checks import PoseBatch, notes_of
 from pct.files.pose_files import PoseFileError, check_pose_file, read_poses
 from pct.poses import PoseTable
 from pct.tokenizer import PoseTokenizer
@@ -33,7 +33,7 @@ class EncodeSummary:
         poses: Poses encoded.
         skipped: Bad poses by what was wrong with them.
         left_out: Crowds and annotations of other categories, by what they are.
-        guessed: Poses some of whose joints are taken for unknown since they are NaN or at exactly (0, 0).
+        odd: What should be known of good poses, by what it is.
         notes: What looks odd about the poses as a whole.
     """
 
@@ -41,7 +41,7 @@ class EncodeSummary:
     poses: int = 0
     skipped: Counter[str] = field(default_factory=Counter)
     left_out: Counter[str] = field(default_factory=Counter)
-    guessed: int = 0
+    odd: Counter[str] = field(default_factory=Counter)
     notes: list[str] = field(default_factory=list)
     # What was done, of which there is more than one.
     verb: ClassVar[str] = "encoded"
@@ -83,6 +83,7 @@ def encode_file(
     force: bool = False,
     batch_size: int = 4096,
     num_tokens: int | None = None,
+    category: str | int | None = None,
     report: Callable[[str], None] | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> EncodeSummary:
@@ -99,8 +100,8 @@ def encode_file(
         strict: Whether a bad pose is an error; else it is reported, skipped and counted.
         force: Whether an existing ``out`` is replaced.
         batch_size: Poses at a time.
-        num_tokens: How many first tokens of each pose the table gets, for models whose tokens are ordered; all by
-            default.
+        num_tokens: How many first tokens of each pose the table gets, for models whose tokens are ordered; else all.
+        category: Name or id of the only category of a COCO file that is encoded; by default all with the joints.
         report: Called with a sentence for each bad pose.
         progress: Called with the number of poses read after each batch.
 
@@ -112,13 +113,12 @@ def encode_file(
     """
     source, out = check_pose_file(source), check_output(out, (".parquet",), force)
     check_unguided(tokenizer)
-    _check_batch_size(batch_size)
-    _check_different(source, out)
+    _check_sane(source, out, batch_size)
     summary = EncodeSummary(out)
     metadata = describe_model(tokenizer, model_name).with_prefix(num_tokens)
     first = None
     with TokenWriter(out, metadata, force) as writer:
-        for batch in read_pose_batches(tokenizer, source, batch_size):
+        for batch in read_pose_batches(tokenizer, source, batch_size, category):
             for fault in batch.faults:
                 first = first or fault
                 if strict:
@@ -131,7 +131,7 @@ def encode_file(
             raise PoseFileError(f"{source}: none of {summary.skipped.total():,} poses is good; the first: {first}")
         if summary.poses == 0:
             raise PoseFileError(f"{source}: no poses of {tokenizer.skeleton.name}, only crowds and other categories")
-    summary.notes += note_guessed(summary.guessed)
+    summary.notes += notes_of(summary.odd)
     return summary
 
 
@@ -145,11 +145,15 @@ def check_unguided(tokenizer: PoseTokenizer) -> None:
         raise ValueError("the model needs image features beside the joints, which a pose file does not have")
 
 
-def read_pose_batches(tokenizer: PoseTokenizer, source: str | Path, batch_size: int = 4096) -> Iterator[PoseBatch]:
+def read_pose_batches(
+    tokenizer: PoseTokenizer, source: str | Path, batch_size: int = 4096, category: str | int | None = None
+) -> Iterator[PoseBatch]:
     """Yield the poses of a file that fits a model, 2D or 3D, at most ``batch_size`` at a time."""
     if tokenizer.space.kind == "root3d":
+        if category is not None:
+            raise PoseFileError(f"{source}: 3D poses have no categories; leave {category!r} out")
         return read_bodies(source, tokenizer.skeleton, tokenizer.space.root, batch_size)
-    return read_poses(source, tokenizer.skeleton, batch_size)
+    return read_poses(source, tokenizer.skeleton, batch_size, category=category)
 
 
 def encode_poses(tokenizer: PoseTokenizer, poses: PoseTable) -> PoseTokens:
@@ -212,7 +216,7 @@ def decode_file(
         FileExistsError: If ``out`` exists and ``force`` is not set.
     """
     source, out = Path(source), check_output(out, DECODE_SUFFIXES, force)
-    _check_batch_size(batch_size)
+    _check_sane(source, out, batch_size)
     if tokenizer.space.kind == "root3d" and out.suffix.lower() == ".json":
         raise OutputError(f"output {out}: COCO files hold 2D poses and the model's are 3D; write them to a .npz")
     with TokenReader(source) as reader:
@@ -279,18 +283,15 @@ def count_batch(summary: EncodeSummary, batch: PoseBatch, progress: Callable[[in
     """Add a batch of a file that is done to ``summary``, and tell how many poses are done."""
     summary.poses += len(batch.poses)
     summary.left_out.update(batch.left_out)
-    summary.guessed += batch.guessed
+    summary.odd += batch.odd
     summary.skipped.update(fault.kind for fault in batch.faults)
     summary.notes.extend(batch.notes)
     if progress is not None:
         progress(summary.poses + summary.skipped.total() + summary.left_out.total())
 
 
-def _check_batch_size(batch_size: int) -> None:
+def _check_sane(source: Path, out: Path, batch_size: int) -> None:
     if batch_size < 1:
         raise ValueError(f"batch size must be at least 1, got {batch_size}")
-
-
-def _check_different(source: Path, out: Path) -> None:
     if out.exists() and source.samefile(out):
         raise OutputError(f"output {out} is the input itself")

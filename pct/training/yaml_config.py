@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import io
 import json
 from pathlib import Path
 from typing import Any, TypeVar
+
+from pct.files.yaml_text import read_yaml, read_yaml_text
 
 Run = TypeVar("Run")
 
@@ -25,11 +28,14 @@ def load_config(path: str | Path, overrides: list[str], schema: type[Run]) -> Ru
     path = Path(path)
     if not path.is_file():
         raise ValueError(f"config {path} does not exist")
+    text = read_yaml_text(path)
+    if not isinstance(read_yaml(path), (dict, type(None))):
+        raise ValueError(f"{path}: the config must be a mapping of keys to values")
     for item in overrides:
         if "=" not in item:
             raise ValueError(f"override {item!r} must be key=value, for instance optim.lr=0.001")
     try:
-        values = OmegaConf.to_container(OmegaConf.load(path))
+        values = OmegaConf.to_container(OmegaConf.load(io.StringIO(text)))
         # An empty value is an empty text, for instance no folder; omegaconf takes it for null.
         given = OmegaConf.to_container(OmegaConf.from_dotlist([f"{o}''" if o.endswith("=") else o for o in overrides]))
     except (OmegaConfBaseException, YAMLError, OSError, UnicodeDecodeError) as error:
@@ -59,11 +65,9 @@ def check(path: str | Path, name: str, value: Any, good: bool, rule: str) -> Non
 
 def config_keys(path: str | Path) -> set[str]:
     """Return the keys on the first level of a YAML file; none where :func:`load_config` will refuse it."""
-    from yaml import YAMLError, safe_load
-
     try:
-        values = safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, YAMLError):
+        values = read_yaml(path)
+    except ValueError:
         return set()
     return set(values) if isinstance(values, dict) else set()
 

@@ -80,8 +80,15 @@ def test_sixteen_bits_are_scaled_to_eight(tmp_path: Path, form: str) -> None:
     assert read_photo(tmp_path / f"a.{form}")[0, :, 0].tolist() == [0, 1, 128, 255]
 
 
+def test_twelve_bits_in_sixteen_are_said_to_be_nearly_black(tmp_path: Path) -> None:
+    Image.fromarray(np.linspace(0, 4095, 600, dtype=np.uint16).reshape(20, 30)).save(tmp_path / "a.png")
+    with pytest.warns(UserWarning, match=r"a\.png: nearly black: .* above 4095 of 65535"):
+        read_photo(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("form", ["png", "tiff"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_exif_rotation_is_carried_out(tmp_path: Path, orientation: int) -> None:
+def test_exif_rotation_is_carried_out(tmp_path: Path, orientation: int, form: str) -> None:
     upright = pixels()
     # How a camera stores the picture so that the standard's rule for the orientation makes it upright again.
     stored = {
@@ -96,9 +103,11 @@ def test_exif_rotation_is_carried_out(tmp_path: Path, orientation: int) -> None:
     }[orientation]
     exif = Image.Exif()
     exif[0x0112] = orientation
-    Image.fromarray(np.ascontiguousarray(stored)).save(tmp_path / "a.png", exif=exif)
-    np.testing.assert_array_equal(read_photo(tmp_path / "a.png"), upright)
-    assert photo_size(tmp_path / "a.png") == (30, 20)
+    path = tmp_path / f"a.{form}"
+    noted = {"tiffinfo": {0x0112: orientation}} if form == "tiff" else {"exif": exif}
+    Image.fromarray(np.ascontiguousarray(stored)).save(path, **noted)
+    np.testing.assert_array_equal(read_photo(path), upright)
+    assert photo_size(path) == (30, 20)
 
 
 @pytest.mark.parametrize("form", ["jpeg", "png", "bmp", "gif", "tiff", "webp"])

@@ -77,7 +77,7 @@ def test_results_are_matched_by_the_number_in_the_name(tmp_path) -> None:
         {"image_id": 7, "category_id": 1, "bbox": [5, 6, 7, 8], "score": 0.2},
         {"image_id": 139, "category_id": 1, "bbox": [9, 9, 9, 9], "score": 0.5},
     ]
-    boxes = load_photo_boxes(write(tmp_path / "boxes.json", entries), min_score=0.3)
+    boxes = load_photo_boxes(write(tmp_path / "boxes.json", entries), min_score=0.3, report=lambda _: None)
     assert boxes.image_ids(inputs(tmp_path, "000139.jpg", "beach.jpg")) == {"000139.jpg": 139}
     assert boxes.of(139).bbox.tolist() == [[1, 2, 3, 4], [9, 9, 9, 9]]
     assert boxes.of(139).scores.tolist() == pytest.approx([0.9, 0.5])
@@ -105,7 +105,7 @@ def test_annotations_are_matched_by_the_file_name(tmp_path) -> None:
     assert boxes.of(5).bbox.tolist() == [[1, 2, 3, 4]]
     assert boxes.of(6).bbox.tolist() == [[4, 5, 6, 7]]
     assert boxes.of(6).scores.tolist() == [1]
-    assert [report.split(": ")[1][:12] for report in reports] == ["annotation 3", "annotation 5"]
+    assert [report.split(": ")[1][:12] for report in reports] == ["entry 3", "entry 5", "left out 2 b"]
 
 
 @pytest.mark.parametrize(("text", "reason"), [("", "boxes.json"), ("[{", "truncated"), ('{"a": 1}', "no annotations")])

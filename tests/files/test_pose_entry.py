@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,44 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "poses.json"
 
 
+def test_repeated_ids_are_read_and_counted_however_the_file_is_cut(file: Path) -> None:
+    ids = [5, 9, 9, 2, 5, 7, 1, 5]
+    file.write_text(coco([person(id_) for id_ in ids]))
+    for size in (1, 2, 3, 8):
+        batches = list(read_poses(file, COCO17, size))
+        assert [id_ for batch in batches for id_ in batch.poses.annotation_ids.tolist()] == ids
+        assert sum(batch.odd.total() for batch in batches) == 3
+    notes: list[str] = []
+    assert len(load_keypoint_file(file, note=notes.append)) == 8
+    assert notes == [f"{file}: 3 poses have the id of an earlier pose; all of them are read"]
+
+
+@pytest.mark.parametrize("category", ["referee", "2", 2])
+def test_a_category_is_chosen_by_name_or_id(file: Path, category: str | int) -> None:
+    file.write_text(coco([person(1), person(2, category_id=2)], CATEGORY, {**CATEGORY, "id": 2, "name": "referee"}))
+    (batch,) = read_poses(file, COCO17, category=category)
+    assert (batch.poses.annotation_ids.tolist(), dict(batch.left_out)) == ([2], {"category 'player' (id 1)": 1})
+    assert load_keypoint_file(file, category=category).annotation_ids.tolist() == [2]
+    file.write_text(json.dumps([person(1), person(2, category_id=2)]))
+    if category != "referee":
+        (batch,) = read_poses(file, COCO17, category=category)
+        assert batch.poses.annotation_ids.tolist() == [2]
+        return
+    with pytest.raises(PoseFileError, match="COCO results name no categories; choose 'referee' by its id"):
+        list(read_poses(file, COCO17, category=category))
+
+
+@pytest.mark.parametrize(
+    "changes", [{"category_id": "1"}, {"category_id": True}, {"category_id": 1.0}, {"iscrowd": "0"}, {"iscrowd": [1]}]
+)
+def test_wrong_types_are_said_and_do_not_choose(file: Path, changes: dict[str, Any]) -> None:
+    file.write_text(coco([person(1, **changes), person(2, iscrowd=False)]))
+    batch = read_one(file)
+    assert batch.poses.annotation_ids.tolist() == [2]
+    (name,) = changes
+    assert f"annotation 1: {name} is {changes[name]!r}; it must be" in str(batch.faults[0])
+
+
 def test_all_categories_with_the_joints_are_read_and_others_are_named(file: Path) -> None:
     kite = {"id": 3, "name": "kite"}
     people = [person(1), person(2, category_id=2), person(3, category_id=3), person(4, iscrowd=1)]
@@ -62,6 +101,14 @@ def test_a_category_of_wrong_types_is_named(file: Path, changes: dict[str, Any])
     file.write_text(coco([person(1)], {**CATEGORY, **changes}))
     with pytest.raises(PoseFileError, match=r"poses\.json: .*(must be an integer|must be a list of names)"):
         read_one(file)
+
+
+@pytest.mark.parametrize("bones", [[[0, 1]], [[1, 2], [2, 9]], [[1, 1]], [3], 3, [["a", "b"]]])
+def test_bones_of_a_category_are_named_as_they_stand_in_the_file(file: Path, bones: Any) -> None:
+    file.write_text(coco([person(1)], {"id": 1, "name": "mouse", "keypoints": ["a", "b"], "skeleton": bones}))
+    wrong = re.escape(str(bones[-1] if isinstance(bones, list) else bones))
+    with pytest.raises(PoseFileError, match=rf"poses\.json: category mouse: bone {wrong} .* counted from 1 to 2"):
+        load_keypoint_file(file)
 
 
 @pytest.mark.parametrize("kind", ["gzip", "utf-8-sig", "utf-16", "utf-16-le"])
@@ -105,7 +152,7 @@ def test_coco_results_are_poses_but_no_labels(file: Path, boxed: bool) -> None:
 def test_mpii_persons_are_poses_of_their_skeleton(file: Path, mark: str) -> None:
     file.write_text(mark + json.dumps([MPII_PERSON]), encoding="utf-8")
     np.testing.assert_allclose(read_one(file, MPII16).poses.keypoints[0], JOINTS[:16] - 1, rtol=1e-6)
-    with pytest.raises(ValueError, match="skeleton mpii16, but coco17 is wanted"):
+    with pytest.raises(ValueError, match="16 joints of mpii16; the model's skeleton coco17 has the 17"):
         load_keypoint_file(file, COCO17)
 
 
@@ -113,7 +160,7 @@ def test_mpii_persons_are_poses_of_their_skeleton(file: Path, mark: str) -> None
 def test_absurd_numbers_of_mpii_are_named(file: Path, number: str) -> None:
     file.write_text(json.dumps([MPII_PERSON]).replace(str(JOINTS[0, 0]), number, 1))
     with pytest.raises(ValueError, match=r"poses\.json: .*(finite numbers below 1000000|malformed)"):
-        read_one(file, MPII16)
+        load_keypoint_file(file, MPII16)
 
 
 @pytest.mark.parametrize("hole", [np.nan, 0.0])
@@ -122,10 +169,10 @@ def test_holes_without_visibility_are_unknown_joints(tmp_path: Path, hole: float
     keypoints[1, 13:] = hole
     np.savez(tmp_path / "poses.npz", keypoints=keypoints)
     batch = read_one(tmp_path / "poses.npz")
-    assert (batch.guessed, batch.poses.visible.sum(dim=1).tolist()) == (1, [17, 13])
+    assert (batch.odd.total(), batch.poses.visible.sum(dim=1).tolist()) == (1, [17, 13])
     assert batch.poses.bbox[1, :2].min() > 1
     np.savez(tmp_path / "said.npz", keypoints=keypoints, visible=np.ones((2, 17)))
-    assert read_one(tmp_path / "said.npz").guessed == 0
+    assert not read_one(tmp_path / "said.npz").odd
 
 
 def test_shares_of_the_image_are_faults_of_their_poses(tmp_path: Path) -> None:

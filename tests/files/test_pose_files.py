@@ -48,7 +48,6 @@ BAD = [
     ({"keypoints": [11, 21, 2, 11, float("-inf"), 1, 1, 1, 0]}, "coordinates not finite", "joint left_foot is"),
     ({"keypoints": [1e7, 21, 2] * 3}, "coordinates not finite", "below 1000000"),
     ({"keypoints": [11, 21, float("nan")] * 3}, "visibility not a number", "visibility of top is nan"),
-    ({"keypoints": [11, 21, 0] * 3}, "no visible joint", "at least one joint must be known"),
     ({"keypoints": [9e5, 21, 2] * 3}, "joints far from the box", "both must be in image pixels"),
     ({"bbox": [10, 20, 0, 40]}, "box without area", r"bbox is \[10.0, 20.0, 0.0, 40.0\]; width and height must be"),
     ({"bbox": [10, 20, 30, -4]}, "box without area", "must be positive"),
@@ -85,10 +84,12 @@ def test_what_is_no_annotation_at_all_is_named_by_its_row(tmp_path, annotation) 
 
 
 def test_crowds_and_other_categories_are_left_out_and_counted(tmp_path) -> None:
-    annotations = [person(1), person(2, iscrowd=1), person(3, category_id=9, keypoints=...)]
+    unlabelled = person(4, keypoints=[11, 21, 0] * 3)
+    annotations = [person(1), person(2, iscrowd=1), person(3, category_id=9, keypoints=...), unlabelled]
     summary = encode(write_json(tmp_path / "in.json", annotations), strict=True)
-    assert (summary.poses, summary.left_out.total(), summary.skipped.total()) == (1, 2, 0)
-    assert str(summary).endswith("left out 2 (crowds: 1, category without a name (id 9): 1)")
+    assert (summary.poses, summary.left_out.total(), summary.skipped.total()) == (1, 3, 0)
+    left_out = "(crowds: 1, category without a name (id 9): 1, persons without a labelled joint: 1)"
+    assert str(summary).endswith(f"left out 3 {left_out}")
     with pytest.raises(PoseFileError, match="only crowds and other categories"):
         encode(write_json(tmp_path / "in.json", annotations[1:]), tmp_path / "t2.parquet")
 

@@ -45,6 +45,15 @@ def test_split_has_no_image_in_both_and_loses_nobody() -> None:
     assert torch.equal(again.annotation_ids, smaller.annotation_ids)
 
 
+def test_poses_of_one_image_are_not_split_and_of_two_both_parts_have_some() -> None:
+    table = make_table()
+    one = replace(table, image_ids=torch.zeros(40, dtype=torch.int64))
+    with pytest.raises(ValueError, match="all 40 poses are of one image, so none is left to train on"):
+        one.split_by_image(0.02)
+    two = replace(table, image_ids=torch.arange(40) % 2)
+    assert [len(part) for part in two.split_by_image(0.9)] == [20, 20]
+
+
 def test_concatenate_undoes_a_cut() -> None:
     table = make_table()
     rows = torch.arange(40)

@@ -237,7 +237,7 @@ def test_joints_that_do_not_fit_are_named(tmp_path: Path, model: Path, capsys: p
     odd = replace(H36M17, name="odd", keypoint_names=tuple(f"joint_{i}" for i in range(17)), flip_pairs=())
     error = fail(capsys, write_json(tmp_path / "odd.json", odd), *out)
     assert "joint_0, joint_1" in error
-    assert "the lifter's skeleton h36m17 has the 17 joints hip, " in error
+    assert "the model's skeleton h36m17 has the 17 joints hip, " in error
     assert not (tmp_path / "out.npz").exists()
     assert main(["lift", str(unnamed), *map(str, out), "--skeleton", "h36m17"]) == 0
 

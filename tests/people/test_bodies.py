@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from pct.files.coco import load_coco_poses
+from pct.files.keypoint_file import load_keypoint_file
 from pct.geometry import crop_from_bbox
 from pct.people.kinematics import BODY_POINTS, generate_bodies, mirror_bodies
 from pct.people.poses import generate_poses
@@ -167,7 +167,7 @@ def normal_statistics(table: PoseTable) -> tuple[np.ndarray, np.ndarray, np.ndar
 
 @pytest.mark.shared
 def test_poses_are_roughly_distributed_like_those_of_coco(poses, shared_dir) -> None:
-    real = load_coco_poses(shared_dir / "data/coco/annotations/person_keypoints_val2017.json")
+    real = load_keypoint_file(shared_dir / "data/coco/annotations/person_keypoints_val2017.json")
     ours, theirs = normal_statistics(poses), normal_statistics(real)
     for got, expected, tolerance in zip(ours, theirs, (0.13, 0.08, 0.12), strict=True):
         assert np.abs(got - expected).max() < tolerance

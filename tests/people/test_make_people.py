@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from pct.cli import main as cli
-from pct.files.coco import load_coco_poses
+from pct.files.keypoint_file import load_keypoint_file
 from pct.people.dataset import generate_scene
 from pct.people.scene import SceneSource
 from pct.people.write import write_people
@@ -25,7 +25,7 @@ def test_written_sets_hold_the_scenes(tmp_path: Path, capsys: pytest.CaptureFixt
     assert cli.main(options(tmp_path / "set", "--first-index", "10")) == 0
     assert "3 photos" in capsys.readouterr().out
     content = json.loads((tmp_path / "set" / "annotations.json").read_text())
-    poses = load_coco_poses(tmp_path / "set" / "annotations.json", COCO17)
+    poses = load_keypoint_file(tmp_path / "set" / "annotations.json", COCO17)
     row = 0
     for image, index in zip(content["images"], range(10, 13), strict=True):
         scene = generate_scene(4, index, 64)

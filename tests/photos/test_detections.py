@@ -35,12 +35,23 @@ def test_boxes_come_in_file_order(tmp_path: Path) -> None:
     np.testing.assert_allclose(found.scores, [1 / 3, 1, 1 / 2], rtol=1e-6)
 
 
-def test_other_categories_and_low_scores_are_left_out_silently(tmp_path: Path) -> None:
+def test_other_categories_and_low_scores_are_left_out_and_counted(tmp_path: Path) -> None:
     entries = [detection(1), detection(2, category_id=3), detection(3, score=0.2), detection(4, score=0.5)]
     found, said = load(tmp_path, entries, min_score=0.5)
     assert found.image_ids.tolist() == [1, 4]
-    assert load(tmp_path, entries, category_id=3)[0].image_ids.tolist() == [2]
-    assert said == []
+    assert load(tmp_path, entries, category="3")[0].image_ids.tolist() == [2]
+    assert [sentence.partition(": ")[2] for sentence in said] == [
+        "left out 1 boxes (category without a name (id 3): 1)"
+    ]
+
+
+def test_boxes_of_other_categories_alone_are_an_error_that_says_how_to_take_them(tmp_path: Path) -> None:
+    entries = [detection(1, category_id=0)]
+    with pytest.raises(ValueError, match=r"none of 1 boxes is of a person, category 1 \(.*id 0\): 1\); .*--category"):
+        load(tmp_path, entries)
+    assert len(load(tmp_path, entries, category="0")[0]) == 1
+    with pytest.raises(ValueError, match="COCO results name no categories; choose 'person' by its id"):
+        load(tmp_path, entries, category="person")
 
 
 @pytest.mark.parametrize(
@@ -53,7 +64,13 @@ def test_other_categories_and_low_scores_are_left_out_silently(tmp_path: Path) -
         ({"bbox": None}, "4 finite numbers"),
         ({"score": "high"}, "score is 'high'"),
         ({"score": float("nan")}, "score is None"),
+        ({"score": 1e300}, "score is 1e+300; it must be a finite number"),
+        ({"bbox": [0.1, 0.2, 0.5, 0.5]}, "shares of the image"),
+        ({"bbox": [1e7, 2, 3, 4]}, "4 finite numbers"),
+        ({"category_id": "1"}, "category_id is '1'"),
+        ({"category_id": True}, "category_id is True"),
         ({"image_id": "1"}, "image_id is '1'"),
+        ({"image_id": True}, "image_id is True"),
     ],
 )
 def test_bad_entries_are_reported_by_number_and_skipped(tmp_path: Path, changes: dict[str, Any], reason: str) -> None:

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from tiny_photos import write_people
 
-from pct.files.coco import load_coco_poses
+from pct.files.keypoint_file import load_keypoint_file
 from pct.files.photo import PhotoError, read_photo
 from pct.photos.persons import CocoPersons
 from pct.skeleton import COCO17
@@ -34,7 +34,7 @@ def persons(path: Path, **options) -> tuple[CocoPersons, list[str]]:
 def test_persons_are_those_of_the_file_with_their_photos(tmp_path: Path) -> None:
     path = write_people(tmp_path)
     source, said = persons(path)
-    table, raw = load_coco_poses(path), json.loads(path.read_text())["annotations"]
+    table, raw = load_keypoint_file(path), json.loads(path.read_text())["annotations"]
     assert said == []
     assert len(source) == len(table) == 12
     assert source.skeleton == COCO17
@@ -133,9 +133,10 @@ def test_bad_annotations_are_reported_and_skipped(tmp_path: Path) -> None:
     change(path, edit)
     source, said = persons(path)
     assert len(source) == 9
-    assert len(said) == 2
-    assert "annotation 101: bbox is [1, 2, 0, 5]" in said[0]
-    assert "1 photos are missing (image 99 without an entry)" in said[1]
+    assert len(said) == 3
+    assert "left out 1 (crowds)" in said[1]
+    assert "annotation 101: bbox is [1.0, 2.0, 0.0, 5.0]" in said[0]
+    assert "1 photos are missing (image 99 without an entry)" in said[2]
 
 
 def test_persons_with_few_labelled_joints_are_left_out(tmp_path: Path) -> None:

@@ -190,7 +190,7 @@ def test_models_that_need_more_than_joints_are_refused(tmp_path) -> None:
     source = write_arrays(tmp_path / "in.npz")
     for changes, sentence in (
         ({"guidance_channels": 4}, "needs image features"),
-        ({"space": PoseSpace(kind="root3d")}, "these are 2D poses; a 3D model"),
+        ({"space": PoseSpace(kind="root3d")}, "these are 2D poses, and the model's are 3D"),
     ):
         with pytest.raises(ValueError, match=sentence):
             encode_file(make_tokenizer(**changes), source, tmp_path / "t.parquet")

@@ -71,7 +71,7 @@ def test_numbers_keep_their_meaning(tmp_path: Path) -> None:
         ("optim: 3", "", r"optim must be a mapping"),
         ("- a", "", r"the config must be a mapping"),
         ("just text", "", r"run\.yaml: (unknown key|the config|not a valid config)"),
-        ("a: [", "", r"run\.yaml: not a valid config"),
+        ("a: [", "", r"run\.yaml: not valid YAML"),
         ("steps: 5\nsteps: 6", "", r"run\.yaml: not a valid config"),
     ],
 )
@@ -99,7 +99,7 @@ def test_missing_and_unreadable_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="does not exist"):
         load_run(tmp_path, [])
     (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00\x81")
-    with pytest.raises(ValueError, match=r"binary\.yaml: not a valid config"):
+    with pytest.raises(ValueError, match=r"binary\.yaml: not valid YAML"):
         load_run(tmp_path / "binary.yaml", [])
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,13 +14,17 @@ from pct.evaluation.photos.evaluate import DetectedBoxes, PhotoEvaluation, Progr
 from pct.evaluation.photos.predictions import PhotoModel, PredictionOptions, skeleton_of, space_of
 from pct.evaluation.photos.report import photo_report
 from pct.evaluation.report import check_report_folder, write_report
-from pct.files.coco import annotations_to_table, find_fault, iter_coco_annotations, iter_coco_images
+from pct.files.coco import iter_coco_images
 from pct.files.coco_categories import CocoCategory, find_category
+from pct.files.keypoint_file import with_areas
 from pct.files.mpii import is_mpii_file
+from pct.files.photo_folder import locate_photo
+from pct.files.pose_json import read_annotations
 from pct.photos.detections import DetectedPersons, load_detections
 from pct.photos.mpii_persons import MpiiPersons
 from pct.photos.persons import CocoPersons
 from pct.photos.persons3d import Persons3D
+from pct.poses import PoseTable
 from pct.skeleton import Skeleton
 
 Say = Callable[[str], None]
@@ -119,7 +122,7 @@ def _open_boxes(
     say: Say,
 ) -> DetectedBoxes:
     folder = Path(image_folder)
-    photos = {i["id"] for i in iter_coco_images(annotations_path) if (folder / i["file_name"]).is_file()}
+    photos = {i["id"] for i in iter_coco_images(annotations_path) if locate_photo(folder, i["file_name"]).is_file()}
     if image_ids is not None:
         photos &= image_ids
     detections = load_detections(path, report=say)
@@ -149,24 +152,15 @@ def read_all_labels(
     Raises:
         ValueError: If no person is left, or an annotation is bad and ``report`` is None.
     """
-    wanted, k = set(image_ids), category.skeleton.num_keypoints
-    found: list[Mapping[str, Any]] = []
-    for annotation in iter_coco_annotations(path):
-        if not isinstance(annotation, Mapping) or annotation.get("image_id") not in wanted:
-            continue
-        if category.find_other({**annotation, "iscrowd": 0}) is not None:
-            continue
-        complete = {**annotation, "keypoints": annotation.get("keypoints") or [0] * 3 * k}
-        fault = find_fault(complete, k)
-        if fault is None:
-            found.append(complete)
-            continue
-        message = f"{path}: annotation {annotation.get('id')}: {fault}"
-        if report is None:
-            raise ValueError(message)
-        report(message)
-    if not found:
-        raise ValueError(f"{path}: no person on the {len(wanted)} images, so there is nothing to evaluate")
-    table = annotations_to_table(found, category.skeleton)
-    crowd = torch.tensor([bool(a.get("iscrowd")) for a in found])
-    return PersonLabels(table.keypoints, table.visible, table.bbox, table.area, table.image_ids, crowd)
+    tables, crowds = [], list[bool]()
+    for batch in read_annotations(path, category, all_of=image_ids):
+        for fault in batch.faults:
+            if report is None:
+                raise ValueError(f"{path}: {fault}")
+            report(f"{path}: {fault}")
+        tables.append(batch.poses)
+        crowds += [bool(annotation.get("iscrowd")) for annotation in batch.entries]
+    table = with_areas(PoseTable.concatenate(tables))
+    if not len(table):
+        raise ValueError(f"{path}: no person on the {len(image_ids)} images, so there is nothing to evaluate")
+    return PersonLabels(table.keypoints, table.visible, table.bbox, table.area, table.image_ids, torch.tensor(crowds))

@@ -52,6 +52,7 @@ def run_evaluation(
     seed: int = 0,
     force: bool = False,
     progress: Callable[[str], None] | None = None,
+    category: str | int | None = None,
 ) -> TokenizerEvaluation:
     """Evaluate a tokenizer on a file of poses and write the report.
 
@@ -68,13 +69,14 @@ def run_evaluation(
         seed: Of everything random.
         force: Whether an earlier report there may be replaced.
         progress: Called with a sentence at each stage.
+        category: Name or id of the only category of ``path`` that is measured, if that is a COCO file.
 
     Raises:
         FileExistsError: If ``out`` holds a report and ``force`` is not set.
         ValueError: If a file is broken, poses and tokenizer do not fit together, or clips cannot be split.
     """
     check_report_folder(out, force)
-    read = read_poses(tokenizer, path, baseline, split, progress)
+    read = read_poses(tokenizer, path, baseline, split, progress, category)
     poses, notes = read.poses, read.notes
     if limit is not None and limit < len(poses):
         order = torch.randperm(len(poses), generator=torch.Generator().manual_seed(seed))
@@ -95,6 +97,7 @@ def read_poses(
     baseline: str | Path | None = None,
     split: str | None = None,
     progress: Callable[[str], None] | None = None,
+    category: str | int | None = None,
 ) -> EvaluationPoses:
     """Read what a tokenizer is measured on; arguments are those of :func:`run_evaluation`.
 
@@ -109,17 +112,25 @@ def read_poses(
         raise ValueError(f"split {split} chooses clips of mocap; {path} is measured whole")
     if split is not None and split not in SPLITS:
         raise ValueError(f"split is {split!r}; it must be one of {', '.join(SPLITS)}")
+    if is_3d and category is not None:
+        raise ValueError(f"{path}: mocap has no categories; leave {category!r} out")
     if is_3d:
         return _read_clips(path, baseline, split or "test")
-    return _read_persons(path, baseline, tokenizer.skeleton, progress or (lambda sentence: None))
+    return _read_persons(path, baseline, tokenizer.skeleton, progress or (lambda sentence: None), category)
 
 
 def _read_persons(
-    path: str | Path, baseline: str | Path | None, skeleton: Skeleton, say: Callable[[str], None]
+    path: str | Path,
+    baseline: str | Path | None,
+    skeleton: Skeleton,
+    say: Callable[[str], None],
+    category: str | int | None,
 ) -> EvaluationPoses:
-    bad: list[str] = []
-    poses = load_keypoint_file(path, skeleton, bad.append)
-    notes = [f"{len(bad):,} bad annotations were left out; the first: {bad[0]}"] if bad else []
+    bad, notes = list[str](), list[str]()
+    poses = load_keypoint_file(path, skeleton, bad.append, category, notes.append)
+    for sentence in notes:
+        say(sentence)
+    notes += [f"{len(bad):,} bad annotations were left out; the first: {bad[0]}"] if bad else []
     learned, name = None, ""
     if baseline is not None:
         learned, name = load_keypoint_file(baseline, skeleton, bad.append), Path(baseline).name

@@ -12,13 +12,14 @@ from pct.files.coco_categories import explain_mismatch
 from pct.files.motion.checks import check_bodies, find_odd_axes, find_wrong_unit
 from pct.files.motion.mocap import JOINT_NAMES
 from pct.files.npz import NpzReader
-from pct.files.pose_checks import PoseBatch
+from pct.files.pose_checks import PoseBatch, note_repeated_ids
 from pct.files.pose_files import (
     PoseFileError,
     check_pose_file,
     is_mocap,
     number_array,
-    refuse_misspelt,
+    read_arrays,
+    read_names,
 )
 from pct.skeleton import H36M17, Skeleton
 
@@ -55,7 +56,7 @@ def read_bodies(path: str | Path, skeleton: Skeleton, root: int = 0, batch_size:
             f"{path}: a {path.suffix} file holds 2D poses, and the model's are 3D; give a .npz with keypoints "
             f"(N, {skeleton.num_keypoints}, 3) in millimetres"
         )
-    for number, batch in enumerate(_read(path, skeleton, root, batch_size)):
+    for number, batch in enumerate(note_repeated_ids(_read(path, skeleton, root, batch_size))):
         keypoints, visible = batch.poses.keypoints, batch.poses.visible
         wrong = find_wrong_unit(keypoints, visible, skeleton)
         if wrong is not None:
@@ -65,8 +66,11 @@ def read_bodies(path: str | Path, skeleton: Skeleton, root: int = 0, batch_size:
 
 def _read(path: Path, skeleton: Skeleton, root: int, batch_size: int) -> Iterator[PoseBatch]:
     with NpzReader(path) as file:
-        read = _read_mocap if is_mocap(file) else _read_keypoints
-        for start, values in read(file, skeleton, batch_size):
+        if is_mocap(file):
+            pieces = _read_mocap(file, skeleton, batch_size)
+        else:
+            pieces = read_arrays(file, skeleton, 3, _ARRAYS, batch_size, _UNUSED)
+        for start, values in pieces:
             n, k = values["keypoints"].shape[:2]
             rows = np.arange(start, start + n)
             yield check_bodies(
@@ -79,38 +83,9 @@ def _read(path: Path, skeleton: Skeleton, root: int, batch_size: int) -> Iterato
             )
 
 
-def _read_keypoints(
-    file: NpzReader, skeleton: Skeleton, batch_size: int
-) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
-    path, k = file.path, skeleton.num_keypoints
-    refuse_misspelt(path, "array", file.names, (*_ARRAYS, *_UNUSED))
-    if "keypoint_names" in file.names:
-        names = tuple(str(n) for part in file.rows("keypoint_names", 4096) for n in part)
-        if names != skeleton.keypoint_names:
-            raise PoseFileError(explain_mismatch(path, "array 'keypoint_names'", names, skeleton))
-    found = file.shape("keypoints")
-    if len(found) != 3 or found[1:] != (k, 3):
-        what = "these are 2D poses; " if len(found) == 3 and found[2] == 2 else ""
-        raise PoseFileError(
-            f"{path}: keypoints have shape {found}; {what}a 3D model of skeleton {skeleton.name} needs (N, {k}, 3) in "
-            "millimetres"
-        )
-    n = found[0]
-    if n == 0:
-        raise PoseFileError(f"{path}: no poses; keypoints have shape {found}")
-    shapes = dict(zip(_ARRAYS, [(n, k, 3), (n, k), (n,), (n,)], strict=True))
-    given = [name for name in _ARRAYS if name in file.names]
-    for name in given:
-        if file.shape(name) != shapes[name]:
-            raise PoseFileError(f"{path}: {name} has shape {file.shape(name)}; it must have {shapes[name]}")
-    pieces = [file.rows(name, batch_size) for name in given]
-    for start, arrays in zip(range(0, n, batch_size), zip(*pieces, strict=True), strict=True):
-        yield start, {name: number_array(path, name, array) for name, array in zip(given, arrays, strict=True)}
-
-
 def _read_mocap(file: NpzReader, skeleton: Skeleton, batch_size: int) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
     path = file.path
-    names = tuple(str(n) for part in file.rows("joint_names", 4096) for n in part)
+    names = read_names(file, "joint_names")
     if names != JOINT_NAMES or skeleton.keypoint_names != H36M17.keypoint_names:
         raise PoseFileError(explain_mismatch(path, "array 'joint_names'", names, skeleton))
     found = file.shape("joints")

@@ -47,6 +47,7 @@ class PhotoData:
         num_val: Generated persons to validate on.
         min_keypoints: Persons with fewer labelled joints are left out of training.
         backgrounds: Folder of photos behind generated people; empty draws backgrounds.
+        category: Name or id of the only category of ``train`` and ``val`` that is read; empty takes all that fit.
         mocap: Motion-capture file (``.npz``) whose postures half of the generated people take; empty takes none.
     """
 
@@ -60,6 +61,7 @@ class PhotoData:
     num_val: int = 1000
     min_keypoints: int = 1
     backgrounds: str = ""
+    category: str = ""
     mocap: str = ""
 
 

@@ -40,7 +40,7 @@ def train_persons(data: PhotoData, tokenizer: PoseTokenizer) -> PersonSource:
     """
     if data.train == "generated":
         return _generated(data, data.num_generated, _TRAIN_SEED, tokenizer)
-    return file_persons(data.train, data.train_images, tokenizer, data.min_keypoints, cache=True)
+    return file_persons(data.train, data.train_images, tokenizer, data.min_keypoints, True, data.category)
 
 
 def val_persons(data: PhotoData, tokenizer: PoseTokenizer) -> PersonSource:
@@ -51,11 +51,16 @@ def val_persons(data: PhotoData, tokenizer: PoseTokenizer) -> PersonSource:
     """
     if data.val in ("", "generated"):
         return _generated(data, data.num_val, _VAL_SEED, tokenizer)
-    return file_persons(data.val, data.val_images, tokenizer)
+    return file_persons(data.val, data.val_images, tokenizer, category=data.category)
 
 
 def file_persons(
-    path: str, image_folder: str, tokenizer: PoseTokenizer, min_keypoints: int = 1, cache: bool = False
+    path: str,
+    image_folder: str,
+    tokenizer: PoseTokenizer,
+    min_keypoints: int = 1,
+    cache: bool = False,
+    category: str = "",
 ) -> PersonSource:
     """Return the persons of a COCO-format file with the joints of the tokenizer; what is skipped is a warning.
 
@@ -65,6 +70,7 @@ def file_persons(
         tokenizer: Says whose joints.
         min_keypoints: Persons with fewer labelled joints are left out.
         cache: Keep encoded photos in memory once read.
+        category: Name or id of the only category that is read; empty takes all with the joints.
 
     Raises:
         ValueError: If the file is none, its joints are not the tokenizer's, or a 3D tokenizer's are not known.
@@ -78,6 +84,7 @@ def file_persons(
         report=warnings.warn,
         cache=cache,
         need_3d=in_space,
+        category=category or None,
     )
     return Persons3D(persons, tokenizer.skeleton) if in_space else persons
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -125,6 +126,12 @@ class CropAugment:
         if space.kind != "crop2d":
             raise ValueError(f"CropAugment takes poses of a crop2d space, not {space.kind}")
         self.config = config
+        if config.flip_prob and not skeleton.flip_pairs:
+            warnings.warn(
+                f"no left/right partners are found in the names of skeleton {skeleton.name}, and poses are mirrored; "
+                "if it has sides, give flip_pairs in a skeleton file (data.skeleton), or set augment.flip_prob=0",
+                stacklevel=2,
+            )
         self.flip_index = torch.from_numpy(skeleton.flip_index)
         self.lower = torch.zeros(skeleton.num_keypoints, dtype=torch.bool)
         self.lower[list(skeleton.lower_body)] = True

@@ -23,6 +23,7 @@ class DataSection:
         val_share: Share of the training images held out where ``val`` is empty.
         num_generated: Poses made for ``generated``.
         skeleton: Built-in name or YAML file; empty takes the file's own (COCO 17 for ``generated``).
+        category: Name or id of the only category of COCO files that is read; empty takes all with the joints.
     """
 
     train: str = "generated"
@@ -30,6 +31,7 @@ class DataSection:
     val_share: float = 0.02
     num_generated: int = 100_000
     skeleton: str = ""
+    category: str = ""
 
 
 @dataclass

@@ -107,13 +107,20 @@ class CropPoses:
 def load_poses(data: DataSection, seed: int) -> tuple[PoseTable, PoseTable]:
     """Return training and validation poses with no image in both (for one file, split by image)."""
     skeleton = get_skeleton(data.skeleton) if data.skeleton else None
+
+    def read(path: str, whose: Skeleton | None) -> PoseTable:
+        return load_keypoint_file(path, whose, warnings.warn, data.category or None, warnings.warn)
+
     if data.train == "generated":
         poses = generate_poses(data.num_generated, skeleton or COCO17, seed=seed)
     else:
-        poses = load_keypoint_file(data.train, skeleton, report=warnings.warn)
+        poses = read(data.train, skeleton)
     if data.val:
-        return poses, load_keypoint_file(data.val, poses.skeleton, report=warnings.warn)
-    return poses.split_by_image(data.val_share, seed=seed)
+        return poses, read(data.val, poses.skeleton)
+    try:
+        return poses.split_by_image(data.val_share, seed=seed)
+    except ValueError as error:
+        raise ValueError(f"{data.train}: {error}; give data.val") from None
 
 
 @dataclass(frozen=True)
