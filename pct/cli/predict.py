@@ -55,9 +55,9 @@ def run(args: argparse.Namespace) -> None:
     """Run the command."""
     from pct.cli.common import find_device, progress, reports, say, say_notes, use_threads
     from pct.files.photo_inputs import find_photos, find_unread
+    from pct.photos.detection.choose import choose_boxes
     from pct.photos.estimator import PoseEstimator
-    from pct.photos.predict_boxes import choose_boxes
-    from pct.photos.predict_files import check_folder, count_frames, predict_files
+    from pct.photos.results.predict_files import check_folder, count_frames, predict_files
 
     inputs, unread = find_photos(args.photos), find_unread(args.photos)
     if unread:

@@ -24,7 +24,7 @@ from pct.photos.classifier import PoseClassifier
 from pct.photos.estimator import PoseEstimator
 from pct.photos.persons import CocoPersons
 from pct.photos.persons3d import Persons3D
-from pct.photos.predict_files import predict_files
+from pct.photos.results.predict_files import predict_files
 from pct.skeleton import H36M17
 from pct.tokens.codec import decode_file
 from pct.training.photos.config import load_classifier_run

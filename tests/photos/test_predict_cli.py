@@ -15,9 +15,9 @@ from tiny_videos import write_video
 from pct.cli import main as cli
 from pct.files.photo_inputs import PhotoInput
 from pct.files.video import VideoReader
-from pct.photos.detector import TorchvisionDetector
+from pct.photos.detection.detector import TorchvisionDetector
 from pct.photos.estimator import PoseEstimator
-from pct.photos.predict_files import predict_files
+from pct.photos.results.predict_files import predict_files
 from pct.tokenizer import PoseTokenizer
 from pct.tokens.table import TokenReader
 

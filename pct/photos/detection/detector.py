@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from pct.checkpoint import CheckpointError, read_tensors
-from pct.photos.nanodet import DETECTOR_SCORE, NanoDet
+from pct.photos.detection.nanodet import DETECTOR_SCORE, NanoDet
 
 DEFAULT_DETECTOR = "nanodet"
 

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 
 from pct.files.photo_inputs import PhotoInput, choose_image_ids
-from pct.photos.boxes import load_photo_boxes
-from pct.photos.detector import DEFAULT_DETECTOR, load_detector
-from pct.photos.predict_files import BoxFinder, whole_photo
-from pct.photos.predict_outputs import Frame
+from pct.photos.detection.boxes import load_photo_boxes
+from pct.photos.detection.detector import DEFAULT_DETECTOR, load_detector
+from pct.photos.results.predict_files import BoxFinder, whole_photo
+from pct.photos.results.predict_outputs import Frame
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,8 @@ def choose_boxes(
 
     Args:
         inputs: The photos and videos.
-        boxes_file: Of :func:`pct.photos.boxes.load_photo_boxes`.
-        detector: Of :func:`pct.photos.detector.load_detector`; ``none`` takes each whole photo for one person.
+        boxes_file: Of :func:`pct.photos.detection.boxes.load_photo_boxes`.
+        detector: Of :func:`load_detector`; ``none`` takes each whole photo for one person.
         whole_photos: Take each whole photo for one person.
         detector_weights: Local file of its weights.
         min_score: Boxes with a lower score are left out; by default 0 for a file, and what suits the detector.

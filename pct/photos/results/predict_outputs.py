@@ -48,7 +48,7 @@ class Frame:
 
 
 class ResultsWriter:
-    """Writes a results file person by person; see :func:`pct.photos.predict_files.predict_files`.
+    """Writes a results file person by person; see :func:`pct.photos.results.predict_files.predict_files`.
 
     Args:
         file: Open for bytes.

@@ -17,7 +17,7 @@ from pct.files.video import VideoReader
 from pct.photos.classifier import TOKENIZER_FOLDER
 from pct.photos.crop import fit_bbox_to_aspect
 from pct.photos.estimator import PersonPoses, PoseEstimator, find_box_fault
-from pct.photos.predict_outputs import DRAWN_FOLDER, Frame, ResultsWriter, open_pictures
+from pct.photos.results.predict_outputs import DRAWN_FOLDER, Frame, ResultsWriter, open_pictures
 from pct.tokens.codec import describe_model
 from pct.tokens.table import PoseTokens, TokenWriter
 
