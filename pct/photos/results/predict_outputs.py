@@ -3,48 +3,18 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
-import numpy as np
-
-from pct.drawing.poses2d import COLOURED, PoseLayer, draw_lines, draw_pose, write_jpeg
-from pct.drawing.poses3d import FRONT, TURNED, draw_pose_3d
-from pct.files.photo_inputs import PhotoInput
+from pct.drawing.poses2d import write_jpeg
 from pct.files.video import VideoWriter
-from pct.photos.estimator import PersonPoses
-from pct.skeleton import Skeleton
+from pct.photos.results.result import PoseResult
 
 DRAWN_FOLDER = "drawn"
-# Joints below this confidence are drawn hollow.
-_SURE = 0.3
-# Longer side in pixels of the persons that the usual style of drawing suits.
-_DRAWN_SIZE = 300
-# Side in pixels of the panel of 3D poses, and the colour of the boxes beside it.
-_BODY_SIZE, _BOX = 480, (230, 97, 0)
-
-
-@dataclass(frozen=True)
-class Frame:
-    """A photo, or a frame of a video.
-
-    Attributes:
-        source: Where it comes from.
-        name: Of the photo; a frame's number, from 0, follows that of its video, as in ``walk.mp4#12``.
-        image_id: Its number in the results.
-        image: Its pixels (H, W, 3), uint8 RGB.
-    """
-
-    source: PhotoInput
-    name: str
-    image_id: int
-    image: np.ndarray
 
 
 class ResultsWriter:
@@ -52,27 +22,16 @@ class ResultsWriter:
 
     Args:
         file: Open for bytes.
-        published: Whether ``score`` is the published score and not the mean confidence.
     """
 
-    def __init__(self, file: BinaryIO, published: bool = False) -> None:
-        self.file, self.published, self.count = file, published, 0
+    def __init__(self, file: BinaryIO) -> None:
+        self.file, self.count = file, 0
 
-    def write(self, frame: Frame, poses: PersonPoses, box_scores: np.ndarray) -> None:
-        """Append the persons of a photo; ``box_scores`` (N,) are the detector's."""
-        scores = poses.published_score if self.published else poses.scores.mean(axis=1)
-        for row in range(len(poses)):
+    def write(self, result: PoseResult, image_id: int) -> None:
+        """Append the persons of a photo."""
+        for summary in result.summary():
             self.count += 1
-            entry: dict[str, Any] = {
-                "image_id": frame.image_id,
-                "category_id": 1,
-                "bbox": _short(poses.bbox[row], 3),
-                **_joints(poses.keypoints[row], poses.scores[row]),
-                "score": round(float(scores[row] * box_scores[row]), 6),
-                "id": self.count,
-                "file_name": frame.name,
-                "token_probs": _short(poses.token_probs[row], 4),
-            }
+            entry = {"image_id": image_id, "category_id": 1, **summary, "id": self.count}
             self.file.write((b",\n" if self.count > 1 else b"[\n") + json.dumps(entry, allow_nan=False).encode())
 
     def finish(self) -> None:
@@ -83,24 +42,24 @@ class ResultsWriter:
 class Pictures:
     """Writes drawn photos and videos into a folder."""
 
-    def __init__(self, folder: Path, skeleton: Skeleton) -> None:
-        self.folder, self.skeleton = folder, skeleton
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self.stack, self.video, self.video_name = ExitStack(), None, ""
 
     video: VideoWriter | None
 
-    def write(self, frame: Frame, poses: PersonPoses, fps: Mapping[str, float]) -> None:
-        """Draw a photo, or the next frame of a video; ``fps`` are the videos' by their names."""
-        draw = draw_bodies if poses.is_3d else draw_persons
-        image, source = draw(frame.image, poses, self.skeleton), frame.source
-        if not source.is_video:
-            write_jpeg(image, self._path(source.name, (".jpg", ".jpeg")))
+    def write(self, result: PoseResult) -> None:
+        """Draw a photo, or the next frame of a video."""
+        source, fps = result.frame.source, result.frame.fps
+        assert source is not None
+        if fps is None:
+            write_jpeg(result.draw(), self._path(source.name, (".jpg", ".jpeg")))
             return
         if self.video is None or self.video_name != source.name:
             self.stack.close()
             path = self._path(source.name, (".mp4",))
-            self.video, self.video_name = self.stack.enter_context(VideoWriter(path, fps[source.name])), source.name
-        self.video.write(image)
+            self.video, self.video_name = self.stack.enter_context(VideoWriter(path, fps)), source.name
+        self.video.write(result.draw())
 
     def _path(self, name: str, suffixes: tuple[str, ...]) -> Path:
         path = self.folder / name
@@ -111,10 +70,10 @@ class Pictures:
 
 
 @contextmanager
-def open_pictures(folder: Path, skeleton: Skeleton) -> Iterator[Pictures]:
+def open_pictures(folder: Path) -> Iterator[Pictures]:
     """Give what draws into ``drawn/``; its files appear there when the block ends without an error."""
     temporary, final = folder / f".{DRAWN_FOLDER}.{os.getpid()}.tmp", folder / DRAWN_FOLDER
-    pictures = Pictures(temporary, skeleton)
+    pictures = Pictures(temporary)
     try:
         temporary.mkdir()
         yield pictures
@@ -127,52 +86,3 @@ def open_pictures(folder: Path, skeleton: Skeleton) -> Iterator[Pictures]:
     finally:
         pictures.stack.close()
         shutil.rmtree(temporary, ignore_errors=True)
-
-
-def draw_persons(image: np.ndarray, poses: PersonPoses, skeleton: Skeleton) -> np.ndarray:
-    """Draw the expected poses on a copy of a photo (H, W, 3), uint8 RGB; joints of low confidence are hollow."""
-    for row in np.argsort(poses.scores.mean(axis=1)):
-        scale = min(max(float(poses.bbox[row, 2:].max()) / _DRAWN_SIZE, 0.25), 4.0)
-        style = replace(
-            COLOURED,
-            thickness=math.ceil(COLOURED.thickness * scale),
-            radius=math.ceil(COLOURED.radius * scale),
-        )
-        image = draw_pose(image, poses.keypoints[row], poses.scores[row] >= _SURE, skeleton, style)
-    return image
-
-
-def draw_bodies(image: np.ndarray, poses: PersonPoses, skeleton: Skeleton) -> np.ndarray:
-    """Draw 3D poses beside a photo (H, W, 3), uint8 RGB, on which the persons' boxes are drawn.
-
-    Each person is seen as from the camera and turned, in the order of the boxes. The size of the picture depends on
-    the photo's alone, not on the number of persons.
-    """
-    height, width = image.shape[:2]
-    side = min(height, _BODY_SIZE)
-    canvas = np.full((height, width + 2 * side, 3), 255, np.uint8)
-    thickness = math.ceil(height / _DRAWN_SIZE)
-    for x, y, w, h in poses.bbox.astype(np.float64):
-        corners = np.array([[x, y], [x + w, y], [x + w, y + h], [x, y + h]])
-        image = draw_lines(image, np.stack([corners, np.roll(corners, -1, axis=0)], axis=1), _BOX, thickness)
-    canvas[:, :width] = image
-    columns = math.ceil(math.sqrt(len(poses)))
-    for row in range(len(poses)):
-        cell = side // columns
-        layer = PoseLayer(poses.keypoints[row], poses.scores[row] >= _SURE)
-        views = np.hstack([draw_pose_3d([layer], skeleton, view, cell) for view in (FRONT, TURNED)])
-        left, top = width + row % columns * 2 * cell, row // columns * cell
-        canvas[top : top + cell, left : left + 2 * cell] = views
-    return canvas
-
-
-def _joints(keypoints: np.ndarray, scores: np.ndarray) -> dict[str, list[Any]]:
-    """Return a pose as COCO writes it, or where it is 3D as ``keypoints3d`` with the joints' confidence beside it."""
-    if keypoints.shape[1] == 3:
-        return {"keypoints3d": keypoints.astype(np.float64).round(1).tolist(), "scores": _short(scores, 4)}
-    joints = np.column_stack([keypoints.astype(np.float64).round(2), scores.round(4)])
-    return {"keypoints": _short(joints.reshape(-1), 4)}
-
-
-def _short(values: np.ndarray, digits: int) -> list[float]:
-    return [round(value, digits) for value in values.astype(np.float64).tolist()]
