@@ -24,7 +24,7 @@ from pycocotools.cocoeval import COCOeval
 from tqdm import tqdm
 
 from pct.files.photo import read_photo
-from pct.photos.detector import DEFAULT_DETECTOR, load_detector
+from pct.photos.detection.detector import DEFAULT_DETECTOR, load_detector
 
 SCORES = (0.2, 0.3, 0.4, 0.5)
 

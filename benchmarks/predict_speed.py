@@ -126,7 +126,7 @@ def path_tasks(model: PoseClassifier, batch: int, folder: Path) -> dict[str, Cal
     """
     rng = np.random.default_rng(0)
     height, width = PHOTO_SIZE
-    items, files, crops = [], [], []
+    photos, files, boxes_of, crops = [], [], [], []
     for start in range(0, batch, PERSONS):
         small = Image.fromarray(rng.integers(0, 256, (height // 8, width // 8, 3), dtype=np.uint8))
         photo = np.array(small.resize((width, height), Image.Resampling.BICUBIC))
@@ -134,15 +134,16 @@ def path_tasks(model: PoseClassifier, batch: int, folder: Path) -> dict[str, Cal
         boxes = boxes[: batch - start]
         path = folder / f"{start}.jpg"
         Image.fromarray(photo).save(path, quality=90)
-        items.append((photo, boxes))
-        files.append((path, boxes))
+        photos.append(photo)
+        files.append(path)
+        boxes_of.append(boxes)
         crops += [plain_crop(box, model.tokenizer.space, model.config.backbone.image_size).warp(photo) for box in boxes]
     estimator = PoseEstimator(model, batch_size=batch)
     images = normalise_pixels(torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).contiguous())
     return {
         "bare": torch.inference_mode()(lambda: [model(images) for _ in range(BATCHES)]),
-        "arrays": lambda: list(estimator.predict_many(items * BATCHES)),
-        "files": lambda: list(estimator.predict_many(files * BATCHES)),
+        "arrays": lambda: estimator(photos * BATCHES, boxes_of * BATCHES),
+        "files": lambda: estimator(files * BATCHES, boxes_of * BATCHES),
     }
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 # The extra that brings each package, by the name it is imported as.
 EXTRAS = {
     "timm": "photo",
@@ -16,6 +19,9 @@ EXTRAS = {
     "jinja2": "train",
     "markupsafe": "train",
     "h5py": "h5",
+    "pandas": "interop",
+    "supervision": "interop",
+    "trackers": "track",
 }
 
 
@@ -25,3 +31,16 @@ def missing_package(name: str, extra: str | None = None) -> str:
     if extra is None:
         return f"the package {name} is missing; pip install {name} brings it"
     return f'this needs the package {name}; pip install "pct[{extra}]" brings it (in a checkout: ".[{extra}]")'
+
+
+@contextmanager
+def explain_missing() -> Iterator[None]:
+    """Let an import in the block that fails say what installs its package.
+
+    Raises:
+        ModuleNotFoundError: In place of the one that was raised.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(missing_package(error.name or ""), name=error.name) from None

@@ -34,7 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     boxes = parser.add_mutually_exclusive_group()
     boxes.add_argument("--boxes", metavar="FILE", help="COCO results or annotations with boxes")
     boxes.add_argument("--detector", metavar="NAME", help="nanodet (default), or a detector of torchvision")
-    boxes.add_argument("--whole-photos", action="store_true", help="each whole photo is one person")
+    whole = "each whole photo is one person"
+    boxes.add_argument("--whole-photos", dest="detector", action="store_const", const="none", help=whole)
     add_category(parser)
     parser.add_argument("--detector-weights", metavar="FILE", help="its weights; fetched from the network if not given")
     parser.add_argument(
@@ -46,6 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     flip = "flip test, twice the time (default: as the model says)"
     parser.add_argument("--flip", action=argparse.BooleanOptionalAction, help=flip)
     parser.add_argument("--no-draw", dest="draw", action="store_false", help="do not write drawn/")
+    parser.add_argument("--track", action="store_true", help="number persons through each video")
     parser.add_argument("--video-fps", type=rate, metavar="N", help="frames a second used (default: all)")
     add_threads(parser)
     parser.add_argument("--force", action="store_true", help="replace results in OUT")
@@ -56,34 +58,35 @@ def run(args: argparse.Namespace) -> None:
     """Run the command."""
     from pct.cli.common import find_device, progress, reports, say, say_notes, use_threads
     from pct.files.photo_inputs import find_photos
+    from pct.photos.detection.boxes import load_photo_boxes
+    from pct.photos.detection.detector import DEFAULT_DETECTOR, load_detector
     from pct.photos.estimator import PoseEstimator
-    from pct.photos.predict_boxes import choose_boxes
-    from pct.photos.predict_files import check_folder, count_frames, predict_files
+    from pct.photos.results.predict_files import check_folder, count_frames, predict_files
 
     inputs = find_photos(args.photos, lambda sentence: say_notes([sentence]))
     check_folder(args.out, args.force)
     device = find_device(args)
     use_threads(args)
-    estimator = PoseEstimator.from_pretrained(args.model, device, args.flip, args.batch_size)
     with reports() as report:
-        boxes = choose_boxes(
-            inputs,
-            boxes_file=args.boxes,
-            detector=args.detector,
-            whole_photos=args.whole_photos,
-            detector_weights=args.detector_weights,
-            min_score=args.min_score,
-            category=args.category,
-            device=device,
-            report=report,
-        )
+        image_ids = find_boxes = detector = None
+        if args.category is not None and args.boxes is None:
+            raise ValueError("a category chooses boxes of a file; give --boxes FILE too")
+        if args.boxes is None:
+            name = args.detector or DEFAULT_DETECTOR
+            detector = load_detector(name, args.detector_weights, args.min_score, device)
+        else:
+            boxes = load_photo_boxes(args.boxes, min_score=args.min_score or 0.0, category=args.category, report=report)
+            image_ids = boxes.image_ids(inputs)
+            find_boxes = boxes.finder(image_ids, report)
+        estimator = PoseEstimator.from_pretrained(args.model, device, args.flip, args.batch_size, detector)
         with progress(args, lambda: count_frames(inputs, args.video_fps), " photos") as move:
             summary = predict_files(
                 estimator,
                 inputs,
                 args.out,
-                image_ids=boxes.image_ids,
-                find_boxes=boxes.find,
+                image_ids=image_ids,
+                find_boxes=find_boxes,
+                track=args.track,
                 model_name=args.model,
                 draw=args.draw,
                 video_fps=args.video_fps,

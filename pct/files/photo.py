@@ -42,12 +42,13 @@ def read_photo(path: str | Path) -> np.ndarray:
     return decode_photo(read_bytes(path), path)
 
 
-def as_photo(image: str | Path | np.ndarray) -> np.ndarray:
-    """Return a photo (H, W, 3), uint8 RGB, from a file or an array.
+def as_photo(image: Any) -> np.ndarray:
+    """Return a photo (H, W, 3), uint8 RGB, from a file, a Pillow picture or an array.
 
     Args:
-        image: A photo file, or an array of uint8: RGB (H, W, 3), RGBA (H, W, 4) which is laid on white, or grey (H, W)
-            or (H, W, 1). Colours in OpenCV's order, BGR, cannot be told from RGB: turn them round first.
+        image: A photo file, a picture of Pillow, or an array of uint8: RGB (H, W, 3), RGBA (H, W, 4) which is laid on
+            white, or grey (H, W) or (H, W, 1). Colours in OpenCV's order, BGR, cannot be told from RGB: turn them round
+            first.
 
     Raises:
         PhotoError: If the photo cannot be read, or the array has another type or shape, or no pixels.
@@ -55,7 +56,12 @@ def as_photo(image: str | Path | np.ndarray) -> np.ndarray:
     if isinstance(image, (str, Path)):
         return read_photo(image)
     if not isinstance(image, np.ndarray):
-        raise PhotoError(f"a photo must be a file or a numpy array of uint8; got {type(image).__name__}")
+        from PIL import Image, ImageOps
+
+        if isinstance(image, Image.Image):
+            return _to_rgb(ImageOps.exif_transpose(image), "the picture")
+        kind = type(image).__name__
+        raise PhotoError(f"a photo must be a file, a Pillow picture or a numpy array of uint8; got {kind}")
     if image.dtype != np.uint8:
         raise PhotoError(f"a photo's array must be uint8, 0 to 255; got {image.dtype}")
     if image.ndim == 2:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from pct.layers.mixer import MixerBlock
-from pct.photos.token_head import CodebookLogits
+from pct.photos.heads.tokens import CodebookLogits
 
 
 class MixerTokenHead(nn.Module):

@@ -10,13 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from pct import checkpoint
-from pct.photos.anchored_head import AnchoredTokenHead
 from pct.photos.backbone import Backbone
 from pct.photos.config import BackboneSizes, Calibration, HeadSizes
+from pct.photos.heads.published import PublishedTokenHead
+from pct.photos.heads.tokens import AnchoredTokenHead, QueryTokenHead, grid_positions
 from pct.photos.movenet import MOVENETS
-from pct.photos.positions import grid_positions
-from pct.photos.published_head import PublishedTokenHead
-from pct.photos.token_head import QueryTokenHead
 from pct.tokenizer import PoseTokenizer
 from pct.tokenizer.own import TOKENIZER_FOLDER, load_own_tokenizer
 
@@ -186,41 +184,29 @@ class PoseClassifier(nn.Module):
 
 def _build_head(sizes: HeadSizes, backbone: Backbone, tokenizer: PoseTokenizer) -> TokenHead:
     channels, tokens, tables = backbone.channels, tokenizer.config.num_tokens, tokenizer.quantizer.embeddings().detach()
+    if sizes.kind == "published":
+        return PublishedTokenHead(
+            channels,
+            backbone.grid,
+            tokens,
+            tables.shape[1],
+            width=sizes.width,
+            num_blocks=sizes.num_blocks,
+            conv_channels=sizes.conv_channels,
+            token_hidden=sizes.token_hidden,
+            channel_hidden=sizes.channel_hidden,
+            conv_blocks=sizes.conv_blocks,
+        )
+    queries = {"width": sizes.width, "num_heads": sizes.num_heads, "num_blocks": sizes.num_blocks}
     if sizes.kind == "query":
-        return QueryTokenHead(channels, tokens, tables, sizes.width, sizes.num_heads, sizes.num_blocks)
-    if sizes.kind == "anchored":
-        return _build_anchored(sizes, backbone, tokenizer)
-    return PublishedTokenHead(
-        channels,
-        backbone.grid,
-        tokens,
-        tables.shape[1],
-        width=sizes.width,
-        num_blocks=sizes.num_blocks,
-        conv_channels=sizes.conv_channels,
-        token_hidden=sizes.token_hidden,
-        channel_hidden=sizes.channel_hidden,
-        conv_blocks=sizes.conv_blocks,
-    )
-
-
-def _build_anchored(sizes: HeadSizes, backbone: Backbone, tokenizer: PoseTokenizer) -> AnchoredTokenHead:
+        return QueryTokenHead(channels, tokens, tables, **queries)
     joints = tokenizer.skeleton.num_keypoints
     if backbone.name not in MOVENETS or backbone.grid[0] != joints:
         raise ValueError(
             f"an anchored head takes the features of {' or '.join(MOVENETS)}, which say where COCO's joints may be; "
             f"the backbone is {backbone.name}, and the tokenizer has {joints} joints"
         )
-    return AnchoredTokenHead(
-        backbone.channels,
-        backbone.grid,
-        tokenizer.config.num_tokens,
-        tokenizer.quantizer.embeddings().detach(),
-        tokenizer.encode_whole,
-        sizes.width,
-        sizes.num_heads,
-        sizes.num_blocks,
-    )
+    return AnchoredTokenHead(channels, backbone.grid, tokens, tables, tokenizer.encode_whole, **queries)
 
 
 def _with_prefix(state: dict[str, Tensor]) -> dict[str, Tensor]:

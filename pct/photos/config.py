@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from pct.photos.backbone import Backbone
-from pct.photos.heatmap_head import HeatmapHead
+from pct.photos.heads.heatmap import HeatmapHead
 
 
 @dataclass(frozen=True)

@@ -14,14 +14,11 @@ from torch import Tensor
 
 from pct.geometry import crop_from_bbox
 from pct.photos.augment import PhotoAugmentConfig
+from pct.photos.backbone import IMAGE_MEAN, IMAGE_STD
 from pct.photos.crop_transform import CropTransform, half_size
 from pct.photos.persons import PersonPhoto
 from pct.pose_space import PoseSpace
 from pct.skeleton import Skeleton
-
-# Of the pictures that most pretrained backbones were trained on, channels in the order RGB, for values in [0, 1].
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 @dataclass(frozen=True)
@@ -116,8 +113,8 @@ class PhotoBatch:
 
 def normalise_pixels(pixels: Tensor) -> Tensor:
     """Turn crops (B, 3, H, W), uint8 RGB, into a model's float32 input with ImageNet's mean and deviation taken out."""
-    mean = torch.tensor(IMAGENET_MEAN, device=pixels.device)[:, None, None] * 255
-    std = torch.tensor(IMAGENET_STD, device=pixels.device)[:, None, None] * 255
+    mean = torch.tensor(IMAGE_MEAN, device=pixels.device)[:, None, None] * 255
+    std = torch.tensor(IMAGE_STD, device=pixels.device)[:, None, None] * 255
     return (pixels.float() - mean) / std
 
 

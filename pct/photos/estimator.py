@@ -1,10 +1,11 @@
-"""PoseEstimator: photos and boxes of persons to poses in image pixels, with tokens and confidence."""
+"""PoseEstimator: photos and videos of people to poses in image pixels, with tokens and confidence."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, fields
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,16 +14,19 @@ from numpy.typing import ArrayLike
 from pct.files.ahead import map_ahead
 from pct.files.coco import AREA_SHARE
 from pct.files.photo import as_photo
+from pct.files.video import VIDEO_SUFFIXES
 from pct.photos.classifier import PoseClassifier
 from pct.photos.crop import fit_bbox_to_aspect, normalise_pixels, plain_crop
+from pct.photos.detection.detector import PersonDetector, load_detector
 from pct.photos.predict import area_in_model_units, predict_tokens, restore_poses
+from pct.photos.results.poses import PersonPoses
+from pct.photos.results.result import PoseResult
+from pct.photos.results.sources import BoxedFrame, BoxFinder, Frame, Report, find_persons, iter_inputs, read_frames
 from pct.pose_space import PoseSpace
 from pct.skeleton import Skeleton
 
 # The model that ships with the package.
 DEFAULT_MODEL = "photos"
-# Coordinates from here on are taken for errors, as in annotation files.
-_LARGEST = 1e6
 # Pixels of photos whose poses are waited for: whoever goes on working with a photo holds it so long.
 _MOST_PIXELS = 100_000_000
 # Photos that are read while the model is busy with others: about a batch of them.
@@ -31,76 +35,36 @@ _AHEAD = 8
 _SEED = 0
 
 
-@dataclass(frozen=True)
-class PersonPoses:
-    """Poses of the N persons of a photo, in the order of their boxes.
-
-    Coordinates (D = 2) are image pixels, x right and y down, with the first pixel's centre at (0, 0); those of models
-    of 3D poses (D = 3) are millimetres from the root joint in the camera's axes: x right, y down, z away from it.
-
-    Attributes:
-        keypoints: The expected poses (N, K, D), float32: what is most accurate.
-        scores: Confidence of each joint (N, K) in [0, 1]: the keypoint similarity that is expected of it, measured by
-            OKS's scales on photos and by 100 mm for all joints in space (see :mod:`pct.evaluation.photos.metrics`).
-        published_score: The score of each pose (N,) as PCT's release has it: the mean over the tokens of the largest
-            logit, a number without bounds that ranks poses and is no probability.
-        indices: The most likely integer tokens (N, M), int64.
-        token_probs: Their probabilities (N, M).
-        likely_keypoints: Poses (N, K, D) that the most likely tokens decode to.
-        samples: Poses (S, N, K, D) that sampled tokens decode to: what else the photo may show.
-        bbox: The boxes (N, 4) as x, y, width, height in image pixels, float32.
-    """
-
-    keypoints: np.ndarray
-    scores: np.ndarray
-    published_score: np.ndarray
-    indices: np.ndarray
-    token_probs: np.ndarray
-    likely_keypoints: np.ndarray
-    samples: np.ndarray
-    bbox: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.keypoints)
-
-    @property
-    def is_3d(self) -> bool:
-        """Whether the coordinates are millimetres in space."""
-        return self.keypoints.shape[2] == 3
-
-    def select(self, rows: slice) -> PersonPoses:
-        """Return some of the persons."""
-        return PersonPoses(**{name: a[:, rows] if name == "samples" else a[rows] for name, a in vars(self).items()})
-
-    @classmethod
-    def concatenate(cls, parts: list[PersonPoses]) -> PersonPoses:
-        """Put persons one after the other; there must be at least one part."""
-        names = [field.name for field in fields(cls)]
-        return cls(**{n: np.concatenate([getattr(p, n) for p in parts], axis=int(n == "samples")) for n in names})
-
-
 class PoseEstimator:
-    """Poses of persons on photos, from boxes that say where they are.
+    """Poses of the persons on photos and videos.
 
     Example:
         >>> estimator = PoseEstimator.from_pretrained()
-        >>> poses = estimator.predict("photo.jpg", [[40, 10, 80, 200]])
-        >>> poses.keypoints, poses.scores, poses.indices  # (1, 17, 2) image pixels, (1, 17), (1, 34)
+        >>> (result,) = estimator("photo.jpg")
+        >>> result.keypoints.xy, result.keypoints.conf, result.tokens.ids  # (N, 17, 2), (N, 17), (N, 34)
 
     Args:
         model: The classifier.
         flip: Average each pose with that of the mirrored crop (the flip test): more accurate, twice the time. None does
             what the model's conventions say: not so for ours, so for converted published models.
         batch_size: Crops at a time.
+        detector: Finds the persons where no boxes are given; by default the one that ships with the package.
     """
 
-    def __init__(self, model: PoseClassifier, flip: bool | None = None, batch_size: int = 32) -> None:
+    def __init__(
+        self,
+        model: PoseClassifier,
+        flip: bool | None = None,
+        batch_size: int = 32,
+        detector: PersonDetector | None = None,
+    ) -> None:
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
         self.model, self.batch_size = model.eval(), batch_size
         self.flip = model.tokenizer.space.conventions.flip_test if flip is None else flip
         self.image_size = model.config.backbone.image_size
         self._crop_space = model.tokenizer.space.crop_space
+        self._detector = detector
 
     @classmethod
     def from_pretrained(
@@ -109,6 +73,7 @@ class PoseEstimator:
         device: str | torch.device = "cpu",
         flip: bool | None = None,
         batch_size: int = 32,
+        detector: str | Path | PersonDetector | None = None,
     ) -> PoseEstimator:
         """Load an estimator.
 
@@ -117,12 +82,15 @@ class PoseEstimator:
             device: Where it runs.
             flip: As for the class.
             batch_size: As for the class.
+            detector: As for the class, or what :func:`pct.photos.detection.detector.load_detector` knows by a name.
 
         Raises:
             CheckpointError: If there is no such model, its files do not fit together, or its tokenizer is not the one
                 that the head was trained for.
         """
-        return cls(PoseClassifier.from_pretrained(name, device), flip, batch_size)
+        if isinstance(detector, (str, Path)):
+            detector = load_detector(detector, device=device)
+        return cls(PoseClassifier.from_pretrained(name, device), flip, batch_size, detector)
 
     @property
     def skeleton(self) -> Skeleton:
@@ -134,64 +102,110 @@ class PoseEstimator:
         """What the model's coordinates mean."""
         return self.model.tokenizer.space
 
-    def predict(
-        self, image: str | Path | np.ndarray, bboxes: ArrayLike | None = None, num_samples: int = 16
-    ) -> PersonPoses:
-        """Estimate the poses of the persons on one photo.
+    @property
+    def detector(self) -> PersonDetector:
+        """What finds the persons where no boxes are given; loaded when it is first needed."""
+        if self._detector is None:
+            self._detector = load_detector(device=self.model.tokenizer.device)
+        return self._detector
+
+    def __call__(self, source: Any, boxes: Any = None, **options: Any) -> list[PoseResult] | Iterator[PoseResult]:
+        """Estimate poses: a result for each photo, or where the source is a video a generator of one for each frame.
 
         Args:
-            image: A photo file, or an array of uint8: RGB (H, W, 3), RGBA (H, W, 4), or grey (H, W).
-            bboxes: Boxes (N, 4) of the persons as x, y, width, height in image pixels. None takes the whole photo for
-                one person; no box (0, 4) gives no pose.
+            source: As for :meth:`stream`.
+            boxes: As for :meth:`stream`.
+            options: Further ones of :meth:`stream`.
+        """
+        results = self.stream(source, boxes, **options)
+        is_video = isinstance(source, (str, Path)) and Path(source).suffix.lower() in VIDEO_SUFFIXES
+        return results if is_video else list(results)
+
+    def stream(
+        self,
+        source: Any,
+        boxes: Any = None,
+        *,
+        track: bool = False,
+        num_samples: int = 16,
+        video_fps: float | None = None,
+        report: Report | None = None,
+    ) -> Iterator[PoseResult]:
+        """Yield a result for each photo and each frame, in order, in the memory of a few batches.
+
+        Photos are read as they are needed, a few ahead while the model is busy with those before; crops of several
+        photos go through the model together.
+
+        Args:
+            source: A photo or video file, a folder of them, a Pillow picture, an array of uint8: RGB (H, W, 3) (turn
+                OpenCV's BGR round: ``image[..., ::-1]``), RGBA or grey; or a list or iterator of these.
+            boxes: Where the persons are: for one photo boxes (N, 4) as x, y, width, height in image pixels; for several
+                a list of such, one for each photo; or a function from a :class:`~pct.photos.results.sources.Frame` to
+                boxes and scores. By default the detector finds them.
+            track: Give persons the same number from frame to frame (``result.boxes.id``); pictures and photos count as
+                the frames of one video.
             num_samples: Poses that are sampled for each person; the confidence rests on them.
+            video_fps: Frames a second of videos that are used; by default all.
+            report: Called with a :class:`~pct.files.photo.PhotoError` for each photo that cannot be read and a
+                :class:`~pct.photos.results.sources.BoxError` for each bad box, which are skipped; by default raised.
 
         Raises:
-            PhotoError: If the photo cannot be read or the array is none.
-            ValueError: If a box is not finite, has no area, or lies outside the photo; the message names its row.
+            PhotoError: If a photo cannot be read or an array is none.
+            BoxError: If a box is not finite, has no area, or lies outside the photo; the message names its row.
+            ValueError: If there is no such file, or the boxes are not of as many photos.
         """
-        return next(self._predict_group([self._cut(image, bboxes)], num_samples))
-
-    def predict_many(
-        self, items: Iterable[tuple[str | Path | np.ndarray, ArrayLike | None]], num_samples: int = 16
-    ) -> Iterator[PersonPoses]:
-        """Yield the poses of many photos in their order; crops of several photos go through the model together.
-
-        Photos are read as they are needed, so that ``items`` may be as long as a film; a few ahead, while the model is
-        busy with those before.
-
-        Args:
-            items: Photos with their boxes, each as for :meth:`predict`.
-            num_samples: As for :meth:`predict`.
-        """
+        find = boxes if callable(boxes) else self._detect if boxes is None else _given_boxes(source, boxes)
+        frames = read_frames(iter_inputs(source), video_fps, report)
         group: list[_PhotoCrops] = []
-        for photo in map_ahead(lambda item: self._cut(*item), items, min(self.batch_size, _AHEAD)):
+        for photo in map_ahead(self._cut, find_persons(frames, find, track, report), min(self.batch_size, _AHEAD)):
             group.append(photo)
             # Photos without a person must not pile up either.
-            full = max(sum(map(len, group)), len(group)) >= self.batch_size
-            if full or sum(waiting.num_pixels for waiting in group) >= _MOST_PIXELS:
+            full = max(sum(len(waiting.crops) for waiting in group), len(group)) >= self.batch_size
+            if full or sum(waiting.found.frame.image.size // 3 for waiting in group) >= _MOST_PIXELS:
                 yield from self._predict_group(group, num_samples)
                 group = []
         yield from self._predict_group(group, num_samples)
 
-    def _cut(self, image: str | Path | np.ndarray, bboxes: ArrayLike | None) -> _PhotoCrops:
-        photo = as_photo(image)
-        height, width = photo.shape[:2]
-        boxes = check_boxes([[0, 0, width, height]] if bboxes is None else bboxes, width, height)
-        crops = [plain_crop(box, self._crop_space, self.image_size).warp(photo) for box in boxes]
-        return _PhotoCrops(crops, boxes, height * width)
+    def predict(self, image: Any, bboxes: ArrayLike | None = None, num_samples: int = 16) -> PersonPoses:
+        """Estimate the poses in given boxes on one photo, as plain arrays.
 
-    def _predict_group(self, group: list[_PhotoCrops], num_samples: int) -> Iterator[PersonPoses]:
+        Args:
+            image: As for :meth:`stream`.
+            bboxes: Boxes (N, 4) of the persons as x, y, width, height in image pixels. None takes the whole photo for
+                one person; no box (0, 4) gives no pose.
+            num_samples: As for :meth:`stream`.
+
+        Raises:
+            PhotoError: If the photo cannot be read or the array is none.
+            BoxError: If a box is bad.
+        """
+        photo = as_photo(image)
+        boxes = [[0, 0, photo.shape[1], photo.shape[0]]] if bboxes is None else bboxes
+        return next(self.stream(photo, boxes, num_samples=num_samples)).persons
+
+    def _detect(self, frame: Frame) -> tuple[np.ndarray, np.ndarray]:
+        return self.detector.detect(frame.image)
+
+    def _cut(self, found: BoxedFrame) -> _PhotoCrops:
+        crops = [plain_crop(box, self._crop_space, self.image_size).warp(found.frame.image) for box in found.boxes]
+        return _PhotoCrops(found, crops)
+
+    def _predict_group(self, group: list[_PhotoCrops], num_samples: int) -> Iterator[PoseResult]:
         crops = [crop for photo in group for crop in photo.crops]
-        boxes = np.concatenate([np.zeros((0, 4)), *(photo.bbox for photo in group)])
+        boxes = np.concatenate([np.zeros((0, 4)), *(photo.found.boxes for photo in group)])
         # Parts of equal size: a last one with a single crop would cost nearly as much as a full one.
         parts = np.array_split(np.arange(len(crops)), -(-len(crops) // self.batch_size) or 1)
         poses = PersonPoses.concatenate(
             [self._predict_crops([crops[i] for i in rows], boxes[rows], num_samples) for rows in parts]
         )
+        published = self.space.conventions.score == "published"
         start = 0
         for photo in group:
-            yield poses.select(slice(start, start + len(photo)))
-            start += len(photo)
+            persons = poses.select(slice(start, start + len(photo.crops)))
+            start += len(photo.crops)
+            scores = persons.published_score if published else persons.scores.mean(axis=1)
+            found = photo.found
+            yield PoseResult(found.frame, persons, self.skeleton, found.scores, scores * found.scores, found.track_ids)
 
     @torch.inference_mode()
     def _predict_crops(self, crops: list[np.ndarray], boxes: np.ndarray, num_samples: int) -> PersonPoses:
@@ -240,40 +254,24 @@ class PoseEstimator:
 
 @dataclass(frozen=True)
 class _PhotoCrops:
-    """Crops (H, W, 3) of the persons of one photo, their boxes (N, 4), float64, and the photo's pixels."""
+    """A photo with boxes, and the crops (H, W, 3) of its persons."""
 
+    found: BoxedFrame
     crops: list[np.ndarray]
-    bbox: np.ndarray
-    num_pixels: int
-
-    def __len__(self) -> int:
-        return len(self.crops)
 
 
-def check_boxes(bboxes: ArrayLike, width: int, height: int) -> np.ndarray:
-    """Return boxes of a photo of ``width`` x ``height`` pixels as (N, 4), float64.
+def _given_boxes(source: Any, boxes: Any) -> BoxFinder:
+    """Return what gives each photo its boxes: all of them to a single one, else one item of ``boxes`` to each."""
+    is_list = isinstance(source, (list, tuple))
+    if is_list and len(source) != len(boxes):
+        raise ValueError(f"boxes are of {len(boxes)} photos and there are {len(source)}; [] says that nobody is on one")
+    several = is_list or isinstance(source, Iterator) or (isinstance(source, (str, Path)) and Path(source).is_dir())
+    coming = iter(boxes if several else [boxes])
 
-    Raises:
-        ValueError: If the shape is another, or a box is not finite, has no area, or lies outside the photo.
-    """
-    boxes = np.asarray(bboxes, np.float64)
-    boxes = boxes.reshape(-1, 4) if boxes.size == 0 else boxes
-    if boxes.ndim != 2 or boxes.shape[1] != 4:
-        raise ValueError(f"bboxes must be (N, 4) as x, y, width, height; got shape {boxes.shape}")
-    for row, box in enumerate(boxes):
-        fault = find_box_fault(box, width, height)
-        if fault is not None:
-            raise ValueError(f"bbox of row {row} is {box.tolist()}; {fault}")
-    return boxes
+    def find(frame: Frame) -> tuple[np.ndarray, np.ndarray]:
+        found = next(coming, None)
+        if found is None:
+            raise ValueError(f"there are no boxes for {frame.name or 'a photo'}; give a list with those of every photo")
+        return np.asarray(found), np.ones(len(found), np.float32)
 
-
-def find_box_fault(box: np.ndarray, width: int, height: int) -> str | None:
-    """Say what is wrong with a box (4,) on a photo of ``width`` x ``height`` pixels, or return None."""
-    if not (np.abs(box) < _LARGEST).all():  # NaN too
-        return f"all four numbers must be finite and below {_LARGEST:.0f}"
-    x, y, w, h = box.tolist()
-    if not (w > 0 and h > 0):
-        return "width and height must be positive"
-    if not (x < width and y < height and x + w > 0 and y + h > 0):
-        return f"it lies outside the photo of {width}x{height} pixels"
-    return None
+    return find

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from pct import checkpoint
 from pct.photos.cells import CellGrid
 from pct.photos.config import BackboneSizes, HeatmapSizes
-from pct.photos.heatmap_head import find_quarter_tops, find_tops
+from pct.photos.heads.heatmap import find_quarter_tops, find_tops
 from pct.photos.movenet import MOVENETS
 from pct.pose_space import PoseSpace
 from pct.skeleton import COCO17, Skeleton

@@ -11,9 +11,9 @@ from numpy.typing import ArrayLike
 
 from pct.files.photo import as_photo
 from pct.photos.crop import fit_bbox_to_aspect, normalise_pixels, plain_crop
-from pct.photos.estimator import check_boxes
 from pct.photos.heatmap import HeatmapModel
 from pct.photos.predict import predict_heatmaps
+from pct.photos.results.sources import Frame, check_boxes
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class HeatmapEstimator:
         """Estimate the poses of the persons on one photo; arguments and errors as for ``PoseEstimator.predict``."""
         photo = as_photo(image)
         height, width = photo.shape[:2]
-        boxes = check_boxes([[0, 0, width, height]] if bboxes is None else bboxes, width, height)
+        boxes, _ = check_boxes([[0, 0, width, height]] if bboxes is None else bboxes, Frame(photo))
         parts = [boxes[i : i + self.batch_size] for i in range(0, len(boxes), self.batch_size)]
         poses = [self._predict_boxes(photo, part) for part in parts]
         none = np.zeros((0, self.model.config.skeleton.num_keypoints), np.float32)

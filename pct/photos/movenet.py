@@ -34,7 +34,7 @@ _NUM_JOINTS, _HEAD_WIDTH = 17, 96
 _TOPS = 4
 # Cells within which a top is the highest, and what is added to a distance in cells before a height is divided by it.
 _TOP_WINDOW, _NEAR = 5, 1.8
-# The centre's heatmap counts less, the farther from the middle of the photo.
+# Frequencies of the sines that say where a place lies, from a quarter of a turn over half of the photo, doubling.
 _TURNS = 6
 _CHANNELS = 4 + _WIDTHS[3] + _WIDTHS[1] + 4 * _TURNS
 
@@ -75,6 +75,7 @@ class MoveNetFeatures(nn.Module):
         )
         self.mixes = nn.ModuleList(SeparableConv(_WIDTHS[i], _WIDTHS[i + 1]) for i in range(3))
         self.heads = nn.ModuleDict({name: _head(outputs) for name, outputs in _HEADS.items()})
+        # The centre's heatmap counts less, the farther from the middle of the photo.
         self.register_buffer("center_weight", torch.ones(image_size // 4, image_size // 4))
         self.grid = (_NUM_JOINTS, _TOPS + 1)
         self.feature_info = [{"num_chs": _CHANNELS, "reduction": 4, "module": "heads"}]

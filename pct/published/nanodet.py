@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from pct.photos.nanodet import NanoDet
+from pct.photos.detection.nanodet import NanoDet
 from pct.published.tfjs import TfjsModel, read_tfjs
 
 _NUM_CLASSES = 80

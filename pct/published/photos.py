@@ -13,8 +13,8 @@ from torch import Tensor
 from pct.conventions import PUBLISHED
 from pct.photos.classifier import ClassifierConfig, PoseClassifier
 from pct.photos.config import HeadSizes, HeatmapSizes
+from pct.photos.heads.published import PublishedTokenHead
 from pct.photos.heatmap import HeatmapConfig, HeatmapModel
-from pct.photos.published_head import PublishedTokenHead
 from pct.pose_space import PoseSpace
 from pct.published.checkpoint import MIXER_NAMES, count_numbered, rename_tensors, size_of
 from pct.published.swin import PREFIX as BACKBONE

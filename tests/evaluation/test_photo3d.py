@@ -21,10 +21,11 @@ from pct.files.photo_inputs import find_photos
 from pct.people.scene import SceneSource
 from pct.people.write import write_people
 from pct.photos.classifier import PoseClassifier
+from pct.photos.detection.detector import WholePhoto
 from pct.photos.estimator import PoseEstimator
 from pct.photos.persons import CocoPersons
 from pct.photos.persons3d import Persons3D
-from pct.photos.predict_files import predict_files
+from pct.photos.results.predict_files import predict_files
 from pct.skeleton import H36M17
 from pct.tokens.codec import decode_file
 from pct.training.photos.config import load_classifier_run
@@ -144,7 +145,7 @@ def test_the_tool_calibrates_it_anew(folder: Path, tmp_path: Path, capsys: pytes
 
 def test_predictions_are_the_estimators_poses_in_space(folder: Path, model: PoseClassifier, tmp_path: Path) -> None:
     photos = find_photos([folder / "people" / "images"])[:3]
-    estimator = PoseEstimator(model)
+    estimator = PoseEstimator(model, detector=WholePhoto())
     ids = {photo.name: i for i, photo in enumerate(photos)}
     summary = predict_files(estimator, photos, tmp_path / "out", image_ids=ids)
     assert summary.persons == 3

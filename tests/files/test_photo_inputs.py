@@ -7,7 +7,7 @@ import json
 import pytest
 
 from pct.files.photo_inputs import PhotoInput, choose_image_ids, find_photos, number_in_name
-from pct.photos.boxes import load_photo_boxes
+from pct.photos.detection.boxes import load_photo_boxes
 
 
 def make_files(folder, *names: str) -> None:

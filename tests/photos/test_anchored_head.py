@@ -6,15 +6,16 @@ import pytest
 import torch
 from tiny_photo_models import BACKBONE, make_coco_tokenizer
 
-from pct.photos.anchored_head import AnchoredTokenHead
 from pct.photos.classifier import ClassifierConfig, PoseClassifier
 from pct.photos.config import BackboneSizes, HeadSizes
+from pct.photos.heads.tokens import AnchoredTokenHead
 
 
 def make_head(tokenizer) -> AnchoredTokenHead:
     torch.manual_seed(0)
     tables = tokenizer.quantizer.embeddings().detach()
-    return AnchoredTokenHead(20, (17, 5), 6, tables, tokenizer.encode_whole, 16, 2, 1, position_channels=4)
+    sizes = {"num_heads": 2, "num_blocks": 1, "position_channels": 4}
+    return AnchoredTokenHead(20, (17, 5), 6, tables, tokenizer.encode_whole, 16, **sizes)
 
 
 def make_features(places: torch.Tensor) -> torch.Tensor:

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from pct.checkpoint import CheckpointError
-from pct.photos.detector import TorchvisionDetector
+from pct.photos.detection.detector import TorchvisionDetector
 
 SMALL = "ssdlite320_mobilenet_v3_large"
 PHOTO = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +13,8 @@ from tiny_estimator import make_varied_classifier
 import pct
 from pct.checkpoint import CheckpointError
 from pct.files.photo import PhotoError
-from pct.photos.estimator import PersonPoses, PoseEstimator
+from pct.photos.estimator import PoseEstimator
+from pct.photos.results.poses import PersonPoses
 from pct.pose_space import PoseSpace
 
 ESTIMATOR = PoseEstimator(make_varied_classifier())
@@ -64,22 +67,22 @@ def test_a_mirrored_photo_gives_mirrored_poses_with_the_flip_test_only(flip: boo
 
 @pytest.mark.parametrize("batch_size", [1, 2, 32])
 def test_many_photos_together_are_as_one_by_one(batch_size: int) -> None:
-    items = [(make_photo(seed=seed), BOXES[:count]) for seed, count in enumerate([2, 0, 1, 3, 0])]
-    together = list(PoseEstimator(ESTIMATOR.model, batch_size=batch_size).predict_many(items))
-    assert [len(poses) for poses in together] == [2, 0, 1, 3, 0]
-    for poses, item in zip(together, items, strict=True):
-        assert_same(poses, ESTIMATOR.predict(*item))
+    photos, boxes = [make_photo(seed=seed) for seed in range(5)], [BOXES[:count] for count in (2, 0, 1, 3, 0)]
+    together = PoseEstimator(ESTIMATOR.model, batch_size=batch_size)(photos, boxes)
+    assert [len(result) for result in together] == [2, 0, 1, 3, 0]
+    for result, *item in zip(together, photos, boxes, strict=True):
+        assert_same(result.persons, ESTIMATOR.predict(*item))
 
 
 def test_photos_are_read_as_they_are_needed() -> None:
     read = []
 
-    def items():
+    def photos():
         for number in range(100):
             read.append(number)
-            yield make_photo(), BOXES[:0]
+            yield make_photo()
 
-    next(PoseEstimator(ESTIMATOR.model, batch_size=4).predict_many(items()))
+    next(PoseEstimator(ESTIMATOR.model, batch_size=4).stream(photos(), itertools.repeat(BOXES[:0])))
     assert len(read) == 8, "a batch of four, and as many ahead"
 
 

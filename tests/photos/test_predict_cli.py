@@ -15,9 +15,9 @@ from tiny_videos import write_video
 from pct.cli import main as cli
 from pct.files.photo_inputs import PhotoInput
 from pct.files.video import VideoReader
-from pct.photos.detector import TorchvisionDetector
+from pct.photos.detection.detector import TorchvisionDetector
 from pct.photos.estimator import PoseEstimator
-from pct.photos.predict_files import predict_files
+from pct.photos.results.predict_files import predict_files
 from pct.tokenizer import PoseTokenizer
 from pct.tokens.table import TokenReader
 
@@ -121,7 +121,9 @@ def test_bad_photos_and_boxes_are_reported_and_skipped(here, model, capsys) -> N
     status, said = run(capsys, "in", "--model", model, "--boxes", "boxes.json")
     assert status == 0
     lines = said.splitlines()
-    assert lines[0].startswith("pct: skipped: 1.png: bbox [500.0, 5.0, 20.0, 40.0]: it lies outside the photo of 80x60")
+    assert lines[0].startswith(
+        "pct: skipped: 1.png: bbox of row 0 is [500.0, 5.0, 20.0, 40.0]; it lies outside the photo of 80x60"
+    )
     assert "2.png: the photo is damaged or truncated" in lines[1]
     assert "3.jpg: not a photo" in lines[2]
     assert (
@@ -268,7 +270,7 @@ def test_earlier_results_are_replaced_only_when_asked(here, model, capsys) -> No
         ),
         (["1.png", "--boxes", "none.json"], "none.json: no such file of boxes"),
         (["1.png", "-o", "1.png"], "output 1.png is a file; the results are a folder"),
-        (["walk.mp4", "--boxes", "none.json"], "walk.mp4 is a video, and boxes of a file are of photos"),
+        (["walk.mp4", "--boxes", "boxes.json"], "walk.mp4 is a video, and boxes of a file are of photos"),
     ],
 )
 def test_errors_are_one_sentence_and_leave_nothing_behind(here, model, capsys, options: list, reason: str) -> None:
@@ -276,6 +278,7 @@ def test_errors_are_one_sentence_and_leave_nothing_behind(here, model, capsys, o
     (here / "empty").mkdir()
     (here / "bad.png").write_text("no photo")
     (here / "walk.mp4").write_text("no video")
+    (here / "boxes.json").write_text("[]")
     status, said = run(capsys, *options, "--model", model)
     assert status == 1
     assert f"pct: error: {reason}" in said.splitlines()[-1]

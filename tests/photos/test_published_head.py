@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from pct.photos.published_head import PublishedTokenHead
+from pct.photos.heads.published import PublishedTokenHead
 
 SIZES = {"conv_channels": 6, "width": 5, "num_blocks": 2, "token_hidden": 4, "channel_hidden": 7}
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from pct.photos.positions import grid_positions
-from pct.photos.token_head import CodebookLogits, QueryTokenHead
+from pct.photos.heads.tokens import CodebookLogits, QueryTokenHead, grid_positions
 
 
 def tables(size: int = 24, dim: int = 2) -> torch.Tensor:

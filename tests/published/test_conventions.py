@@ -19,9 +19,9 @@ from pct.conventions import PUBLISHED, CropConventions
 from pct.photos.clipped import annotated_persons, clip_boxes
 from pct.photos.crop import plain_crop
 from pct.photos.estimator import PoseEstimator
+from pct.photos.heads.heatmap import find_quarter_tops
 from pct.photos.heatmap import HeatmapModel
 from pct.photos.heatmap_estimator import HeatmapEstimator
-from pct.photos.heatmap_head import find_quarter_tops
 from pct.photos.persons import PersonPhoto
 from pct.photos.predict import mirror_keypoints
 from pct.pose_space import PoseSpace

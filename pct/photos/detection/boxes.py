@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -16,6 +16,7 @@ from pct.files.coco_categories import CocoCategory, find_persons
 from pct.files.json_stream import is_json_object
 from pct.files.photo_inputs import PhotoInput, number_in_name
 from pct.photos.detections import Detections, load_detections, read_boxes
+from pct.photos.results.sources import BoxFinder, Frame
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,18 @@ class PhotoBoxes:
     detections: Detections
     file_names: dict[str, int] | None
 
+    def finder(self, ids: Mapping[str, int], report: Callable[[str], None]) -> BoxFinder:
+        """Return what gives the boxes of photos whose :meth:`image_ids` are ``ids``; none of others, with a report."""
+
+        def find(frame: Frame) -> tuple[np.ndarray, np.ndarray]:
+            if frame.name not in ids:
+                report(f"{frame.name}: {self.path} does not know this photo, so no person is looked for on it")
+            # No image of COCO has a negative id.
+            found = self.of(ids.get(frame.name, -1))
+            return found.bbox, found.scores
+
+        return find
+
     def image_ids(self, photos: Sequence[PhotoInput]) -> dict[str, int]:
         """Return the image ids of photos by their names; those that the file does not know are left out.
 
@@ -40,8 +53,12 @@ class PhotoBoxes:
         (000000000139.jpg is image 139).
 
         Raises:
-            ValueError: If the file has boxes and none is of these photos, or a photo may be either of two entries.
+            ValueError: If there is a video, the file has boxes and none is of these photos, or a photo may be either of
+                two entries.
         """
+        videos = [photo.name for photo in photos if photo.is_video]
+        if videos:
+            raise ValueError(f"{videos[0]} is a video, and boxes of a file are of photos; give --detector NAME")
         if self.file_names is None:
             ids = {photo.name: number_in_name(photo.name) for photo in photos}
         else:

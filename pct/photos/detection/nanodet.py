@@ -75,7 +75,9 @@ class NanoDet(nn.Module):
 
     @torch.inference_mode()
     def detect(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Find the persons on a photo; see :class:`pct.photos.detector.PersonDetector`."""
+        """Find the persons on a photo; see :class:`pct.photos.detection.detector.PersonDetector`."""
+        from torchvision.ops import nms
+
         height, width = image.shape[:2]
         pixels, scale = fit_photo(image)
         device = self.stem.weight.device
@@ -87,7 +89,7 @@ class NanoDet(nn.Module):
         boxes = (boxes[chosen] / scale).clamp(min=0).minimum(ends)
         real = (scores >= self.min_score) & (boxes[:, 2:] - boxes[:, :2] >= 1).all(dim=1)
         boxes, scores = boxes[real], scores[real]
-        kept = suppress(boxes, _SAME)
+        kept = nms(boxes, scores, _SAME)
         return torch.cat([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], dim=1)[kept].numpy(), scores[kept].numpy()
 
     def save_pretrained(self, folder: str | Path, card: str | None = None, force: bool = False) -> None:
@@ -168,24 +170,6 @@ def fit_photo(image: np.ndarray) -> tuple[np.ndarray, float]:
     how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
     padded[: small[0], : small[1]] = cv2.resize(image, small[::-1], interpolation=how)
     return padded, scale
-
-
-def suppress(boxes: Tensor, overlap: float) -> Tensor:
-    """Return the rows of the boxes that double no better one (greedy non-maximum suppression).
-
-    Args:
-        boxes: (N, 4) as x1, y1, x2, y2, best first.
-        overlap: Intersection over union above which the worse of two boxes is left out.
-    """
-    low = torch.maximum(boxes[:, None, :2], boxes[None, :, :2])
-    high = torch.minimum(boxes[:, None, 2:], boxes[None, :, 2:])
-    both, area = (high - low).clamp(min=0).prod(dim=-1), (boxes[:, 2:] - boxes[:, :2]).prod(dim=-1)
-    doubles = (both > overlap * (area[:, None] + area - both)).tolist()
-    kept: list[int] = []
-    for row, double in enumerate(doubles):
-        if not any(double[better] for better in kept):
-            kept.append(row)
-    return torch.tensor(kept, dtype=torch.int64)
 
 
 def _pack(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from pct.checkpoint import CheckpointError, read_tensors
-from pct.photos.nanodet import DETECTOR_SCORE, NanoDet
+from pct.photos.detection.nanodet import DETECTOR_SCORE, NanoDet
 
 DEFAULT_DETECTOR = "nanodet"
 
@@ -37,6 +37,15 @@ class PersonDetector(Protocol):
         ...
 
 
+class WholePhoto:
+    """Takes the whole photo for one person."""
+
+    def detect(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the box of the photo; see :class:`PersonDetector`."""
+        height, width = image.shape[:2]
+        return np.array([[0, 0, width, height]], np.float32), np.ones(1, np.float32)
+
+
 def load_detector(
     name: str | Path = DEFAULT_DETECTOR,
     weights: str | Path | None = None,
@@ -46,8 +55,9 @@ def load_detector(
     """Load what finds persons on photos.
 
     Args:
-        name: ``nanodet``, which ships with the package, a folder of such a model, or the name of a detector of
-            torchvision, such as ``fasterrcnn_mobilenet_v3_large_320_fpn`` or ``fasterrcnn_resnet50_fpn_v2``.
+        name: ``nanodet``, which ships with the package, a folder of such a model, the name of a detector of
+            torchvision, such as ``fasterrcnn_mobilenet_v3_large_320_fpn`` or ``fasterrcnn_resnet50_fpn_v2``, or
+            ``none``, which takes each whole photo for one person.
         weights: Of torchvision's; see :meth:`TorchvisionDetector.from_torchvision`.
         min_score: Boxes with a lower score are left out; by default 0.3, 0.5 for torchvision's.
         device: Where it runs.
@@ -56,6 +66,8 @@ def load_detector(
         ValueError: If there is no such detector (the nearest names are given), or its weights cannot be fetched.
         CheckpointError: If a file is missing, broken, or of another model.
     """
+    if name == "none":
+        return WholePhoto()
     if str(name) != DEFAULT_DETECTOR and not Path(name).is_dir():
         return TorchvisionDetector.from_torchvision(str(name), weights, 0.5 if min_score is None else min_score, device)
     if weights is not None:

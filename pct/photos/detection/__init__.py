@@ -1,0 +1,1 @@
+"""Where the persons on photos are: detectors, and boxes from files."""

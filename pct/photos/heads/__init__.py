@@ -1,0 +1,1 @@
+"""Heads on a backbone's features: logits of tokens, and heatmaps."""
