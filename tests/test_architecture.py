@@ -30,6 +30,7 @@ FLOORS = {
     "pct.packages": 1,
     "pct.pose_space": 2,
     "pct.poses": 2,
+    "pct.adapters": 2,
     "pct.cameras": 2,
     "pct.checkpoint": 2,
     "pct.layers": 2,

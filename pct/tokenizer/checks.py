@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -39,6 +40,16 @@ def check_indices(tokenizer: PoseTokenizer, indices: Tensor) -> Tensor:
             f"token {column} of row {row} is {int(indices[row, column])}; ids of this codebook go from 0 to {v - 1}"
         )
     return indices
+
+
+def read_results(tokenizer: PoseTokenizer, found: Any, visible: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    """Return joints (B, K, 2), which are known (B, K), and boxes (B, 4) of what :mod:`pct.adapters` reads."""
+    if visible is not None or isinstance(found, (Tensor, np.ndarray)):
+        raise ValueError("encode needs the person's bbox (B, 4); pct.bbox_from_keypoints makes one from joints")
+    from pct.adapters import as_poses
+
+    poses = as_poses(found, tokenizer.skeleton)
+    return poses.keypoints, poses.visible, poses.bbox
 
 
 def check_poses(tokenizer: PoseTokenizer, keypoints: Tensor, visible: Tensor | None) -> tuple[Tensor, Tensor]:

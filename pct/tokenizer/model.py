@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +14,7 @@ from pct.photos.guide import ImageGuide
 from pct.pose_space import PoseSpace
 from pct.skeleton import Skeleton
 from pct.tokenizer.build import build_decoder, build_encoder, build_quantizer
-from pct.tokenizer.checks import check_indices, check_poses, check_precision, check_probs
+from pct.tokenizer.checks import check_indices, check_poses, check_precision, check_probs, read_results
 from pct.tokenizer.codebook import TRAINING_BUFFERS
 from pct.tokenizer.config import TokenizerConfig
 from pct.tokenizer.folding import FoldedTokenizer
@@ -133,7 +134,7 @@ class PoseTokenizer(nn.Module):
     @torch.no_grad()
     def encode(
         self,
-        keypoints: Tensor,
+        keypoints: Tensor | Any,
         visible: Tensor | None = None,
         bbox: Tensor | None = None,
         features: Tensor | None = None,
@@ -141,7 +142,8 @@ class PoseTokenizer(nn.Module):
         """Turn poses into integer tokens.
 
         Args:
-            keypoints: Joints (B, K, 2) in image pixels, or (B, K, 3) in millimetres.
+            keypoints: Joints (B, K, 2) in image pixels, or (B, K, 3) in millimetres; or, alone, what
+                :func:`pct.adapters.as_poses` takes: a file or results of COCO, of Ultralytics, supervision's keypoints.
             visible: True where a joint is known (B, K); all are when it is not given. Unknown joints may hold any
                 number, NaN included.
             bbox: Person boxes (B, 4) as x, y, width, height in image pixels; for 3D poses the position of the root
@@ -156,11 +158,10 @@ class PoseTokenizer(nn.Module):
                 without area.
         """
         check_precision(self)
+        if bbox is None and self.space.kind == "crop2d":
+            keypoints, visible, bbox = read_results(self, keypoints, visible)
         keypoints, visible = check_poses(self, keypoints, visible)
-        if bbox is None:
-            if self.space.kind == "crop2d":
-                raise ValueError("encode needs the person's bbox (B, 4); pct.bbox_from_keypoints makes one from joints")
-            bbox = keypoints[:, self.space.root]
+        bbox = keypoints[:, self.space.root] if bbox is None else bbox
         bbox = torch.as_tensor(bbox, device=keypoints.device)
         if len(bbox) != len(keypoints):
             raise ValueError(f"{len(bbox)} boxes for {len(keypoints)} poses")
