@@ -100,7 +100,7 @@ def _make_temporary(path: Path, ending: str) -> tuple[Path, int]:
     while True:
         temporary = path.with_name(f"{_prefix(path)}{secrets.token_hex(8)}{ending}")
         descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | _NO_FOLLOW, 0o666)
-        _lock(descriptor, alone=False)
+        lock_file(descriptor, alone=False, wait=True)
         if os.fstat(descriptor).st_nlink:
             return temporary, descriptor
         os.close(descriptor)  # another process took it for one left behind before it was locked
@@ -145,7 +145,7 @@ def _remove_left_behind(path: Path, ending: str) -> None:
         except OSError:
             continue  # a link that somebody put there, a file of somebody else, or one that is gone by now
         try:
-            _lock(descriptor, alone=True)
+            lock_file(descriptor, alone=True)
             is_file = stat.S_ISREG(os.fstat(descriptor).st_mode)
         except BlockingIOError:
             is_file = False  # somebody is writing it
@@ -159,14 +159,14 @@ def _remove_left_behind(path: Path, ending: str) -> None:
             os.close(descriptor)
 
 
-def _lock(descriptor: int, alone: bool) -> None:
-    """Lock a temporary file: shared by who writes it, alone by who would remove it.
+def lock_file(descriptor: int, alone: bool, wait: bool = False) -> None:
+    """Lock a file or folder as long as it is open: shared by who writes it, alone by who would remove it.
 
     Raises:
-        BlockingIOError: If somebody else holds the other kind of lock.
+        BlockingIOError: If somebody else holds the other kind of lock and ``wait`` is not set.
     """
-    if fcntl is not None:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB if alone else fcntl.LOCK_SH)
+    if fcntl is not None and descriptor >= 0:
+        fcntl.flock(descriptor, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | (0 if wait else fcntl.LOCK_NB))
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from pct.files.output import OutputError, open_atomically
+from pct.files.output_folder import check_names, finish_outputs, outputs_together
 from pct.files.photo import PhotoError, as_photo
 from pct.files.photo_inputs import PhotoInput
 from pct.files.video import VideoReader
@@ -22,6 +23,7 @@ from pct.tokens.codec import describe_model
 from pct.tokens.table import PoseTokens, TokenWriter
 
 KEYPOINTS_FILE, TOKENS_FILE = "keypoints.json", "tokens.parquet"
+_OUTPUTS = (KEYPOINTS_FILE, TOKENS_FILE, DRAWN_FOLDER)
 
 # From a photo to the boxes (N, 4) of its persons as x, y, width, height in image pixels, and their scores (N,).
 BoxFinder = Callable[[Frame], tuple[np.ndarray, np.ndarray]]
@@ -82,9 +84,8 @@ def check_folder(out_dir: str | Path, force: bool = False) -> Path:
     folder = Path(out_dir)
     if folder.exists() and not folder.is_dir():
         raise OutputError(f"output {folder} is a file; the results are a folder")
-    for name in (KEYPOINTS_FILE, TOKENS_FILE, DRAWN_FOLDER):
-        if (folder / name).exists() and not force:
-            raise FileExistsError(f"{folder} already holds {name}; give --force (force=True) to replace the results")
+    finish_outputs(folder, _OUTPUTS)
+    check_names(folder, _OUTPUTS, force)
     return folder
 
 
@@ -133,15 +134,15 @@ def predict_files(
         FileExistsError: If there are results and ``force`` is not set.
     """
     folder = check_folder(out_dir, force)
-    folder.mkdir(parents=True, exist_ok=True)
     reader = _Reader(inputs, image_ids, find_boxes, video_fps, report or (lambda _: None))
     summary = PredictSummary(folder)
     metadata = describe_model(estimator.model.tokenizer, f"{model_name}/{TOKENIZER_FOLDER}" if model_name else "")
     with ExitStack() as stack:
         published = estimator.space.conventions.score == "published"
-        results = ResultsWriter(stack.enter_context(open_atomically(folder / KEYPOINTS_FILE, force)), published)
-        table = stack.enter_context(TokenWriter(folder / TOKENS_FILE, metadata, force))
-        pictures = stack.enter_context(open_pictures(folder, estimator.skeleton)) if draw else None
+        half = stack.enter_context(outputs_together(folder, _OUTPUTS, force))
+        results = ResultsWriter(stack.enter_context(open_atomically(half / KEYPOINTS_FILE)), published)
+        table = stack.enter_context(TokenWriter(half / TOKENS_FILE, metadata))
+        pictures = stack.enter_context(open_pictures(half, estimator.skeleton)) if draw else None
         for poses in estimator.predict_many(reader.items()):
             frame, scores = reader.waiting.popleft()
             results.write(frame, poses, scores)

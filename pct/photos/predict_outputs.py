@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -107,26 +105,21 @@ class Pictures:
         if path.suffix.lower() not in suffixes:
             path = path.with_name(path.name + suffixes[0])
         path.parent.mkdir(parents=True, exist_ok=True)
-        return path
+        # `a.png` and `a.png.jpg` would be drawn into the same file.
+        free, number = path, 2
+        while free.exists():
+            free, number = path.with_name(f"{path.stem}_{number}{path.suffix}"), number + 1
+        return free
 
 
 @contextmanager
 def open_pictures(folder: Path, skeleton: Skeleton) -> Iterator[Pictures]:
-    """Give what draws into ``drawn/``; its files appear there when the block ends without an error."""
-    temporary, final = folder / f".{DRAWN_FOLDER}.{os.getpid()}.tmp", folder / DRAWN_FOLDER
-    pictures = Pictures(temporary, skeleton)
-    try:
-        temporary.mkdir()
+    """Give what draws into ``drawn/`` in a folder."""
+    pictures = Pictures(folder / DRAWN_FOLDER, skeleton)
+    pictures.folder.mkdir()
+    with pictures.stack:
         yield pictures
         pictures.stack.close()
-        for path in sorted(temporary.rglob("*")):
-            if path.is_file():
-                target = final / path.relative_to(temporary)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                path.replace(target)
-    finally:
-        pictures.stack.close()
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def draw_persons(image: np.ndarray, poses: PersonPoses, skeleton: Skeleton) -> np.ndarray:
