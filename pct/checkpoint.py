@@ -21,6 +21,9 @@ _CONFIG, _WEIGHTS, _CARD = "config.json", "model.safetensors", "README.md"
 _HUB_FILES = (_CONFIG, _WEIGHTS, _CARD)
 # In front of the names of models on the hub: a folder that is not there is never looked for at strangers'.
 _HUB = "hf:"
+# Words in the names of sizes that count layers; other sizes up to the next number need no weights of that size.
+_REPEATED, _PLAIN_SIZE = ("blocks", "layers", "depth"), 4096
+_NO_SIZES = ("codebook_size", "seed", "steps")
 _SHIPPED = Path(__file__).parent / "weights"
 
 
@@ -81,10 +84,26 @@ def load_model(name: str | Path, kind: str) -> tuple[dict[str, Any], dict[str, T
     if not (folder / _WEIGHTS).exists():
         raise CheckpointError(f"{folder}: no {_WEIGHTS}")
     state = read_tensors(folder / _WEIGHTS)
+    _check_sizes(folder / _CONFIG, config, state)
     broken = [tensor_name for tensor_name, tensor in state.items() if not torch.isfinite(tensor).all()]
     if broken:
         raise CheckpointError(f"{folder / _WEIGHTS}: {broken[0]} holds NaN or infinite numbers; train the model anew")
     return config, state
+
+
+def _check_sizes(path: Path, config: Any, state: Mapping[str, Tensor], key: str = "config") -> None:
+    """Refuse sizes that the weights do not have, before memory is taken for them."""
+    if isinstance(config, dict):
+        for name, value in config.items():
+            _check_sizes(path, value, state, str(name))
+    elif isinstance(config, list):
+        for value in config:
+            _check_sizes(path, value, state, key)
+    elif isinstance(config, int):
+        largest = max((max(tensor.shape, default=0) for tensor in state.values()), default=0)
+        most = len(state) if any(word in key for word in _REPEATED) else max(largest, _PLAIN_SIZE)
+        if config > most and key not in _NO_SIZES:
+            raise CheckpointError(f"{path}: {key[:40]} is {str(config)[:20]}; the weights have at most {most:,}")
 
 
 def model_kind(name: str | Path) -> str:

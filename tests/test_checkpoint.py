@@ -149,3 +149,10 @@ def test_a_folder_of_photos_does_not_hide_the_model_of_that_name(tmp_path: Path,
     assert (shipped / "config.json").exists()
     (tmp_path / "photos/config.json").write_text("{}")
     assert checkpoint.find_model("photos") == Path("photos")
+
+
+@pytest.mark.parametrize("sizes", [{"encoder_blocks": 10**7}, {"encoder_width": 10**6}, {"codebook_size": 2**30}])
+def test_sizes_that_the_weights_do_not_have_are_refused_before_they_are_built(folder: Path, sizes) -> None:
+    change_config(folder, **sizes)
+    with pytest.raises(CheckpointError, match=f"{next(iter(sizes))} is {next(iter(sizes.values()))}"):
+        PoseTokenizer.from_pretrained(folder)

@@ -16,6 +16,10 @@ from pct.files.output import atomic_output, check_output
 
 # What is read at once: a file of few bytes can unpack to more than there is memory.
 _LARGEST_PIECE = 256 << 20
+# Larger arrays than that hold no poses if so little is left of them when packed.
+_MOST_PACKED = 200
+# What may lie between the arrays of an archive: sizes that are written after them.
+_GAP = 24
 _OPENERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
@@ -46,6 +50,11 @@ class NpzReader:
             self._zip = zipfile.ZipFile(self.path)
         except (zipfile.BadZipFile, UnicodeDecodeError, NotImplementedError, OSError, ValueError):
             raise NpzError(f"{path}: truncated, or no .npz archive (pickled files are refused)") from None
+        try:
+            self._check_members()
+        except NpzError:
+            self._zip.close()
+            raise
         self.names = [name.removesuffix(".npy") for name in self._zip.namelist()]
 
     def __enter__(self) -> NpzReader:
@@ -88,6 +97,27 @@ class NpzReader:
                 return
             for start in range(0, shape[0], batch_size):
                 yield self._read(name, file, (min(batch_size, shape[0] - start), *shape[1:]), dtype)
+
+    def _check_members(self) -> None:
+        """Refuse what NumPy does not write, before anything is unpacked, and a directory that lacks an array."""
+        members, end = sorted(self._zip.infolist(), key=lambda member: member.header_offset), 0
+        for member in members:
+            name = member.filename.removesuffix(".npy")
+            if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                raise NpzError(f"{self.path}: array {name!r} is packed in a way that NumPy does not use; save it anew")
+            if member.file_size > max(_LARGEST_PIECE, _MOST_PACKED * member.compress_size):
+                raise NpzError(
+                    f"{self.path}: array {name!r} unpacks from {member.compress_size:,} to {member.file_size:,} bytes, "
+                    "as no poses do"
+                )
+            if abs(member.header_offset - end) > _GAP:
+                break
+            with self.path.open("rb") as file:
+                file.seek(member.header_offset + 26)
+                lengths = int.from_bytes(file.read(2), "little") + int.from_bytes(file.read(2), "little")
+            end = member.header_offset + 30 + lengths + member.compress_size
+        if abs(self._zip.start_dir - end) > _GAP:
+            raise NpzError(f"{self.path}: damaged: the directory of the archive does not list all that is in it")
 
     def _open(self, name: str, stack: ExitStack) -> tuple[tuple[int, ...], bool, np.dtype[Any], IO[bytes]]:
         if name not in self.names:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import glob
 import hashlib
 import os
@@ -17,8 +16,14 @@ from pathlib import Path
 from types import FrameType
 from typing import BinaryIO
 
+try:
+    import fcntl
+except ImportError:  # Windows has no such locks: there a file that is open cannot be removed
+    fcntl = None  # type: ignore[assignment]
+
 # Errors of a file system that is full, or whose user may write no more.
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EFBIG)
+_NO_FOLLOW, _NO_WAIT = getattr(os, "O_NOFOLLOW", 0), getattr(os, "O_NONBLOCK", 0)
 
 
 class OutputError(ValueError):
@@ -73,9 +78,11 @@ def atomic_output(path: Path, force: bool = True, ending: str = ".tmp") -> Itera
     """
     _remove_left_behind(path, ending)
     temporary, descriptor = _make_temporary(path, ending)
+    if fcntl is None:
+        os.close(descriptor)  # Windows renames and removes no file that is open
     try:
         yield temporary
-        with temporary.open("rb") as file:
+        with temporary.open("r+b") as file:
             os.fsync(file.fileno())
         _publish(temporary, path, force)
     except OSError as error:
@@ -84,15 +91,16 @@ def atomic_output(path: Path, force: bool = True, ending: str = ".tmp") -> Itera
         raise OutputError(f"output {path} cannot be written: {os.strerror(error.errno or 0)}") from error
     finally:
         temporary.unlink(missing_ok=True)
-        os.close(descriptor)
+        if fcntl is not None:
+            os.close(descriptor)
 
 
 def _make_temporary(path: Path, ending: str) -> tuple[Path, int]:
     """Make a temporary file that nobody could foresee; a lock on it says as long as this process lives that it does."""
     while True:
         temporary = path.with_name(f"{_prefix(path)}{secrets.token_hex(8)}{ending}")
-        descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666)
-        fcntl.flock(descriptor, fcntl.LOCK_SH)
+        descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | _NO_FOLLOW, 0o666)
+        lock_file(descriptor, alone=False, wait=True)
         if os.fstat(descriptor).st_nlink:
             return temporary, descriptor
         os.close(descriptor)  # another process took it for one left behind before it was locked
@@ -133,17 +141,32 @@ def _remove_left_behind(path: Path, ending: str) -> None:
     pattern = f"{glob.escape(_prefix(path))}{'[0-9a-f]' * 16}{ending}"
     for left in path.parent.glob(pattern):
         try:
-            descriptor = os.open(left, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+            descriptor = os.open(left, os.O_RDONLY | _NO_FOLLOW | _NO_WAIT)
         except OSError:
             continue  # a link that somebody put there, a file of somebody else, or one that is gone by now
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if stat.S_ISREG(os.fstat(descriptor).st_mode):
-                left.unlink(missing_ok=True)
+            lock_file(descriptor, alone=True)
+            is_file = stat.S_ISREG(os.fstat(descriptor).st_mode)
         except BlockingIOError:
-            pass  # somebody is writing it
+            is_file = False  # somebody is writing it
         finally:
+            if fcntl is None:
+                os.close(descriptor)
+        with suppress(PermissionError):
+            if is_file:
+                left.unlink(missing_ok=True)
+        if fcntl is not None:
             os.close(descriptor)
+
+
+def lock_file(descriptor: int, alone: bool, wait: bool = False) -> None:
+    """Lock a file or folder as long as it is open: shared by who writes it, alone by who would remove it.
+
+    Raises:
+        BlockingIOError: If somebody else holds the other kind of lock and ``wait`` is not set.
+    """
+    if fcntl is not None and descriptor >= 0:
+        fcntl.flock(descriptor, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | (0 if wait else fcntl.LOCK_NB))
 
 
 @contextmanager
@@ -171,7 +194,7 @@ def stop_in_order() -> None:
         raise SystemExit(128 + number)
 
     if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGTERM, signal.SIGHUP):
+        for number in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
             # Who ignores the end of a session (nohup) goes on doing so.
             if signal.getsignal(number) == signal.SIG_DFL:
                 signal.signal(number, stop)

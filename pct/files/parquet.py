@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
+# Rows have some hundred numbers; so many of one are no pose, and few packed bytes can stand for gigabytes.
+_MOST_A_ROW, _MOST_BYTES, _MOST_PACKED = 10_000, 256 << 20, 200
+
+
 class ParquetError(ValueError):
     """A Parquet file is missing, empty, truncated, or lacks a column."""
 
@@ -90,11 +94,24 @@ class ColumnReader:
         missing = [n for n in names if n not in self.columns]
         if missing:
             raise ParquetError(f"{self.path}: no column {missing[0]!r}; the file has {', '.join(self.columns)}")
+        self._check_sizes(names)
         try:
             for batch in self._file.iter_batches(batch_size, columns=list(names)):
                 yield {name: self._column(name, batch.column(name)) for name in names}
         except (pa.ArrowException, OSError) as error:
             raise ParquetError(f"{self.path}: damaged data: {_one_line(error)}") from None
+
+    def _check_sizes(self, names: Sequence[str]) -> None:
+        """Refuse columns that unpack to more than their rows can need, before they are read."""
+        for group in map(self._file.metadata.row_group, range(self._file.metadata.num_row_groups)):
+            for column in map(group.column, range(group.num_columns)):
+                name, values = column.path_in_schema.split(".")[0], column.num_values
+                packed = 8 * values > max(_MOST_BYTES, _MOST_PACKED * column.total_compressed_size)
+                if name in names and values > (100 if packed else _MOST_A_ROW) * group.num_rows:
+                    raise ParquetError(
+                        f"{self.path}: column {name!r} holds {values:,} numbers in {group.num_rows:,} rows; that is no "
+                        "table of poses"
+                    )
 
     def _column(self, name: str, array: pa.Array) -> Column:
         import pyarrow as pa

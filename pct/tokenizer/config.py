@@ -24,6 +24,7 @@ _OLD_VALUES: dict[str, tuple[Any, ...]] = {
     "decoder": ("mixer",),
     "quantizer": ("ema", "fsq"),
 }
+_LARGEST_CODEBOOK = 2**20
 _OLD_SIZES = ("fill_width", "fill_blocks", "joint_width")
 
 
@@ -97,6 +98,8 @@ class TokenizerSizes:
         for name, allowed in _CHOICES.items():
             if getattr(self, name) not in allowed:
                 raise ValueError(f"tokenizer {name} is {getattr(self, name)!r}; allowed are {', '.join(allowed)}")
+        if self.codebook_size > _LARGEST_CODEBOOK or any(level > _LARGEST_CODEBOOK for level in self.levels):
+            raise ValueError(f"tokenizer codebook_size is {self.codebook_size}; at most {_LARGEST_CODEBOOK:,} is built")
         self._check_layout()
         if self.quantizer == "ema":
             return

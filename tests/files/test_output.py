@@ -119,3 +119,21 @@ def test_only_what_a_killed_writer_left_of_the_same_output_is_removed(tmp_path: 
     assert living.returncode != 0
     assert (tmp_path / "out.txt").read_bytes() == b"whole"
     assert left(tmp_path) == sorted([*others, link.name, "out.txt"])
+
+
+def test_files_are_written_where_there_are_no_locks_as_on_windows(tmp_path: Path) -> None:
+    code = """
+import os, signal, sys
+sys.modules["fcntl"] = None
+del signal.SIGHUP, os.O_NOFOLLOW, os.O_NONBLOCK
+from pathlib import Path
+from pct.files.output import open_atomically, stop_in_order
+stop_in_order()
+for force in (False, True):
+    with open_atomically("out.txt", force) as file:
+        file.write(b"whole")
+"""
+    (tmp_path / ".out.txt.0123456789abcdef.tmp").touch()
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
+    assert left(tmp_path) == ["out.txt"]
+    assert (tmp_path / "out.txt").read_bytes() == b"whole"

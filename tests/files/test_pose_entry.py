@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from pct.files.keypoint_file import load_keypoint_file
@@ -185,9 +187,49 @@ def test_shares_of_the_image_are_faults_of_their_poses(tmp_path: Path) -> None:
     assert [(fault.where, fault.kind) for fault in batch.faults] == [("row 0", "joints far from the box")]
 
 
-def test_arrays_that_unpack_to_more_than_memory_are_refused_unread(tmp_path: Path) -> None:
-    header = {"descr": "<f8", "fortran_order": True, "shape": (10**7, 17, 2)}
-    with zipfile.ZipFile(tmp_path / "poses.npz", "w") as archive, archive.open("keypoints.npy", "w") as member:
+def write_packed(path: Path, packing: int, rows: int, fortran: bool, lines: int = 0) -> None:
+    header = {"descr": "|i1", "fortran_order": fortran, "shape": (rows, 17, 2)}
+    with zipfile.ZipFile(path, "w", packing) as archive, archive.open("keypoints.npy", "w", force_zip64=True) as member:
         np.lib.format.write_array_header_1_0(member, header)
-    with pytest.raises(ValueError, match=r"poses\.npz: array 'keypoints' needs 2,594 MB of memory at once"):
+        for _ in range(lines):
+            member.write(bytes(1 << 20))
+
+
+@pytest.mark.parametrize(
+    ("packing", "rows", "fortran", "lines", "message"),
+    [
+        (zipfile.ZIP_STORED, 10**8, True, 0, "array 'keypoints' needs 3,242 MB of memory at once"),
+        (zipfile.ZIP_LZMA, 10, False, 1, "array 'keypoints' is packed in a way that NumPy does not use"),
+        (zipfile.ZIP_BZIP2, 10, True, 1, "array 'keypoints' is packed in a way that NumPy does not use"),
+        (zipfile.ZIP_DEFLATED, 10**7, False, 300, "array 'keypoints' unpacks from .* bytes, as no poses do"),
+    ],
+)
+def test_arrays_that_unpack_to_more_than_memory_are_refused_unread(
+    tmp_path: Path, packing: int, rows: int, fortran: bool, lines: int, message: str
+) -> None:
+    write_packed(tmp_path / "poses.npz", packing, rows, fortran, lines)
+    with pytest.raises(ValueError, match=rf"poses\.npz: {message}"):
         read_one(tmp_path / "poses.npz")
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_an_archive_whose_directory_lacks_an_array_is_damaged(tmp_path: Path, packed: bool) -> None:
+    path = tmp_path / "poses.npz"
+    (np.savez_compressed if packed else np.savez)(path, keypoints=JOINTS[None], visible=np.ones((1, 17)))
+    data = path.read_bytes()
+    start = data.index(b"PK\x01\x02")
+    cut = data.index(b"PK\x01\x02", start + 4)
+    end = bytearray(data[data.index(b"PK\x05\x06") :])
+    end[8:12] = (1).to_bytes(2, "little") * 2
+    end[12:16] = (cut - start).to_bytes(4, "little")
+    path.write_bytes(data[:cut] + end)
+    with pytest.raises(ValueError, match=r"poses\.npz: damaged: the directory of the archive does not list all"):
+        read_one(path)
+
+
+def test_a_huge_list_in_a_parquet_file_is_refused_unread(tmp_path: Path) -> None:
+    values = pa.array(np.zeros(20_000_000, np.float32))
+    lists = pa.ListArray.from_arrays(pa.array([0, 20_000_000], pa.int32()), values)
+    pq.write_table(pa.table({"keypoints": lists}), tmp_path / "poses.parquet", compression="zstd")
+    with pytest.raises(ValueError, match=r"poses\.parquet: column 'keypoints' holds 20,000,000 numbers in 1 rows"):
+        read_one(tmp_path / "poses.parquet")

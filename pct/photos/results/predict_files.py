@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from pct.files.output import OutputError, open_atomically
+from pct.files.output_folder import check_names, finish_outputs, outputs_together
 from pct.files.photo import PhotoError
 from pct.files.photo_inputs import PhotoInput, choose_image_ids
 from pct.files.video import VideoReader
@@ -25,6 +26,7 @@ from pct.tokens.codec import describe_model
 from pct.tokens.table import PoseTokens, TokenWriter
 
 KEYPOINTS_FILE, TOKENS_FILE = "keypoints.json", "tokens.parquet"
+_OUTPUTS = (KEYPOINTS_FILE, TOKENS_FILE, DRAWN_FOLDER)
 
 
 @dataclass
@@ -76,9 +78,8 @@ def check_folder(out_dir: str | Path, force: bool = False) -> Path:
     folder = Path(out_dir)
     if folder.exists() and not folder.is_dir():
         raise OutputError(f"output {folder} is a file; the results are a folder")
-    for name in (KEYPOINTS_FILE, TOKENS_FILE, DRAWN_FOLDER):
-        if (folder / name).exists() and not force:
-            raise FileExistsError(f"{folder} already holds {name}; give --force (force=True) to replace the results")
+    finish_outputs(folder, _OUTPUTS)
+    check_names(folder, _OUTPUTS, force)
     return folder
 
 
@@ -129,7 +130,6 @@ def predict_files(
         FileExistsError: If there are results and ``force`` is not set.
     """
     folder = check_folder(out_dir, force)
-    folder.mkdir(parents=True, exist_ok=True)
     summary, faults = PredictSummary(folder), []
     image_ids = choose_image_ids(inputs) if image_ids is None else image_ids
     ids = defaultdict(itertools.count(max(image_ids.values(), default=0) + 1).__next__, image_ids)
@@ -143,9 +143,10 @@ def predict_files(
 
     metadata = describe_model(estimator.model.tokenizer, f"{model_name}/{TOKENIZER_FOLDER}" if model_name else "")
     with ExitStack() as stack:
-        results = ResultsWriter(stack.enter_context(open_atomically(folder / KEYPOINTS_FILE, force)))
-        table = stack.enter_context(TokenWriter(folder / TOKENS_FILE, metadata, force))
-        pictures = stack.enter_context(open_pictures(folder)) if draw else None
+        half = stack.enter_context(outputs_together(folder, _OUTPUTS, force))
+        results = ResultsWriter(stack.enter_context(open_atomically(half / KEYPOINTS_FILE)))
+        table = stack.enter_context(TokenWriter(half / TOKENS_FILE, metadata))
+        pictures = stack.enter_context(open_pictures(half)) if draw else None
         for result in estimator.stream(list(inputs), find_boxes, track=track, video_fps=video_fps, report=note):
             image_id = ids[result.frame.name]
             table.write(_tokens_of(result.persons, image_id, estimator.image_size, results.count))

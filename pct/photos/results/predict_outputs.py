@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -66,23 +64,18 @@ class Pictures:
         if path.suffix.lower() not in suffixes:
             path = path.with_name(path.name + suffixes[0])
         path.parent.mkdir(parents=True, exist_ok=True)
-        return path
+        # `a.png` and `a.png.jpg` would be drawn into the same file.
+        free, number = path, 2
+        while free.exists():
+            free, number = path.with_name(f"{path.stem}_{number}{path.suffix}"), number + 1
+        return free
 
 
 @contextmanager
 def open_pictures(folder: Path) -> Iterator[Pictures]:
-    """Give what draws into ``drawn/``; its files appear there when the block ends without an error."""
-    temporary, final = folder / f".{DRAWN_FOLDER}.{os.getpid()}.tmp", folder / DRAWN_FOLDER
-    pictures = Pictures(temporary)
-    try:
-        temporary.mkdir()
+    """Give what draws into ``drawn/`` in a folder."""
+    pictures = Pictures(folder / DRAWN_FOLDER)
+    pictures.folder.mkdir()
+    with pictures.stack:
         yield pictures
         pictures.stack.close()
-        for path in sorted(temporary.rglob("*")):
-            if path.is_file():
-                target = final / path.relative_to(temporary)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                path.replace(target)
-    finally:
-        pictures.stack.close()
-        shutil.rmtree(temporary, ignore_errors=True)

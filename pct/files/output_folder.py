@@ -1,0 +1,142 @@
+"""Several outputs in one folder that appear together: all of the new ones or all of the old."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from pct.files.output import OutputError, lock_file
+
+# Whole outputs that are being given their names; who finds them there finishes it. And how those half made are called.
+_READY, _HALF = ".results.ready", ".results."
+# Behind the name of an output that is to go, since the new ones do not have it.
+_GONE = ".gone"
+
+
+@contextmanager
+def outputs_together(folder: Path, names: Sequence[str], force: bool = False) -> Iterator[Path]:
+    """Give an empty folder for outputs; they replace those of ``folder`` when the block ends well.
+
+    What is made is whole in a folder of its own before the first of it gets its name. A process that is killed while
+    it gives the names leaves the rest to the next one that writes there (or to :func:`finish_outputs`).
+
+    Args:
+        folder: Where the outputs are to be; made if it does not exist.
+        names: Of all outputs, files and folders, that there may be; old ones that are not made anew are removed.
+        force: Whether old outputs are replaced; decided when the new ones are whole, so that of two processes one wins.
+
+    Raises:
+        FileExistsError: If there are outputs and ``force`` is not set.
+        OutputError: If one of them is a link or a device.
+    """
+    made_here = not folder.exists()
+    folder.mkdir(parents=True, exist_ok=True)
+    with _alone(folder):
+        _finish(folder, names)
+        _remove_left_behind(folder)
+        half = folder / f"{_HALF}{secrets.token_hex(8)}"
+        half.mkdir()
+        descriptor = _open_folder(half)
+        lock_file(descriptor, alone=False)
+    try:
+        yield half
+        with _alone(folder):
+            _finish(folder, names)
+            check_names(folder, names, force)
+            for name in names:
+                if not (half / name).exists():
+                    (half / f"{name}{_GONE}").touch()
+            half.rename(folder / _READY)
+            _finish(folder, names)
+    finally:
+        shutil.rmtree(half, ignore_errors=True)
+        if descriptor >= 0:
+            os.close(descriptor)
+        if made_here:
+            with suppress(OSError):
+                folder.rmdir()  # if nothing came of it
+
+
+def finish_outputs(folder: Path, names: Sequence[str]) -> None:
+    """Give outputs their names that a process had made when it was killed."""
+    if (folder / _READY).exists():
+        with _alone(folder):
+            _finish(folder, names)
+
+
+def check_names(folder: Path, names: Sequence[str], force: bool) -> None:
+    """Check that outputs may be written.
+
+    Raises:
+        FileExistsError: If one exists and ``force`` is not set.
+        OutputError: If one is a link or a device.
+    """
+    for name in names:
+        if not os.path.lexists(folder / name):
+            continue
+        if not force:
+            raise FileExistsError(f"{folder} already holds {name}; give --force (force=True) to replace the results")
+        mode = os.lstat(folder / name).st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            raise OutputError(f"output {folder / name} is a link or a device, so it is not replaced")
+
+
+def _finish(folder: Path, names: Sequence[str]) -> None:
+    ready = folder / _READY
+    if not ready.exists():
+        return
+    for name in names:
+        new, final, old = ready / name, folder / name, ready / f"{name}.old"
+        if not (new.exists() or (ready / f"{name}{_GONE}").exists()):
+            continue  # has its name already
+        if final.is_dir() or not new.exists():
+            with suppress(FileNotFoundError):
+                final.rename(old)
+        elif final.exists():
+            new.chmod(stat.S_IMODE(final.stat().st_mode))
+        if new.exists():
+            new.replace(final)
+    shutil.rmtree(ready)
+
+
+def _remove_left_behind(folder: Path) -> None:
+    """Remove what processes that are dead had half made."""
+    for left in folder.glob(f"{_HALF}{'[0-9a-f]' * 16}"):
+        if left.is_symlink() or not left.is_dir():
+            continue
+        descriptor = _open_folder(left)
+        try:
+            lock_file(descriptor, alone=True)
+            shutil.rmtree(left, ignore_errors=True)
+        except BlockingIOError:
+            pass  # somebody is writing there
+        finally:
+            if descriptor >= 0:
+                os.close(descriptor)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Let no other process give or remove names in a folder meanwhile."""
+    descriptor = _open_folder(folder)
+    try:
+        lock_file(descriptor, alone=True, wait=True)
+        yield
+    finally:
+        if descriptor >= 0:
+            os.close(descriptor)
+
+
+def _open_folder(folder: Path) -> int:
+    """Return a descriptor of a folder for locks; -1 where folders cannot be opened (Windows)."""
+    try:
+        return os.open(folder, os.O_RDONLY)
+    except PermissionError:
+        if os.name == "nt":
+            return -1
+        raise
