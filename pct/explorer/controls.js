@@ -25,7 +25,7 @@ Object.assign(Explorer.prototype, {
       const handle = svg("g", { class: "joint", tabindex: 0, role: "button", style: `--c:${colour(limbs[k])}` },
         element("handles"));
       svg("circle", { class: "touch", r: 24 }, handle);
-      svg("circle", { class: "dot", r: 8 }, handle);
+      svg("circle", { class: "dot", r: limbs[k] === "head" ? 6 : 8 }, handle);
       handle.addEventListener("focus", () => this.select(k));
       handle.addEventListener("pointerenter", () => this.hover({ joint: k }));
       handle.addEventListener("pointerleave", () => this.hover(null));
@@ -144,7 +144,6 @@ Object.assign(Explorer.prototype, {
     if (joint === null) {
       this.view.yaw -= ((x - fromX) / SIDE) * 4;
       this.view.pitch = Math.min(1.4, Math.max(-0.4, this.view.pitch + ((y - fromY) / SIDE) * 3));
-      element("turn").value = Math.round((Math.atan2(Math.sin(this.view.yaw), Math.cos(this.view.yaw)) * 180) / Math.PI);
       return void this.render();
     }
     this.moveJoint(joint, this.view.step(x - fromX, y - fromY));

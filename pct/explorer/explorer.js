@@ -1,7 +1,7 @@
 // The page: a pose that is dragged, its ids beside it, their alternatives.
 "use strict";
 
-const ALIKE = 96, SHOWN = 12, PROBES = 20;
+const ALIKE = 96, SHOWN = 12, PROBES = 20, SEEN = 0.012;
 const element = (id) => document.getElementById(id);
 
 class Explorer {
@@ -80,12 +80,17 @@ class Explorer {
     return undefined;
   }
 
+  /** The pose (K * D) that the ids say, as many of them as are read. */
+  read(ids) {
+    return this.tokenizer.decode(ids.slice(0, this.prefix));
+  }
+
   // Drawing.
 
   render() {
     const { settings, view } = this, { dims } = settings;
     const ids = this.preview === null ? this.ids : this.ids.with(this.open, this.preview);
-    this.decoded = this.tokenizer.decode(ids.slice(0, this.prefix));
+    this.decoded = this.read(ids);
     const shown = this.joints.map((v, i) => (this.visible[Math.floor(i / dims)] ? v : this.decoded[i]));
     this.points = view.points(shown);
     if (dims === 3) drawFloor(element("floor"), settings, view, this.decoded);
@@ -94,6 +99,8 @@ class Explorer {
     this.renderHandles();
     this.renderChips();
     this.renderHighlight();
+    if (dims === 3) element("turn").value = Math.round((Math.atan2(Math.sin(view.yaw), Math.cos(view.yaw)) * 180) / Math.PI);
+    for (const choice of element("choices").children) choice.setAttribute("aria-pressed", choice.value === `${this.ids[this.open]}`);
     if (this.lengthSlider) {
       this.lengthSlider.value = this.prefix;
       element("length").textContent = this.prefix;
@@ -153,10 +160,10 @@ class Explorer {
 
   /** How far each joint (K) moves, on the mean, where other ids stand in the place of this one. */
   moves(m) {
-    const { keypoints, dims } = this.settings, base = this.tokenizer.decode(this.ids);
+    const { keypoints, dims } = this.settings, base = this.read(this.ids);
     const total = new Float64Array(keypoints);
     for (const id of this.tokenizer.alike(m, this.ids[m], PROBES)) {
-      this.gaps(base, this.tokenizer.decode(this.ids.with(m, id)), dims).forEach((gap, k) => (total[k] += gap));
+      this.gaps(base, this.read(this.ids.with(m, id)), dims).forEach((gap, k) => (total[k] += gap));
     }
     return total;
   }
@@ -175,8 +182,8 @@ class Explorer {
     const { settings } = this, { dims, report_scale, report_unit } = settings;
     const gaps = this.gaps(this.joints, this.decoded, dims).filter((_, k) => this.visible[k]);
     const mean = (gaps.reduce((a, b) => a + b, 0) / gaps.length) * report_scale;
-    const place = report_unit === "px" ? " of a 256 px crop" : "";
-    const gap = this.edited ? "" : ` The figure lies ${mean.toFixed(1)} ${report_unit}${place} off the grey pose.`;
+    const gap = this.edited ? "" : ` Colour and grey lie ${mean.toFixed(1)} ${report_unit} apart`
+      + `${report_unit === "px" ? " in a crop of 256" : ""}.`;
     element("status").textContent = `${text[0].toUpperCase()}${text.slice(1)}.${gap}`;
   }
 
@@ -184,15 +191,18 @@ class Explorer {
 
   /** Ids near the present one whose poses differ most from each other, the smallest change first. */
   alternatives(m) {
-    const { dims } = this.settings, base = this.tokenizer.decode(this.ids);
-    const found = this.tokenizer.alike(m, this.ids[m], ALIKE).map((id) => {
-      const joints = this.tokenizer.decode(this.ids.with(m, id));
-      return { id, joints, apart: Math.max(...this.gaps(base, joints, dims)), moved: 0 };
+    const { dims } = this.settings, base = this.read(this.ids);
+    const all = this.tokenizer.alike(m, this.ids[m], ALIKE).map((id) => {
+      const joints = this.read(this.ids.with(m, id)), moved = Math.max(...this.gaps(base, joints, dims));
+      return { id, joints, moved, apart: moved };
     });
-    for (const one of found) one.moved = one.apart;
+    // What cannot be seen is no alternative, unless there is nothing else.
+    const least = SEEN * this.settings.unit, seen = all.filter(({ moved }) => moved > least);
+    const found = seen.length ? seen : all;
     const chosen = [];
     while (chosen.length < SHOWN - 1 && found.length) {
       const best = found.splice(found.reduce((b, one, i) => (one.apart > found[b].apart ? i : b), 0), 1)[0];
+      if (chosen.length && best.apart < least) break;
       chosen.push(best);
       for (const one of found) one.apart = Math.min(one.apart, Math.max(...this.gaps(best.joints, one.joints, dims)));
     }
@@ -202,6 +212,7 @@ class Explorer {
 
   show(m) {
     this.open = m;
+    if (m >= this.prefix) this.prefix = this.settings.num_tokens;
     const { base, choices } = this.alternatives(m), { settings, view } = this;
     element("alternatives-title").textContent = `Other ids for ${this.tokenName(m)}`;
     element("any").value = this.ids[m];
@@ -209,7 +220,7 @@ class Explorer {
     element("choices").replaceChildren(...choices.map(({ id, joints, moved }, i) => {
       const button = document.createElement("button");
       const far = `${(moved * settings.report_scale).toFixed(0)} ${settings.report_unit}`;
-      Object.assign(button, { type: "button", tabIndex: i ? -1 : 0 });
+      Object.assign(button, { type: "button", value: id, tabIndex: i ? -1 : 0 });
       button.setAttribute("aria-label", i ? `id ${id}, moves a joint by ${far}` : `id ${id}, as it was`);
       button.append(smallFigure(settings, view, joints, base, frame), Object.assign(document.createElement("b"),
         { textContent: id }), i ? far : "as it was");

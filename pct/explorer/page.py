@@ -25,7 +25,7 @@ _HEADINGS = {
     "parallel": [("All together", "Each id was mixed from the whole body.")],
     "coarse_fine": [
         ("Limbs, roughly", "Each id says how one limb stands."),
-        ("Joints, exactly", "Each id moves one joint to its exact place."),
+        ("Joints, exactly", "Each id puts one joint in its place, near where the limbs say."),
     ],
     "residual": [("Coarse to fine", "Each id mends what those before it left open.")],
 }
