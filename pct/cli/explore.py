@@ -25,7 +25,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.add_argument("name", nargs="?", default=DEFAULT_MODEL, metavar="MODEL|TABLE", help="default: %(default)s")
     parser.add_argument("-o", "--out", required=True, metavar="OUT", help="page to write: .html")
-    parser.add_argument("--count", type=positive, default=24, metavar="N", help="poses of a table (default: %(default)s)")
+    parser.add_argument(
+        "--count", type=positive, default=24, metavar="N", help="poses of a table (default: %(default)s)"
+    )
     parser.add_argument("--force", action="store_true", help="replace OUT if it exists")
 
 

@@ -161,7 +161,7 @@ Object.assign(Explorer.prototype, {
 {
   const settings = JSON.parse(element("settings").textContent);
   PoseTokenizer.load(settings, element("weights").textContent)
-    .then((tokenizer) => new Explorer(settings, tokenizer))
+    .then((tokenizer) => (window.explorer = new Explorer(settings, tokenizer)))
     .catch((error) => {
       element("status").textContent = `This page is damaged or the browser too old to show it: ${error.message}`;
       throw error;
