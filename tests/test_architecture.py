@@ -61,6 +61,7 @@ FLOORS = {
     "pct.published": 4,
     "pct.training": 4,
     "pct.evaluation": 4,
+    "pct.explorer": 4,
     "pct.cli": 5,
     "pct.__main__": 5,
 }
@@ -107,7 +108,7 @@ ROOMS = {
     "trackers": {"pct.photos.results.tracking"},
     "albumentations": {"pct.photos.augment"},
     "h5py": {"pct.files.motion.mpi_inf_3dhp"},
-    "jinja2": {"pct.evaluation.report"},
+    "jinja2": {"pct.evaluation.report", "pct.explorer.page"},
 }
 FREE = {"torch", "numpy", "tqdm"}
 # All that tokens may need.

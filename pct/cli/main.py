@@ -12,6 +12,7 @@ from pct.cli import (
     decode,
     encode,
     evaluate,
+    explore,
     info,
     lift,
     make_people,
@@ -33,6 +34,7 @@ COMMANDS: dict[str, ModuleType] = {
     "search": search,
     "info": info,
     "visualize": visualize,
+    "explore": explore,
     "predict": predict,
     "lift": lift,
     "evaluate": evaluate,
@@ -47,6 +49,7 @@ examples:
   pct encode person_keypoints_val2017.json -o tokens.parquet    poses to tokens
   pct decode tokens.parquet -o poses.json                       tokens to poses, as a COCO file
   pct search tokens.parquet --like 183126 -o found.png          poses like annotation 183126
+  pct explore -o explorer.html                                  drag a pose, see its tokens
   pct predict photo.jpg -o predictions                          poses of persons on photos
   pct lift poses.json -o poses3d.npz                            2D poses to 3D poses
   pct train tokenizer generated out=runs/mine                   a tokenizer of your own
