@@ -10,12 +10,15 @@ EXTRAS = {
     "PIL": "photo",
     "albumentations": "train",
     "pycocotools": "train",
+    "hotcoco": "hotcoco",
     "omegaconf": "train",
     "tensorboard": "train",
     "matplotlib": "train",
     "jinja2": "train",
     "markupsafe": "train",
     "h5py": "h5",
+    "onnx": "onnx",
+    "onnxscript": "onnx",
 }
 
 
