@@ -19,6 +19,7 @@ EXTRAS = {
     "h5py": "h5",
     "onnx": "onnx",
     "onnxscript": "onnx",
+    "ray": "ray",
 }
 
 

@@ -59,6 +59,8 @@ FLOORS = {
     "pct.lifting.lift_inputs": 4,
     "pct.published": 4,
     "pct.export": 4,
+    "pct.bulk": 4,
+    "pct.ray": 4,
     "pct.training": 4,
     "pct.evaluation": 4,
     "pct.cli": 5,
@@ -85,7 +87,8 @@ MODEL_ROOMS = {"tokenizer", "photos", "lifting", "layers"}
 ROOMS = {
     "yaml": {"pct.skeleton", "pct.training.yaml_config"},
     "ijson": {"pct.files.json_stream"},
-    "pyarrow": {"pct.files.parquet"},
+    "pyarrow": {"pct.files.parquet", "pct.bulk.parts", "pct.bulk.encode"},
+    "ray": {"pct.ray"},
     "pycocotools": {"pct.evaluation.coco_engine"},
     "hotcoco": {"pct.evaluation.coco_engine"},
     "safetensors": {"pct.checkpoint"},

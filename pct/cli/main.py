@@ -12,6 +12,7 @@ from pct.cli import (
     decode,
     encode,
     evaluate,
+    export,
     info,
     lift,
     make_people,
@@ -40,6 +41,7 @@ COMMANDS: dict[str, ModuleType] = {
     "calibrate": calibrate,
     "make-people": make_people,
     "convert": convert,
+    "export": export,
 }
 
 _EXAMPLES = """\

@@ -67,7 +67,7 @@ class AnchoredTokenHead(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """Map features (B, K * places, channels + position_channels) to logits (B, M, V), float32."""
         memory = self.norm(self.project(features))
-        x = self.queries.expand(len(features), -1, -1)
+        x = self.queries.expand(features.shape[0], -1, -1)
         for block in self.blocks:
             x = block(x, memory)
         x = self.last_norm(x)

@@ -100,7 +100,7 @@ class QueryTokenHead(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """Map features (B, P, channels + position_channels) to logits (B, M, V), float32."""
         memory = self.norm(self.project(features))
-        x = self.queries.expand(len(features), -1, -1)
+        x = self.queries.expand(features.shape[0], -1, -1)
         for block in self.blocks:
             x = block(x, memory)
         return self.logits(self.last_norm(x))
