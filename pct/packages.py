@@ -13,6 +13,7 @@ EXTRAS = {
     "PIL": "photo",
     "albumentations": "train",
     "pycocotools": "train",
+    "hotcoco": "hotcoco",
     "omegaconf": "train",
     "tensorboard": "train",
     "matplotlib": "train",
@@ -22,6 +23,9 @@ EXTRAS = {
     "pandas": "interop",
     "supervision": "interop",
     "trackers": "track",
+    "onnx": "onnx",
+    "onnxscript": "onnx",
+    "ray": "ray",
 }
 
 

@@ -145,7 +145,7 @@ class PoseSpace:
         self._check(keypoints)
         if len(reference) != len(keypoints):
             raise ValueError(f"{len(reference)} boxes or root positions for {len(keypoints)} poses; give one for each")
-        origin, scale = self._frame(reference)
+        origin, scale = self.frame(reference)
         origin, scale = origin.expand(len(keypoints), -1)[:, None], scale.expand(len(keypoints))[:, None, None]
         return zip(keypoints.split(_ROWS), origin.split(_ROWS), scale.split(_ROWS), strict=True)
 
@@ -155,8 +155,8 @@ class PoseSpace:
                 f"a {self.kind} pose space takes keypoints (B, K, {self.num_dims}); got shape {tuple(keypoints.shape)}"
             )
 
-    def _frame(self, reference: Tensor) -> tuple[Tensor, Tensor]:
-        """Return origin (B, D) and length of a unit (B,), float64: large images keep sub-pixel precision."""
+    def frame(self, reference: Tensor) -> tuple[Tensor, Tensor]:
+        """Return origin (B, D) and length of a unit (B,) of places, float64: large images keep sub-pixel precision."""
         reference = reference.double()
         if self.kind == "root3d":
             if reference.ndim != 2 or reference.shape[1] != 3:

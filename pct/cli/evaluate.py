@@ -27,12 +27,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--limit", type=positive, metavar="N", help="evaluate N randomly chosen poses")
     parser.add_argument("--seed", type=int, default=0, help="of everything random (default: %(default)s)")
     add_category(parser)
+    engine = "what measures AP: the reference, or hotcoco, the same numbers faster (default: %(default)s)"
+    parser.add_argument("--coco-engine", choices=("pycocotools", "hotcoco"), default="pycocotools", help=engine)
     add_device(parser)
 
 
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
     from pct.cli.common import load_tokenizer, say
+    from pct.evaluation.coco_engine import use_coco_engine
     from pct.evaluation.report import check_report_folder
     from pct.evaluation.tokens.files import run_evaluation
     from pct.files.pose_files import PoseFileError, check_pose_file
@@ -44,5 +47,6 @@ def run(args: argparse.Namespace) -> None:
         )
     check_report_folder(args.out, args.force)
     tokenizer, options = load_tokenizer(args), (args.baseline, args.split, args.limit, args.seed, args.force)
-    run_evaluation(tokenizer, args.file, args.out, *options, progress=say, category=args.category)
+    with use_coco_engine(args.coco_engine):
+        run_evaluation(tokenizer, args.file, args.out, *options, progress=say, category=args.category)
     say(f"report: {args.out}")

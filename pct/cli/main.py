@@ -13,6 +13,7 @@ from pct.cli import (
     encode,
     evaluate,
     explore,
+    export,
     info,
     lift,
     make_people,
@@ -42,6 +43,7 @@ COMMANDS: dict[str, ModuleType] = {
     "calibrate": calibrate,
     "make-people": make_people,
     "convert": convert,
+    "export": export,
 }
 
 _EXAMPLES = """\

@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pct.evaluation.coco_engine import coco_engine
+
 # COCO's evaluator keeps this many persons an image; images with more get room for all of theirs.
 COCO_MAX_DETECTIONS = 20
 
@@ -214,7 +216,7 @@ def given_box_ap(results: PoseResults, labels: PersonLabels, sigmas: Tensor, joi
 def coco_results_ap(
     results: PoseResults, labels: PersonLabels, sigmas: Tensor, max_detections: int = COCO_MAX_DETECTIONS
 ) -> CocoAP:
-    """Measure any predictions, matched by score and OKS, with COCO's own keypoint evaluator (pycocotools).
+    """Measure any predictions, matched by score and OKS, with COCO's evaluator (:mod:`pct.evaluation.coco_engine`).
 
     Args:
         results: The predictions; none is a result as any other.
@@ -227,9 +229,7 @@ def coco_results_ap(
     """
     if len(labels) == 0:
         raise ValueError("AP needs at least one true person, got none")
-    from pycocotools.coco import COCO
-    from pycocotools.cocoeval import COCOeval
-
+    COCO, COCOeval = coco_engine()  # noqa: N806 (as their publisher names them)
     truth, found = COCO(), COCO()
     truth.dataset, found.dataset = _dataset(labels, results.image_ids), {"annotations": []}
     with contextlib.redirect_stdout(io.StringIO()):

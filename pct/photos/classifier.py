@@ -104,7 +104,7 @@ class PoseClassifier(nn.Module):
             features: The backbone's features (B, C, h, w) of these crops, if they are known: it then does not run.
         """
         rows = (self._look(images) if features is None else features).flatten(2).transpose(1, 2)
-        positions = self.positions.to(rows.dtype).expand(len(rows), -1, -1)
+        positions = self.positions.to(rows.dtype).expand(rows.shape[0], -1, -1)
         logits = self.head(torch.cat([rows, positions], dim=-1))
         return ClassifierOutput(logits, self.decode(logits))
 

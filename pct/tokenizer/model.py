@@ -16,6 +16,7 @@ from pct.skeleton import Skeleton
 from pct.tokenizer.build import build_decoder, build_encoder, build_quantizer
 from pct.tokenizer.checks import check_indices, check_poses, check_precision, check_probs, read_results
 from pct.tokenizer.codebook import TRAINING_BUFFERS
+from pct.tokenizer.columns import TokenColumns
 from pct.tokenizer.config import TokenizerConfig
 from pct.tokenizer.folding import FoldedTokenizer
 from pct.tokenizer.networks import JointEmbedding
@@ -44,7 +45,7 @@ class TokenizerOutput:
     estimate: Tensor | None = None
 
 
-class PoseTokenizer(nn.Module):
+class PoseTokenizer(TokenColumns, nn.Module):
     """Poses to integer tokens and back ("Human Pose as Compositional Tokens", CVPR 2023, section 3.1).
 
     :meth:`encode` and :meth:`decode` work in image pixels (or millimetres) and are what most people need;

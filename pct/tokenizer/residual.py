@@ -112,7 +112,7 @@ class ResidualQuantizer(Quantizer):
 
     def lookup(self, indices: Tensor) -> Tensor:
         """Return what tokens (B, m), m at least 1, say: see :meth:`combine`."""
-        total = torch.zeros(len(indices), self.num_keypoints * self.num_dims, device=indices.device)
+        total = torch.zeros(indices.shape[0], self.num_keypoints * self.num_dims, device=indices.device)
         for stage, index in zip(self._stages(), indices.unbind(dim=1), strict=False):
             total = total + stage.lookup(index)
         return self._with_length(total, indices.shape[1])
@@ -132,7 +132,7 @@ class ResidualQuantizer(Quantizer):
 
     def _with_length(self, flat: Tensor, length: int) -> Tensor:
         joints = self._joints(flat)
-        lengths = torch.full((len(flat),), length, device=flat.device)
+        lengths = torch.full((flat.shape[0],), length, device=flat.device)
         return torch.cat([joints, self._said(lengths, joints)], dim=-1)
 
     def _said(self, lengths: Tensor, joints: Tensor) -> Tensor:

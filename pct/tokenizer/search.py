@@ -83,7 +83,10 @@ def nearest_exactly(z: Tensor, codebook: Tensor) -> Tensor:
 
     Of entries that are equally near, up to the rounding of float64, it is the first one.
     """
-    distance = torch.cdist(z, codebook, compute_mode="donot_use_mm_for_euclid_dist").square()
+    # Centred, so that the product loses nothing that tells entries apart.
+    mean = codebook.mean(dim=0)
+    z, centred = z - mean, codebook - mean
+    distance = z.square().sum(dim=1, keepdim=True) - 2 * z @ centred.t() + centred.square().sum(dim=1)
     near = distance <= distance.amin(dim=1, keepdim=True) + _EQUAL * distance.amax(dim=1, keepdim=True)
     return near.to(torch.uint8).argmax(dim=1)
 

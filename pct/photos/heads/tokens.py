@@ -100,7 +100,7 @@ class QueryReader(nn.Module):
     def read(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Map features (B, P, channels + position_channels) to queries (B, Q, width) and memory (B, P, width)."""
         memory = self.norm(self.project(features))
-        x = self.queries.expand(len(features), -1, -1)
+        x = self.queries.expand(features.shape[0], -1, -1)
         for block in self.blocks:
             x = block(x, memory)
         return self.last_norm(x), memory
