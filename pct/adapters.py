@@ -156,11 +156,11 @@ def from_coco(results: str | Path | Sequence[Mapping[str, Any]], skeleton: Skele
     boxed = all("bbox" in entry for entry in results)
     boxes = np.array([entry["bbox"] for entry in results], np.float64).reshape(-1, 4) if boxed else None
     table = _table(joints[..., :2], joints[..., 2], boxes, skeleton, None, 0.0)
-    image_ids, annotation_ids = (
+    images, own = (
         torch.tensor([entry.get(key, i) for i, entry in enumerate(results, 1)], dtype=torch.int64)
         for key in ("image_id", "id")
     )
-    return replace(table, image_ids=image_ids, annotation_ids=annotation_ids)
+    return replace(table, image_ids=images, annotation_ids=own)
 
 
 def _table(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +15,11 @@ from tiny_bodies import write_bodies
 from pct.checkpoint import CheckpointError, find_model
 from pct.cli import main as cli
 from pct.files.coco import write_coco_poses
-from pct.people.dataset import generate_scene
 from pct.people.poses import generate_poses
 from pct.skeleton import COCO17, Skeleton
 
 ROOT = Path(__file__).parents[1]
+PHOTO = ROOT / "docs" / "pictures" / "coco" / "000000000785.jpg"
 PAGES = {
     page.name: page.read_text(encoding="utf-8") for page in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 }
@@ -35,8 +36,9 @@ def _pct_commands(page: str) -> list[list[str]]:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder to work in."""
+    """A folder to work in, with a photo of one person."""
     monkeypatch.chdir(tmp_path)
+    shutil.copy(PHOTO, "photo.jpg")
     return tmp_path
 
 
@@ -52,7 +54,6 @@ def test_python_snippets_run_one_after_the_other(page: str) -> None:
 def test_pct_commands_run(page: str, folder: Path) -> None:
     write_bodies(folder / "bodies.npz")
     write_coco_poses("person_keypoints_val2017.json", generate_poses(30, COCO17, seed=0))
-    Path("photo.jpg").write_bytes(generate_scene(seed=3, index=0).jpeg)
     for command in _pct_commands(page):
         if command[1] in ("evaluate", "train"):
             continue  # take long, or files that are not here; tests/evaluation and tests/training run them
@@ -90,8 +91,7 @@ def test_the_shipped_model_is_small_and_has_a_card() -> None:
 
 def test_the_shipped_models_read_a_real_photo_and_say_where_they_come_from(tmp_path: Path) -> None:
     """The skier of COCO's photo 785, labelled by COCO: the detector finds her, and the tokens give her pose."""
-    photo = ROOT / "docs" / "pictures" / "coco" / "000000000785.jpg"
-    assert cli.main(["predict", str(photo), "-o", str(tmp_path / "out"), "--no-draw"]) == 0
+    assert cli.main(["predict", str(PHOTO), "-o", str(tmp_path / "out"), "--no-draw"]) == 0
     (found,) = json.loads((tmp_path / "out/keypoints.json").read_text())
     x, y, width, height = found["bbox"]
     assert (x, y, x + width, y + height) == pytest.approx((280, 44, 498, 390), abs=25)

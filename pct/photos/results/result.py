@@ -219,9 +219,9 @@ class PoseResult:
         """Return ``supervision.KeyPoints`` with the tokens (and tracks) as ``data``, for that package's annotators."""
         with explain_missing():
             from supervision import KeyPoints
-        data: dict[str, Any] = {"tokens": self.tokens.ids} | (
-            {} if self.track_ids is None else {"track_id": self.track_ids}
-        )
+        data: dict[str, Any] = {"tokens": self.tokens.ids}
+        if self.track_ids is not None:
+            data["track_id"] = self.track_ids
         return KeyPoints(
             self.keypoints.xy, keypoint_confidence=self.keypoints.conf, detection_confidence=self.box_scores, data=data
         )
