@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO_OUT ?= demo
 
-.PHONY: demo test lint format install clean
+.PHONY: demo test test-bulk docs lint format install clean
 
 install: $(VENV)/.installed
 
@@ -26,9 +26,18 @@ lint: install
 test: lint
 	$(BIN)/python -m pytest
 
+test-bulk: install
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[ray]"
+	$(BIN)/python -m pytest -m bulk tests/bulk
+
+# Every link is checked; nothing is fetched while it builds.
+docs: install
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[docs]"
+	$(BIN)/mkdocs build --strict --quiet
+
 format: install
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(DEMO_OUT) build dist .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(DEMO_OUT) site build dist .mypy_cache .ruff_cache .pytest_cache

@@ -90,9 +90,16 @@ def _numbers(batch: Mapping[str, Any], name: str, axes: int) -> Tensor:
     """Return a column of numbers as float32 with so many axes; a missing number (None) is NaN."""
     column = _column(batch, name)
     try:
-        numbers = np.array([np.asarray(row, np.float32) for row in column])
+        numbers = np.array([_array(row) for row in column], np.float32)
     except (TypeError, ValueError) as error:
         raise ValueError(f"column {name!r} must hold numbers, as many in each row: {error}") from None
     if numbers.ndim != axes and numbers.size:
         raise ValueError(f"column {name!r} has shape {numbers.shape}; it must have {axes} axes")
     return torch.from_numpy(numbers)
+
+
+def _array(value: Any) -> np.ndarray:
+    """Return nested values as one array of float32; Ray and Arrow give nested lists as arrays of arrays."""
+    if isinstance(value, np.ndarray) and value.dtype == object:
+        return np.stack([_array(part) for part in value])
+    return np.asarray(value, np.float32)

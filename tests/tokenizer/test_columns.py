@@ -18,7 +18,24 @@ POSES = np.random.default_rng(0).uniform(10, 200, (6, 3, 2)).astype(np.float32)
 VISIBLE = np.array([[1, 1, 2], [2, 0, 1]] * 3)
 BOXES = np.array([[5, 5, 200, 220.0]] * 6, np.float32)
 COLUMNS = {"keypoints": POSES, "visible": VISIBLE, "bbox": BOXES}
-FORMS = {"arrays": lambda a: a, "lists": lambda a: a.tolist(), "list of arrays": list, "tensors": torch.from_numpy}
+
+
+def nested(array: np.ndarray) -> np.ndarray:
+    """Arrays of arrays, as Arrow gives nested lists."""
+    if array.ndim == 1:
+        return array
+    out = np.empty(len(array), object)
+    out[:] = [nested(row) for row in array]
+    return out
+
+
+FORMS = {
+    "arrays": lambda a: a,
+    "lists": lambda a: a.tolist(),
+    "list of arrays": list,
+    "tensors": torch.from_numpy,
+    "arrays of arrays": nested,
+}
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -1,0 +1,168 @@
+"""Parts of a large token table: Parquet files in a folder, each of some rows, that one or many processes write.
+
+A row has ``id`` (of the photo or pose), ``person`` (its number on the photo, from 0; -1 in a row without a pose),
+``bbox`` as decoding needs it or ``root``, ``tokens``, ``score``, ``fingerprint`` of the model, and ``error``: what is
+wrong with a photo or pose that has no tokens. A photo without a person has a row with neither.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pct.files.output import write_atomically
+from pct.files.photo_inputs import PhotoInput, choose_image_ids
+from pct.tokenizer import PoseTokenizer
+from pct.tokens.codec import describe_model
+from pct.tokens.metadata import TokenFileError
+from pct.tokens.table import PoseTokens, TokenWriter
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_PATTERN = "part-*.parquet"
+
+
+@dataclass
+class PartsSummary:
+    """What :func:`join_parts` found: how many poses, ids, ids without a pose, rows seen twice; errors by id."""
+
+    poses: int = 0
+    ids: int = 0
+    empty: int = 0
+    repeated: int = 0
+    errors: dict[Any, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return (
+            f"{self.poses:,} poses of {self.ids:,} ids; {len(self.errors):,} could not be read, {self.empty:,} have no "
+            f"pose; dropped {self.repeated:,} repeated rows"
+        )
+
+
+def make_rows(columns: Mapping[str, Sequence[Any]], place: str) -> pa.Table:
+    """Return rows as an Arrow table whose types do not depend on what is in them.
+
+    Args:
+        columns: All columns but ``id`` may hold None.
+        place: ``bbox`` or ``root``.
+    """
+    import pyarrow as pa
+
+    is_text = any(isinstance(id_, str) for id_ in columns["id"])
+    types = {
+        "id": pa.string() if is_text else pa.int64(),
+        "person": pa.int32(),
+        place: pa.list_(pa.float32()),
+        "tokens": pa.list_(pa.uint32()),
+        "score": pa.float32(),
+        "fingerprint": pa.string(),
+        "error": pa.string(),
+    }
+    return pa.table({n: pa.array(columns[n], t) for n, t in types.items()}, schema=pa.schema(list(types.items())))
+
+
+def write_part(rows: pa.Table, folder: str | Path) -> Path:
+    """Write rows as a part; it appears whole. The same ids have the same name: who writes them again replaces them."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    name = hashlib.sha256("\n".join(map(str, rows["id"].to_pylist())).encode()).hexdigest()[:16]
+    sink = pa.BufferOutputStream()
+    pq.write_table(rows, sink, compression="zstd", write_page_checksum=True)
+    path = folder / f"part-{name}.parquet"
+    write_atomically(path, sink.getvalue().to_pybytes())
+    return path
+
+
+def done_ids(folder: str | Path, fingerprint: str | None = None) -> set[Any]:
+    """Return the ids that the parts in a folder hold: with tokens, without a person, or with an error.
+
+    Args:
+        folder: Of the parts; one that does not exist holds none.
+        fingerprint: Of the model that goes on.
+
+    Raises:
+        TokenFileError: If a part was made by another model.
+    """
+    found: set[Any] = set()
+    for path, rows in _read_parts(folder, ["id", "fingerprint"], fingerprint):
+        del path
+        found.update(rows["id"].to_pylist())
+    return found
+
+
+def join_parts(
+    folder: str | Path, out: str | Path, tokenizer: PoseTokenizer, model_name: str = "", force: bool = False
+) -> PartsSummary:
+    """Put the parts in a folder together to one token table, each person once, in the order of ids.
+
+    Integer ids are the table's ``image_id``; of names it is the number in them where all have one and they differ,
+    else they are counted (as ``pct predict`` does). ``annotation_id`` counts the rows.
+
+    Args:
+        folder: Of the parts.
+        out: The table, ``.parquet``.
+        tokenizer: The model that made the parts.
+        model_name: What the table calls it.
+        force: Whether ``out`` is replaced.
+
+    Raises:
+        TokenFileError: If there is no pose, or a part is of another model.
+        FileExistsError: If ``out`` exists and ``force`` is not set.
+    """
+    metadata = describe_model(tokenizer, model_name)
+    place = "root" if metadata.is_3d else "bbox"
+    summary, kept = PartsSummary(), {}
+    columns = ["id", "person", place, "tokens", "error", "fingerprint"]
+    for _, rows in _read_parts(folder, columns, metadata.fingerprint):
+        for row in rows.to_pylist():
+            key = row["id"], row["person"]
+            summary.repeated += key in kept
+            kept[key] = row
+    summary.ids = len({id_ for id_, _ in kept})
+    summary.errors = {id_: row["error"] for (id_, _), row in kept.items() if row["error"] is not None}
+    good = [kept[key] for key in sorted(kept) if kept[key]["tokens"] is not None]
+    summary.poses = len(good)
+    summary.empty = summary.ids - len(summary.errors) - len({row["id"] for row in good})
+    if not good:
+        raise TokenFileError(f"{folder}: no poses in the parts there ({summary})")
+    image_ids = _image_ids([row["id"] for row in good])
+    numbers = np.arange(1, len(good) + 1)
+    indices = np.array([row["tokens"] for row in good], np.int64)
+    places = np.array([row[place] for row in good], np.float32)
+    if metadata.is_3d:
+        table = PoseTokens.of_3d(indices, places, image_ids, numbers)
+    else:
+        table = PoseTokens(indices, places, image_ids, numbers, np.full(len(good), np.nan, np.float32))
+    with TokenWriter(out, metadata, force) as writer:
+        writer.write(table)
+    return summary
+
+
+def _read_parts(folder: str | Path, columns: list[str], fingerprint: str | None) -> Iterator[tuple[Path, pa.Table]]:
+    import pyarrow.parquet as pq
+
+    for path in sorted(Path(folder).glob(_PATTERN)):
+        rows = pq.read_table(path, columns=columns, page_checksum_verification=True)
+        others = set(rows["fingerprint"].to_pylist()) - {fingerprint}
+        if fingerprint is not None and others:
+            raise TokenFileError(
+                f"{path}: made by the model with fingerprint {others.pop()}, this one has {fingerprint}; "
+                "use another folder"
+            )
+        yield path, rows
+
+
+def _image_ids(ids: list[Any]) -> np.ndarray:
+    if not isinstance(ids[0], str):
+        return np.array(ids, np.int64)
+    numbers = choose_image_ids([PhotoInput(Path(name), name, False) for name in dict.fromkeys(ids)])
+    return np.array([numbers[name] for name in ids], np.int64)
