@@ -96,7 +96,7 @@ def describe_network(tokenizer: PoseTokenizer) -> dict[str, Any]:
     """Return the sizes and constants that ``network.js`` needs, as plain values."""
     config, space, quantizer = tokenizer.config, tokenizer.space, tokenizer.quantizer
     low, high = space.bounds
-    values = {
+    values: dict[str, Any] = {
         "layout": config.layout,
         "keypoints": config.skeleton.num_keypoints,
         "dims": space.num_dims,
