@@ -103,11 +103,12 @@ function linearOverRows(x, weight, bias) {
   const out = bias.length, rows = (weight.length / out) | 0, width = (x.length / rows) | 0;
   const y = new Float64Array(out * width);
   for (let o = 0; o < out; o++) {
-    const end = (o + 1) * width;
-    y.fill(bias[o], o * width, end);
-    for (let row = 0; row < rows; row++) {
-      const factor = weight[o * rows + row];
-      for (let at = o * width, from = row * width; at < end; at++, from++) y[at] += factor * x[from];
+    const start = o * width, end = start + width, first = o * rows, last = first + rows;
+    y.fill(bias[o], start, end);
+    // Two rows at once: a number of y is read and written half as often.
+    for (let w = first, from = 0; w < last; w += 2, from += 2 * width) {
+      const one = weight[w], two = w + 1 < last ? weight[w + 1] : 0, next = w + 1 < last ? width : 0;
+      for (let at = start, i = from; at < end; at++, i++) y[at] += one * x[i] + two * x[i + next];
     }
   }
   return y;
