@@ -71,8 +71,9 @@ class LiftInput:
         if self.is_table:
             batches = self._from_table(batch_size)
         else:
-            chosen = {"category": self._category, "need_names": self._need_names}
-            batches = read_poses(self.path, self.source, batch_size, **chosen)
+            batches = read_poses(
+                self.path, self.source, batch_size, category=self._category, need_names=self._need_names
+            )
         for batch in batches:
             yield self._in_lifters_joints(batch)
 
