@@ -165,6 +165,33 @@ class NpzReader:
         return np.frombuffer(data, dtype).reshape(shape)
 
 
+def check_shapes(path: str | Path, arrays: Mapping[str, np.ndarray], wanted: Mapping[str, tuple[object, ...]]) -> None:
+    """Check shapes and types of arrays of a file.
+
+    Args:
+        path: The file.
+        arrays: Its arrays.
+        wanted: The shape that each must have; a text stands for any length, the same wherever it is used. Names that
+            begin with ``text:`` are of arrays of text, the others of numbers.
+
+    Raises:
+        NpzError: If one has another.
+    """
+    lengths: dict[object, int] = {}
+    for key, shape in wanted.items():
+        name, array = key.removeprefix("text:"), arrays[key.removeprefix("text:")]
+        fits = len(shape) == array.ndim and array.dtype.kind in ("US" if key != name else "biuf")
+        if not fits or any(
+            found != (lengths.setdefault(side, found) if isinstance(side, str) else side)
+            for found, side in zip(array.shape, shape, strict=True)
+        ):
+            expected = ", ".join(f"{side} = {lengths[side]}" if side in lengths else str(side) for side in shape)
+            what = "text" if key != name else "numbers"
+            raise NpzError(
+                f"{path}: {name} holds {array.dtype} of shape {array.shape}; it must hold {what} of shape ({expected})"
+            )
+
+
 def write_npz(
     path: str | Path,
     arrays: Mapping[str, tuple[tuple[int, ...], np.dtype[Any], Iterable[np.ndarray]]],

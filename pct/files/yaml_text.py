@@ -56,7 +56,7 @@ def _check_size(path: str | Path, events: Any) -> None:
         if isinstance(event, yaml.CollectionEndEvent):
             anchor, size = opened.pop()
         elif isinstance(event, yaml.NodeEvent):
-            anchor, size = event.anchor, sizes.get(event.anchor or "", 1) if isinstance(event, yaml.AliasEvent) else 1
+            anchor, size = event.anchor, sizes.get(str(event.anchor), 1) if isinstance(event, yaml.AliasEvent) else 1
         else:
             continue
         if anchor is not None and not isinstance(event, yaml.AliasEvent):

@@ -90,7 +90,7 @@ class TokenMetadata:
         """
         try:
             values = json.loads(text)
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
             raise TokenFileError(
                 f"{path}: the metadata under the key {METADATA_KEY!r} is not valid JSON: {error}"
             ) from None

@@ -124,7 +124,7 @@ def test_feet_point_forwards_on_a_straight_leg() -> None:
         ({"joints": None}, "no array joints"),
         ({"joint_names": np.array(JOINT_NAMES[::-1])}, "expected hip, rhip"),
         ({"clip_start": np.array([0, 50, 40, 300])}, "rise from 0 to 300"),
-        ({"clip_id": np.array(["a"])}, "disagree"),
+        ({"clip_id": np.array(["a"])}, "subject_id holds <U3 of shape"),
         ({"fps": np.float32(0)}, "fps is 0"),
         ({"joints": np.full((300, 17, 3), np.nan, np.float32)}, "frame 0 is not finite"),
         ({"joints": np.zeros((300, 16, 3), np.float32)}, r"\(300, 16, 3\)"),

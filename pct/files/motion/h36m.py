@@ -13,7 +13,7 @@ from torch import Tensor
 from pct.cameras import project, world_to_camera
 from pct.files.motion.checks import check_unit, warn_of_odd_axes, warn_of_swapped_views
 from pct.files.motion.h36m_convert import FORMAT, MAY_LACK, action_of
-from pct.files.npz import NpzReader
+from pct.files.npz import NpzReader, check_shapes
 from pct.lifting.pairs import PosePairs
 from pct.lifting.pose2d_bridge import bridge_poses2d
 from pct.skeleton import H36M16, H36M17, Skeleton, get_skeleton
@@ -29,6 +29,19 @@ _REQUIRED = (
     *("positions", "clip_start", "clip_subject", "clip_action", "camera_names", "camera_subject", "camera_rotation"),
     *("camera_position", "camera_intrinsics", "camera_distortion", "camera_image_size"),
 )
+_SHAPES: dict[str, tuple[object, ...]] = {
+    "positions": ("frames", 17, 3),
+    "clip_start": ("starts",),
+    "text:clip_subject": ("clips",),
+    "text:clip_action": ("clips",),
+    "text:camera_names": ("cameras",),
+    "text:camera_subject": ("subjects",),
+    "camera_rotation": ("subjects", "cameras", 3, 3),
+    "camera_position": ("subjects", "cameras", 3),
+    "camera_intrinsics": ("subjects", "cameras", 4),
+    "camera_distortion": ("subjects", "cameras", 5),
+    "camera_image_size": ("subjects", "cameras", 2),
+}
 
 
 def load_h36m(
@@ -155,4 +168,13 @@ def _read(path: Path, names: Sequence[str]) -> dict[str, Any]:
         if missing:
             sets = [n.removeprefix("keypoints2d_") for n in file.names if n.startswith("keypoints2d_")]
             raise ValueError(f"{path}: no array {', '.join(missing)}; its 2D poses are {', '.join([PROJECTED, *sets])}")
-        return {name: file.array(name) for name in (*_REQUIRED, *names)}
+        arrays = {name: file.array(name) for name in (*_REQUIRED, *names)}
+    check_shapes(path, arrays, _SHAPES)
+    starts = arrays["clip_start"]
+    if len(starts) != len(arrays["clip_subject"]) + 1 or starts[0] < 0 or (np.diff(starts) < 0).any():
+        raise ValueError(f"{path}: clip_start must rise from 0 and have one number more than there are recordings")
+    for name in names[:1]:
+        found, frames = arrays[name].shape, (len(arrays["positions"]), len(arrays["camera_names"]))
+        if len(found) != 4 or found[:2] != frames or found[3] != 2:
+            raise ValueError(f"{path}: {name} has shape {found}; it must have {(*frames, 'K', 2)}")
+    return arrays

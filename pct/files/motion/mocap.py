@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from pct.files.motion.checks import find_wrong_unit
-from pct.files.npz import NpzReader
+from pct.files.npz import NpzReader, check_shapes
 from pct.people.kinematics import BODY_POINTS, HEAD_PLACES
 from pct.skeleton import H36M17
 
@@ -92,6 +92,10 @@ def load_mocap(path: str | Path) -> MocapClips:
         if missing:
             raise ValueError(f"mocap file {path}: no array {', '.join(missing)}; the file has {', '.join(file.names)}")
         arrays = {n: file.array(n) for n in names}
+    arrays["fps"] = arrays["fps"].reshape(()) if arrays["fps"].size == 1 else arrays["fps"]
+    clips = {f"text:{name}": ("clips",) for name in ("clip_id", "subject_id", "action", "source")}
+    shapes = {"joints": ("frames", 17, 3), "clip_start": ("starts",), "fps": (), "text:joint_names": ("joints",)}
+    check_shapes(path, arrays, {**shapes, **clips})
     joint_names = tuple(str(n) for n in arrays["joint_names"])
     if joint_names != JOINT_NAMES:
         raise ValueError(
