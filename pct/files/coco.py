@@ -1,4 +1,4 @@
-"""COCO-format keypoint files: read them as a stream or as a PoseTable, and write them."""
+"""COCO-format keypoint files: read them as a stream or as Poses, and write them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pct.files.coco_categories import CocoCategory, find_category, show_id
 from pct.files.json_stream import iter_json_items
 from pct.files.output import open_atomically
 from pct.files.pose_checks import LARGEST_PIXEL
-from pct.poses import PoseTable
+from pct.poses import Poses
 from pct.skeleton import Skeleton
 
 # The median of segment area over box area on 3,247 COCO annotations; used where an annotation has no `area`.
@@ -28,7 +28,7 @@ def load_coco_poses(
     *,
     category: str | int | None = None,
     report: Callable[[str], None] | None = None,
-) -> PoseTable:
+) -> Poses:
     """Read the persons of a COCO-format keypoint file.
 
     Crowd annotations and those without a labelled joint are left out. A joint with visibility 1 or 2 is known.
@@ -76,8 +76,8 @@ def read_persons(
         report(message)
 
 
-def annotations_to_table(annotations: Sequence[Mapping[str, Any]], skeleton: Skeleton) -> PoseTable:
-    """Turn COCO annotations in which :func:`find_fault` finds nothing into a PoseTable, in their order."""
+def annotations_to_table(annotations: Sequence[Mapping[str, Any]], skeleton: Skeleton) -> Poses:
+    """Turn COCO annotations in which :func:`find_fault` finds nothing into Poses, in their order."""
     n, k = len(annotations), skeleton.num_keypoints
     triplets = np.array([a["keypoints"] for a in annotations], dtype=np.float64).reshape(n, k, 3)
     bbox = np.array([a["bbox"] for a in annotations], dtype=np.float64).reshape(n, 4)
@@ -86,7 +86,7 @@ def annotations_to_table(annotations: Sequence[Mapping[str, Any]], skeleton: Ske
     area = np.where(np.isnan(area) | (area == 0), AREA_SHARE * bbox[:, 2] * bbox[:, 3], area)
     visible = triplets[:, :, 2] > 0
     keypoints = np.where(visible[:, :, None], triplets[:, :, :2], 0.0)
-    return PoseTable(
+    return Poses(
         skeleton=skeleton,
         keypoints=torch.from_numpy(keypoints).float(),
         visible=torch.from_numpy(visible),
@@ -192,7 +192,7 @@ def write_coco_json(
         file.write(b"]}\n")
 
 
-def write_coco_poses(path: str | Path, poses: PoseTable, *, force: bool = False) -> None:
+def write_coco_poses(path: str | Path, poses: Poses, *, force: bool = False) -> None:
     """Write 2D poses as a COCO file that :func:`load_coco_poses` reads back; known joints have visibility 2."""
     images = [{"id": i, "file_name": f"{i}.jpg"} for i in torch.unique(poses.image_ids).tolist()]
     flat = torch.cat([poses.keypoints.double(), 2.0 * poses.visible[..., None]], dim=-1).flatten(1)

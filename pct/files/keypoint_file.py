@@ -1,4 +1,4 @@
-"""Any labelled keypoint file as a PoseTable: COCO format, or the MPII JSON layout, told apart by how it begins."""
+"""Any labelled keypoint file as Poses: COCO format, or the MPII JSON layout, told apart by how it begins."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from pathlib import Path
 from pct.files.coco import load_coco_poses
 from pct.files.json_stream import is_json_list
 from pct.files.mpii import is_mpii_file, load_mpii_poses
-from pct.poses import PoseTable
+from pct.poses import Poses
 from pct.skeleton import Skeleton
 
 
 def load_keypoint_file(
     path: str | Path, skeleton: Skeleton | None = None, report: Callable[[str], None] | None = None
-) -> PoseTable:
+) -> Poses:
     """Read the labelled persons of a COCO-format or MPII file.
 
     Args:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pct.files.json_stream import is_json_list, iter_json_list
 from pct.files.pose_checks import LARGEST_PIXEL
-from pct.poses import PoseTable
+from pct.poses import Poses
 from pct.skeleton import MPII16
 
 # Published loaders move the centre down by 15 pixels per unit of scale and enlarge the scale by 1.25.
@@ -35,7 +35,7 @@ class MpiiPoses:
         image_names: File name of each image, by image id.
     """
 
-    table: PoseTable
+    table: Poses
     head_size: Tensor
     image_names: tuple[str, ...]
 
@@ -78,7 +78,7 @@ def load_mpii_poses(path: str | Path) -> MpiiPoses:
     side = (_PIXELS_PER_SCALE * scale)[:, None]
     names = tuple(dict.fromkeys(str(p["image"]) for p in persons))
     number = {name: i for i, name in enumerate(names)}
-    table = PoseTable(
+    table = Poses(
         skeleton=MPII16,
         keypoints=torch.where(visible[..., None], joints - 1.0, 0.0).float(),
         visible=visible,

@@ -1,4 +1,4 @@
-"""Generated poses: 3D people seen by random cameras, as a PoseTable like one read from a COCO file."""
+"""Generated poses: people in 3D, and as random cameras see them, in tables like those read from files."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from pct.people.kinematics import BODY_POINTS, generate_bodies
-from pct.poses import PoseTable
-from pct.skeleton import Skeleton
+from pct.poses import Poses
+from pct.skeleton import H36M17, Skeleton
 
 # Other names of the same body point, and names that mean another point in one skeleton.
 _ALIASES = {"hip": "pelvis", "neck_nose": "upper_neck"}
@@ -34,7 +34,7 @@ for _side in ("left", "right"):
 _BEYOND = 0.03  # of the longer side of the body: joints this far outside the picture are annotated
 
 
-def generate_poses(n: int, skeleton: Skeleton, seed: int) -> PoseTable:
+def generate_poses(n: int, skeleton: Skeleton, seed: int) -> Poses:
     """Generate poses of people in images: the data that is there without any download.
 
     Postures, viewpoints, truncation and missing joints are like those of COCO's persons (see
@@ -55,7 +55,7 @@ def generate_poses(n: int, skeleton: Skeleton, seed: int) -> PoseTable:
     generator = torch.Generator().manual_seed(seed)
     chunks = [_generate_chunk(_CHUNK, joints, generator) for _ in range(math.ceil(n / _CHUNK))]
     keypoints, visible, bbox = (torch.cat(parts)[:n] for parts in zip(*chunks, strict=True))
-    return PoseTable(
+    return Poses(
         skeleton=skeleton,
         keypoints=torch.where(visible[..., None], keypoints, 0.0),
         visible=visible,
@@ -63,6 +63,35 @@ def generate_poses(n: int, skeleton: Skeleton, seed: int) -> PoseTable:
         area=_AREA_SHARE * bbox[:, 2] * bbox[:, 3],
         image_ids=torch.arange(n),
         annotation_ids=torch.arange(n),
+    )
+
+
+def generate_poses3d(n: int, skeleton: Skeleton = H36M17, seed: int = 0) -> Poses:
+    """Generate 3D poses in the axes of an upright camera; all are of one clip, subject and action ``generated``.
+
+    Args:
+        n: Number of poses.
+        skeleton: As in :func:`generate_poses`.
+        seed: The same seed gives the same poses.
+
+    Raises:
+        ValueError: If ``n`` is not positive, or a joint is none that the body has.
+    """
+    if n < 1:
+        raise ValueError(f"the number of generated poses must be positive, got {n}")
+    joints = body_joints(skeleton)
+    generator = torch.Generator().manual_seed(seed)
+    chunks = [generate_bodies(_CHUNK, generator)[:, joints] for _ in range(math.ceil(n / _CHUNK))]
+    # From y up to y down; the camera looks along the body's -z.
+    keypoints = torch.cat(chunks)[:n] * torch.tensor([1.0, -1.0, -1.0])
+    return Poses(
+        skeleton=skeleton,
+        keypoints=keypoints,
+        visible=torch.ones(keypoints.shape[:2], dtype=torch.bool),
+        clip_index=torch.zeros(n, dtype=torch.int64),
+        clip_ids=("generated",),
+        subject_ids=("generated",),
+        actions=("generated",),
     )
 
 

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from pct.cameras import project
-from pct.files.motion.body_table import BodyTable
 from pct.lifting.config import LifterConfig
 from pct.lifting.detector_noise import DetectorNoise, NoiseConfig
 from pct.lifting.hop_conv import HopSqueeze
@@ -18,6 +17,7 @@ from pct.lifting.lifter import Lifter
 from pct.lifting.networks import build_trunk
 from pct.lifting.pairs import CameraConfig, clip_windows
 from pct.lifting.trunk import Trunk
+from pct.people.poses import generate_poses3d
 from pct.pose_space import PoseSpace
 from pct.skeleton import H36M17
 from pct.training.lifting.batches import LiftingBatch, LiftingBatches
@@ -26,7 +26,7 @@ from pct.training.tokenizer.augment3d import BodyAugmentConfig
 
 CLIPS = torch.tensor([0] * 4 + [1] * 6)
 BODIES = replace(
-    BodyTable.generated(10, seed=0),
+    generate_poses3d(10, seed=0),
     clip_index=CLIPS,
     clip_ids=("a", "b"),
     subject_ids=("one", "two"),

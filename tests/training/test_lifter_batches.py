@@ -9,9 +9,9 @@ import torch
 
 from pct import distributed
 from pct.cameras import project
-from pct.files.motion.body_table import BodyTable
 from pct.lifting.detector_noise import DetectorNoise, NoiseConfig
 from pct.lifting.pairs import CameraConfig, photograph
+from pct.people.poses import generate_poses3d
 from pct.pose_space import PoseSpace
 from pct.skeleton import H36M17
 from pct.training.lifting.batches import LiftingBatch, LiftingBatches, fixed_pairs
@@ -19,7 +19,7 @@ from pct.training.lifting.data import PhotographedBodies, RecordedPairs
 from pct.training.tokenizer.augment3d import BodyAugmentConfig
 
 SPACE = PoseSpace(kind="root3d")
-BODIES = BodyTable.generated(40, seed=0)
+BODIES = generate_poses3d(40, seed=0)
 SOURCE = PhotographedBodies(BODIES, CameraConfig(), BodyAugmentConfig())
 NOISY = NoiseConfig(missing_share=1.0)
 

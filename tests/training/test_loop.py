@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from pct.checkpoint import CheckpointError
 from pct.people.poses import generate_poses
-from pct.poses import PoseTable
+from pct.poses import Poses
 from pct.skeleton import COCO17
 from pct.tokenizer import PoseTokenizer, TokenizerConfig
 from pct.tokenizer.codebook import CodebookUse
@@ -84,7 +84,7 @@ def make_model(config: TokenizerConfig = TINY) -> PoseTokenizer:
 
 
 @cache
-def make_poses() -> PoseTable:
+def make_poses() -> Poses:
     return generate_poses(40, COCO17, seed=3)
 
 

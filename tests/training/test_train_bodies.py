@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from pct.cli import main as cli
-from pct.files.motion.body_table import BodyTable
+from pct.people.poses import generate_poses3d
 from pct.tokenizer import PoseTokenizer
 from pct.training.run_files import read_metrics
 from pct.training.tokenizer.augment3d import seen_by_cameras
@@ -53,7 +53,7 @@ def mocap(tmp_path: Path) -> Path:
     from pct.files.motion.mocap import JOINT_NAMES
 
     lengths = np.full(10, 6)
-    joints = BodyTable.generated(int(lengths.sum()), seed=2).keypoints.numpy() * np.float32([1, -1, -1])
+    joints = generate_poses3d(int(lengths.sum()), seed=2).keypoints.numpy() * np.float32([1, -1, -1])
     path = tmp_path / "mocap.npz"
     np.savez(
         path,
@@ -79,7 +79,7 @@ def test_a_3d_tokenizer_learns_from_the_command_line(config: Path, mocap: Path, 
     tokenizer = PoseTokenizer.from_pretrained(out / "model")
     assert tokenizer.space.kind == "root3d"
     assert tokenizer.skeleton.name == "h36m17"
-    poses = BodyTable.generated(4, seed=9).keypoints
+    poses = generate_poses3d(4, seed=9).keypoints
     indices = tokenizer.encode(poses)
     decoded = tokenizer.decode(indices, poses[:, 0])
     still = (poses - poses.mean(dim=(0, 1))).norm(dim=-1).mean()
@@ -119,7 +119,7 @@ def test_validation_clips_are_no_training_clips(config: Path, mocap: Path) -> No
 
 
 def test_the_cameras_of_the_validation_turn_but_do_not_change_bodies() -> None:
-    table = BodyTable.generated(8)
+    table = generate_poses3d(8)
     space = load_tokenizer_run(ROOT / "configs" / "tokenizer_h36m17.yaml", []).space
     seen = seen_by_cameras(table, space) * space.millimetres
     torch.testing.assert_close(torch.cdist(seen, seen), torch.cdist(table.keypoints, table.keypoints), atol=0.5, rtol=0)

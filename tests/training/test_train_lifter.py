@@ -14,12 +14,11 @@ from tiny_lifter import make_tokenizer3d
 from tiny_runs import CrashError, CutAfter
 
 from pct.cli import main as cli
-from pct.files.motion.body_table import BodyTable
 from pct.files.motion.mocap import JOINT_NAMES
 from pct.lifting.lifter import Lifter
 from pct.lifting.pairs import PosePairs, photograph
 from pct.people.kinematics import generate_bodies
-from pct.people.poses import body_joints
+from pct.people.poses import body_joints, generate_poses3d
 from pct.skeleton import H36M16, H36M17, Skeleton
 from pct.training.lifting.config import load_lifter_run
 from pct.training.lifting.recipe import load_pairs, train_lifter
@@ -283,7 +282,7 @@ def test_recorded_pairs_are_trained_on_by_subjects(
 
     def load(path: str, subjects: tuple[str, ...], detections: str, *, skeleton: Skeleton, stride: int) -> PosePairs:
         asked.append((path, tuple(subjects), detections, skeleton.name, stride))
-        return photograph(BodyTable.generated(40, skeleton, seed=len(asked)), torch.Generator().manual_seed(0))
+        return photograph(generate_poses3d(40, skeleton, seed=len(asked)), torch.Generator().manual_seed(0))
 
     monkeypatch.setattr("pct.training.lifting.recipe.load_h36m", load)
     config.write_text(TINY.replace("bodies: {num_generated: 200}", "recorded: {file: h36m.npz, detections: cpn}"))

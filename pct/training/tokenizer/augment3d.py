@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from pct.cameras import axis_rotation
-from pct.files.motion.body_table import BodyTable
 from pct.pose_space import PoseSpace
+from pct.poses import Poses
 from pct.skeleton import Skeleton
 from pct.training.tokenizer.augment import AugmentConfig, AugmentedPoses, as_given, draw_hidden
 
@@ -109,16 +109,16 @@ class BodyAugment:
         return camera_rotations(turn, pitch, roll)
 
 
-def seen_by_cameras(bodies: BodyTable, space: PoseSpace, seed: int = 0) -> Tensor:
+def seen_by_cameras(bodies: Poses, space: PoseSpace, seed: int = 0) -> Tensor:
     """Return poses (N, K, 3) in model units of ``space`` as random cameras see them; the bodies stay as they are."""
     config = BodyAugmentConfig(flip_prob=0.0, scale=0.0, bone=0.0)
     camera = BodyAugment(bodies.skeleton, space, config, HIDE_NOTHING)
     return camera(centred(bodies, space), bodies.visible, torch.Generator().manual_seed(seed)).keypoints
 
 
-def centred(bodies: BodyTable, space: PoseSpace) -> Tensor:
+def centred(bodies: Poses, space: PoseSpace) -> Tensor:
     """Return poses (N, K, 3) in model units of ``space``, the root at the origin, in upright axes."""
-    return space.normalise(bodies.keypoints, bodies.roots(space.root))
+    return space.normalise(bodies.keypoints, bodies.reference(space.root))
 
 
 class Bones:

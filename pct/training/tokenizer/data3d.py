@@ -7,9 +7,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pct.files.motion.body_table import BodyTable, split_mocap
 from pct.files.motion.checks import warn_of_odd_axes
 from pct.files.motion.mocap import load_mocap
+from pct.files.motion.mocap_poses import mocap_poses, split_mocap
+from pct.people.poses import generate_poses3d
+from pct.poses import Poses
 from pct.skeleton import H36M17, Skeleton, get_skeleton
 from pct.tokenizer import PoseTokenizer
 from pct.training.tokenizer.augment import AugmentConfig
@@ -25,8 +27,8 @@ _VAL_SHARE = 0.02
 class BodySplit:
     """Poses to train on and clips that are validated on."""
 
-    train: BodyTable
-    val: BodyTable
+    train: Poses
+    val: Poses
 
 
 def load_bodies(bodies: BodySection, skeleton_name: str, seed: int) -> BodySplit:
@@ -37,19 +39,19 @@ def load_bodies(bodies: BodySection, skeleton_name: str, seed: int) -> BodySplit
     """
     skeleton = get_skeleton(skeleton_name) if skeleton_name else H36M17
     if not bodies.mocap:
-        table = BodyTable.generated(bodies.num_generated, skeleton, seed)
+        table = generate_poses3d(bodies.num_generated, skeleton, seed)
         number = max(1, round(_VAL_SHARE * len(table)))
         return BodySplit(table.select(torch.arange(number, len(table))), table.select(torch.arange(number)))
     if skeleton.keypoint_names != H36M17.keypoint_names:
         raise ValueError(f"mocap {bodies.mocap} has the joints of {H36M17.name}; the run's skeleton is {skeleton.name}")
     clips = load_mocap(bodies.mocap)
-    whole = BodyTable.from_mocap(clips)
+    whole = mocap_poses(clips)
     warn_of_odd_axes(whole.keypoints, whole.visible, whole.skeleton, f"{bodies.mocap}, as upright cameras see it")
     split = split_mocap(clips, bodies.test_subjects, bodies.test_share, bodies.val_share, bodies.split_seed)
-    tables = [BodyTable.from_mocap(split.train)] * bodies.mocap_repeats
+    tables = [mocap_poses(split.train)] * bodies.mocap_repeats
     if bodies.num_generated:
-        tables.append(BodyTable.generated(bodies.num_generated, skeleton, seed))
-    return BodySplit(BodyTable.concatenate(tables), BodyTable.from_mocap(split.val))
+        tables.append(generate_poses3d(bodies.num_generated, skeleton, seed))
+    return BodySplit(Poses.concatenate(tables), mocap_poses(split.val))
 
 
 class BodyPoses:

@@ -14,7 +14,7 @@ from pct import distributed
 from pct.evaluation.tokens.completion import hide_joints
 from pct.files.keypoint_file import load_keypoint_file
 from pct.people.poses import generate_poses
-from pct.poses import PoseTable
+from pct.poses import Poses
 from pct.skeleton import COCO17, Skeleton, get_skeleton
 from pct.tokenizer import PoseTokenizer, TokenizerConfig
 from pct.tokenizer.codebook import CodebookUse
@@ -83,7 +83,7 @@ class CropPoses:
         return Validation.of_poses(model, self.val, limit)
 
 
-def load_poses(data: DataSection, seed: int) -> tuple[PoseTable, PoseTable]:
+def load_poses(data: DataSection, seed: int) -> tuple[Poses, Poses]:
     """Return training and validation poses with no image in both (for one file, split by image)."""
     skeleton = get_skeleton(data.skeleton) if data.skeleton else None
     if data.train == "generated":
@@ -152,7 +152,7 @@ class Validation:
         self.noise = torch.randn(keypoints.shape, generator=torch.Generator().manual_seed(1)) * deviation
 
     @classmethod
-    def of_poses(cls, model: PoseTokenizer, poses: PoseTable, limit: int) -> Validation:
+    def of_poses(cls, model: PoseTokenizer, poses: Poses, limit: int) -> Validation:
         """Validate on at most ``limit`` poses of a table, chosen by chance."""
         order = torch.randperm(len(poses), generator=torch.Generator().manual_seed(0))
         poses = poses.select(order[:limit])
