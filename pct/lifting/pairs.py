@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from pct.cameras import axis_rotation
+from pct.cameras import camera_rotations
 from pct.poses import Poses
 
 _NEAREST = 500.0  # millimetres: nothing of a person is nearer to the camera
@@ -166,14 +166,12 @@ def photograph(
 
 def _look_at(keypoints: Tensor, n: int, config: CameraConfig, generator: torch.Generator) -> Tensor:
     """Return the bodies (N, K, 3) turned as random cameras see them."""
-    azimuth = torch.rand(n, generator=generator) * (2 * math.pi)
+    azimuth = torch.rand(n, generator=generator) * 360
     pitch = config.pitch[0] + config.pitch[1] * torch.randn(n, generator=generator)
     above = torch.rand(n, generator=generator) < config.above_share
     pitch = pitch + above * torch.rand(n, generator=generator) * config.above
     roll = config.roll * torch.randn(n, generator=generator).clamp(-3, 3)
-    turn = axis_rotation(1, azimuth)
-    turn = axis_rotation(2, torch.deg2rad(roll)) @ axis_rotation(0, torch.deg2rad(pitch)) @ turn
-    return keypoints @ turn.transpose(1, 2)
+    return keypoints @ camera_rotations(azimuth, pitch, roll).transpose(1, 2)
 
 
 def _place(

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from pct.cameras import camera_rotations
 from pct.files.motion.mocap import MocapClips
 from pct.files.motion.mocap_poses import mocap_poses, split_mocap
 from pct.people.poses import generate_poses3d
@@ -15,7 +16,7 @@ from pct.pose_space import PoseSpace
 from pct.poses import Poses
 from pct.skeleton import H36M16, H36M17
 from pct.training.tokenizer.augment import AugmentConfig
-from pct.training.tokenizer.augment3d import BodyAugment, BodyAugmentConfig, Bones, camera_rotations
+from pct.training.tokenizer.augment3d import BodyAugment, BodyAugmentConfig, Bones
 
 SPACE = PoseSpace(kind="root3d")
 PLAIN = AugmentConfig(mask_share=0.0)

@@ -25,8 +25,8 @@ from pct.skeleton import COCO17
 from pct.tokenizer import PoseTokenizer, TokenizerConfig
 from pct.tokenizer.codebook import CodebookUse
 from pct.training.batches import PoseBatches
-from pct.training.loop import LoopSettings, build_optimizer, learning_rate, train
-from pct.training.run_config import OptimSection
+from pct.training.loop import build_optimizer, learning_rate, train
+from pct.training.run_config import LoopSettings, OptimSection
 from pct.training.run_files import CHECKPOINT, METRICS, load_checkpoint, read_metrics, save_checkpoint
 from pct.training.steps import StepLosses, TokenizerStep
 from pct.training.stopping import TrainingStopped

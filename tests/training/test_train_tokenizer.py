@@ -20,7 +20,6 @@ from pct.training.photos.config import ClassifierRun
 from pct.training.run_files import load_checkpoint, read_metrics
 from pct.training.run_folder import FREE_ON_RESUME
 from pct.training.tokenizer.config import TokenizerRun, load_run
-from pct.training.tokenizer.guided_config import GuidedRun
 
 ROOT = Path(__file__).parents[2]
 TOOL = ROOT / "tools" / "train_tokenizer.py"
@@ -177,7 +176,7 @@ def test_a_resumed_run_keeps_its_settings(
 
 
 def test_what_a_resumed_run_may_change_are_keys_of_the_config() -> None:
-    runs = (TokenizerRun(), ClassifierRun(), GuidedRun())
+    runs = (TokenizerRun(), ClassifierRun())
     for key in FREE_ON_RESUME:
         assert any(_has(run, key) for run in runs), key
 

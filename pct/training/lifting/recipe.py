@@ -23,9 +23,9 @@ from pct.training.lifting.config import LifterRun
 from pct.training.lifting.data import PairSource, PhotographedBodies, RecordedPairs
 from pct.training.lifting.steps import LiftingStep
 from pct.training.lifting.validation import LiftingValidation
-from pct.training.loop import LoopSettings, train
+from pct.training.loop import train
 from pct.training.run_folder import MODEL_FOLDER
-from pct.training.tokenizer.data3d import load_bodies
+from pct.training.tokenizer.data import load_bodies
 
 # Poses that the means and deviations of 2D joints are taken from.
 _TYPICAL = 16_384
@@ -67,8 +67,7 @@ def train_lifter(run: LifterRun, folder: Path, progress: Any = None) -> Lifter:
     batches = DeviceBatches(LiftingBatches(data.train, space, noise, run.batch_size, run.seed), device)
     noisy, clean = (fixed_pairs(data.val, space, n, run.val_poses) for n in (run.noise, NoiseConfig.clean()))
     validate = LiftingValidation(lifter, noisy, clean)
-    settings = LoopSettings(run.steps, run.log_every, run.val_every, run.checkpoint_every, run.precision, run.seed)
-    train(lifter, batches, LiftingStep(lifter, run.loss), run.optim, settings, folder, validate, progress)
+    train(lifter, batches, LiftingStep(lifter, run.loss), run.optim, run, folder, validate, progress)
     lifter.eval()
     if distributed.is_main():
         lifter.save_pretrained(folder / MODEL_FOLDER, force=True)
