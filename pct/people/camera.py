@@ -78,21 +78,20 @@ def place_main(body: np.ndarray, camera: Camera, rng: np.random.Generator, whole
     """
     # Photographers prefer faces.
     azimuth = rng.normal(0.0, 0.7) if rng.random() < 0.7 else rng.uniform(-math.pi, math.pi)
-    points = (turn(body, azimuth) - (body.min(axis=0) + body.max(axis=0)) / 2) @ camera.axes.T
+    points = turn(body, azimuth) @ camera.axes.T
     low, high = points.min(axis=0), points.max(axis=0)
-    points = points - (low + high) / 2
-    extent = high - low + 0.05 * (high - low).max()
+    points, extent = points - (low + high) / 2, 1.05 * (high - low)
     close_up = not whole and rng.random() < 0.14
-    share = rng.uniform(1.0, 1.7) if close_up else math.exp(rng.uniform(math.log(80 / 256), math.log(240 / 256)))
-    pixels = share * camera.size
-    distance = max(camera.focal * extent[:2].max() / pixels, _NEAREST + extent[2] / 2)
+    share = rng.uniform(1.0, 1.7) if close_up else math.exp(rng.uniform(math.log(0.31), math.log(0.94)))
+    distance = max(camera.focal * extent[:2].max() / (share * camera.size), _NEAREST + extent[2] / 2)
     half = camera.focal * extent[:2] / distance / 2
-    place = [_place(float(h), camera.size, rng, whole) for h in half]
+    # Anywhere in the picture, sometimes partly beyond its border.
+    beyond = 0.0 if whole or rng.random() > 0.2 else 0.5
+    middle = rng.uniform(-1, 1, 2) * (np.abs(camera.size / 2 - half) + beyond * half)
     if close_up:
         # Close-ups show the face.
-        place[1] = half[1] + camera.size * rng.uniform(0.0, 0.15)
-    offset = (np.array(place) - (camera.size - 1) / 2) * distance / camera.focal
-    return points + np.array([*offset, distance])
+        middle[1] = half[1] + camera.size * rng.uniform(-0.5, -0.35)
+    return points + np.array([*(middle * distance / camera.focal), distance])
 
 
 def place_other(
@@ -122,16 +121,3 @@ def turn(body: np.ndarray, azimuth: float) -> np.ndarray:
     """Turn a body (P, 3) about the vertical y axis, to its left for positive angles."""
     cos, sin = math.cos(azimuth), math.sin(azimuth)
     return body @ np.array([[cos, 0, -sin], [0, 1, 0], [sin, 0, cos]])
-
-
-def _place(half: float, size: int, rng: np.random.Generator, whole: bool) -> float:
-    """Return the pixel of a person's middle along one image axis; ``half`` is half the person's extent in pixels."""
-    low, high = half, size - half
-    if low >= high:
-        middle = size / 2
-        return middle if whole else middle + rng.uniform(-0.5, 0.5) * (half - size / 2) + rng.normal(0, 0.05 * size)
-    if not whole and rng.random() < 0.12:
-        # Partly beyond the border.
-        beyond = rng.uniform(0.1, 0.8) * half
-        return low - beyond if rng.random() < 0.5 else high + beyond
-    return rng.uniform(low, high)

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from pathlib import Path
-
-import numpy as np
 
 from pct.files.coco3d import intrinsics_of
 from pct.people.scene import Scene, SceneSource
@@ -46,11 +43,10 @@ class GeneratedPersons:
 
     Args:
         num_persons: How many there are.
-        seed: The same seed gives the same persons.
+        seed: The same seed gives the same persons; person i is of scene i.
         image_size: Side of the pictures in pixels.
         backgrounds: Folder with photos for the background; None draws backgrounds.
         mocap: Motion capture file that half of the postures are from; None makes up all postures.
-        first_index: Number of the scene of person 0.
 
     Raises:
         ValueError: If ``num_persons`` is not positive, or a folder or file cannot be used.
@@ -65,21 +61,18 @@ class GeneratedPersons:
         image_size: int = 256,
         backgrounds: str | Path | None = None,
         mocap: str | Path | None = None,
-        first_index: int = 0,
     ) -> None:
         if num_persons < 1:
             raise ValueError(f"the number of generated persons must be positive, got {num_persons}")
-        if first_index < 0:
-            raise ValueError(f"the first index must not be negative, got {first_index}")
-        self._num_persons, self._first_index = num_persons, first_index
-        self._source = SceneSource.open(seed, image_size, backgrounds, mocap)
+        self._num_persons, self._source = num_persons, SceneSource.open(seed, image_size, backgrounds, mocap)
 
     def __len__(self) -> int:
         return self._num_persons
 
     def __getitem__(self, i: int) -> PersonPhoto:
-        index = self._index(i)
-        scene = self.scene(i)
+        if not 0 <= i < self._num_persons:
+            raise IndexError(f"person {i} of {self._num_persons}")
+        scene = self._source.generate(i)
         person = scene.persons[0]
         return PersonPhoto(
             image=scene.image,
@@ -87,27 +80,8 @@ class GeneratedPersons:
             keypoints=person.keypoints,
             visibility=person.visibility,
             area=person.area,
-            image_id=index,
-            annotation_id=index,
+            image_id=i,
+            annotation_id=i,
             keypoints3d=person.joints3d,
             intrinsics=intrinsics_of(scene.intrinsics),
         )
-
-    def scene(self, i: int) -> Scene:
-        """Return the whole scene of person ``i``."""
-        return _generate(self._source, self._index(i))
-
-    def joints3d(self, i: int) -> np.ndarray:
-        """Return the Human3.6M joints (17, 3) of person ``i`` in camera millimetres."""
-        return self.scene(i).persons[0].joints3d
-
-    def _index(self, i: int) -> int:
-        if not 0 <= i < self._num_persons:
-            raise IndexError(f"person {i} of {self._num_persons}")
-        return self._first_index + i
-
-
-# A sample and its 3D joints are often asked for one after the other.
-@lru_cache(maxsize=4)
-def _generate(source: SceneSource, index: int) -> Scene:
-    return source.generate(index)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from pct.people.camera import Camera
+from pct.people.figure import PARTS
 from pct.people.poses import body_joints
-from pct.people.render import Canvas, Capsule, Solid
-from pct.people.solids import PARTS, THING
+from pct.people.render import Canvas, Capsule
 from pct.skeleton import COCO17, H36M17
 
 _MIN_AREA = 36.0 / 256**2  # share of the picture from which on a person is annotated
@@ -58,21 +58,18 @@ class Actor:
 
     Attributes:
         points: The :data:`pct.people.kinematics.BODY_POINTS` (P, 3) in camera millimetres.
-        solids: What it is drawn with, each with the number of its part in :data:`pct.people.solids.PARTS`.
+        solids: What it is drawn with, each with the number of its part in :data:`pct.people.figure.PARTS`.
         girth: How thick the body is, against an average adult.
     """
 
     points: np.ndarray
-    solids: list[tuple[int, Solid]]
+    solids: list[tuple[int, Capsule]]
     girth: float
 
 
 def outline(canvas: Canvas, actor: Actor) -> tuple[float, float, float, float]:
-    """Return left, top, right and bottom of a whole person in pixels, cut off at the picture's border.
-
-    What the person carries is left out.
-    """
-    boxes = np.array([box for part, solid in actor.solids if part != THING for box in _pieces(canvas, solid)])
+    """Return left, top, right and bottom of a whole person in pixels, cut off at the picture's border."""
+    boxes = np.array([box for _, solid in actor.solids for box in _pieces(canvas, solid)])
     size = canvas.size
     boxes = boxes[((boxes[:, :2] < size) & (boxes[:, 2:] > 0)).all(axis=1)].clip(0, size)
     left, top = boxes[:, :2].min(axis=0, initial=size).tolist()
@@ -80,10 +77,8 @@ def outline(canvas: Canvas, actor: Actor) -> tuple[float, float, float, float]:
     return left, top, right, bottom
 
 
-def _pieces(canvas: Canvas, solid: Solid) -> list[tuple[float, float, float, float]]:
+def _pieces(canvas: Canvas, solid: Capsule) -> list[tuple[float, float, float, float]]:
     """Return boxes of short pieces: what of a long limb lies outside the picture must not widen the box inside."""
-    if not isinstance(solid, Capsule):
-        return [canvas.extent(solid)]
     (ax, ay, scale_a), (bx, by, scale_b) = canvas.project(solid.start), canvas.project(solid.end)
     ra, rb = solid.radii[0] * scale_a, solid.radii[1] * scale_b
     pieces = []
@@ -96,13 +91,13 @@ def _pieces(canvas: Canvas, solid: Solid) -> list[tuple[float, float, float, flo
 def annotate(canvas: Canvas, actor: Actor, number: int, camera: Camera) -> ScenePerson | None:
     """Label a person, or return None where too little of it is seen."""
     first = number * len(PARTS)
-    area = int(((canvas.owner >= first) & (canvas.owner < first + len(PARTS)) & (canvas.owner != first + THING)).sum())
+    area = int(((canvas.owner >= first) & (canvas.owner < first + len(PARTS))).sum())
     joints = actor.points[COCO_POINTS]
     pixels = camera.project(joints)
     inside = inside_picture(pixels, canvas.size)
     columns, rows = np.round(pixels).clip(0, canvas.size - 1).astype(int).T
     seen, before = canvas.owner[rows, columns], joints[:, 2] - canvas.depth[rows, columns]
-    own, part = (seen // len(PARTS) == number) & (seen % len(PARTS) != THING), seen % len(PARTS)
+    own, part = seen // len(PARTS) == number, seen % len(PARTS)
     own_limb = own & _OWN_LIMB[np.arange(len(part)), part]
     hidden = ~own_limb & (before > np.where(own, _TOLERANCE * actor.girth, 0.0))
     visibility = np.where(inside, np.where(hidden, 1, 2), 0)

@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor
 
+from pct.cameras import camera_rotations
 from pct.people.kinematics import BODY_POINTS, generate_bodies
 from pct.poses import Poses
 from pct.skeleton import H36M17, Skeleton
@@ -15,6 +16,8 @@ from pct.skeleton import H36M17, Skeleton
 _ALIASES = {"hip": "pelvis", "neck_nose": "upper_neck"}
 _OWN_MEANING = {("crowdpose14", "head"): "head_top"}
 
+# From y up to the axes of a camera that a person looks at: x right, y down, z forward.
+_UPRIGHT = (1.0, -1.0, -1.0)
 _CHUNK = 8192  # people at a time: the working memory stays in the cache
 _IMAGE_SIDE = 640.0
 _AREA_SHARE = 0.52  # median of segment area over box area on COCO
@@ -82,8 +85,7 @@ def generate_poses3d(n: int, skeleton: Skeleton = H36M17, seed: int = 0) -> Pose
     joints = body_joints(skeleton)
     generator = torch.Generator().manual_seed(seed)
     chunks = [generate_bodies(_CHUNK, generator)[:, joints] for _ in range(math.ceil(n / _CHUNK))]
-    # From y up to y down; the camera looks along the body's -z.
-    keypoints = torch.cat(chunks)[:n] * torch.tensor([1.0, -1.0, -1.0])
+    keypoints = torch.cat(chunks)[:n] * torch.tensor(_UPRIGHT)
     return Poses(
         skeleton=skeleton,
         keypoints=keypoints,
@@ -134,41 +136,30 @@ def _photograph(bodies: Tensor, generator: torch.Generator) -> tuple[Tensor, Ten
     """
     n = len(bodies)
     # Photographers prefer faces.
-    front = 0.9 * torch.randn(n, generator=generator)
-    around = (2 * torch.rand(n, generator=generator) - 1) * math.pi
+    front, around = 52 * torch.randn(n, generator=generator), 360 * torch.rand(n, generator=generator)
     azimuth = torch.where(torch.rand(n, generator=generator) < 0.56, front, around)
+    pitch = 6 + 7 * torch.randn(n, generator=generator)
+    pitch += (torch.rand(n, generator=generator) < 0.12) * 27 * torch.rand(n, generator=generator)
+    axes = camera_rotations(azimuth, pitch, 3 * torch.randn(n, generator=generator))
+    upright = (bodies - bodies.mean(dim=1, keepdim=True)) * torch.tensor(_UPRIGHT)
+    seen = upright @ axes.transpose(1, 2)
     distance = 1000 * torch.exp(1.6 + 0.5 * torch.randn(n, generator=generator).clamp(-2, 2))
-    height = 1450 + 450 * torch.randn(n, generator=generator).clamp(-2.5, 4)
-    high = torch.rand(n, generator=generator) < 0.12
-    height = torch.where(high, height + 0.5 * distance * torch.rand(n, generator=generator), height)
-    camera = torch.stack([distance * torch.sin(azimuth), height, distance * torch.cos(azimuth)], dim=1)
-    target = bodies.mean(dim=1) + 120 * torch.randn(n, 3, generator=generator)
-    forward = torch.nn.functional.normalize(target - camera, dim=1)
-    up = torch.tensor([0.0, 1.0, 0.0]).expand(n, 3)
-    right = torch.nn.functional.normalize(torch.linalg.cross(forward, up), dim=1)
-    down = torch.linalg.cross(forward, right)
-    axes = torch.stack([right, down, forward], dim=1)
-    seen = (bodies - camera[:, None]) @ axes.transpose(1, 2)
     # Cameras step back until nothing is nearer than 70 cm: a hand at the lens would fill the picture.
-    nearest = seen[..., 2].amin(dim=1)
-    points = seen[..., :2] / (seen[..., 2] + (700.0 - nearest).clamp(min=0.0)[:, None])[..., None]
-    roll = math.radians(3) * torch.randn(n, generator=generator)
-    cos, sin = torch.cos(roll)[:, None], torch.sin(roll)[:, None]
-    turned = torch.stack([cos * points[..., 0] - sin * points[..., 1], sin * points[..., 0] + cos * points[..., 1]], -1)
-    return turned, _facing(bodies, camera)
+    distance = torch.maximum(distance, 700.0 - seen[..., 2].amin(dim=1))
+    seen = seen + distance[:, None, None] * torch.tensor([0.0, 0.0, 1.0])
+    return seen[..., :2] / seen[..., 2:], _facing(seen)
 
 
-def _facing(bodies: Tensor, camera: Tensor) -> Tensor:
+def _facing(seen: Tensor) -> Tensor:
     def point(name: str) -> Tensor:
-        return bodies[:, BODY_POINTS.index(name)]
+        return seen[:, BODY_POINTS.index(name)]
 
     left = torch.nn.functional.normalize(point("left_ear") - point("right_ear"), dim=1)
     middle = (point("left_ear") + point("right_ear")) / 2
     up = torch.nn.functional.normalize(point("head_top") - middle, dim=1)
-    forward = torch.linalg.cross(left, up)
-    to_camera = torch.nn.functional.normalize(camera - middle, dim=1)
-    ahead, aside = (forward * to_camera).sum(dim=1), (left * to_camera).sum(dim=1)
-    facing = torch.ones(bodies.shape[:2], dtype=torch.bool)
+    to_camera = torch.nn.functional.normalize(-middle, dim=1)
+    ahead, aside = (torch.linalg.cross(left, up) * to_camera).sum(dim=1), (left * to_camera).sum(dim=1)
+    facing = torch.ones(seen.shape[:2], dtype=torch.bool)
     facing[:, BODY_POINTS.index("nose")] = ahead > _FACE_COSINE["nose"]
     for side, sign in (("left", 1.0), ("right", -1.0)):
         facing[:, BODY_POINTS.index(f"{side}_eye")] = ahead + 0.5 * sign * aside > _FACE_COSINE["eye"]

@@ -12,10 +12,10 @@ from torch import Tensor
 
 from pct.files.motion.mocap import complete_bodies, load_mocap
 from pct.people.camera import Camera, draw_camera, place_main, place_other, turn
+from pct.people.figure import PARTS, draw_look, dress, girth_of
 from pct.people.kinematics import BODY_POINTS, generate_bodies, mirror_bodies
 from pct.people.labels import COCO_POINTS, Actor, ScenePerson, annotate, inside_picture, outline
-from pct.people.looks import draw_look
-from pct.people.render import Canvas, Capsule, Light, Solid
+from pct.people.render import Canvas, Light
 from pct.people.scenery import (
     MAX_SIZE,
     decode_jpeg,
@@ -26,7 +26,6 @@ from pct.people.scenery import (
     photo_background,
     photograph,
 )
-from pct.people.solids import PARTS, dress, girth_of
 
 _BLOCK = 512  # scenes that draw their bodies together
 _ATTEMPTS = 6
@@ -152,7 +151,7 @@ def _try_scene(source: SceneSource, index: int, rng: np.random.Generator, whole:
     canvas = Canvas(background, camera.focal)
     light = _draw_light(rng)
     drawn = [(solid, n * len(PARTS) + part) for n, actor in enumerate(actors) for part, solid in actor.solids]
-    for solid, owner in sorted(drawn, key=lambda item: -_middle(item[0])):
+    for solid, owner in sorted(drawn, key=lambda item: -(item[0].start + item[0].end)[2]):
         canvas.draw(solid, owner, light)
     if not whole and rng.random() < _OCCLUDER:
         _add_occluders(canvas, actors[0], len(actors), rng)
@@ -190,10 +189,6 @@ def _draw_light(rng: np.random.Generator) -> Light:
     x, y, z = rng.normal(0, 0.7), -abs(rng.normal(0.5, 0.5)), -abs(rng.normal(0.6, 0.4)) - 0.2
     length = float(np.sqrt(x * x + y * y + z * z))
     return Light((x / length, y / length, z / length), float(rng.uniform(0.35, 0.7)))
-
-
-def _middle(solid: Solid) -> float:
-    return float(solid.start[2] + solid.end[2]) / 2 if isinstance(solid, Capsule) else float(solid.center[2])
 
 
 def _add_occluders(canvas: Canvas, main: Actor, first: int, rng: np.random.Generator) -> None:

@@ -62,13 +62,13 @@ def test_visibility_has_all_kinds_in_sensible_shares(scenes: list[Scene]) -> Non
 
 
 def test_generated_persons_are_the_main_persons_of_scenes(scenes: list[Scene]) -> None:
-    persons = GeneratedPersons(10, seed=3, first_index=20)
+    persons = GeneratedPersons(10, seed=3)
     assert len(persons) == 10
     person = persons[5]
-    assert np.array_equal(person.image, scenes[25].image)
-    assert np.array_equal(person.keypoints, scenes[25].persons[0].keypoints)
-    assert np.array_equal(persons.joints3d(5), scenes[25].persons[0].joints3d)
-    assert person.image_id == person.annotation_id == 25
+    assert np.array_equal(person.image, scenes[5].image)
+    assert np.array_equal(person.keypoints, scenes[5].persons[0].keypoints)
+    assert np.array_equal(person.keypoints3d, scenes[5].persons[0].joints3d)
+    assert person.image_id == person.annotation_id == 5
     with pytest.raises(IndexError):
         persons[10]
 

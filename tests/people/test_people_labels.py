@@ -9,11 +9,10 @@ import numpy as np
 import pytest
 
 from pct.people.camera import Camera, turn
+from pct.people.figure import PARTS, draw_look, dress, girth_of
 from pct.people.kinematics import BODY_POINTS
 from pct.people.labels import Actor, ScenePerson, annotate
-from pct.people.looks import draw_look
 from pct.people.render import Canvas, Capsule, Light, Material
-from pct.people.solids import PARTS, dress, girth_of
 from pct.skeleton import COCO17
 
 CAMERA = Camera(size=256, focal=400.0, pitch=0.0, roll=0.0)
@@ -39,8 +38,7 @@ def standing() -> np.ndarray:
 
 def place(azimuth: float, aside: float = 0.0, distance: float = 3500.0) -> Actor:
     points = (turn(standing(), azimuth) - (0, 850, 0)) @ CAMERA.axes.T + (aside, 0, distance)
-    look = replace(draw_look(np.random.default_rng(0)), build=1.0, hair_length=1.0, skirt=0.0, hat=None)
-    look = replace(look, thing=None, pack=None)
+    look = replace(draw_look(np.random.default_rng(0)), build=1.0, long_hair=False)
     girth = girth_of(points, look.build)
     return Actor(points, dress(points, look, girth), girth)
 
