@@ -108,7 +108,7 @@ def train(
                 group["lr"] = rate * group["lr_scale"]
             torch.manual_seed((settings.seed * 1_000_003 + step) * distributed.world_size() + distributed.rank())
             with _autocast(device, settings.precision):
-                losses = step_losses(wrapped, batches[step])
+                losses = step_losses(wrapped, batches[step].to(device))
             optimizer.zero_grad()
             losses.loss.backward()
             if optim.clip:

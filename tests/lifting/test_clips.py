@@ -20,7 +20,7 @@ from pct.lifting.trunk import Trunk
 from pct.people.poses import generate_poses3d
 from pct.pose_space import PoseSpace
 from pct.skeleton import H36M17
-from pct.training.lifting.batches import LiftingBatch, LiftingBatches
+from pct.training.lifting.batches import LiftingBatch, lifting_batches
 from pct.training.lifting.data import PhotographedBodies, RecordedPairs
 from pct.training.tokenizer.augment3d import BodyAugmentConfig
 
@@ -151,7 +151,7 @@ def test_the_frames_of_a_row_are_of_one_person_before_one_camera() -> None:
 def test_a_batch_of_clips_has_the_middle_frame_as_its_target() -> None:
     space, noise = PoseSpace(kind="root3d"), DetectorNoise(H36M17, NoiseConfig.clean())
     source = PhotographedBodies(BODIES, CameraConfig(), frames=3)
-    batch = LiftingBatches(source, space, noise, 4)[1]
+    batch = lifting_batches(source, space, noise, 4)[1]
     assert batch.keypoints2d.shape == (4, 3, 17, 2)
     assert batch.visible.shape == (4, 3, 17)
     pairs = source.draw(torch.arange(10), torch.Generator().manual_seed(0))

@@ -17,8 +17,7 @@ from pct.lifting.pairs import PosePairs
 from pct.pose_space import PoseSpace
 from pct.skeleton import H36M17, Skeleton, get_skeleton
 from pct.tokenizer import PoseTokenizer
-from pct.training.batches import DeviceBatches
-from pct.training.lifting.batches import LiftingBatches, fixed_pairs
+from pct.training.lifting.batches import fixed_pairs, lifting_batches
 from pct.training.lifting.config import LifterRun
 from pct.training.lifting.data import PairSource, PhotographedBodies, RecordedPairs
 from pct.training.lifting.steps import LiftingStep
@@ -64,7 +63,7 @@ def train_lifter(run: LifterRun, folder: Path, progress: Any = None) -> Lifter:
     lifter.normalizer.fit(typical.keypoints2d, typical.visible, typical.image_size)
     lifter = lifter.to(device)
     noise = DetectorNoise(data.train.skeleton, run.noise)
-    batches = DeviceBatches(LiftingBatches(data.train, space, noise, run.batch_size, run.seed), device)
+    batches = lifting_batches(data.train, space, noise, run.batch_size, run.seed)
     noisy, clean = (fixed_pairs(data.val, space, n, run.val_poses) for n in (run.noise, NoiseConfig.clean()))
     validate = LiftingValidation(lifter, noisy, clean)
     train(lifter, batches, LiftingStep(lifter, run.loss), run.optim, run, folder, validate, progress)

@@ -24,7 +24,6 @@ from pct.photos.saved_backbone import SavedBackbone
 from pct.pose_space import PoseSpace
 from pct.tokenizer import PoseTokenizer
 from pct.tokenizer.model import GUIDANCE_FOLDER
-from pct.training.batches import DeviceBatches
 from pct.training.loop import train
 from pct.training.photos.batches import PersonCrops, PhotoBatches
 from pct.training.photos.config import ClassifierRun, HeatmapRun, PhotoRun
@@ -150,16 +149,13 @@ def _image_size(run: PhotoRun) -> tuple[int, int]:
     return int(height), int(width)
 
 
-def _batches(run: PhotoRun, setting: PhotoSetting, seed: int, backbone: Backbone) -> DeviceBatches:
+def _batches(run: PhotoRun, setting: PhotoSetting, seed: int, backbone: Backbone) -> PhotoBatches | FeatureBatches:
     space, augment, size = crop_space(run, setting.tokenizer).training_space, run.augment, _image_size(run)
     if run.features:
         crops = PersonCrops(setting.train, space, size, run.seed, augment)
         stored = store_features(Path(run.features), backbone, crops, _about(run, space, backbone), print)
-        return DeviceBatches(FeatureBatches(stored, run.batch_size, seed, setting.weights), setting.device)
-    batches = PhotoBatches(
-        setting.train, space, size, run.batch_size, seed, augment, run.workers, weights=setting.weights
-    )
-    return DeviceBatches(batches, setting.device)
+        return FeatureBatches(stored, run.batch_size, seed, setting.weights)
+    return PhotoBatches(setting.train, space, size, run.batch_size, seed, augment, run.workers, weights=setting.weights)
 
 
 def _about(run: PhotoRun, space: PoseSpace, backbone: Backbone) -> dict[str, Any]:

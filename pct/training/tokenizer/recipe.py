@@ -16,7 +16,7 @@ from pct.poses import Poses
 from pct.skeleton import Skeleton
 from pct.tokenizer import PoseTokenizer, TokenizerConfig
 from pct.tokenizer.codebook import CodebookUse
-from pct.training.batches import DeviceBatches, PoseBatches
+from pct.training.batches import pose_batches
 from pct.training.loop import train
 from pct.training.run_folder import MODEL_FOLDER, REPORT_FOLDER
 from pct.training.steps import TokenizerStep
@@ -68,7 +68,7 @@ def train_tokenizer(run: TokenizerRun, folder: Path, progress: Any = None) -> Tr
     model = build_tokenizer(run, split.train.skeleton).to(device)
     keypoints = run.space.training_space.normalise(split.train.keypoints, split.train.reference(run.space.root))
     augment = build_augmentation(run, split.train.skeleton)
-    batches = DeviceBatches(PoseBatches(keypoints, split.train.visible, augment, run.batch_size, run.seed), device)
+    batches = pose_batches(keypoints, split.train.visible, augment, run.batch_size, run.seed)
     validate = Validation(model, split.val, run.val_poses)
     train(model, batches, TokenizerStep(run.loss), run.optim, run, folder, validate, progress)
     model.eval()
