@@ -16,8 +16,9 @@ from pct.files.npz import write_npz
 from pct.files.output import check_output
 from pct.files.pose_checks import note_guessed
 from pct.lifting.lift_inputs import LiftInput, leave_out
-from pct.lifting.lifter import TOKENIZER_FOLDER, Lifter
+from pct.lifting.lifter import Lifter
 from pct.poses import Poses
+from pct.tokenizer.own import TOKENIZER_FOLDER
 from pct.tokens.codec import EncodeSummary, count_batch, describe_model
 from pct.tokens.table import PoseTokens, TokenWriter
 

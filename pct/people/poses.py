@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -52,12 +53,7 @@ def generate_poses(n: int, skeleton: Skeleton, seed: int) -> Poses:
     Raises:
         ValueError: If ``n`` is not positive, or a joint is none that the body has.
     """
-    if n < 1:
-        raise ValueError(f"the number of generated poses must be positive, got {n}")
-    joints = body_joints(skeleton)
-    generator = torch.Generator().manual_seed(seed)
-    chunks = [_generate_chunk(_CHUNK, joints, generator) for _ in range(math.ceil(n / _CHUNK))]
-    keypoints, visible, bbox = (torch.cat(parts)[:n] for parts in zip(*chunks, strict=True))
+    keypoints, visible, bbox = _generate(n, skeleton, seed, _seen_in_images)
     return Poses(
         skeleton=skeleton,
         keypoints=torch.where(visible[..., None], keypoints, 0.0),
@@ -80,12 +76,7 @@ def generate_poses3d(n: int, skeleton: Skeleton = H36M17, seed: int = 0) -> Pose
     Raises:
         ValueError: If ``n`` is not positive, or a joint is none that the body has.
     """
-    if n < 1:
-        raise ValueError(f"the number of generated poses must be positive, got {n}")
-    joints = body_joints(skeleton)
-    generator = torch.Generator().manual_seed(seed)
-    chunks = [generate_bodies(_CHUNK, generator)[:, joints] for _ in range(math.ceil(n / _CHUNK))]
-    keypoints = torch.cat(chunks)[:n] * torch.tensor(_UPRIGHT)
+    (keypoints,) = _generate(n, skeleton, seed, _upright)
     return Poses(
         skeleton=skeleton,
         keypoints=keypoints,
@@ -113,11 +104,28 @@ def body_joints(skeleton: Skeleton) -> list[int]:
     return [BODY_POINTS.index(n) for n in names]
 
 
-def _generate_chunk(n: int, joints: list[int], generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-    bodies = generate_bodies(n, generator)
+def _generate(
+    n: int,
+    skeleton: Skeleton,
+    seed: int,
+    see: Callable[[Tensor, list[int], torch.Generator], tuple[Tensor, ...]],
+) -> list[Tensor]:
+    """Return what is seen of ``n`` generated people: tensors of n rows."""
+    if n < 1:
+        raise ValueError(f"the number of generated poses must be positive, got {n}")
+    joints, generator = body_joints(skeleton), torch.Generator().manual_seed(seed)
+    chunks = [see(generate_bodies(_CHUNK, generator), joints, generator) for _ in range(math.ceil(n / _CHUNK))]
+    return [torch.cat(parts)[:n] for parts in zip(*chunks, strict=True)]
+
+
+def _upright(bodies: Tensor, joints: list[int], _: torch.Generator) -> tuple[Tensor]:
+    return (bodies[:, joints] * torch.tensor(_UPRIGHT),)
+
+
+def _seen_in_images(bodies: Tensor, joints: list[int], generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
     points, facing = _photograph(bodies, generator)
     frame, inside = _truncate(points, generator)
-    visible = (inside & facing & ~_lose(n, generator))[:, joints]
+    visible = (inside & facing & ~_lose(len(bodies), generator))[:, joints]
     # Nobody annotates a person of whom no joint is seen: those are photographed whole.
     unseen = ~visible.any(dim=1)
     whole = _box(points)

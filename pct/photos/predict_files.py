@@ -14,10 +14,10 @@ from pct.files.output import OutputError, open_atomically
 from pct.files.photo import PhotoError, as_photo
 from pct.files.photo_inputs import PhotoInput
 from pct.files.video import VideoReader
-from pct.photos.classifier import TOKENIZER_FOLDER
 from pct.photos.crop import fit_bbox_to_aspect
 from pct.photos.estimator import PersonPoses, PoseEstimator, find_box_fault
 from pct.photos.predict_outputs import DRAWN_FOLDER, Frame, ResultsWriter, open_pictures
+from pct.tokenizer.own import TOKENIZER_FOLDER
 from pct.tokens.codec import describe_model
 from pct.tokens.table import PoseTokens, TokenWriter
 

@@ -11,25 +11,17 @@ import torch
 from torch import Tensor
 
 from pct.geometry import rotation_matrix_2d
+from pct.photos.augment import CropJitterConfig
 from pct.pose_space import PoseSpace
 from pct.skeleton import Skeleton
 
 
 @dataclass(frozen=True)
-class AugmentConfig:
-    """Strength of the augmentation. The defaults are the paper's (its released configs), per pose.
+class AugmentConfig(CropJitterConfig):
+    """Strength of the augmentation of poses, and what of them the encoder and the decoder get.
 
     Attributes:
         plain_share: Share of the poses that keep their crop: no rotation, scale, shift or half body.
-        rotation: Standard deviation in degrees, cut at twice that.
-        rotation_prob: Share of the poses that are rotated.
-        scale: Standard deviation of the crop's scale around 1, cut to [1 - scale, 1 + scale].
-        shift: Largest shift of the crop as a share of its side.
-        shift_prob: Share of the poses whose crop is shifted.
-        flip_prob: Share of the poses that are mirrored.
-        half_body_prob: Share of the poses cropped to upper or lower body, where enough joints are known.
-        half_body_joints: Known joints that a pose must have more of for a half-body crop.
-        outside_margin: Labels farther outside the crop than this share of its half side become unknown.
         mask_share: Share of the poses of which joints are hidden from the encoder.
         mask_ratio: Lowest and highest share of joints hidden; each pose draws its own.
         mask_part_share: Share of the masked poses that lose the lower body instead of random joints.
@@ -39,15 +31,6 @@ class AugmentConfig:
     """
 
     plain_share: float = 0.0
-    rotation: float = 40.0
-    rotation_prob: float = 0.6
-    scale: float = 0.5
-    shift: float = 0.16
-    shift_prob: float = 0.3
-    flip_prob: float = 0.5
-    half_body_prob: float = 0.3
-    half_body_joints: int = 8
-    outside_margin: float = 0.0
     mask_share: float = 1.0
     mask_ratio: tuple[float, float] = (0.2, 0.2)
     mask_part_share: float = 0.0
@@ -55,26 +38,11 @@ class AugmentConfig:
     prefix_share: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in (
-            "plain_share",
-            "rotation_prob",
-            "shift_prob",
-            "flip_prob",
-            "half_body_prob",
-            "mask_share",
-            "mask_part_share",
-            "prefix_share",
-        ):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"augment {name} must be in [0, 1], got {getattr(self, name)}")
-        if not 0 <= self.scale < 1:
-            raise ValueError(f"augment scale must be in [0, 1), got {self.scale}")
-        low, high = self.mask_ratio
-        if not 0 <= low <= high < 1:
-            raise ValueError(f"augment mask_ratio must be two shares low <= high in [0, 1), got {self.mask_ratio}")
-        low, high = self.noise
-        if not 0 <= low <= high < 1:
-            raise ValueError(f"augment noise must be two deviations low <= high in [0, 1), got {self.noise}")
+        super().__post_init__()
+        for name, what in (("mask_ratio", "shares"), ("noise", "deviations")):
+            low, high = getattr(self, name)
+            if not 0 <= low <= high < 1:
+                raise ValueError(f"augment {name} must be two {what} low <= high in [0, 1), got {(low, high)}")
 
 
 @dataclass(frozen=True)
