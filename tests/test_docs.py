@@ -14,8 +14,8 @@ from tiny_bodies import write_bodies
 from pct.checkpoint import CheckpointError, find_model
 from pct.cli import main as cli
 from pct.files.coco import write_coco_poses
-from pct.people.dataset import generate_scene
 from pct.people.poses import generate_poses
+from pct.people.scene import SceneSource
 from pct.skeleton import COCO17, Skeleton
 
 ROOT = Path(__file__).parents[1]
@@ -52,7 +52,7 @@ def test_python_snippets_run_one_after_the_other(page: str) -> None:
 def test_pct_commands_run(page: str, folder: Path) -> None:
     write_bodies(folder / "bodies.npz")
     write_coco_poses("person_keypoints_val2017.json", generate_poses(30, COCO17, seed=0))
-    Path("photo.jpg").write_bytes(generate_scene(seed=3, index=0).jpeg)
+    Path("photo.jpg").write_bytes(SceneSource.open(3).generate(0).jpeg)
     for command in _pct_commands(page):
         if command[1] in ("evaluate", "train"):
             continue  # take long, or files that are not here; tests/evaluation and tests/training run them

@@ -1,38 +1,12 @@
-"""Photos of generated people with COCO keypoints, true visibility and 3D joints: training data without any download."""
+"""Generated people as a source of person photos: training data without any download."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from pct.files.coco3d import intrinsics_of
-from pct.people.scene import Scene, SceneSource
+from pct.people.scene import SceneSource
 from pct.photos.persons import PersonPhoto
 from pct.skeleton import COCO17, Skeleton
-
-
-def generate_scene(
-    seed: int,
-    index: int,
-    image_size: int = 256,
-    *,
-    backgrounds: str | Path | None = None,
-    mocap: str | Path | None = None,
-    quality: int | None = None,
-) -> Scene:
-    """Generate one photo: a pure function of its arguments.
-
-    Args:
-        seed: The same seed and index give the same photo.
-        index: Number of the scene, 0 or more.
-        image_size: Side of the picture in pixels, 32 to 1024.
-        backgrounds: Folder with photos to put people before; None draws backgrounds.
-        mocap: Motion capture file that half of the postures are from; None makes up all postures.
-        quality: JPEG quality, 1 to 100; None draws one from 35 to 95.
-
-    Raises:
-        ValueError: If a value is out of its range, or a folder or file cannot be used.
-    """
-    return SceneSource.open(seed, image_size, backgrounds, mocap, quality).generate(index)
 
 
 class GeneratedPersons:
@@ -72,16 +46,4 @@ class GeneratedPersons:
     def __getitem__(self, i: int) -> PersonPhoto:
         if not 0 <= i < self._num_persons:
             raise IndexError(f"person {i} of {self._num_persons}")
-        scene = self._source.generate(i)
-        person = scene.persons[0]
-        return PersonPhoto(
-            image=scene.image,
-            bbox=person.bbox,
-            keypoints=person.keypoints,
-            visibility=person.visibility,
-            area=person.area,
-            image_id=i,
-            annotation_id=i,
-            keypoints3d=person.joints3d,
-            intrinsics=intrinsics_of(scene.intrinsics),
-        )
+        return self._source.generate(i).persons[0]

@@ -69,9 +69,9 @@ def draw_look(rng: np.random.Generator) -> Look:
     return Look(
         skin=Material(skin, skin),
         hair=Material(hair, hair),
-        top=_draw_cloth(rng, plain=0.5),
-        bottom=_draw_cloth(rng, plain=0.75),
-        shoe=_draw_cloth(rng, plain=0.9),
+        top=draw_cloth(rng, plain=0.5),
+        bottom=draw_cloth(rng, plain=0.75),
+        shoe=draw_cloth(rng, plain=0.9),
         sleeve=float(rng.choice([0.0, rng.uniform(0.3, 1.6), 2.0], p=[0.12, 0.48, 0.4])),
         leg=float(rng.choice([rng.uniform(0.3, 1.6), 2.0], p=[0.37, 0.63])),
         build=float(np.clip(rng.normal(1.0, 0.12), 0.75, 1.4)),
@@ -86,7 +86,8 @@ def draw_color(rng: np.random.Generator) -> np.ndarray:
     return 255.0 * np.array(colorsys.hsv_to_rgb(rng.random(), saturation, rng.uniform(0.08, 1.0)), np.float32)
 
 
-def _draw_cloth(rng: np.random.Generator, plain: float) -> Material:
+def draw_cloth(rng: np.random.Generator, plain: float) -> Material:
+    """Draw what clothes and things are made of; ``plain`` is the share of those in one colour."""
     across, along = rng.choice([0.0, rng.uniform(15.0, 120.0)], 2)
     color = draw_color(rng)
     return Material(color, color) if rng.random() < plain else Material(color, draw_color(rng), across, along)

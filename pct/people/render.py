@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pct.people.camera import Camera
+
 
 @dataclass(frozen=True)
 class Material:
@@ -67,31 +69,24 @@ class Canvas:
     """A picture that is being drawn, with the depth and the owner of each pixel.
 
     Attributes:
-        size: Side of the square picture in pixels.
-        focal: Focal length in pixels; the principal point is the picture's centre.
+        camera: What it is seen by.
         color: RGB (size, size, 3) float32 in 0..255.
         depth: Distance along the optical axis (size, size) in millimetres; infinite in the background.
         owner: Number of the person or thing seen (size, size); -1 in the background.
     """
 
-    def __init__(self, background: np.ndarray, focal: float) -> None:
-        self.size = len(background)
-        self.focal = focal
-        self.center = (self.size - 1) / 2
+    def __init__(self, background: np.ndarray, camera: Camera) -> None:
+        size, self.camera = camera.size, camera
         self.color = background.astype(np.float32)
-        self.depth = np.full((self.size, self.size), np.inf, dtype=np.float32)
-        self.owner = np.full((self.size, self.size), -1, dtype=np.int16)
-        self._grid = np.arange(self.size, dtype=np.float32)
-
-    def project(self, point: np.ndarray) -> tuple[float, float, float]:
-        """Return pixel x and y and the pixels of a millimetre at a point (3,) in camera millimetres."""
-        scale = self.focal / float(point[2])
-        return self.center + float(point[0]) * scale, self.center + float(point[1]) * scale, scale
+        self.depth = np.full((size, size), np.inf, dtype=np.float32)
+        self.owner = np.full((size, size), -1, dtype=np.int16)
+        self._grid = np.arange(size, dtype=np.float32)
 
     def draw(self, solid: Capsule, owner: int, light: Light) -> None:
         """Draw a limb where nothing nearer is; draw far ones first, so that edges blend with what is behind them."""
-        (ax, ay, scale_a), (bx, by, scale_b) = self.project(solid.start), self.project(solid.end)
-        radius_a, radius_b = solid.radii[0] * scale_a, solid.radii[1] * scale_b
+        (ax, ay), (bx, by) = (self.camera.project(end).tolist() for end in (solid.start, solid.end))
+        radius_a = solid.radii[0] * self.camera.focal / float(solid.start[2])
+        radius_b = solid.radii[1] * self.camera.focal / float(solid.end[2])
         rows = self._range(min(ay - radius_a, by - radius_b), max(ay + radius_a, by + radius_b))
         columns = self._range(min(ax - radius_a, bx - radius_b), max(ax + radius_a, bx + radius_b))
         ex, ey = bx - ax, by - ay
@@ -118,20 +113,5 @@ class Canvas:
         depth_view[solid_part] = depth[solid_part]
         owner_view[solid_part] = owner
 
-    def cover(self, alpha: np.ndarray, colors: np.ndarray, depth: float, owner: int) -> None:
-        """Put a flat thing before all that is farther away.
-
-        Args:
-            alpha: How much of each pixel it covers (size, size), 0 to 1.
-            colors: RGB (size, size, 3) in 0..255.
-            depth: Its distance in millimetres.
-            owner: Its number.
-        """
-        alpha = np.where(self.depth > depth, alpha, 0.0).astype(np.float32)
-        self.color += alpha[:, :, None] * (colors - self.color)
-        solid = alpha >= 0.5
-        self.depth[solid] = depth
-        self.owner[solid] = owner
-
     def _range(self, low: float, high: float) -> slice:
-        return slice(max(0, math.floor(low)), max(0, min(self.size, math.ceil(high) + 1)))
+        return slice(max(0, math.floor(low)), max(0, min(self.camera.size, math.ceil(high) + 1)))

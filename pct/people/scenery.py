@@ -1,4 +1,4 @@
-"""What surrounds generated people, and the camera's own marks: backgrounds, occluders, blur, noise, JPEG (OpenCV)."""
+"""What is behind generated people, and the camera's own marks: blur, noise, JPEG (OpenCV)."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pct.files.photo import read_photo
 from pct.people.figure import draw_color
 
 PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
@@ -33,18 +34,12 @@ def list_photos(folder: str | Path) -> tuple[Path, ...]:
     return photos
 
 
-def draw_background(size: int, horizon: float, rng: np.random.Generator) -> np.ndarray:
-    """Draw a made-up scene (size, size, 3) uint8 RGB: a floor below the horizon, and things.
-
-    Args:
-        size: Side of the picture in pixels.
-        horizon: Row at which floor and wall may meet.
-        rng: Source of randomness.
-    """
+def draw_background(size: int, rng: np.random.Generator) -> np.ndarray:
+    """Draw a made-up scene (size, size, 3) uint8 RGB: a wall, a floor, and things."""
     import cv2
 
     image = _patch(size, rng)
-    line, slope = horizon + abs(rng.normal(0, 0.15)) * size, rng.normal(0, 0.04) * size
+    line, slope = rng.normal(0.5, 0.25) * size, rng.normal(0, 0.04) * size
     shapes = [np.array([(0, line - slope), (size, line + slope), (size, size), (0, size)])]
     for _ in range(int(rng.integers(0, 14))):
         radius = size * math.exp(rng.uniform(math.log(0.03), math.log(0.35)))
@@ -66,32 +61,6 @@ def photo_background(photos: Sequence[Path], size: int, rng: np.random.Generator
     return np.ascontiguousarray(crop[:, ::-1]) if rng.random() < 0.5 else crop
 
 
-def draw_occluder(
-    size: int, bbox: tuple[float, float, float, float], rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    """Draw a thing that hides a part of a person.
-
-    Args:
-        size: Side of the picture in pixels.
-        bbox: The person's box (left, top, right, bottom) in pixels.
-        rng: Source of randomness.
-
-    Returns:
-        How much it covers of each pixel (size, size) float32, and its colours (size, size, 3) uint8.
-    """
-    left, top, right, bottom = bbox
-    width, height = right - left, bottom - top
-    if rng.random() < 0.25:
-        # Furniture, a fence, a hedge: everything below a line.
-        y, slope = bottom - height * rng.uniform(0.1, 0.55), rng.normal(0, 0.02) * width
-        ends = (left - width, right + width)
-        corners = np.array([(ends[0], y - slope), (ends[1], y + slope), (ends[1], bottom + 9), (ends[0], bottom + 9)])
-    else:
-        place = rng.uniform(left, right), rng.uniform(top, bottom)
-        corners = _outline(max(width, height) * rng.uniform(0.06, 0.24), rng) + np.array(place)
-    return _mask(size, corners).astype(np.float32) / 255.0, _patch(size, rng)
-
-
 def photograph(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Give a drawn picture (H, W, 3) float32 a camera's marks: blur, exposure, white balance, noise; uint8."""
     import cv2
@@ -111,16 +80,6 @@ def encode_jpeg(image: np.ndarray, quality: int) -> bytes:
 
     _, data = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
     return data.tobytes()
-
-
-def decode_jpeg(data: bytes) -> np.ndarray:
-    """Return the RGB picture (H, W, 3) uint8 of JPEG bytes."""
-    import cv2
-
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    if image is None:
-        raise ValueError(f"{len(data)} bytes are no JPEG picture")
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
 def _patch(size: int, rng: np.random.Generator) -> np.ndarray:
@@ -163,10 +122,6 @@ def _mask(size: int, corners: np.ndarray) -> np.ndarray:
 def _read_photo(path: Path) -> np.ndarray:
     import cv2
 
-    photo = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if photo is None:
-        raise ValueError(f"background {path} cannot be read as a photo")
+    photo = read_photo(path)
     scale = _LONGEST_PHOTO / max(photo.shape[:2])
-    if scale < 1:
-        photo = cv2.resize(photo, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    return cv2.cvtColor(photo, cv2.COLOR_BGR2RGB)
+    return cv2.resize(photo, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else photo
