@@ -13,7 +13,7 @@ from pct.training.kinds import progress_bar
 from pct.training.run_files import METRICS, read_metrics
 from pct.training.run_folder import MODEL_FOLDER, prepare_folder
 from pct.training.tokenizer.config import load_run
-from pct.training.tokenizer.recipe import CropPoses, train_tokenizer
+from pct.training.tokenizer.recipe import train_tokenizer
 
 BASE = Path(__file__).parent.parent / "configs" / "tokenizer_coco.yaml"
 _PLAIN = ["model.layout=parallel", "model.codebook_dim=64", "augment.prefix_share=0", "augment.noise=[0,0]"]
@@ -72,7 +72,7 @@ def _run(name: str, out: Path, options: argparse.Namespace) -> dict[str, float |
     ]
     run = load_run(BASE, [*settings, f"threads={options.threads}", "report=false", *VARIANTS[name]])
     print(f"{name}: {' '.join(VARIANTS[name]) or 'the config as it is'}", file=sys.stderr)
-    train_tokenizer(run, CropPoses(run), prepare_folder(run, resume=True, force=False), progress_bar)
+    train_tokenizer(run, prepare_folder(run, resume=True, force=False), progress_bar)
     metrics = read_metrics(folder / METRICS)
     tokenizer = PoseTokenizer.from_pretrained(folder / MODEL_FOLDER)
     speed = sorted(row["poses_per_second"] for row in metrics)[len(metrics) // 2]

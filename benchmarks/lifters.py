@@ -16,8 +16,8 @@ from lifters_page import write_page
 from measure import describe_machine, training_log
 
 from pct.evaluation.lifting.evaluate import evaluate_lifter, tokenizer_floor
-from pct.files.motion.body_table import BodyTable, split_mocap
 from pct.files.motion.mocap import load_mocap
+from pct.files.motion.mocap_poses import mocap_poses, split_mocap
 from pct.files.output import write_atomically
 from pct.lifting.count import count_multiply_adds, count_parameters
 from pct.lifting.detector_noise import NoiseConfig
@@ -162,7 +162,7 @@ def run_of(network: str, head: str, options: argparse.Namespace) -> LifterRun:
 
 def test_pairs(mocap: str) -> PosePairs:
     """Return every frame of the test clips, seen by one random camera."""
-    bodies = BodyTable.from_mocap(split_mocap(load_mocap(mocap)).test)
+    bodies = mocap_poses(split_mocap(load_mocap(mocap)).test)
     return photograph(bodies, torch.Generator().manual_seed(20_000))
 
 

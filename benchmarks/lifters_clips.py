@@ -12,13 +12,14 @@ from typing import Any
 import torch
 from measure import describe_machine, training_log
 
-from pct.files.motion.body_table import BodyTable, split_mocap
 from pct.files.motion.mocap import load_mocap
+from pct.files.motion.mocap_poses import mocap_poses, split_mocap
 from pct.files.output import write_atomically
 from pct.lifting.count import count_parameters
 from pct.lifting.detector_noise import NoiseConfig
 from pct.lifting.lifter import Lifter
 from pct.lifting.pairs import CameraConfig
+from pct.poses import Poses
 from pct.training.kinds import progress_bar
 from pct.training.lifting.batches import fixed_pairs
 from pct.training.lifting.config import LifterRun, load_lifter_run
@@ -49,7 +50,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args(argv)
     torch.set_num_threads(options.threads)
-    bodies = BodyTable.from_mocap(split_mocap(load_mocap(options.mocap)).test)
+    bodies = mocap_poses(split_mocap(load_mocap(options.mocap)).test)
     rows = [measure(frames, bodies, options) for frames in options.frames]
     results = {
         "command": f"{COMMAND} --frames {' '.join(map(str, options.frames))}",
@@ -85,7 +86,7 @@ def run_of(frames: int, options: argparse.Namespace) -> LifterRun:
     return load_lifter_run(CONFIG, settings)
 
 
-def measure(frames: int, bodies: BodyTable, options: argparse.Namespace) -> dict[str, Any]:
+def measure(frames: int, bodies: Poses, options: argparse.Namespace) -> dict[str, Any]:
     """Train with so many frames, unless that was done, and return the errors in millimetres on all bodies."""
     run = run_of(frames, options)
     folder = Path(run.out)

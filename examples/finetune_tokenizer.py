@@ -13,10 +13,12 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from tqdm import tqdm
+
 from pct.drawing.gallery import draw_gallery
 from pct.drawing.poses2d import write_png
 from pct.training.tokenizer.config import load_run
-from pct.training.tokenizer.recipe import CropPoses, train_tokenizer
+from pct.training.tokenizer.recipe import Validation, train_tokenizer
 
 CONFIG = Path(__file__).parents[1] / "configs" / "tokenizer_coco.yaml"
 
@@ -39,10 +41,11 @@ def main() -> None:
     ]
     args.out.mkdir(parents=True, exist_ok=True)
     run = load_run(CONFIG, changes)
-    poses = CropPoses(run)
-    print(f"{poses.skeleton.num_keypoints} joints, {len(poses.train):,} poses to train on, {len(poses.val):,} held out")
-    tokenizer = train_tokenizer(run, poses, args.out).tokenizer
-    numbers = poses.validation(tokenizer, len(poses.val))()
+    trained = train_tokenizer(run, args.out, lambda steps, start: tqdm(steps, initial=start, total=run.steps))
+    tokenizer, poses = trained.tokenizer, trained.poses
+    joints = tokenizer.skeleton.num_keypoints
+    print(f"{joints} joints, {len(poses.train):,} poses to train on, {len(poses.val):,} held out")
+    numbers = Validation(tokenizer, poses.val, len(poses.val))()
     print(f"mean error of held-out poses {numbers['mean_error_px']:.2f} px of a 256 crop; of 4 hidden joints", end=" ")
     print(f"{numbers['completion_error_px']:.1f} px; ids kept under 1 px of noise {numbers['ids_kept']:.0%}")
     picture = args.out / "poses.png"

@@ -16,7 +16,7 @@ import torch
 
 from pct.files.pose_checks import RawPoses, check_poses
 from pct.files.pose_files import read_poses
-from pct.poses import PoseTable
+from pct.poses import Poses
 from pct.skeleton import COCO17, Skeleton
 
 # MediaPipe's pose landmarks in their order, by the names that COCO has for seventeen of them.
@@ -29,7 +29,7 @@ MEDIAPIPE33 = (
 )
 
 
-def as_poses(found: Any, skeleton: Skeleton = COCO17, image_size: tuple[float, float] | None = None) -> PoseTable:
+def as_poses(found: Any, skeleton: Skeleton = COCO17, image_size: tuple[float, float] | None = None) -> Poses:
     """Return the poses of any result that a function of this module takes, or of a list of them, one a photo.
 
     Args:
@@ -40,14 +40,14 @@ def as_poses(found: Any, skeleton: Skeleton = COCO17, image_size: tuple[float, f
     Raises:
         ValueError: If it is none of these, or a pose is bad; the message names its row.
     """
-    if isinstance(found, PoseTable) and found.skeleton.keypoint_names == skeleton.keypoint_names:
+    if isinstance(found, Poses) and found.skeleton.keypoint_names == skeleton.keypoint_names:
         return found
     if isinstance(found, (str, Path)) or (isinstance(found, list) and all(isinstance(e, Mapping) for e in found)):
         return from_coco(found, skeleton)
     if isinstance(found, (list, tuple)) and found and not np.isscalar(found[0]):
         tables = [as_poses(result, skeleton, image_size) for result in found]
         numbered = [replace(t, image_ids=torch.full_like(t.image_ids, i)) for i, t in enumerate(tables, 1)]
-        table = PoseTable.concatenate(numbered)
+        table = Poses.concatenate(numbered)
         return replace(table, annotation_ids=torch.arange(1, len(table) + 1))
     if hasattr(found, "pose_landmarks"):
         if image_size is None:
@@ -67,7 +67,7 @@ def as_poses(found: Any, skeleton: Skeleton = COCO17, image_size: tuple[float, f
 
 def from_supervision(
     keypoints: Any, skeleton: Skeleton = COCO17, names: Sequence[str] | None = None, min_conf: float = 0.0
-) -> PoseTable:
+) -> Poses:
     """Return the poses of ``supervision.KeyPoints``; their boxes are made from the joints.
 
     Args:
@@ -90,7 +90,7 @@ def from_supervision(
 
 def from_ultralytics(
     result: Any, skeleton: Skeleton = COCO17, names: Sequence[str] | None = None, min_conf: float = 0.0
-) -> PoseTable:
+) -> Poses:
     """Return the poses of one photo's result of Ultralytics, or of :class:`pct.PoseEstimator`.
 
     Args:
@@ -111,7 +111,7 @@ def from_ultralytics(
 
 def from_mediapipe(
     result: Any, image_size: tuple[float, float], skeleton: Skeleton = COCO17, min_conf: float = 0.0
-) -> PoseTable:
+) -> Poses:
     """Return the poses of MediaPipe's pose landmarks, 33 for each person; their boxes are made from the joints.
 
     Args:
@@ -131,7 +131,7 @@ def from_mediapipe(
     return _table(found[..., :2] * np.asarray(image_size), found[..., 2], None, skeleton, MEDIAPIPE33, min_conf)
 
 
-def from_coco(results: str | Path | Sequence[Mapping[str, Any]], skeleton: Skeleton = COCO17) -> PoseTable:
+def from_coco(results: str | Path | Sequence[Mapping[str, Any]], skeleton: Skeleton = COCO17) -> Poses:
     """Return the poses of COCO results.
 
     Args:
@@ -147,7 +147,7 @@ def from_coco(results: str | Path | Sequence[Mapping[str, Any]], skeleton: Skele
         for batch in batches:
             if batch.faults:
                 raise ValueError(f"{results}: {batch.faults[0]}")
-        return PoseTable.concatenate([batch.poses for batch in batches])
+        return Poses.concatenate([batch.poses for batch in batches])
     lengths = {len(entry.get("keypoints") or ()) for entry in results}
     if len(lengths) > 1 or any(length == 0 or length % 3 for length in lengths):
         raise ValueError(f"COCO results need keypoints of one length, x, y, confidence a joint; got {sorted(lengths)}")
@@ -165,7 +165,7 @@ def from_coco(results: str | Path | Sequence[Mapping[str, Any]], skeleton: Skele
 
 def _table(
     xy: Any, conf: Any, boxes: np.ndarray | None, skeleton: Skeleton, names: Sequence[str] | None, min_conf: float
-) -> PoseTable:
+) -> Poses:
     """Bring joints (N, k, 2) to a skeleton, check the poses, and return them."""
     points = _array(xy)
     if points.size == 0:

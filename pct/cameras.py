@@ -117,3 +117,15 @@ def _check_known(intrinsics: Tensor) -> None:
             f"the camera of {int(unknown.sum())} of {unknown.numel()} poses is not known; fx, fy, cx, cy in pixels "
             "are needed here"
         )
+
+
+def camera_rotations(turn: Tensor, pitch: Tensor, roll: Tensor) -> Tensor:
+    """Return rotations (B, 3, 3) from upright axes to those of cameras (x right, y down, z forward).
+
+    Args:
+        turn: Degrees (B,) that people are turned about the vertical.
+        pitch: Degrees (B,) that the camera looks down.
+        roll: Degrees (B,) that it is turned about its own axis.
+    """
+    tilt = axis_rotation(2, torch.deg2rad(roll)) @ axis_rotation(0, torch.deg2rad(pitch))
+    return tilt @ axis_rotation(1, torch.deg2rad(turn))

@@ -14,9 +14,8 @@ import torch
 
 from pct import PoseTokenizer
 from pct.cli.main import main as pct_main
-from pct.files.motion.body_table import BodyTable
 from pct.files.motion.mocap import JOINT_NAMES
-from pct.people.poses import generate_poses
+from pct.people.poses import generate_poses, generate_poses3d
 from pct.skeleton import COCO17
 from pct.training.tokenizer.config import load_run
 from pct.training.tokenizer.recipe import build_tokenizer
@@ -79,7 +78,7 @@ def test_search_finds_the_pose_itself_first(monkeypatch, capsys, table, tmp_path
 def test_action_recognition_compares_all_readers(monkeypatch, capsys, tmp_path) -> None:
     rng = np.random.default_rng(0)
     names = ["walk", "run"] * 6
-    standing = BodyTable.generated(12).keypoints.numpy() * np.array([1, -1, -1], np.float32)
+    standing = generate_poses3d(12).keypoints.numpy() * np.array([1, -1, -1], np.float32)
     joints = np.repeat(standing, 16, axis=0) + rng.normal(0, 1, (192, 17, 3)).astype(np.float32)
     texts = {"clip_id": [f"c{i}" for i in range(12)], "subject_id": ["s"] * 12, "action": names, "source": ["x"] * 12}
     np.savez(

@@ -8,7 +8,7 @@ from tiny_codec import make_tokenizer
 from pct.evaluation.tokens.codec import Codec
 from pct.evaluation.tokens.coders import TrainingPoses
 from pct.evaluation.tokens.gaussian import PatternMoments, fit_gaussian
-from pct.poses import PoseTable
+from pct.poses import Poses
 from pct.skeleton import COCO17
 from pct.tokenizer import PoseTokenizer
 
@@ -19,7 +19,7 @@ def make_person_tokenizer(**changes) -> PoseTokenizer:
     return make_tokenizer(**{**SIZES, **changes})
 
 
-def make_table(n: int = 40, seed: int = 0, labelled: float = 0.85) -> PoseTable:
+def make_table(n: int = 40, seed: int = 0, labelled: float = 0.85) -> Poses:
     """Persons whose joints scatter around those of one pose; the first sixteen are whole."""
     g = torch.Generator().manual_seed(seed)
     base = torch.rand(17, 2, generator=torch.Generator().manual_seed(9)) * 100
@@ -27,7 +27,7 @@ def make_table(n: int = 40, seed: int = 0, labelled: float = 0.85) -> PoseTable:
     visible = torch.rand(n, 17, generator=g) < labelled
     visible[:, 0] = visible[:16] = True
     low, high = keypoints.amin(dim=1), keypoints.amax(dim=1)
-    return PoseTable(
+    return Poses(
         COCO17,
         torch.where(visible[..., None], keypoints, 0.0),
         visible,
@@ -38,6 +38,6 @@ def make_table(n: int = 40, seed: int = 0, labelled: float = 0.85) -> PoseTable:
     )
 
 
-def training_poses(codec: Codec, table: PoseTable) -> TrainingPoses:
+def training_poses(codec: Codec, table: Poses) -> TrainingPoses:
     keypoints = codec.view(table)
     return TrainingPoses(keypoints, table.visible, *fit_gaussian(PatternMoments.of(keypoints, table.visible)))

@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from tiny_codec import make_tokenizer
 
-from pct.files.motion.body_table import BodyTable
 from pct.lifting.config import LifterConfig, TokenHeadSizes
 from pct.lifting.detector_noise import NoiseConfig
 from pct.lifting.lifter import Lifter
 from pct.lifting.pairs import CameraConfig
+from pct.people.poses import generate_poses3d
 from pct.pose_space import PoseSpace
 from pct.skeleton import H36M17
 from pct.tokenizer import PoseTokenizer
@@ -36,5 +36,5 @@ def make_lifter(kind: str = "", **changes) -> Lifter:
 
 def make_pairs(count: int = 16, noise: NoiseConfig | None = None) -> LiftingBatch:
     """Generated bodies, photographed; with a detector's errors where there are some."""
-    source = PhotographedBodies(BodyTable.generated(count, seed=0), CameraConfig())
+    source = PhotographedBodies(generate_poses3d(count, seed=0), CameraConfig())
     return fixed_pairs(source, SPACE, noise or NoiseConfig.clean(), count)

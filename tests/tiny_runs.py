@@ -1,9 +1,59 @@
-"""The end of a training process amid its work, for tests of runs that go on."""
+"""Training runs as a user starts them, their errors, and the end of a process amid its work."""
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
+
+import pytest
+
+from pct.cli import main as cli
+from pct.training.run_files import read_metrics
+
+TOOLS = Path(__file__).parents[1] / "tools"
+
+
+def train(kind: str, config: Path, *arguments: str, out: str = "run") -> int:
+    """Call ``pct train`` in this process, with the run's folder beside the config."""
+    return cli.main(["train", kind, str(config), f"out={config.parent / out}", "--quiet", *arguments])
+
+
+def start(kind: str, config: Path, *arguments: str, out: str = "run", processes: int = 1) -> subprocess.Popen[str]:
+    """Call the tool in a process of its own, or in several."""
+    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"] if processes > 1 else []
+    tool = TOOLS / f"train_{kind}.py"
+    return subprocess.Popen(
+        [sys.executable, *launcher, str(tool), str(config), f"out={config.parent / out}", "--quiet", *arguments],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def check_two_processes_train_as_one(kind: str, config: Path, arguments: Iterable[str], tolerance: float) -> None:
+    """Train in one process and, with gloo, in two with half the batch each: every logged number is the same."""
+    process = start(kind, config, *arguments, out="two", processes=2)
+    assert train(kind, config, *arguments, out="one") == 0
+    _, error = process.communicate(timeout=600)
+    assert process.returncode == 0, error
+    logs = [read_metrics(config.parent / out / "metrics.jsonl") for out in ("one", "two")]
+    assert logs[0]
+    for row, row_of_two in zip(*logs, strict=True):
+        del row["poses_per_second"], row_of_two["poses_per_second"]
+        assert row_of_two == pytest.approx(row, rel=tolerance, abs=tolerance)
+
+
+def error_of(capsys: pytest.CaptureFixture[str]) -> str:
+    """Return the one sentence that a command ended with."""
+    error = capsys.readouterr().err.strip()
+    assert error.startswith("pct: error: ")
+    assert "\n" not in error
+    return error
 
 
 class CrashError(Exception):

@@ -11,10 +11,12 @@ import torch
 
 from pct.bulk.parts import make_rows, write_part
 from pct.bulk.photo_rows import photo_bytes
-from pct.files.photo import PhotoError, decode_photo
+from pct.files.photo import decode_photo
 from pct.photos.crop import fit_bbox_to_aspect
-from pct.photos.detector import DEFAULT_DETECTOR, load_detector
-from pct.photos.estimator import DEFAULT_MODEL, PersonPoses, PoseEstimator, find_box_fault
+from pct.photos.detection.detector import DEFAULT_DETECTOR, load_detector
+from pct.photos.estimator import DEFAULT_MODEL, PoseEstimator
+from pct.photos.results.poses import PersonPoses
+from pct.photos.results.sources import Frame, check_boxes
 from pct.tokenizer import PoseTokenizer
 
 if TYPE_CHECKING:
@@ -32,7 +34,7 @@ class EncodePhotos:
 
     Args:
         model: A classifier: folder, shipped model or hf:user/model.
-        detector: Of :func:`pct.photos.detector.load_detector`.
+        detector: Of :func:`pct.photos.detection.detector.load_detector`.
         out: Folder where each batch is written as a part (:mod:`pct.bulk.parts`) too.
         device: Of the model and the detector, such as ``cuda``.
         threads: Of the CPU; torch's choice by default.
@@ -48,38 +50,39 @@ class EncodePhotos:
     ) -> None:
         if threads is not None:
             torch.set_num_threads(threads)
-        self.estimator, self.out = PoseEstimator.from_pretrained(model, device), out
-        self.detector = load_detector(detector, device=device)
+        found = load_detector(detector, device=device)
+        self.estimator, self.out = PoseEstimator.from_pretrained(model, device, detector=found), out
         self.place = "root" if self.estimator.space.kind == "root3d" else "bbox"
         self.fingerprint = self.estimator.model.tokenizer.fingerprint()
 
     def __call__(self, batch: Mapping[str, Any]) -> pa.Table:
         """Return the rows (:mod:`pct.bulk.parts`) of a batch's photos, in their order."""
         rows: dict[str, list[Any]] = {name: [] for name in _COLUMNS}
-        photos, errors = {}, {}
+        photos, boxes, errors = {}, [], {}
         for number in range(len(batch["id"])):
             try:
-                photos[number] = self._read(batch, number)
+                frame, on_it = self._read(batch, number)
             except ValueError as error:
                 errors[number] = str(error)
-        found = dict(zip(photos, self.estimator.predict_many(photos.values()), strict=True))
+            else:
+                photos[number] = frame.image
+                boxes.append(on_it)
+        results = self.estimator(list(photos.values()), boxes)
+        found = dict(zip(photos, (result.persons for result in results), strict=True))
         for number, id_ in enumerate(batch["id"]):
             self._add(rows, _plain(id_), found.get(number), errors.get(number))
         return _finish(rows, self.place, self.fingerprint, self.out)
 
-    def _read(self, batch: Mapping[str, Any], number: int) -> tuple[np.ndarray, np.ndarray]:
+    def _read(self, batch: Mapping[str, Any], number: int) -> tuple[Frame, np.ndarray]:
         """Return a photo and the boxes (N, 4) of its persons."""
-        image = decode_photo(photo_bytes(batch, number), str(batch["id"][number]))
-        if "boxes" not in batch:
-            boxes = self.detector.detect(image)[0]
-        else:
-            boxes = np.array([np.asarray(b, np.float64) for b in batch["boxes"][number]]).reshape(-1, 4)
-        height, width = image.shape[:2]
-        faults = [find_box_fault(box, width, height) for box in boxes]
-        if "boxes" in batch and any(faults):
-            row = next(i for i, fault in enumerate(faults) if fault)
-            raise PhotoError(f"{batch['id'][number]}: bbox {boxes[row].tolist()}: {faults[row]}")
-        return image, boxes[np.array([fault is None for fault in faults], bool)]
+        name = str(batch["id"][number])
+        frame = Frame(decode_photo(photo_bytes(batch, number), name), name)
+        if "boxes" in batch:
+            given = [np.asarray(box, np.float64) for box in batch["boxes"][number]]
+            return frame, check_boxes(given, frame)[0]
+        faults: list[ValueError] = []
+        boxes, good = check_boxes(self.estimator.detector.detect(frame.image)[0], frame, faults.append)
+        return frame, boxes[good]
 
     def _add(self, rows: dict[str, list[Any]], id_: Any, poses: PersonPoses | None, error: str | None) -> None:
         if poses is None or len(poses) == 0:

@@ -29,8 +29,7 @@ Train a pose tokenizer; its folder gets a report, too.
 
   pct train tokenizer coco data.train=person_keypoints_train2017.json
   pct train tokenizer generated out=runs/mine steps=2000
-  pct train tokenizer h36m17 bodies.mocap=mocap_h36m17.npz                 3D poses
-  pct train tokenizer coco_guided guidance.model=runs/heatmap/model ...    with image features
+  pct train tokenizer h36m17 bodies.mocap=mocap_h36m17.npz     3D poses
 """,
     "classifier": """\
 Train a classifier that reads the tokens of a pose off a photo, over a trained tokenizer,

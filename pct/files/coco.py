@@ -11,7 +11,7 @@ import torch
 
 from pct.files.json_stream import iter_json_items
 from pct.files.output import open_atomically
-from pct.poses import PoseTable
+from pct.poses import Poses
 from pct.skeleton import Skeleton
 
 # The median of segment area over box area on 3,247 COCO annotations; used where an annotation has no `area`.
@@ -73,7 +73,7 @@ def write_coco_json(
         file.write(b"]}\n")
 
 
-def write_coco_poses(path: str | Path, poses: PoseTable, *, force: bool = False) -> None:
+def write_coco_poses(path: str | Path, poses: Poses, *, force: bool = False) -> None:
     """Write 2D poses as a COCO file that reads back as the same poses; known joints have visibility 2."""
     images = [{"id": i, "file_name": f"{i}.jpg"} for i in torch.unique(poses.image_ids).tolist()]
     flat = torch.cat([poses.keypoints.double(), 2.0 * poses.visible[..., None]], dim=-1).flatten(1)

@@ -53,11 +53,6 @@ def find_camera_fault(image: Mapping[str, Any]) -> str | None:
     return None
 
 
-def intrinsics_of(matrix: np.ndarray) -> np.ndarray:
-    """Return fx, fy, cx, cy (4,), float32, of a matrix (3, 3) from camera coordinates to pixels."""
-    return np.array([matrix[0, 0], matrix[1, 1], matrix[0, 2], matrix[1, 2]], np.float32)
-
-
 def _are_numbers(values: Any, number: int) -> bool:
     if not isinstance(values, list) or len(values) != number:
         return False

@@ -1,4 +1,4 @@
-"""Any file of labelled poses as one PoseTable, for training and evaluation: the same poses that `pct encode` takes."""
+"""Any file of labelled poses as one Poses, for training and evaluation: the same poses that `pct encode` takes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pct.files.json_stream import is_json_list
 from pct.files.mpii import is_mpii_file
 from pct.files.pose_checks import PoseFileError, notes_of
 from pct.files.pose_files import check_pose_file, pose_suffix, read_poses
-from pct.poses import PoseTable
+from pct.poses import Poses
 from pct.skeleton import MPII16, Skeleton
 
 Say = Callable[[str], None]
@@ -27,7 +27,7 @@ def load_keypoint_file(
     report: Say | None = None,
     category: str | int | None = None,
     note: Say | None = None,
-) -> PoseTable:
+) -> Poses:
     """Read the labelled persons of a file of :func:`pct.files.pose_files.read_poses`.
 
     Where a pose has no area, 0.52 of its box area is taken (the median over COCO's own annotations).
@@ -59,13 +59,13 @@ def load_keypoint_file(
         odd, left_out = odd + batch.odd, left_out + batch.left_out
     for sentence in notes_of(odd, left_out):
         (note or (lambda _: None))(f"{path}: {sentence}")
-    table = PoseTable.concatenate(tables)
+    table = Poses.concatenate(tables)
     if not len(table):
         raise PoseFileError(f"{path}: no person with a labelled joint, so there is nothing to read")
     return with_areas(table)
 
 
-def with_areas(table: PoseTable) -> PoseTable:
+def with_areas(table: Poses) -> Poses:
     """Return the poses with 0.52 of the box area where the area is not known."""
     box = table.bbox.double()
     return replace(table, area=torch.where(table.area.isnan(), AREA_SHARE * box[:, 2] * box[:, 3], table.area).float())

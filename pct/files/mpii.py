@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pct.files.json_stream import is_json_list, iter_json_list
 from pct.files.pose_checks import LARGEST_PIXEL, Fault, PoseFileError, RawPoses, check_poses
-from pct.poses import PoseTable
+from pct.poses import Poses
 from pct.skeleton import MPII16
 
 # Published loaders move the centre down by 15 pixels per unit of scale and enlarge the scale by 1.25.
@@ -37,7 +37,7 @@ class MpiiPoses:
         faults: Why the other persons of the file are bad.
     """
 
-    table: PoseTable
+    table: Poses
     head_size: Tensor
     image_names: tuple[str, ...]
     faults: tuple[Fault, ...] = ()

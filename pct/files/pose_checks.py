@@ -1,4 +1,4 @@
-"""Checks of poses as they come from a file: the good ones as a PoseTable, the bad ones with the reason."""
+"""Checks of poses as they come from a file: the good ones as Poses, the bad ones with the reason."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from pct.geometry import bbox_from_keypoints
-from pct.poses import PoseTable
+from pct.poses import Poses
 from pct.skeleton import Skeleton
 
 # Pixel coordinates from here on are taken for errors: float32 has no sub-pixel digits left there.
@@ -83,7 +83,7 @@ class PoseBatch:
         notes: What looks odd about the poses as a whole, though they can be used.
     """
 
-    poses: PoseTable
+    poses: Poses
     faults: tuple[Fault, ...]
     left_out: Counter[str] = field(default_factory=Counter)
     odd: Counter[str] = field(default_factory=Counter)
@@ -154,7 +154,7 @@ def check_poses(
     found = {**_find_bad_box(raw, visible, bbox), **found}
     rows = np.array([i for i in range(len(visible)) if i not in found], dtype=np.int64)
     keypoints = np.where(visible[rows][..., None], raw.keypoints[rows], 0.0)
-    poses = PoseTable(
+    poses = Poses(
         skeleton=skeleton,
         keypoints=torch.from_numpy(keypoints.astype(np.float32)),
         visible=torch.from_numpy(visible[rows]),

@@ -16,8 +16,9 @@ from pct.files.npz import write_npz
 from pct.files.output import check_output
 from pct.files.pose_checks import notes_of
 from pct.lifting.lift_inputs import LiftInput, leave_out
-from pct.lifting.lifter import TOKENIZER_FOLDER, Lifter
-from pct.poses import PoseTable
+from pct.lifting.lifter import Lifter
+from pct.poses import Poses
+from pct.tokenizer.own import TOKENIZER_FOLDER
 from pct.tokens.codec import EncodeSummary, count_batch, describe_model
 from pct.tokens.table import PoseTokens, TokenWriter
 
@@ -123,7 +124,7 @@ def _check_outputs(lifter: Lifter, tokens_out: str | Path | None, picture: str |
         check_output(picture, (".png",), force)
 
 
-def _lift(lifter: Lifter, poses: PoseTable, sizes: Tensor | None, flip: bool) -> dict[str, np.ndarray]:
+def _lift(lifter: Lifter, poses: Poses, sizes: Tensor | None, flip: bool) -> dict[str, np.ndarray]:
     lifted = lifter.lift(poses.keypoints, poses.visible, sizes, flip)
     tensors: dict[str, Tensor] = {
         "keypoints": lifted.keypoints,

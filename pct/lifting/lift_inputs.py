@@ -17,7 +17,7 @@ from pct.files.npz import NpzReader
 from pct.files.pose_checks import Fault, PoseBatch
 from pct.files.pose_files import PoseFileError, check_pose_file, pose_suffix, read_names, read_poses
 from pct.lifting.pose2d_bridge import BRIDGES, bridge_poses2d
-from pct.poses import PoseTable
+from pct.poses import Poses
 from pct.skeleton import MPII16, SKELETONS, Skeleton
 from pct.tokenizer import PoseTokenizer
 from pct.tokens.codec import check_decodes, decode_batches
@@ -105,7 +105,7 @@ class LiftInput:
                 keypoints, bbox = torch.from_numpy(decoded), torch.from_numpy(tokens.bbox)
                 known = torch.ones(keypoints.shape[:2], dtype=torch.bool)
                 ids = (torch.from_numpy(tokens.image_ids), torch.from_numpy(tokens.annotation_ids))
-                yield PoseBatch(PoseTable(self.source, keypoints, known, bbox, bbox[:, 2] * bbox[:, 3], *ids), ())
+                yield PoseBatch(Poses(self.source, keypoints, known, bbox, bbox[:, 2] * bbox[:, 3], *ids), ())
 
     def _in_lifters_joints(self, batch: PoseBatch) -> PoseBatch:
         if self.source.keypoint_names == self.skeleton.keypoint_names:

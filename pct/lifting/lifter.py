@@ -10,7 +10,6 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from pct import checkpoint
 from pct.lifting.config import LifterConfig
 from pct.lifting.heads import MixerTokenHead
 from pct.lifting.networks import build_trunk
@@ -18,7 +17,8 @@ from pct.lifting.pose_normalizer import PoseNormalizer
 from pct.pose_space import PoseSpace
 from pct.skeleton import Skeleton
 from pct.tokenizer import PoseTokenizer
-from pct.tokenizer.own import TOKENIZER_FOLDER, load_own_tokenizer
+from pct.tokenizer.checks import check_joints
+from pct.tokenizer.own import load_with_tokenizer, save_with_tokenizer
 
 KIND = "lifter"
 # Poses that are lifted at once; the logits of more take much memory.
@@ -205,33 +205,15 @@ class Lifter(nn.Module):
         Raises:
             FileExistsError: If the folder holds a model and ``force`` is not set.
         """
-        state = {name: value for name, value in self.state_dict().items() if not name.startswith("tokenizer.")}
-        trained_for = self.tokenizer.fingerprint() if self.tokenizer is not None else None
-        checkpoint.save_model(folder, KIND, {**self.config.to_dict(), "tokenizer": trained_for}, state, card, force)
-        if self.tokenizer is not None:
-            self.tokenizer.save_pretrained(Path(folder) / TOKENIZER_FOLDER, force=force)
+        save_with_tokenizer(self, folder, KIND, card, force)
 
     @classmethod
     def from_pretrained(cls, name: str | Path, device: str | torch.device = "cpu") -> Lifter:
         """Load a lifter, with its tokenizer where it has one, in evaluation mode.
 
-        Args:
-            name: A model folder, the name of a model that ships with the package, or hf:user/model.
-            device: Where to put the weights.
-
-        Raises:
-            CheckpointError: If there is no such model, its files do not fit together, or its tokenizer is not the one
-                that the head was trained for.
+        See :func:`pct.tokenizer.own.load_with_tokenizer`.
         """
-        values, state = checkpoint.load_model(name, KIND)
-        trained_for, tokenizer = values.pop("tokenizer", None), None
-        if trained_for is not None:
-            tokenizer = load_own_tokenizer(name, trained_for)
-            state.update({f"tokenizer.{key}": value for key, value in tokenizer.state_dict().items()})
-        with checkpoint.explain(name):
-            model = cls(LifterConfig.from_dict(values), tokenizer)
-            model.load_state_dict(state)
-        return model.to(device).eval()
+        return load_with_tokenizer(name, KIND, lambda config, own: cls(LifterConfig.from_dict(config), own), device)
 
     def _lift(self, keypoints2d: Tensor, visible: Tensor, sizes: Tensor | None, flip: bool) -> LiftedPoses:
         output = self(self.normalizer(keypoints2d, visible, sizes), visible)
@@ -255,28 +237,7 @@ class Lifter(nn.Module):
         keypoints2d = torch.as_tensor(keypoints2d, dtype=torch.float32, device=self.device)
         count, frames = self.skeleton.num_keypoints, self.frames
         allowed = [(count, 2), *([(frames, count, 2)] if frames > 1 else [])]
-        if tuple(keypoints2d.shape[1:]) not in allowed:
-            shapes = " or ".join(f"(B, {', '.join(map(str, shape))})" for shape in allowed)
-            raise ValueError(
-                f"keypoints2d must be {shapes} for skeleton {self.skeleton.name}; got shape {tuple(keypoints2d.shape)}"
-            )
-        if visible is None:
-            visible = torch.ones(keypoints2d.shape[:-1], dtype=torch.bool, device=self.device)
-        visible = torch.as_tensor(visible, device=self.device).bool()
-        if visible.shape != keypoints2d.shape[:-1]:
-            raise ValueError(f"visible must be {tuple(keypoints2d.shape[:-1])}; got shape {tuple(visible.shape)}")
-        empty = ~visible.any(dim=-1)
-        if empty.any():
-            row = int(empty.nonzero()[0, 0])
-            raise ValueError(f"pose of row {row} has no known joint, so there is nothing to lift")
-        broken = ~torch.isfinite(keypoints2d).all(dim=-1) & visible
-        if broken.any():
-            place = tuple(broken.nonzero()[0].tolist())
-            raise ValueError(
-                f"joint {self.skeleton.keypoint_names[place[-1]]} of row {place[0]} is {keypoints2d[place].tolist()}; "
-                "known joints must be finite (mark it not visible)"
-            )
-        return keypoints2d, visible
+        return check_joints("keypoints2d", keypoints2d, visible, self.skeleton, allowed, "lift")
 
 
 def _middle(x: Tensor) -> Tensor:

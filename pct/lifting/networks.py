@@ -7,10 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from pct.lifting.networks_mixing import AmposeTrunk, AttentionTrunk, MixerTrunk
-from pct.lifting.networks_residual import FcnTrunk, GcnTrunk, HcsfTrunk, LcnTrunk
+from pct.lifting.networks_mixing import ampose_trunk, attention_trunk, mixer_trunk
+from pct.lifting.networks_residual import fcn_trunk, gcn_trunk, hcsf_trunk, lcn_trunk
 from pct.lifting.networks_stgcn import StgcnTrunk
-from pct.lifting.trunk import Trunk
+from pct.lifting.trunk import Trunk, TrunkSizes
 from pct.skeleton import Skeleton
 
 
@@ -19,7 +19,7 @@ class LifterNetwork:
     """A lifting network and the sizes that it was published with.
 
     Attributes:
-        build: Its class.
+        build: Builds it from its sizes and options.
         source: Who described it.
         width: Channels of its hidden layers.
         depth: Blocks; 0 where their number is fixed.
@@ -37,21 +37,21 @@ class LifterNetwork:
 
 def _gcn(sharing: str = "all", decoupled: bool = False, convolution: bool = False) -> LifterNetwork:
     options = {"sharing": sharing, "decoupled": decoupled, "convolution": convolution}
-    return LifterNetwork(GcnTrunk, "Liu et al., 2020", 128, 4, options=options)
+    return LifterNetwork(gcn_trunk, "Liu et al., 2020", 128, 4, options=options)
 
 
 def _hcsf(graph_width: int) -> LifterNetwork:
     options = {"short": 1, "long": 3, "decay": 0.5, "graph_width": graph_width, "frames": 1}
-    return LifterNetwork(HcsfTrunk, "Zeng et al., 2021", 64, 3, 0.25, options)
+    return LifterNetwork(hcsf_trunk, "Zeng et al., 2021", 64, 3, 0.25, options)
 
 
 def _ampose(width: int, num_heads: int) -> LifterNetwork:
     options = {"num_heads": num_heads, "ratio": 2.0, "norm": "literal"}
-    return LifterNetwork(AmposeTrunk, "Lin et al., 2023", width, 5, options=options)
+    return LifterNetwork(ampose_trunk, "Lin et al., 2023", width, 5, options=options)
 
 
 LIFTERS: dict[str, LifterNetwork] = {
-    "fcn": LifterNetwork(FcnTrunk, "Martinez et al., 2017", 1024, 2, 0.5),
+    "fcn": LifterNetwork(fcn_trunk, "Martinez et al., 2017", 1024, 2, 0.5),
     "gcn": _gcn(),
     "gcn_decoupled": _gcn(decoupled=True),
     "gcn_preagg": _gcn("source"),
@@ -61,13 +61,13 @@ LIFTERS: dict[str, LifterNetwork] = {
     "gcn_conv": _gcn(convolution=True),
     "gcn_unshared": _gcn("pair"),
     "stgcn": LifterNetwork(StgcnTrunk, "Cai et al., 2019", 128, 0, 0.05),
-    "lcn": LifterNetwork(LcnTrunk, "Ci et al., 2019", 64, 3, 0.25, {"hops": 3}),
+    "lcn": LifterNetwork(lcn_trunk, "Ci et al., 2019", 64, 3, 0.25, {"hops": 3}),
     "hcsf": _hcsf(graph_width=0),
     "dhcsf": _hcsf(graph_width=16),
     "ampose": _ampose(512, 8),
     "ampose_small": _ampose(96, 4),
-    "mixer": LifterNetwork(MixerTrunk, "Geng et al., 2023", 512, 4, options={"token_hidden": 64}),
-    "attention": LifterNetwork(AttentionTrunk, "Vaswani et al., 2017", 256, 4, options={"num_heads": 8, "ratio": 2.0}),
+    "mixer": LifterNetwork(mixer_trunk, "Geng et al., 2023", 512, 4, options={"token_hidden": 64}),
+    "attention": LifterNetwork(attention_trunk, "Vaswani et al., 2017", 256, 4, options={"num_heads": 8, "ratio": 2.0}),
 }
 
 
@@ -104,12 +104,17 @@ def build_trunk(
         raise ValueError(f"network {name} has no option {', '.join(unknown)}; its options: {allowed}")
     if depth is not None and not network.depth:
         raise ValueError(f"network {name} has a fixed number of blocks; leave depth out, got {depth}")
-    sizes = {"in_channels": in_channels, "width": network.width if width is None else width}
-    sizes["depth"] = network.depth if depth is None else depth
-    for size, value in sizes.items():
-        if value < 1 and not (size == "depth" and not network.depth):
-            raise ValueError(f"network {name}: {size} must be at least 1, got {value}")
-    rate = network.dropout if dropout is None else dropout
-    if not 0 <= rate < 1:
-        raise ValueError(f"network {name}: dropout must be in [0, 1), got {rate}")
-    return network.build(skeleton, dropout=rate, **sizes, **{**network.options, **options})
+    sizes = TrunkSizes(
+        skeleton,
+        in_channels,
+        network.width if width is None else width,
+        network.depth if depth is None else depth,
+        network.dropout if dropout is None else dropout,
+    )
+    least = {"in_channels": 1, "width": 1, "depth": 1 if network.depth else 0}
+    for name_of_size, minimum in least.items():
+        if getattr(sizes, name_of_size) < minimum:
+            raise ValueError(f"network {name}: {name_of_size} must be at least 1, got {getattr(sizes, name_of_size)}")
+    if not 0 <= sizes.dropout < 1:
+        raise ValueError(f"network {name}: dropout must be in [0, 1), got {sizes.dropout}")
+    return network.build(sizes, **{**network.options, **options})

@@ -8,9 +8,7 @@ from torch import Tensor, nn
 
 from pct.lifting.graph_conv import GraphConv
 from pct.lifting.joint_groups import body_parts, cai_groups, pooled_cai_groups
-from pct.lifting.joint_norm import JointNorm
-from pct.lifting.trunk import NUM_DIMS, Trunk
-from pct.skeleton import Skeleton
+from pct.lifting.trunk import NUM_DIMS, JointNorm, Trunk, TrunkSizes
 
 # The published code sets what it means as the first normalisation's momentum as its epsilon.
 _INPUT_EPS = 0.1
@@ -25,16 +23,13 @@ class StgcnTrunk(Trunk):
     brought together; a non-local block follows. The refinement network, which needs the root's true depth, is left out.
 
     Args:
-        skeleton: Whose joints.
-        in_channels: Channels of an input joint.
-        width: Channels of the first blocks; those that follow have up to four times as many.
-        depth: Not used: the number of blocks is fixed.
-        dropout: Share of the blocks' features dropped in training.
+        sizes: Of the network; blocks after the first have up to four times its width, and their number is fixed.
     """
 
     part_index: Tensor
 
-    def __init__(self, skeleton: Skeleton, in_channels: int, width: int, depth: int, dropout: float) -> None:
+    def __init__(self, sizes: TrunkSizes) -> None:
+        skeleton, width, dropout, in_channels = sizes.skeleton, sizes.width, sizes.dropout, sizes.in_channels
         size, wide = skeleton.num_keypoints, 4 * width
         super().__init__(size, size, wide)
         fine, pooled, parts = cai_groups(skeleton), pooled_cai_groups(skeleton), body_parts(skeleton)

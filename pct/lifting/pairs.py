@@ -1,17 +1,15 @@
-"""PosePairs: 2D poses with their 3D poses, what lifters learn from; and mocap photographed by random cameras."""
+"""PosePairs: 3D poses with their 2D poses, what lifters learn from; and mocap photographed by random cameras."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from pct.cameras import axis_rotation
-from pct.files.motion.body_table import BodyTable
-from pct.skeleton import Skeleton
+from pct.cameras import camera_rotations
+from pct.poses import Poses
 
 _NEAREST = 500.0  # millimetres: nothing of a person is nearer to the camera
 _STEPS = 6  # of moving the camera until size and place of the person in the picture are as drawn
@@ -19,82 +17,24 @@ _MARGIN = 0.02  # of the image that stays free at its borders, for what these st
 _ROWS = 2048  # poses at a time: the working memory stays in the cache
 
 
-@dataclass(frozen=True)
-class PosePairs:
-    """N poses of one skeleton, each in the image and in the camera's frame (x right, y down, z forward).
+@dataclass(frozen=True, kw_only=True)
+class PosePairs(Poses):
+    """Poses in the camera's frame (x right, y down, z forward, absolute millimetres), each with its pose in the image.
 
     Attributes:
-        skeleton: Whose joints they have.
         keypoints2d: Joints (N, K, 2) in image pixels, float32; unknown joints hold 0.
-        visible: True where a joint is known (N, K), bool.
-        keypoints3d: Joints (N, K, 3) in camera millimetres, float32, absolute (the root is not subtracted); unknown
-            joints hold 0.
         image_size: Width and height (N, 2) in pixels, float32.
         intrinsics: fx, fy, cx, cy (N, 4) in pixels, float32; NaN where the camera is not known.
-        clip_index: Clip of each pose (N,), int64: a row of the three tuples.
-        clip_ids: Name of each clip.
-        subject_ids: Who is seen in each clip.
-        actions: What they do in each clip.
     """
 
-    skeleton: Skeleton
     keypoints2d: Tensor
-    visible: Tensor
-    keypoints3d: Tensor
     image_size: Tensor
     intrinsics: Tensor
-    clip_index: Tensor
-    clip_ids: tuple[str, ...]
-    subject_ids: tuple[str, ...]
-    actions: tuple[str, ...]
 
-    def __post_init__(self) -> None:
-        n, k = len(self.keypoints2d), self.skeleton.num_keypoints
-        shapes = {
-            "keypoints2d": (n, k, 2),
-            "visible": (n, k),
-            "keypoints3d": (n, k, 3),
-            "image_size": (n, 2),
-            "intrinsics": (n, 4),
-            "clip_index": (n,),
-        }
-        for name, shape in shapes.items():
-            got = tuple(getattr(self, name).shape)
-            if got != shape:
-                raise ValueError(
-                    f"{name} of pose pairs of skeleton {self.skeleton.name} ({k} joints) must have shape {shape}; "
-                    f"got {got}"
-                )
-        clips = len(self.clip_ids)
-        if not clips == len(self.subject_ids) == len(self.actions):
-            raise ValueError(
-                f"{clips} clip names, {len(self.subject_ids)} subjects and {len(self.actions)} actions; give one of "
-                "each for every clip"
-            )
-        if n and not 0 <= int(self.clip_index.min()) <= int(self.clip_index.max()) < clips:
-            raise ValueError(f"clip_index must be from 0 to {clips - 1}, the clips that are named")
-
-    def __len__(self) -> int:
-        return len(self.keypoints2d)
-
-    def select(self, rows: Tensor) -> PosePairs:
-        """Return the poses of ``rows``: indices, or a mask (N,). All clips keep their number."""
-        names = ("keypoints2d", "visible", "keypoints3d", "image_size", "intrinsics", "clip_index")
-        return replace(self, **{name: getattr(self, name)[rows] for name in names})
-
-    def root_relative(self, root: int = 0) -> Tensor:
-        """Return the joints (N, K, 3) in millimetres relative to joint ``root``; unknown joints hold 0.
-
-        Raises:
-            ValueError: If the root of a pose is not known.
-        """
-        if not self.visible[:, root].all():
-            row = int((~self.visible[:, root]).nonzero()[0])
-            raise ValueError(
-                f"pose {row} has no known {self.skeleton.keypoint_names[root]}, so its joints have no root to be "
-                "relative to"
-            )
-        return torch.where(self.visible[..., None], self.keypoints3d - self.keypoints3d[:, root : root + 1], 0.0)
+    @property
+    def keypoints3d(self) -> Tensor:
+        """Joints (N, K, 3): the table's ``keypoints``."""
+        return self.keypoints
 
     def flip(self) -> PosePairs:
         """Return the poses in a mirror: x of image, body and principal point, and left and right change places."""
@@ -103,36 +43,18 @@ class PosePairs:
         fx, fy, cx, cy = self.intrinsics.unbind(dim=1)
         visible = self.visible[:, index]
         mirrored2d = torch.stack([width[:, None] - self.keypoints2d[..., 0], self.keypoints2d[..., 1]], dim=-1)
-        mirrored3d = self.keypoints3d * self.keypoints3d.new_tensor([-1.0, 1.0, 1.0])
+        mirrored3d = self.keypoints * self.keypoints.new_tensor([-1.0, 1.0, 1.0])
         return replace(
             self,
             keypoints2d=torch.where(visible[..., None], mirrored2d[:, index], 0.0),
             visible=visible,
-            keypoints3d=torch.where(visible[..., None], mirrored3d[:, index], 0.0),
+            keypoints=torch.where(visible[..., None], mirrored3d[:, index], 0.0),
             intrinsics=torch.stack([fx, fy, width - cx, cy], dim=1),
         )
 
-    @classmethod
-    def concatenate(cls, tables: Sequence[PosePairs]) -> PosePairs:
-        """Put pairs of one skeleton one after the other; their clips are numbered on.
-
-        Raises:
-            ValueError: If there is none, or their skeletons differ.
-        """
-        if not tables:
-            raise ValueError("no pose pairs to concatenate")
-        if len({table.skeleton.keypoint_names for table in tables}) > 1:
-            raise ValueError(f"pose pairs have different skeletons: {', '.join(t.skeleton.name for t in tables)}")
-        offsets = torch.tensor([0, *(len(table.clip_ids) for table in tables[:-1])]).cumsum(0).tolist()
-        names = ("keypoints2d", "visible", "keypoints3d", "image_size", "intrinsics")
-        return cls(
-            skeleton=tables[0].skeleton,
-            **{name: torch.cat([getattr(table, name) for table in tables]) for name in names},
-            clip_index=torch.cat([t.clip_index + offset for t, offset in zip(tables, offsets, strict=True)]),
-            clip_ids=tuple(clip for table in tables for clip in table.clip_ids),
-            subject_ids=tuple(subject for table in tables for subject in table.subject_ids),
-            actions=tuple(action for table in tables for action in table.actions),
-        )
+    def _widths(self) -> dict[str, tuple[int, ...]]:
+        own = {"keypoints2d": (self.skeleton.num_keypoints, 2), "image_size": (2,), "intrinsics": (4,)}
+        return {**super()._widths(), **own}
 
 
 @dataclass(frozen=True)
@@ -190,7 +112,7 @@ def clip_windows(clip_index: Tensor, rows: Tensor, frames: int) -> Tensor:
 
 
 def photograph(
-    bodies: BodyTable, generator: torch.Generator, config: CameraConfig | None = None, frames: int = 1
+    bodies: Poses, generator: torch.Generator, config: CameraConfig | None = None, frames: int = 1
 ) -> PosePairs:
     """See each body through a random perspective camera.
 
@@ -232,7 +154,7 @@ def photograph(
         skeleton=bodies.skeleton,
         keypoints2d=torch.where(known, pixels.view(*visible.shape, 2), 0.0),
         visible=visible,
-        keypoints3d=torch.where(known, placed.view(*visible.shape, 3), 0.0),
+        keypoints=torch.where(known, placed.view(*visible.shape, 3), 0.0),
         image_size=image_size.repeat_interleave(frames, dim=0),
         intrinsics=intrinsics.repeat_interleave(frames, dim=0),
         clip_index=bodies.clip_index,
@@ -244,14 +166,12 @@ def photograph(
 
 def _look_at(keypoints: Tensor, n: int, config: CameraConfig, generator: torch.Generator) -> Tensor:
     """Return the bodies (N, K, 3) turned as random cameras see them."""
-    azimuth = torch.rand(n, generator=generator) * (2 * math.pi)
+    azimuth = torch.rand(n, generator=generator) * 360
     pitch = config.pitch[0] + config.pitch[1] * torch.randn(n, generator=generator)
     above = torch.rand(n, generator=generator) < config.above_share
     pitch = pitch + above * torch.rand(n, generator=generator) * config.above
     roll = config.roll * torch.randn(n, generator=generator).clamp(-3, 3)
-    turn = axis_rotation(1, azimuth)
-    turn = axis_rotation(2, torch.deg2rad(roll)) @ axis_rotation(0, torch.deg2rad(pitch)) @ turn
-    return keypoints @ turn.transpose(1, 2)
+    return keypoints @ camera_rotations(azimuth, pitch, roll).transpose(1, 2)
 
 
 def _place(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pct.lifting.joint_norm import JointNorm
 from pct.skeleton import Skeleton
 
 NUM_DIMS = 3
@@ -44,6 +45,25 @@ class Trunk(nn.Module):
         return self.coordinates(self.embed(x), x)
 
 
+@dataclass(frozen=True)
+class TrunkSizes:
+    """What every lifting network is built from.
+
+    Attributes:
+        skeleton: Whose joints.
+        in_channels: Channels of an input joint.
+        width: Channels of the hidden layers.
+        depth: Blocks.
+        dropout: Share of features dropped in training.
+    """
+
+    skeleton: Skeleton
+    in_channels: int
+    width: int
+    depth: int
+    dropout: float
+
+
 # Makes a layer from its numbers of channels in and out.
 Layer = Callable[[int, int], nn.Module]
 
@@ -54,42 +74,36 @@ class ResidualTrunk(Trunk):
     A unit is a layer, batch normalisation, an activation and dropout; the identity is added after the last dropout.
 
     Args:
-        skeleton: Whose joints.
-        in_channels: Channels of an input joint.
-        width: Channels of the hidden layers.
-        depth: Residual blocks.
-        dropout: Share of features dropped in training.
+        sizes: Of the network.
         layer: Makes the layers.
         activation: Of the units.
         flat: Whether all joints are one vector.
+        adds_input: Whether the 2D joints are added to the first two coordinates.
     """
 
     def __init__(
-        self,
-        skeleton: Skeleton,
-        in_channels: int,
-        width: int,
-        depth: int,
-        dropout: float,
-        layer: Layer,
-        activation: nn.Module,
-        flat: bool = False,
+        self, sizes: TrunkSizes, layer: Layer, activation: nn.Module, flat: bool = False, adds_input: bool = False
     ) -> None:
-        joints = skeleton.num_keypoints
+        joints, width = sizes.skeleton.num_keypoints, sizes.width
         super().__init__(joints, 1 if flat else joints, width)
-        self.flat, together = flat, joints if flat else 1
+        self.flat, self.adds_input, together = flat, adds_input, joints if flat else 1
 
         def unit(channels: int) -> Unit:
-            return Unit(layer(channels, width), width, activation, dropout)
+            return Unit(layer(channels, width), width, activation, sizes.dropout)
 
-        self.start = unit(in_channels * together)
-        self.blocks = nn.Sequential(*(Residual(unit(width), unit(width)) for _ in range(depth)))
+        self.start = unit(sizes.in_channels * together)
+        self.blocks = nn.Sequential(*(Residual(unit(width), unit(width)) for _ in range(sizes.depth)))
         self.head = layer(width, NUM_DIMS * together)
 
     def embed(self, x: Tensor) -> Tensor:
         """Map joints (B, K, in_channels) to features (B, P, C)."""
         features: Tensor = self.blocks(self.start(x.flatten(1)[:, None] if self.flat else x))
         return features
+
+    def coordinates(self, features: Tensor, x: Tensor) -> Tensor:
+        """Read joints (B, [T,] K, 3) off the features of joints ``x``; not yet root-centred."""
+        read = super().coordinates(features, x)
+        return read + F.pad(x[..., :2], (0, NUM_DIMS - 2)) if self.adds_input else read
 
 
 class Residual(nn.Sequential):
@@ -105,3 +119,11 @@ class Unit(nn.Sequential):
 
     def __init__(self, layer: nn.Module, width: int, activation: nn.Module, dropout: float) -> None:
         super().__init__(layer, JointNorm(width), activation, nn.Dropout(dropout))
+
+
+class JointNorm(nn.BatchNorm1d):
+    """Batch normalisation of each channel over all poses and joints: (B, K, C), or with frames (B, T, K, C)."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Normalise joints (..., C)."""
+        return super().forward(input.flatten(0, -2)).view_as(input)

@@ -12,56 +12,38 @@ _NEAREST = 600.0  # millimetres: nothing of the main person is nearer to the cam
 
 @dataclass(frozen=True)
 class Camera:
-    """A perspective camera; its axes are x right, y down, z forward.
+    """A perspective camera that stands upright; its axes are x right, y down, z forward.
 
     Attributes:
         size: Side of the square picture in pixels.
-        focal: Focal length in pixels.
+        focal: Focal length in pixels; the principal point is the picture's centre.
         pitch: How far it looks down, in radians.
-        roll: How far it is turned about its own axis, in radians.
     """
 
     size: int
     focal: float
     pitch: float
-    roll: float
+
+    @classmethod
+    def draw(cls, size: int, rng: np.random.Generator) -> Camera:
+        """Draw a camera that looks slightly down, sometimes from above."""
+        pitch = rng.normal(5.0, 7.0) + (rng.uniform(5.0, 40.0) if rng.random() < 0.12 else 0.0)
+        return cls(size, size * float(rng.uniform(0.9, 2.8)), math.radians(float(np.clip(pitch, -20, 60))))
 
     @property
     def intrinsics(self) -> np.ndarray:
-        """Matrix (3, 3) from camera coordinates to pixels; (0, 0) is the first pixel's centre."""
-        center = (self.size - 1) / 2
-        return np.array([[self.focal, 0, center], [0, self.focal, center], [0, 0, 1]], dtype=np.float32)
+        """Return fx, fy, cx, cy (4,) in pixels, float32; (0, 0) is the first pixel's centre."""
+        return np.array([self.focal, self.focal, (self.size - 1) / 2, (self.size - 1) / 2], dtype=np.float32)
 
     @property
     def axes(self) -> np.ndarray:
         """Rotation (3, 3) from the world (x left, y up, z towards the camera) to the camera."""
         cos, sin = math.cos(self.pitch), math.sin(self.pitch)
-        tilt = np.array([[1, 0, 0], [0, cos, -sin], [0, sin, cos]])
-        cos, sin = math.cos(self.roll), math.sin(self.roll)
-        turn = np.array([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1]])
-        return turn @ tilt @ np.diag([1.0, -1.0, -1.0])
-
-    @property
-    def horizon(self) -> float:
-        """Pixel row of the horizon in the middle of the picture."""
-        return (self.size - 1) / 2 - self.focal * math.tan(self.pitch)
+        return np.array([[1, 0, 0], [0, cos, -sin], [0, sin, cos]]) @ np.diag([1.0, -1.0, -1.0])
 
     def project(self, points: np.ndarray) -> np.ndarray:
         """Return pixels (..., 2) of points (..., 3) in camera millimetres."""
         return self.focal * points[..., :2] / points[..., 2:] + (self.size - 1) / 2
-
-
-def draw_camera(size: int, rng: np.random.Generator) -> Camera:
-    """Draw a camera that stands about upright and looks slightly down, sometimes from above."""
-    pitch = rng.normal(5.0, 7.0)
-    if rng.random() < 0.12:
-        pitch += rng.uniform(5.0, 40.0)
-    return Camera(
-        size=size,
-        focal=size * float(rng.uniform(0.9, 2.8)),
-        pitch=math.radians(float(np.clip(pitch, -20, 60))),
-        roll=math.radians(float(rng.normal(0.0, 4.0))),
-    )
 
 
 def place_main(body: np.ndarray, camera: Camera, rng: np.random.Generator, whole: bool = False) -> np.ndarray:
@@ -78,21 +60,20 @@ def place_main(body: np.ndarray, camera: Camera, rng: np.random.Generator, whole
     """
     # Photographers prefer faces.
     azimuth = rng.normal(0.0, 0.7) if rng.random() < 0.7 else rng.uniform(-math.pi, math.pi)
-    points = (turn(body, azimuth) - (body.min(axis=0) + body.max(axis=0)) / 2) @ camera.axes.T
+    points = turn(body, azimuth) @ camera.axes.T
     low, high = points.min(axis=0), points.max(axis=0)
-    points = points - (low + high) / 2
-    extent = high - low + 0.05 * (high - low).max()
+    points, extent = points - (low + high) / 2, 1.05 * (high - low)
     close_up = not whole and rng.random() < 0.14
-    share = rng.uniform(1.0, 1.7) if close_up else math.exp(rng.uniform(math.log(80 / 256), math.log(240 / 256)))
-    pixels = share * camera.size
-    distance = max(camera.focal * extent[:2].max() / pixels, _NEAREST + extent[2] / 2)
+    share = rng.uniform(1.0, 1.7) if close_up else math.exp(rng.uniform(math.log(0.31), math.log(0.94)))
+    distance = max(camera.focal * extent[:2].max() / (share * camera.size), _NEAREST + extent[2] / 2)
     half = camera.focal * extent[:2] / distance / 2
-    place = [_place(float(h), camera.size, rng, whole) for h in half]
+    # Anywhere in the picture, sometimes partly beyond its border.
+    beyond = 0.0 if whole or rng.random() > 0.2 else 0.5
+    middle = rng.uniform(-1, 1, 2) * (np.abs(camera.size / 2 - half) + beyond * half)
     if close_up:
         # Close-ups show the face.
-        place[1] = half[1] + camera.size * rng.uniform(0.0, 0.15)
-    offset = (np.array(place) - (camera.size - 1) / 2) * distance / camera.focal
-    return points + np.array([*offset, distance])
+        middle[1] = half[1] + camera.size * rng.uniform(-0.5, -0.35)
+    return points + np.array([*(middle * distance / camera.focal), distance])
 
 
 def place_other(
@@ -122,16 +103,3 @@ def turn(body: np.ndarray, azimuth: float) -> np.ndarray:
     """Turn a body (P, 3) about the vertical y axis, to its left for positive angles."""
     cos, sin = math.cos(azimuth), math.sin(azimuth)
     return body @ np.array([[cos, 0, -sin], [0, 1, 0], [sin, 0, cos]])
-
-
-def _place(half: float, size: int, rng: np.random.Generator, whole: bool) -> float:
-    """Return the pixel of a person's middle along one image axis; ``half`` is half the person's extent in pixels."""
-    low, high = half, size - half
-    if low >= high:
-        middle = size / 2
-        return middle if whole else middle + rng.uniform(-0.5, 0.5) * (half - size / 2) + rng.normal(0, 0.05 * size)
-    if not whole and rng.random() < 0.12:
-        # Partly beyond the border.
-        beyond = rng.uniform(0.1, 0.8) * half
-        return low - beyond if rng.random() < 0.5 else high + beyond
-    return rng.uniform(low, high)

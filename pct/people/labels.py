@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from pct.people.camera import Camera
+from pct.people.figure import PARTS
 from pct.people.poses import body_joints
-from pct.people.render import Canvas, Capsule, Solid
-from pct.people.solids import PARTS, THING
+from pct.people.render import Canvas, Capsule
+from pct.photos.persons import PersonPhoto
 from pct.skeleton import COCO17, H36M17
 
 _MIN_AREA = 36.0 / 256**2  # share of the picture from which on a person is annotated
@@ -29,27 +30,9 @@ _OWN_LIMB = np.array(
     ]
 )
 # Places along a limb at which its box is measured.
-_SHARES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+_SHARES = np.linspace(0, 1, 6)[:, None]
+_NO_PHOTO = np.empty((0, 0, 3), dtype=np.uint8)
 _TOLERANCE = np.array([_DEEP[name.split("_")[-1]] for name in COCO17.keypoint_names])
-
-
-@dataclass(frozen=True)
-class ScenePerson:
-    """An annotated person of a scene.
-
-    Attributes:
-        keypoints: COCO joints (17, 2) float32 in image pixels; 0 where outside the picture.
-        visibility: (17,) int64: 2 seen, 1 hidden by the person's own body, someone or something else, 0 outside.
-        bbox: Box (4,) float32 xywh of the whole body, hidden parts included, cut off at the picture's border.
-        area: Pixels of the person that are seen, at least 1.
-        joints3d: Human3.6M joints (17, 3) float32 in camera millimetres: x right, y down, z forward.
-    """
-
-    keypoints: np.ndarray
-    visibility: np.ndarray
-    bbox: np.ndarray
-    area: float
-    joints3d: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -58,63 +41,61 @@ class Actor:
 
     Attributes:
         points: The :data:`pct.people.kinematics.BODY_POINTS` (P, 3) in camera millimetres.
-        solids: What it is drawn with, each with the number of its part in :data:`pct.people.solids.PARTS`.
+        solids: What it is drawn with, each with the number of its part in :data:`pct.people.figure.PARTS`.
         girth: How thick the body is, against an average adult.
     """
 
     points: np.ndarray
-    solids: list[tuple[int, Solid]]
+    solids: list[tuple[int, Capsule]]
     girth: float
 
 
-def outline(canvas: Canvas, actor: Actor) -> tuple[float, float, float, float]:
-    """Return left, top, right and bottom of a whole person in pixels, cut off at the picture's border.
+def _outline(camera: Camera, actor: Actor) -> np.ndarray:
+    """Return left, top, right and bottom (4,) of a whole person in pixels, cut off at the picture's border."""
+    solids = [solid for _, solid in actor.solids]
+    ends = np.array([(solid.start, solid.end) for solid in solids])  # (n, 2, 3)
+    pixels = camera.project(ends)
+    radii = np.array([solid.radii for solid in solids])[..., None] * camera.focal / ends[..., 2:]
+    # In pieces: what of a long limb lies outside the picture must not widen the box inside.
+    middles, widths = ((1 - _SHARES) * x[:, :1] + _SHARES * x[:, 1:] for x in (pixels, radii))
+    low, high = (middles - widths).reshape(-1, 2), (middles + widths).reshape(-1, 2)
+    seen = ((low < camera.size) & (high > 0)).all(axis=1)
+    box = [low[seen].min(axis=0, initial=camera.size), high[seen].max(axis=0, initial=0)]
+    return np.concatenate(box).clip(0, camera.size)
 
-    What the person carries is left out.
+
+def annotate(canvas: Canvas, actor: Actor, number: int) -> PersonPhoto | None:
+    """Label a person, or return None where too little of it is seen.
+
+    Returns:
+        A person without its photo. Visibility is 2 where a joint is seen, 1 where it is hidden by the person's own
+        body, someone or something else, 0 outside the picture; the box is that of the whole body, hidden parts
+        included, cut off at the picture's border.
     """
-    boxes = np.array([box for part, solid in actor.solids if part != THING for box in _pieces(canvas, solid)])
-    size = canvas.size
-    boxes = boxes[((boxes[:, :2] < size) & (boxes[:, 2:] > 0)).all(axis=1)].clip(0, size)
-    left, top = boxes[:, :2].min(axis=0, initial=size).tolist()
-    right, bottom = boxes[:, 2:].max(axis=0, initial=0).tolist()
-    return left, top, right, bottom
-
-
-def _pieces(canvas: Canvas, solid: Solid) -> list[tuple[float, float, float, float]]:
-    """Return boxes of short pieces: what of a long limb lies outside the picture must not widen the box inside."""
-    if not isinstance(solid, Capsule):
-        return [canvas.extent(solid)]
-    (ax, ay, scale_a), (bx, by, scale_b) = canvas.project(solid.start), canvas.project(solid.end)
-    ra, rb = solid.radii[0] * scale_a, solid.radii[1] * scale_b
-    pieces = []
-    for share in _SHARES:
-        x, y, r = ax + share * (bx - ax), ay + share * (by - ay), ra + share * (rb - ra)
-        pieces.append((x - r, y - r, x + r, y + r))
-    return pieces
-
-
-def annotate(canvas: Canvas, actor: Actor, number: int, camera: Camera) -> ScenePerson | None:
-    """Label a person, or return None where too little of it is seen."""
-    first = number * len(PARTS)
-    area = int(((canvas.owner >= first) & (canvas.owner < first + len(PARTS)) & (canvas.owner != first + THING)).sum())
+    camera, first = canvas.camera, number * len(PARTS)
+    area = int(((canvas.owner >= first) & (canvas.owner < first + len(PARTS))).sum())
     joints = actor.points[COCO_POINTS]
     pixels = camera.project(joints)
-    inside = inside_picture(pixels, canvas.size)
-    columns, rows = np.round(pixels).clip(0, canvas.size - 1).astype(int).T
+    inside = inside_picture(pixels, camera.size)
+    columns, rows = np.round(pixels).clip(0, camera.size - 1).astype(int).T
     seen, before = canvas.owner[rows, columns], joints[:, 2] - canvas.depth[rows, columns]
-    own, part = (seen // len(PARTS) == number) & (seen % len(PARTS) != THING), seen % len(PARTS)
+    own, part = seen // len(PARTS) == number, seen % len(PARTS)
     own_limb = own & _OWN_LIMB[np.arange(len(part)), part]
     hidden = ~own_limb & (before > np.where(own, _TOLERANCE * actor.girth, 0.0))
     visibility = np.where(inside, np.where(hidden, 1, 2), 0)
-    if area < _MIN_AREA * canvas.size**2 or not (visibility == 2).any():
+    if area < _MIN_AREA * camera.size**2 or not (visibility == 2).any():
         return None
-    left, top, right, bottom = outline(canvas, actor)
-    return ScenePerson(
+    box = _outline(camera, actor)
+    return PersonPhoto(
+        image=_NO_PHOTO,
+        bbox=np.array([*box[:2], *(box[2:] - box[:2])], dtype=np.float32),
         keypoints=np.where(inside[:, None], pixels, 0.0).astype(np.float32),
         visibility=visibility.astype(np.int64),
-        bbox=np.array([left, top, right - left, bottom - top], dtype=np.float32),
         area=float(max(area, 1)),
-        joints3d=actor.points[_H36M].astype(np.float32),
+        image_id=0,
+        annotation_id=0,
+        keypoints3d=actor.points[_H36M].astype(np.float32),
+        intrinsics=camera.intrinsics,
     )
 
 

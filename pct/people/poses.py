@@ -1,20 +1,24 @@
-"""Generated poses: 3D people seen by random cameras, as a PoseTable like one read from a COCO file."""
+"""Generated poses: people in 3D, and as random cameras see them, in tables like those read from files."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
+from pct.cameras import camera_rotations
 from pct.people.kinematics import BODY_POINTS, generate_bodies
-from pct.poses import PoseTable
-from pct.skeleton import Skeleton
+from pct.poses import Poses
+from pct.skeleton import H36M17, Skeleton
 
 # Other names of the same body point, and names that mean another point in one skeleton.
 _ALIASES = {"hip": "pelvis", "neck_nose": "upper_neck"}
 _OWN_MEANING = {("crowdpose14", "head"): "head_top"}
 
+# From y up to the axes of a camera that a person looks at: x right, y down, z forward.
+_UPRIGHT = (1.0, -1.0, -1.0)
 _CHUNK = 8192  # people at a time: the working memory stays in the cache
 _IMAGE_SIDE = 640.0
 _AREA_SHARE = 0.52  # median of segment area over box area on COCO
@@ -34,7 +38,7 @@ for _side in ("left", "right"):
 _BEYOND = 0.03  # of the longer side of the body: joints this far outside the picture are annotated
 
 
-def generate_poses(n: int, skeleton: Skeleton, seed: int) -> PoseTable:
+def generate_poses(n: int, skeleton: Skeleton, seed: int) -> Poses:
     """Generate poses of people in images: the data that is there without any download.
 
     Postures, viewpoints, truncation and missing joints are like those of COCO's persons (see
@@ -49,13 +53,8 @@ def generate_poses(n: int, skeleton: Skeleton, seed: int) -> PoseTable:
     Raises:
         ValueError: If ``n`` is not positive, or a joint is none that the body has.
     """
-    if n < 1:
-        raise ValueError(f"the number of generated poses must be positive, got {n}")
-    joints = body_joints(skeleton)
-    generator = torch.Generator().manual_seed(seed)
-    chunks = [_generate_chunk(_CHUNK, joints, generator) for _ in range(math.ceil(n / _CHUNK))]
-    keypoints, visible, bbox = (torch.cat(parts)[:n] for parts in zip(*chunks, strict=True))
-    return PoseTable(
+    keypoints, visible, bbox = _generate(n, skeleton, seed, _seen_in_images)
+    return Poses(
         skeleton=skeleton,
         keypoints=torch.where(visible[..., None], keypoints, 0.0),
         visible=visible,
@@ -63,6 +62,29 @@ def generate_poses(n: int, skeleton: Skeleton, seed: int) -> PoseTable:
         area=_AREA_SHARE * bbox[:, 2] * bbox[:, 3],
         image_ids=torch.arange(n),
         annotation_ids=torch.arange(n),
+    )
+
+
+def generate_poses3d(n: int, skeleton: Skeleton = H36M17, seed: int = 0) -> Poses:
+    """Generate 3D poses in the axes of an upright camera; all are of one clip, subject and action ``generated``.
+
+    Args:
+        n: Number of poses.
+        skeleton: As in :func:`generate_poses`.
+        seed: The same seed gives the same poses.
+
+    Raises:
+        ValueError: If ``n`` is not positive, or a joint is none that the body has.
+    """
+    (keypoints,) = _generate(n, skeleton, seed, _upright)
+    return Poses(
+        skeleton=skeleton,
+        keypoints=keypoints,
+        visible=torch.ones(keypoints.shape[:2], dtype=torch.bool),
+        clip_index=torch.zeros(n, dtype=torch.int64),
+        clip_ids=("generated",),
+        subject_ids=("generated",),
+        actions=("generated",),
     )
 
 
@@ -82,11 +104,28 @@ def body_joints(skeleton: Skeleton) -> list[int]:
     return [BODY_POINTS.index(n) for n in names]
 
 
-def _generate_chunk(n: int, joints: list[int], generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-    bodies = generate_bodies(n, generator)
+def _generate(
+    n: int,
+    skeleton: Skeleton,
+    seed: int,
+    see: Callable[[Tensor, list[int], torch.Generator], tuple[Tensor, ...]],
+) -> list[Tensor]:
+    """Return what is seen of ``n`` generated people: tensors of n rows."""
+    if n < 1:
+        raise ValueError(f"the number of generated poses must be positive, got {n}")
+    joints, generator = body_joints(skeleton), torch.Generator().manual_seed(seed)
+    chunks = [see(generate_bodies(_CHUNK, generator), joints, generator) for _ in range(math.ceil(n / _CHUNK))]
+    return [torch.cat(parts)[:n] for parts in zip(*chunks, strict=True)]
+
+
+def _upright(bodies: Tensor, joints: list[int], _: torch.Generator) -> tuple[Tensor]:
+    return (bodies[:, joints] * torch.tensor(_UPRIGHT),)
+
+
+def _seen_in_images(bodies: Tensor, joints: list[int], generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
     points, facing = _photograph(bodies, generator)
     frame, inside = _truncate(points, generator)
-    visible = (inside & facing & ~_lose(n, generator))[:, joints]
+    visible = (inside & facing & ~_lose(len(bodies), generator))[:, joints]
     # Nobody annotates a person of whom no joint is seen: those are photographed whole.
     unseen = ~visible.any(dim=1)
     whole = _box(points)
@@ -105,41 +144,30 @@ def _photograph(bodies: Tensor, generator: torch.Generator) -> tuple[Tensor, Ten
     """
     n = len(bodies)
     # Photographers prefer faces.
-    front = 0.9 * torch.randn(n, generator=generator)
-    around = (2 * torch.rand(n, generator=generator) - 1) * math.pi
+    front, around = 52 * torch.randn(n, generator=generator), 360 * torch.rand(n, generator=generator)
     azimuth = torch.where(torch.rand(n, generator=generator) < 0.56, front, around)
+    pitch = 6 + 7 * torch.randn(n, generator=generator)
+    pitch += (torch.rand(n, generator=generator) < 0.12) * 27 * torch.rand(n, generator=generator)
+    axes = camera_rotations(azimuth, pitch, 3 * torch.randn(n, generator=generator))
+    upright = (bodies - bodies.mean(dim=1, keepdim=True)) * torch.tensor(_UPRIGHT)
+    seen = upright @ axes.transpose(1, 2)
     distance = 1000 * torch.exp(1.6 + 0.5 * torch.randn(n, generator=generator).clamp(-2, 2))
-    height = 1450 + 450 * torch.randn(n, generator=generator).clamp(-2.5, 4)
-    high = torch.rand(n, generator=generator) < 0.12
-    height = torch.where(high, height + 0.5 * distance * torch.rand(n, generator=generator), height)
-    camera = torch.stack([distance * torch.sin(azimuth), height, distance * torch.cos(azimuth)], dim=1)
-    target = bodies.mean(dim=1) + 120 * torch.randn(n, 3, generator=generator)
-    forward = torch.nn.functional.normalize(target - camera, dim=1)
-    up = torch.tensor([0.0, 1.0, 0.0]).expand(n, 3)
-    right = torch.nn.functional.normalize(torch.linalg.cross(forward, up), dim=1)
-    down = torch.linalg.cross(forward, right)
-    axes = torch.stack([right, down, forward], dim=1)
-    seen = (bodies - camera[:, None]) @ axes.transpose(1, 2)
     # Cameras step back until nothing is nearer than 70 cm: a hand at the lens would fill the picture.
-    nearest = seen[..., 2].amin(dim=1)
-    points = seen[..., :2] / (seen[..., 2] + (700.0 - nearest).clamp(min=0.0)[:, None])[..., None]
-    roll = math.radians(3) * torch.randn(n, generator=generator)
-    cos, sin = torch.cos(roll)[:, None], torch.sin(roll)[:, None]
-    turned = torch.stack([cos * points[..., 0] - sin * points[..., 1], sin * points[..., 0] + cos * points[..., 1]], -1)
-    return turned, _facing(bodies, camera)
+    distance = torch.maximum(distance, 700.0 - seen[..., 2].amin(dim=1))
+    seen = seen + distance[:, None, None] * torch.tensor([0.0, 0.0, 1.0])
+    return seen[..., :2] / seen[..., 2:], _facing(seen)
 
 
-def _facing(bodies: Tensor, camera: Tensor) -> Tensor:
+def _facing(seen: Tensor) -> Tensor:
     def point(name: str) -> Tensor:
-        return bodies[:, BODY_POINTS.index(name)]
+        return seen[:, BODY_POINTS.index(name)]
 
     left = torch.nn.functional.normalize(point("left_ear") - point("right_ear"), dim=1)
     middle = (point("left_ear") + point("right_ear")) / 2
     up = torch.nn.functional.normalize(point("head_top") - middle, dim=1)
-    forward = torch.linalg.cross(left, up)
-    to_camera = torch.nn.functional.normalize(camera - middle, dim=1)
-    ahead, aside = (forward * to_camera).sum(dim=1), (left * to_camera).sum(dim=1)
-    facing = torch.ones(bodies.shape[:2], dtype=torch.bool)
+    to_camera = torch.nn.functional.normalize(-middle, dim=1)
+    ahead, aside = (torch.linalg.cross(left, up) * to_camera).sum(dim=1), (left * to_camera).sum(dim=1)
+    facing = torch.ones(seen.shape[:2], dtype=torch.bool)
     facing[:, BODY_POINTS.index("nose")] = ahead > _FACE_COSINE["nose"]
     for side, sign in (("left", 1.0), ("right", -1.0)):
         facing[:, BODY_POINTS.index(f"{side}_eye")] = ahead + 0.5 * sign * aside > _FACE_COSINE["eye"]

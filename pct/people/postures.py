@@ -59,23 +59,12 @@ class Posture:
 
 # Trunk and legs.
 STANCES: dict[str, Posture] = {
-    "stand": Posture(30, {"lean": (2, 4), "lift": (3, 4), "spread": (4, 4), "turn_leg": (6, 8), "knee": (5, 5)}),
+    "stand": Posture(32, {"lean": (2, 4), "lift": (3, 4), "spread": (4, 4), "turn_leg": (6, 8), "knee": (5, 5)}),
     "rest on a leg": Posture(
-        12,
-        {
-            "roll": (3, 4),
-            "left_lift": (2, 4),
-            "right_lift": (12, 8),
-            "spread": (6, 5),
-            "left_knee": (3, 3),
-            "right_knee": (24, 12),
-        },
-    ),
-    "look down": Posture(
-        8, {"lean": (6, 8), "bend": (18, 12), "nod": (28, 12), "lift": (8, 6), "spread": (5, 5), "knee": (8, 8)}
+        12, {"roll": (3, 4), "right_lift": (12, 8), "spread": (6, 5), "left_knee": (3, 3), "right_knee": (24, 12)}
     ),
     "bend over": Posture(
-        4, {"lean": (45, 20), "bend": (25, 15), "nod": (-5, 20), "lift": (45, 18), "spread": (7, 6), "knee": (15, 15)}
+        11, {"lean": (16, 20), "bend": (20, 13), "nod": (20, 18), "lift": (18, 15), "spread": (6, 5), "knee": (10, 10)}
     ),
     "walk": Posture(
         11, {"lean": (4, 4), "lift": (6, 6), "knee": (22, 8)}, {"lift": 22, "knee": 17, "raise": -22, "twist": 6}
@@ -86,11 +75,8 @@ STANCES: dict[str, Posture] = {
         {"lift": 40, "knee": 35, "raise": -40, "twist": 12},
         "run",
     ),
-    "sit on a chair": Posture(
-        15, {"lean": (-4, 10), "bend": (12, 12), "lift": (82, 12), "spread": (9, 9), "knee": (82, 22)}, arms="seated"
-    ),
-    "sit on the floor": Posture(
-        4, {"lean": (-8, 12), "bend": (25, 14), "lift": (95, 18), "spread": (22, 16), "knee": (75, 45)}, arms="seated"
+    "sit": Posture(
+        19, {"lean": (-5, 11), "bend": (14, 13), "lift": (85, 14), "spread": (12, 11), "knee": (80, 28)}, arms="seated"
     ),
     "ride": Posture(
         7, {"lean": (15, 14), "bend": (15, 10), "lift": (62, 18), "spread": (24, 11), "knee": (68, 22)}, arms="ride"
@@ -99,76 +85,36 @@ STANCES: dict[str, Posture] = {
         4, {"lean": (18, 14), "bend": (25, 12), "lift": (105, 14), "spread": (14, 12), "knee": (118, 16)}
     ),
     "ready": Posture(
-        9,
-        {"lean": (18, 12), "bend": (18, 10), "nod": (-12, 14), "lift": (36, 15), "spread": (18, 9), "knee": (46, 18)},
+        16,
+        {"lean": (14, 14), "roll": (0, 9), "bend": (16, 11), "lift": (38, 17), "spread": (20, 9), "knee": (48, 20)},
         arms="active",
     ),
-    "lunge": Posture(
-        6,
-        {
-            "lean": (12, 12),
-            "left_lift": (62, 22),
-            "right_lift": (-6, 14),
-            "spread": (10, 9),
-            "left_knee": (58, 25),
-            "right_knee": (30, 20),
-        },
+    "lunge or kick": Posture(
+        10,
+        {"lean": (5, 14), "left_lift": (63, 25), "spread": (12, 11), "left_knee": (53, 30), "right_knee": (28, 20)},
         arms="active",
     ),
-    "kick or leap": Posture(
-        4,
-        {
-            "lean": (-4, 15),
-            "left_lift": (65, 30),
-            "right_lift": (0, 18),
-            "spread": (14, 14),
-            "left_knee": (45, 35),
-            "right_knee": (25, 22),
-        },
-        arms="active",
-    ),
-    "board": Posture(
-        7,
-        {"lean": (10, 14), "roll": (0, 15), "bend": (14, 12), "lift": (40, 18), "spread": (22, 9), "knee": (50, 22)},
-        arms="board",
-    ),
-    "lie on the back": Posture(1.5, {"lean": (-78, 14), "lift": (20, 22), "spread": (9, 9), "knee": (30, 30)}),
-    "lie on the front": Posture(
-        1.2, {"lean": (82, 12), "nod": (-20, 20), "lift": (2, 12), "knee": (15, 25)}, arms="ride"
-    ),
-    "lie on a side": Posture(1, {"roll": (80, 14), "lift": (40, 30), "spread": (6, 9), "knee": (50, 30)}),
+    "lie": Posture(3, {"lean": (-20, 80), "roll": (25, 40), "lift": (20, 22), "spread": (9, 9), "knee": (30, 30)}),
 }
 
 # One arm; both arms have the same one in SAME_ARMS of the persons.
 ARMS: dict[str, Posture] = {
-    "hang": Posture(0, {"raise": (0, 10), "spread_arm": (9, 6), "turn_arm": (-5, 20), "elbow": (16, 11)}),
-    "hold": Posture(0, {"raise": (25, 18), "spread_arm": (10, 9), "turn_arm": (-25, 20), "elbow": (85, 22)}),
-    "lap": Posture(0, {"raise": (28, 14), "spread_arm": (11, 9), "turn_arm": (-18, 18), "elbow": (55, 22)}),
+    "hang": Posture(0, {"raise": (0, 12), "spread_arm": (11, 8), "turn_arm": (-8, 22), "elbow": (18, 14)}),
+    "hold": Posture(0, {"raise": (25, 18), "spread_arm": (9, 9), "turn_arm": (-30, 22), "elbow": (86, 22)}),
+    "lap": Posture(0, {"raise": (34, 18), "spread_arm": (12, 10), "turn_arm": (-18, 18), "elbow": (50, 23)}),
     "hip": Posture(0, {"raise": (-15, 10), "spread_arm": (40, 9), "turn_arm": (-60, 14), "elbow": (92, 14)}),
     "face": Posture(0, {"raise": (42, 16), "spread_arm": (18, 14), "turn_arm": (-25, 18), "elbow": (128, 14)}),
-    "reach": Posture(0, {"raise": (72, 22), "spread_arm": (6, 16), "turn_arm": (-10, 28), "elbow": (28, 22)}),
+    "reach": Posture(0, {"raise": (70, 25), "spread_arm": (9, 19), "turn_arm": (-15, 30), "elbow": (34, 27)}),
     "overhead": Posture(0, {"raise": (155, 20), "spread_arm": (10, 14), "turn_arm": (0, 30), "elbow": (30, 28)}),
-    "sideways": Posture(0, {"raise": (8, 22), "spread_arm": (70, 22), "turn_arm": (10, 45), "elbow": (26, 22)}),
-    "throw": Posture(0, {"raise": (10, 25), "spread_arm": (82, 20), "turn_arm": (60, 28), "elbow": (85, 28)}),
-    "swing": Posture(0, {"raise": (58, 30), "spread_arm": (18, 26), "turn_arm": (-35, 35), "elbow": (55, 38)}),
-    "across": Posture(0, {"raise": (32, 12), "spread_arm": (4, 7), "turn_arm": (-65, 14), "elbow": (98, 14)}),
-    "behind": Posture(0, {"raise": (-28, 12), "spread_arm": (16, 9), "turn_arm": (-35, 25), "elbow": (45, 25)}),
-    "handlebar": Posture(0, {"raise": (55, 16), "spread_arm": (16, 10), "turn_arm": (-15, 18), "elbow": (38, 22)}),
+    "sideways": Posture(0, {"raise": (8, 22), "spread_arm": (74, 22), "turn_arm": (22, 45), "elbow": (38, 30)}),
     "running": Posture(0, {"raise": (0, 12), "spread_arm": (12, 8), "turn_arm": (-15, 14), "elbow": (85, 20)}),
 }
 ARM_CHOICE: dict[str, dict[str, float]] = {
-    "calm": {
-        **{"hang": 42, "hold": 24, "lap": 7, "hip": 5, "face": 14, "reach": 9},
-        **{"overhead": 4, "sideways": 4, "throw": 1, "swing": 3, "across": 5, "behind": 3},
-    },
-    "seated": {"hang": 8, "hold": 28, "lap": 32, "hip": 1, "face": 17, "reach": 8, "sideways": 2, "across": 6},
-    "active": {
-        **{"hang": 20, "hold": 18, "lap": 12, "reach": 16, "overhead": 8, "sideways": 10, "throw": 8},
-        **{"swing": 20, "running": 7, "behind": 3},
-    },
+    "calm": {"hang": 45, "hold": 29, "lap": 7, "hip": 5, "face": 14, "reach": 12, "overhead": 4, "sideways": 5},
+    "seated": {"hang": 8, "hold": 34, "lap": 32, "face": 17, "reach": 8, "sideways": 2},
+    "active": {"hang": 23, "hold": 18, "lap": 12, "reach": 30, "overhead": 8, "sideways": 20, "running": 7},
     "run": {"running": 70, "hang": 10, "sideways": 8, "reach": 8, "overhead": 4},
-    "ride": {"handlebar": 60, "hold": 10, "lap": 10, "reach": 6, "hang": 5, "sideways": 4, "overhead": 3, "face": 2},
-    "board": {"sideways": 30, "hang": 24, "hold": 12, "reach": 12, "lap": 10, "overhead": 4, "behind": 3},
+    "ride": {"lap": 40, "reach": 36, "hold": 10, "hang": 5, "sideways": 4, "overhead": 3, "face": 2},
 }
 SAME_ARMS = 0.6
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -11,25 +11,18 @@ import torch
 from torch import Tensor
 
 from pct.files.motion.mocap import complete_bodies, load_mocap
-from pct.people.camera import Camera, draw_camera, place_main, place_other, turn
+from pct.files.photo import decode_photo
+from pct.people.camera import Camera, place_main, place_other, turn
+from pct.people.figure import PARTS, draw_cloth, draw_look, dress, girth_of
 from pct.people.kinematics import BODY_POINTS, generate_bodies, mirror_bodies
-from pct.people.labels import COCO_POINTS, Actor, ScenePerson, annotate, inside_picture, outline
-from pct.people.looks import draw_look
-from pct.people.render import Canvas, Capsule, Light, Solid
-from pct.people.scenery import (
-    MAX_SIZE,
-    decode_jpeg,
-    draw_background,
-    draw_occluder,
-    encode_jpeg,
-    list_photos,
-    photo_background,
-    photograph,
-)
-from pct.people.solids import PARTS, dress, girth_of
+from pct.people.labels import COCO_POINTS, Actor, annotate, inside_picture
+from pct.people.render import Canvas, Capsule, Light
+from pct.people.scenery import MAX_SIZE, draw_background, encode_jpeg, list_photos, photo_background, photograph
+from pct.photos.persons import PersonPhoto
 
 _BLOCK = 512  # scenes that draw their bodies together
 _ATTEMPTS = 6
+_PERSONS_PER_IMAGE = 10  # annotation ids of an image: from this many times its id + 1
 _MIN_SEEN = 5  # joints of the main person that are seen, unless it is seen from where it hides most itself
 _MOCAP = 0.5  # share of the postures that are from motion capture, where there is any
 _OCCLUDER = 0.28  # how often there are things in front of the main person
@@ -40,16 +33,12 @@ class Scene:
     """A generated photo.
 
     Attributes:
-        image: RGB (S, S, 3) uint8: ``jpeg`` decoded.
         jpeg: The compressed photo.
         persons: The annotated people; the first is the one that the photo is about.
-        intrinsics: Matrix (3, 3) from camera coordinates to pixels; (0, 0) is the first pixel's centre.
     """
 
-    image: np.ndarray
     jpeg: bytes
-    persons: tuple[ScenePerson, ...]
-    intrinsics: np.ndarray
+    persons: tuple[PersonPhoto, ...]
 
 
 @dataclass(frozen=True)
@@ -142,27 +131,29 @@ def _mocap_bodies(path: Path) -> Tensor:
 
 
 def _try_scene(source: SceneSource, index: int, rng: np.random.Generator, whole: bool) -> Scene | None:
-    size = source.image_size
-    camera = draw_camera(size, rng)
+    size, photos = source.image_size, source.backgrounds
+    camera = Camera.draw(size, rng)
     actors = _cast(_bodies(source.seed, index // _BLOCK, source.mocap), index % _BLOCK, camera, rng, whole)
     if inside_picture(camera.project(actors[0].points[COCO_POINTS]), size).sum() < _MIN_SEEN:
         return None
-    photos = source.backgrounds
-    background = photo_background(photos, size, rng) if photos else draw_background(size, camera.horizon, rng)
-    canvas = Canvas(background, camera.focal)
+    canvas = Canvas(photo_background(photos, size, rng) if photos else draw_background(size, rng), camera)
     light = _draw_light(rng)
     drawn = [(solid, n * len(PARTS) + part) for n, actor in enumerate(actors) for part, solid in actor.solids]
-    for solid, owner in sorted(drawn, key=lambda item: -_middle(item[0])):
-        canvas.draw(solid, owner, light)
     if not whole and rng.random() < _OCCLUDER:
-        _add_occluders(canvas, actors[0], len(actors), rng)
-    persons = [annotate(canvas, actor, number, camera) for number, actor in enumerate(actors)]
+        drawn += _draw_things(actors[0].points, len(actors), rng)
+    for solid, owner in sorted(drawn, key=lambda item: -(item[0].start + item[0].end)[2]):
+        canvas.draw(solid, owner, light)
+    persons = [annotate(canvas, actor, number) for number, actor in enumerate(actors)]
     main = persons[0]
     if main is None or (not whole and (main.visibility == 2).sum() < _MIN_SEEN):
         return None
     quality = int(rng.integers(35, 96)) if source.quality is None else source.quality
     jpeg = encode_jpeg(photograph(canvas.color, rng), quality)
-    return Scene(decode_jpeg(jpeg), jpeg, tuple(p for p in persons if p is not None), camera.intrinsics)
+    image, labelled = decode_photo(jpeg, f"scene {index}"), [person for person in persons if person is not None]
+    # COCO's evaluator takes an annotation with id 0 for none.
+    ids = range(_PERSONS_PER_IMAGE * index + 1, _PERSONS_PER_IMAGE * (index + 1))
+    named = (replace(p, image=image, image_id=index, annotation_id=i) for p, i in zip(labelled, ids, strict=False))
+    return Scene(jpeg, tuple(named))
 
 
 def _cast(bodies: np.ndarray, row: int, camera: Camera, rng: np.random.Generator, whole: bool) -> list[Actor]:
@@ -192,13 +183,12 @@ def _draw_light(rng: np.random.Generator) -> Light:
     return Light((x / length, y / length, z / length), float(rng.uniform(0.35, 0.7)))
 
 
-def _middle(solid: Solid) -> float:
-    return float(solid.start[2] + solid.end[2]) / 2 if isinstance(solid, Capsule) else float(solid.center[2])
-
-
-def _add_occluders(canvas: Canvas, main: Actor, first: int, rng: np.random.Generator) -> None:
-    depth = float(main.points[:, 2].min()) - 60.0
-    box = outline(canvas, main)
+def _draw_things(main: np.ndarray, first: int, rng: np.random.Generator) -> list[tuple[Capsule, int]]:
+    """Return things in front of a person (P, 3), with their owners' numbers."""
+    things = []
     for number in range(first, first + int(rng.choice([1, 2, 3], p=[0.7, 0.24, 0.06]))):
-        alpha, colors = draw_occluder(canvas.size, box, rng)
-        canvas.cover(alpha, colors, depth, number * len(PARTS))
+        ends, radii = main[rng.integers(len(main), size=2)] + rng.normal(0, 120, (2, 3)), rng.uniform(40, 130, 2)
+        ends = ends * (main[:, 2].min() - radii.max() - 60.0) / ends[:, 2:]
+        material = draw_cloth(rng, plain=0.5)
+        things.append((Capsule(ends[0], ends[1], (radii[0], radii[1]), material), number * len(PARTS)))
+    return things

@@ -16,10 +16,10 @@ from typing import Any
 from pct.files.coco import write_coco_json
 from pct.files.output import OutputError
 from pct.people.scene import SceneSource
+from pct.photos.persons import PersonPhoto
 from pct.skeleton import COCO17
 
 ANNOTATIONS, IMAGES = "annotations.json", "images"
-_PERSONS_PER_IMAGE = 10  # annotation ids of an image: from this many times its id + 1
 _CHUNK = 16  # scenes that a worker draws at a time
 
 
@@ -112,33 +112,30 @@ def _draw_chunk(source: SceneSource, folder: Path, indices: range) -> Drawn:
         scene = source.generate(index)
         name = f"{index:012d}.jpg"
         (folder / name).write_bytes(scene.jpeg)
-        focal, center = float(scene.intrinsics[0, 0]), float(scene.intrinsics[0, 2])
+        main = scene.persons[0]
+        assert main.intrinsics is not None
         image = {
             "id": index,
             "file_name": name,
-            "width": scene.image.shape[1],
-            "height": scene.image.shape[0],
-            "camera": {"fx": focal, "fy": focal, "cx": center, "cy": center},
+            "width": main.image.shape[1],
+            "height": main.image.shape[0],
+            "camera": dict(zip(("fx", "fy", "cx", "cy"), main.intrinsics.tolist(), strict=True)),
         }
-        persons = []
-        for number, person in enumerate(scene.persons):
-            triplets = [
-                [round(float(x), 2), round(float(y), 2), int(v)]
-                for (x, y), v in zip(person.keypoints, person.visibility, strict=True)
-            ]
-            persons.append(
-                {
-                    # COCO's evaluator takes an annotation with id 0 for none.
-                    "id": _PERSONS_PER_IMAGE * index + number + 1,
-                    "image_id": index,
-                    "bbox": [round(float(v), 2) for v in person.bbox],
-                    "area": person.area,
-                    "keypoints": [value for triplet in triplets for value in triplet],
-                    "keypoints3d": [[round(float(v), 1) for v in joint] for joint in person.joints3d],
-                }
-            )
-        drawn.append((image, persons))
+        drawn.append((image, [_annotation(person) for person in scene.persons]))
     return drawn
+
+
+def _annotation(person: PersonPhoto) -> dict[str, Any]:
+    assert person.keypoints3d is not None
+    triplets = zip(person.keypoints.tolist(), person.visibility.tolist(), strict=True)
+    return {
+        "id": person.annotation_id,
+        "image_id": person.image_id,
+        "bbox": [round(v, 2) for v in person.bbox.tolist()],
+        "area": person.area,
+        "keypoints": [value for (x, y), v in triplets for value in (round(x, 2), round(y, 2), v)],
+        "keypoints3d": [[round(v, 1) for v in joint] for joint in person.keypoints3d.tolist()],
+    }
 
 
 def _use_one_thread() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -13,10 +13,8 @@ _REFERENCE_SIZE = 256
 
 
 @dataclass(frozen=True)
-class PhotoAugmentConfig:
-    """Strength of the augmentation of person crops. The defaults are the paper's (its released configs).
-
-    A strength or share of 0 switches its part off.
+class CropJitterConfig:
+    """How crops of persons are jittered, with or without their photo. The defaults are the paper's (released configs).
 
     Attributes:
         rotation: Standard deviation in degrees, cut at twice that.
@@ -25,18 +23,9 @@ class PhotoAugmentConfig:
         shift: Largest shift of the crop as a share of its side.
         shift_prob: Share of the crops that are shifted.
         flip_prob: Share of the crops that are mirrored.
-        half_body_prob: Share of the crops of upper or lower body only, where enough joints are labelled.
-        half_body_joints: Labelled joints that a person must have more of for a half-body crop.
-        outside_margin: Joints farther outside the crop than this share of its half side become unlabelled.
-        brightness: Largest relative change.
-        contrast: Largest relative change.
-        saturation: Largest relative change.
-        hue: Largest change as a share of the colour circle.
-        colour_prob: Share of the crops whose colours are changed.
-        grid_prob: Share of the crops from which a grid of black squares is cut.
-        grid_unit: Smallest and largest spacing of that grid in pixels of a 256-pixel input; other inputs scale it.
-        blur_prob: Share of the crops that are blurred; not in the paper.
-        blur_size: Largest side of the blur's box in pixels, odd.
+        half_body_prob: Share of the crops of upper or lower body only, where enough joints are known.
+        half_body_joints: Known joints that a person must have more of for a half-body crop.
+        outside_margin: Joints farther outside the crop than this share of its half side become unknown.
     """
 
     rotation: float = 40.0
@@ -48,6 +37,35 @@ class PhotoAugmentConfig:
     half_body_prob: float = 0.3
     half_body_joints: int = 8
     outside_margin: float = 0.0
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name.endswith(("_prob", "_share")) and not 0 <= value <= 1:
+                raise ValueError(f"augment {field.name} must be in [0, 1], got {value}")
+        for name in ("rotation", "shift", "outside_margin", "half_body_joints"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"augment {name} must not be negative, got {getattr(self, name)}")
+        if not 0 <= self.scale < 1:
+            raise ValueError(f"augment scale must be in [0, 1), got {self.scale}")
+
+
+@dataclass(frozen=True)
+class PhotoAugmentConfig(CropJitterConfig):
+    """Strength of the augmentation of person crops. A strength or share of 0 switches its part off.
+
+    Attributes:
+        brightness: Largest relative change.
+        contrast: Largest relative change.
+        saturation: Largest relative change.
+        hue: Largest change as a share of the colour circle.
+        colour_prob: Share of the crops whose colours are changed.
+        grid_prob: Share of the crops from which a grid of black squares is cut.
+        grid_unit: Smallest and largest spacing of that grid in pixels of a 256-pixel input; other inputs scale it.
+        blur_prob: Share of the crops that are blurred; not in the paper.
+        blur_size: Largest side of the blur's box in pixels, odd.
+    """
+
     brightness: float = 0.4
     contrast: float = 0.4
     saturation: float = 0.4
@@ -59,21 +77,8 @@ class PhotoAugmentConfig:
     blur_size: int = 5
 
     def __post_init__(self) -> None:
-        for name in (
-            "rotation_prob",
-            "shift_prob",
-            "flip_prob",
-            "half_body_prob",
-            "colour_prob",
-            "grid_prob",
-            "blur_prob",
-        ):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"augment {name} must be in [0, 1], got {getattr(self, name)}")
-        for name in ("rotation", "shift", "outside_margin", "half_body_joints"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"augment {name} must not be negative, got {getattr(self, name)}")
-        for name in ("scale", "brightness", "contrast", "saturation"):
+        super().__post_init__()
+        for name in ("brightness", "contrast", "saturation"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"augment {name} must be in [0, 1), got {getattr(self, name)}")
         if not 0 <= self.hue <= 0.5:

@@ -9,14 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pct import checkpoint
 from pct.photos.backbone import Backbone
 from pct.photos.config import BackboneSizes, Calibration, HeadSizes
 from pct.photos.heads.published import PublishedTokenHead
 from pct.photos.heads.tokens import AnchoredTokenHead, QueryTokenHead, grid_positions
 from pct.photos.movenet import MOVENETS
 from pct.tokenizer import PoseTokenizer
-from pct.tokenizer.own import TOKENIZER_FOLDER, load_own_tokenizer
+from pct.tokenizer.own import load_with_tokenizer, save_with_tokenizer
 
 TokenHead = AnchoredTokenHead | QueryTokenHead | PublishedTokenHead
 
@@ -154,32 +153,21 @@ class PoseClassifier(nn.Module):
         Raises:
             FileExistsError: If the folder holds a model and ``force`` is not set.
         """
-        state = {name: value for name, value in self.state_dict().items() if not name.startswith("tokenizer.")}
-        config = {**self.config.to_dict(), "tokenizer": self.tokenizer.fingerprint()}
-        if half:
-            state = {name: value.half() if value.is_floating_point() else value for name, value in state.items()}
-        checkpoint.save_model(folder, KIND, config, state, card, force)
-        self.tokenizer.save_pretrained(Path(folder) / TOKENIZER_FOLDER, force=force)
+        save_with_tokenizer(self, folder, KIND, card, force, half)
 
     @classmethod
     def from_pretrained(cls, name: str | Path, device: str | torch.device = "cpu") -> PoseClassifier:
         """Load a classifier with its tokenizer, in evaluation mode.
 
-        Args:
-            name: A model folder, the name of a model that ships with the package, or hf:user/model.
-            device: Where to put the weights.
-
-        Raises:
-            CheckpointError: If there is no such model, its files do not fit together, or its tokenizer is not the one
-                that the head was trained for.
+        See :func:`pct.tokenizer.own.load_with_tokenizer`.
         """
-        values, state = checkpoint.load_model(name, KIND)
-        trained_for = values.pop("tokenizer", None)
-        tokenizer = load_own_tokenizer(name, trained_for)
-        with checkpoint.explain(name):
-            model = cls(ClassifierConfig.from_dict(values), tokenizer)
-            model.load_state_dict({**state, **_with_prefix(tokenizer.state_dict())})
-        return model.to(device).eval()
+
+        def build(config: dict[str, Any], tokenizer: PoseTokenizer | None) -> PoseClassifier:
+            if tokenizer is None:
+                raise ValueError("it names no tokenizer that its head was trained for")
+            return cls(ClassifierConfig.from_dict(config), tokenizer)
+
+        return load_with_tokenizer(name, KIND, build, device)
 
 
 def _build_head(sizes: HeadSizes, backbone: Backbone, tokenizer: PoseTokenizer) -> TokenHead:
@@ -207,7 +195,3 @@ def _build_head(sizes: HeadSizes, backbone: Backbone, tokenizer: PoseTokenizer) 
             f"the backbone is {backbone.name}, and the tokenizer has {joints} joints"
         )
     return AnchoredTokenHead(channels, backbone.grid, tokens, tables, tokenizer.encode_whole, **queries)
-
-
-def _with_prefix(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {f"tokenizer.{name}": value for name, value in state.items()}

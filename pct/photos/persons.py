@@ -18,7 +18,7 @@ from pct.files.keypoint_file import with_areas
 from pct.files.photo_folder import PhotoFolder, find_usable
 from pct.files.pose_checks import notes_of
 from pct.files.pose_json import read_annotations
-from pct.poses import PoseTable
+from pct.poses import Poses
 from pct.skeleton import Skeleton
 
 
@@ -145,7 +145,7 @@ class CocoPersons:
 
 def _read_persons(
     path: str | Path, category: CocoCategory, report: Callable[[str], None]
-) -> tuple[PoseTable, list[Mapping[str, Any]]]:
+) -> tuple[Poses, list[Mapping[str, Any]]]:
     """Return the good poses of a file with their annotations."""
     tables, entries, left_out = [], list[Mapping[str, Any]](), Counter[str]()
     for batch in read_annotations(path, category):
@@ -156,7 +156,7 @@ def _read_persons(
         left_out += batch.left_out
     for sentence in notes_of({}, left_out):
         report(f"{path}: {sentence}")
-    return PoseTable.concatenate(tables), entries
+    return Poses.concatenate(tables), entries
 
 
 def _find_3d(path: str | Path, known: Sequence[bool], report: Callable[[str], None]) -> np.ndarray:

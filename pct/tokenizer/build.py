@@ -12,12 +12,7 @@ from pct.tokenizer.residual import ResidualQuantizer
 
 def build_encoder(config: TokenizerConfig) -> TokenEncoder | PoseEncoder:
     """Return the network from embedded joints to what is quantized."""
-    sizes = {
-        "width": config.encoder_width,
-        "num_blocks": config.encoder_blocks,
-        "token_hidden": config.encoder_token_hidden,
-        "channel_hidden": config.encoder_channel_hidden or config.encoder_width,
-    }
+    sizes = _mixer_sizes(config, "encoder")
     if config.layout == "parallel":
         return TokenEncoder(config.skeleton.num_keypoints, config.num_tokens, config.codebook_dim, **sizes)
     return PoseEncoder(config.skeleton.num_keypoints, config.space.num_dims, **sizes)
@@ -54,13 +49,14 @@ def build_quantizer(config: TokenizerConfig) -> Quantizer:
 
 def build_decoder(config: TokenizerConfig) -> TokenDecoder | PoseDecoder:
     """Return the network from what the tokens say to joints."""
-    sizes = {
-        "width": config.decoder_width,
-        "num_blocks": config.decoder_blocks,
-        "token_hidden": config.decoder_token_hidden,
-        "channel_hidden": config.decoder_channel_hidden or config.decoder_width,
-    }
+    sizes = _mixer_sizes(config, "decoder")
     keypoints, dims = config.skeleton.num_keypoints, config.space.num_dims
     if config.layout == "parallel":
-        return TokenDecoder(keypoints, config.num_tokens, config.codebook_dim, num_dims=dims, **sizes)
+        return TokenDecoder(keypoints, config.num_tokens, config.codebook_dim, dims, **sizes)
     return PoseDecoder(keypoints, dims, **sizes)
+
+
+def _mixer_sizes(config: TokenizerConfig, part: str) -> dict[str, int]:
+    names = ("width", "num_blocks", "token_hidden", "channel_hidden")
+    width, *others = (getattr(config, f"{part}_{name.removeprefix('num_')}") for name in names)
+    return dict(zip(names, (width, *others[:-1], others[-1] or width), strict=True))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from pct.skeleton import Skeleton
 
 if TYPE_CHECKING:
     from pct.tokenizer.model import PoseTokenizer
@@ -54,27 +57,52 @@ def read_results(tokenizer: PoseTokenizer, found: Any, visible: Tensor | None) -
 
 def check_poses(tokenizer: PoseTokenizer, keypoints: Tensor, visible: Tensor | None) -> tuple[Tensor, Tensor]:
     """Return joints (B, K, D), float32, and which are known (B, K), bool, if every pose can be encoded."""
+    shape = (tokenizer.skeleton.num_keypoints, tokenizer.space.num_dims)
     keypoints = torch.as_tensor(keypoints, dtype=torch.float32, device=tokenizer.device)
-    expected = (tokenizer.skeleton.num_keypoints, tokenizer.space.num_dims)
-    if keypoints.ndim != 3 or tuple(keypoints.shape[1:]) != expected:
-        raise ValueError(
-            f"keypoints must be (B, {expected[0]}, {expected[1]}) for skeleton {tokenizer.skeleton.name}; "
-            f"got shape {tuple(keypoints.shape)}"
-        )
+    return check_joints("keypoints", keypoints, visible, tokenizer.skeleton, [shape], "encode")
+
+
+def check_joints(
+    name: str,
+    keypoints: Tensor,
+    visible: Tensor | None,
+    skeleton: Skeleton,
+    shapes: Sequence[tuple[int, ...]],
+    purpose: str,
+) -> tuple[Tensor, Tensor]:
+    """Check that every pose has a known joint and all known joints are finite.
+
+    Args:
+        name: What errors call the joints.
+        keypoints: Joints (B, ..., K, D), float32.
+        visible: True where a joint is known (B, ..., K); all are when it is not given.
+        skeleton: Whose joints.
+        shapes: What may follow B.
+        purpose: What poses are wanted for.
+
+    Returns:
+        The joints, and which are known, bool.
+
+    Raises:
+        ValueError: If not, or a shape is wrong.
+    """
+    if tuple(keypoints.shape[1:]) not in shapes:
+        allowed = " or ".join(f"(B, {', '.join(map(str, shape))})" for shape in shapes)
+        raise ValueError(f"{name} must be {allowed} for skeleton {skeleton.name}; got shape {tuple(keypoints.shape)}")
     if visible is None:
-        visible = torch.ones(keypoints.shape[:2], dtype=torch.bool, device=tokenizer.device)
-    visible = torch.as_tensor(visible, device=tokenizer.device)
-    if visible.shape != keypoints.shape[:2]:
-        raise ValueError(f"visible must be {tuple(keypoints.shape[:2])}; got shape {tuple(visible.shape)}")
-    visible = visible.bool()
-    empty = ~visible.any(dim=1)
+        visible = torch.ones(keypoints.shape[:-1], dtype=torch.bool, device=keypoints.device)
+    visible = torch.as_tensor(visible, device=keypoints.device).bool()
+    if visible.shape != keypoints.shape[:-1]:
+        raise ValueError(f"visible must be {tuple(keypoints.shape[:-1])}; got shape {tuple(visible.shape)}")
+    empty = ~visible.any(dim=-1)
     if empty.any():
-        raise ValueError(f"pose of row {int(empty.nonzero()[0])} has no visible joint, so there is nothing to encode")
-    broken = (~torch.isfinite(keypoints).all(dim=-1)) & visible
+        row = int(empty.nonzero()[0, 0])
+        raise ValueError(f"pose of row {row} has no known joint, so there is nothing to {purpose}")
+    broken = ~torch.isfinite(keypoints).all(dim=-1) & visible
     if broken.any():
-        row, joint = (int(i) for i in broken.nonzero()[0])
+        place = tuple(broken.nonzero()[0].tolist())
         raise ValueError(
-            f"joint {tokenizer.skeleton.keypoint_names[joint]} of row {row} is {keypoints[row, joint].tolist()}; "
+            f"joint {skeleton.keypoint_names[place[-1]]} of row {place[0]} is {keypoints[place].tolist()}; "
             "known joints must be finite (mark it not visible to have it filled in)"
         )
     return keypoints, visible

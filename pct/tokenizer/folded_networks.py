@@ -88,24 +88,34 @@ class _FoldedMixer:
         return x.add_(first.mlp(second, self.norms[1](x)))
 
 
-class _FoldedTrunk:
+class _FoldedBlocks:
+    """Mixer blocks over the joints and their norm; the maps before and after are those of subclasses."""
+
+    def __init__(self, mixer: JointMixer, least_numbers: int = 1) -> None:
+        self.blocks = [_FoldedMixer(cast(MixerBlock, block)) for block in mixer.blocks]
+        self.norm = _Norm(mixer.norm)
+        self.numbers = max([block.numbers for block in self.blocks] + [least_numbers])
+
+    def mixed(self, x: Tensor) -> Tensor:
+        """Map joint vectors (b, K, C) to normed ones (b, K, C)."""
+        for block in self.blocks:
+            x = block(x)
+        return self.norm(x)
+
+
+class _FoldedTrunk(_FoldedBlocks):
     """Embedding and mixer blocks: coordinates, known flags and features of joints to normed joint vectors."""
 
     def __init__(self, embedding: JointEmbedding, trunk: JointMixer) -> None:
+        super().__init__(trunk)
         self.start = PackedLinear(*_joint_map(embedding))
-        self.blocks = [_FoldedMixer(cast(MixerBlock, block)) for block in trunk.blocks]
-        self.norm = _Norm(trunk.norm)
-        self.numbers = max([block.numbers for block in self.blocks] or [1])
 
     def __call__(self, joints: Tensor, visible: Tensor, features: Tensor | None) -> Tensor:
         known = visible[..., None]
         parts = [joints, known.float()]
         if features is not None:
             parts.append(torch.where(known, features, 0.0))
-        x = self.start(torch.cat(parts, dim=-1))
-        for block in self.blocks:
-            x = block(x)
-        return self.norm(x)
+        return self.mixed(self.start(torch.cat(parts, dim=-1)))
 
 
 def _joint_map(embedding: JointEmbedding) -> tuple[Tensor, Tensor]:
@@ -177,7 +187,7 @@ class _FoldedTokenEncoder:
         return Assignment(indices.view(out.shape[:2]), (margin.view(out.shape[:2]) < self.tolerance).any(dim=1))
 
 
-class _FoldedTokenDecoder:
+class _FoldedTokenDecoder(_FoldedBlocks):
     """Codebook x first linear layer is a table (V, width); the linear map over the tokens follows the look-up."""
 
     def __init__(self, decoder: TokenDecoder, codebook: Tensor) -> None:
@@ -186,34 +196,24 @@ class _FoldedTokenDecoder:
         # start(mix z + offset) = mix (z start_w^T) + offset sum(start_w) + start_b
         self.mix, offset = decoder.to_joints.weight.float()[None], decoder.to_joints.bias.float()[:, None]
         self.bias = offset * weight.sum(dim=1) + bias
-        self.blocks = [_FoldedMixer(cast(MixerBlock, block)) for block in decoder.blocks]
-        self.norm = _Norm(decoder.norm)
         self.end = decoder.to_coordinates.weight.float(), decoder.to_coordinates.bias.float()
-        self.numbers = max([block.numbers for block in self.blocks] + [self.mix.shape[2] * self.table.shape[1]])
+        super().__init__(decoder, self.mix.shape[2] * self.table.shape[1])
 
     def __call__(self, indices: Tensor) -> Tensor:
         tokens = F.embedding(indices, self.table)  # (b, M, width)
         x = torch.baddbmm(self.bias, self.mix.expand(len(tokens), -1, -1), tokens)
-        for block in self.blocks:
-            x = block(x)
-        return F.linear(self.norm(x), *self.end)
+        return F.linear(self.mixed(x), *self.end)
 
 
-class _FoldedPoseDecoder:
+class _FoldedPoseDecoder(_FoldedBlocks):
     """What the tokens say, and what the blocks add to it."""
 
     def __init__(self, decoder: PoseDecoder, quantizer: Quantizer) -> None:
+        super().__init__(decoder, quantizer.num_tokens * quantizer.embeddings().shape[2])
         self.read = FoldedReader(quantizer) if isinstance(quantizer, CoarseFineQuantizer) else quantizer.lookup
         self.start = decoder.start.weight.float(), decoder.start.bias.float()
-        self.blocks = [_FoldedMixer(cast(MixerBlock, block)) for block in decoder.blocks]
-        self.norm = _Norm(decoder.norm)
         self.end = decoder.to_coordinates.weight.float(), decoder.to_coordinates.bias.float()
-        width = quantizer.num_tokens * quantizer.embeddings().shape[2]
-        self.numbers = max([block.numbers for block in self.blocks] + [width])
 
     def __call__(self, indices: Tensor) -> Tensor:
         z_q = self.read(indices)
-        x = F.linear(z_q, *self.start)
-        for block in self.blocks:
-            x = block(x)
-        return F.linear(self.norm(x), *self.end).add_(z_q[..., :-1])
+        return F.linear(self.mixed(F.linear(z_q, *self.start)), *self.end).add_(z_q[..., :-1])

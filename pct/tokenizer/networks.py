@@ -57,7 +57,7 @@ class JointEmbedding(nn.Module):
 
 
 class JointMixer(nn.Module):
-    """The compositional trunk of the paper: mixer blocks over the joints.
+    """The compositional trunk of the paper: mixer blocks over the joints, then a norm.
 
     Args:
         num_keypoints: Joints K.
@@ -125,33 +125,22 @@ class PoseEncoder(JointMixer):
             )
 
 
-class JointDecoder(nn.Module):
-    """What decoders share: mixer blocks of a small width over the joints, then coordinates.
+class JointDecoder(JointMixer):
+    """What decoders share: a trunk of a small width, then coordinates.
 
     Args:
         num_keypoints: Joints K.
-        width: Channels of the blocks.
-        num_blocks: Mixer blocks.
-        token_hidden: Hidden width of the MLP over the joints.
-        channel_hidden: Hidden width of the MLP over the channels.
         num_dims: Coordinates a joint.
+        sizes: ``width`` and the other arguments of :class:`JointMixer`.
     """
 
-    def __init__(
-        self, num_keypoints: int, width: int, num_blocks: int, token_hidden: int, channel_hidden: int, num_dims: int
-    ) -> None:
-        super().__init__()
-        self.blocks = nn.ModuleList(
-            MixerBlock(num_keypoints, width, token_hidden, channel_hidden) for _ in range(num_blocks)
-        )
-        self.norm = nn.LayerNorm(width)
-        self.to_coordinates = nn.Linear(width, num_dims)
+    def __init__(self, num_keypoints: int, num_dims: int, **sizes: int) -> None:
+        super().__init__(num_keypoints, **sizes)
+        self.to_coordinates = nn.Linear(sizes["width"], num_dims)
 
     def tail(self, x: Tensor) -> Tensor:
         """Map started joint features (B, K, width) to joints (B, K, num_dims)."""
-        for block in self.blocks:
-            x = block(x)
-        return self.to_coordinates(self.norm(x))
+        return self.to_coordinates(self.mixed(x))
 
 
 class TokenDecoder(JointDecoder):
@@ -161,11 +150,12 @@ class TokenDecoder(JointDecoder):
         num_keypoints: Joints K.
         num_tokens: Tokens M.
         codebook_dim: Width D of a codebook entry.
-        sizes: ``width`` and the other arguments of :class:`JointDecoder`.
+        num_dims: Coordinates a joint.
+        sizes: ``width`` and the other arguments of :class:`JointMixer`.
     """
 
-    def __init__(self, num_keypoints: int, num_tokens: int, codebook_dim: int, **sizes: int) -> None:
-        super().__init__(num_keypoints, **sizes)
+    def __init__(self, num_keypoints: int, num_tokens: int, codebook_dim: int, num_dims: int, **sizes: int) -> None:
+        super().__init__(num_keypoints, num_dims, **sizes)
         self.to_joints = nn.Linear(num_tokens, num_keypoints)
         self.start = nn.Linear(codebook_dim, sizes["width"])
 
@@ -180,11 +170,11 @@ class PoseDecoder(JointDecoder):
     Args:
         num_keypoints: Joints K.
         num_dims: Coordinates a joint.
-        sizes: ``width`` and the other arguments of :class:`JointDecoder`.
+        sizes: ``width`` and the other arguments of :class:`JointMixer`.
     """
 
     def __init__(self, num_keypoints: int, num_dims: int, **sizes: int) -> None:
-        super().__init__(num_keypoints, num_dims=num_dims, **sizes)
+        super().__init__(num_keypoints, num_dims, **sizes)
         self.start = nn.Linear(num_dims + 1, sizes["width"])
         _small(self.to_coordinates)
 

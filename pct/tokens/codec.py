@@ -16,7 +16,7 @@ from pct.files.motion.bodies import read_bodies
 from pct.files.output import OutputError, check_output
 from pct.files.pose_checks import PoseBatch, notes_of
 from pct.files.pose_files import PoseFileError, check_pose_file, read_poses
-from pct.poses import PoseTable
+from pct.poses import Poses
 from pct.tokenizer import PoseTokenizer
 from pct.tokens.metadata import TokenFileError, TokenMetadata
 from pct.tokens.table import PoseTokens, TokenReader, TokenWriter
@@ -156,7 +156,7 @@ def read_pose_batches(
     return read_poses(source, tokenizer.skeleton, batch_size, category=category)
 
 
-def encode_poses(tokenizer: PoseTokenizer, poses: PoseTable) -> PoseTokens:
+def encode_poses(tokenizer: PoseTokenizer, poses: Poses) -> PoseTokens:
     """Turn a table of good poses into tokens with their ids, and their boxes or the positions of their roots."""
     image_ids, annotation_ids = poses.image_ids.numpy(), poses.annotation_ids.numpy()
     if tokenizer.space.kind == "root3d":

@@ -11,7 +11,7 @@ import numpy as np
 
 from pct.drawing.gallery import draw_tokens
 from pct.files.pose_files import POSE_SUFFIXES, PoseFileError, check_pose_file
-from pct.poses import PoseTable
+from pct.poses import Poses
 from pct.tokenizer import PoseTokenizer
 from pct.tokens.codec import check_same_model, check_unguided, encode_poses, read_pose_batches
 from pct.tokens.metadata import TokenFileError
@@ -166,10 +166,10 @@ def _read_query(tokenizer: PoseTokenizer, index: TokenIndex, path: Path) -> Quer
     return Query(tokens.indices[0], image_id, annotation_id, _find_row(index, tokens), tuple(notes))
 
 
-def _read_first_poses(tokenizer: PoseTokenizer, path: Path) -> tuple[PoseTable, list[str]]:
+def _read_first_poses(tokenizer: PoseTokenizer, path: Path) -> tuple[Poses, list[str]]:
     """Return the first good poses of a file, two at least if it has them, and what looks odd about them."""
     check_unguided(tokenizer)
-    pieces: list[PoseTable] = []
+    pieces: list[Poses] = []
     notes: list[str] = []
     fault = None
     for batch in read_pose_batches(tokenizer, path, _FEW):
@@ -181,7 +181,7 @@ def _read_first_poses(tokenizer: PoseTokenizer, path: Path) -> tuple[PoseTable, 
     if not any(map(len, pieces)):
         found = f"the first is bad: {fault}" if fault else f"there is none of {tokenizer.skeleton.name}"
         raise PoseFileError(f"{path}: no good pose to search for; {found}")
-    return PoseTable.concatenate(pieces), notes
+    return Poses.concatenate(pieces), notes
 
 
 def _find_row(index: TokenIndex, tokens: PoseTokens) -> int | None:

@@ -89,10 +89,10 @@ def progress_bar(steps: Iterable[int], start: int) -> Any:
 
 def _kind(name: str) -> Kind:
     if name == "tokenizer":
-        from pct.training.tokenizer.guided_config import load_tokenizer_run
-        from pct.training.tokenizer.report import train_and_keep, write_tokenizer_report
+        from pct.training.tokenizer.config import load_run as load_tokenizer_run
+        from pct.training.tokenizer.recipe import train_tokenizer, write_tokenizer_report
 
-        return Kind(load_tokenizer_run, train_and_keep, write_tokenizer_report)
+        return Kind(load_tokenizer_run, train_tokenizer, write_tokenizer_report)
     if name == "lifter":
         from pct.training.lifting.config import load_lifter_run
         from pct.training.lifting.recipe import train_lifter

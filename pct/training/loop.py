@@ -7,7 +7,6 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, closing, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,7 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 from pct import distributed
 from pct.checkpoint import explain
 from pct.tokenizer.quantizer import Quantizer
-from pct.training.run_config import OptimSection
+from pct.training.run_config import LoopSettings, OptimSection
 from pct.training.run_files import CHECKPOINT, MetricsLog, load_checkpoint, save_checkpoint
 from pct.training.steps import StepLosses
 from pct.training.stopping import TrainingStopped, stop_on_signal
@@ -31,28 +30,6 @@ class Batches(Protocol):
     batch_size: int
 
     def __getitem__(self, step: int) -> Any: ...
-
-
-@dataclass(frozen=True)
-class LoopSettings:
-    """How long and how often.
-
-    Attributes:
-        steps: Optimiser steps in all.
-        log_every: Steps between log lines.
-        val_every: Steps between validations, each with a log line; 0 validates at the end only.
-        checkpoint_every: Steps between checkpoints.
-        precision: ``fp32`` or ``bf16``.
-        seed: Of what a model draws by chance while it is trained, such as stochastic depth. Each step has numbers of
-            its own, so that a run that goes on needs no state of them.
-    """
-
-    steps: int
-    log_every: int = 50
-    val_every: int = 1000
-    checkpoint_every: int = 500
-    precision: str = "fp32"
-    seed: int = 0
 
 
 def learning_rate(step: int, steps: int, config: OptimSection) -> float:
@@ -131,7 +108,7 @@ def train(
                 group["lr"] = rate * group["lr_scale"]
             torch.manual_seed((settings.seed * 1_000_003 + step) * distributed.world_size() + distributed.rank())
             with _autocast(device, settings.precision):
-                losses = step_losses(wrapped, batches[step])
+                losses = step_losses(wrapped, batches[step].to(device))
             optimizer.zero_grad()
             losses.loss.backward()
             if optim.clip:

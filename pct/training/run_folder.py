@@ -25,7 +25,6 @@ FREE_ON_RESUME = {
     "device",
     "threads",
     "workers",
-    "guidance.workers",
     "log_every",
     "val_every",
     "checkpoint_every",

@@ -37,10 +37,7 @@ class TokenizerStep:
 
     def __call__(self, model: nn.Module, batch: AugmentedPoses) -> StepLosses:
         """Run the model on a batch; ``model`` may be wrapped for several processes."""
-        return self.losses(model(batch.given_keypoints, batch.encoder_visible, prefix=batch.prefix), batch)
-
-    def losses(self, output: TokenizerOutput, batch: AugmentedPoses) -> StepLosses:
-        """Return the losses of what the model made of a batch."""
+        output: TokenizerOutput = model(batch.given_keypoints, batch.encoder_visible, prefix=batch.prefix)
         config = self.config
         parts = {
             "keypoint_loss": self._pose_loss(output.keypoints, batch),

@@ -6,6 +6,8 @@ import dataclasses
 import difflib
 import io
 import json
+import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,7 +21,7 @@ def load_config(path: str | Path, overrides: list[str], schema: type[Run]) -> Ru
 
     Raises:
         ValueError: If the file is missing or no YAML, a key is unknown (the nearest is named), or a value has the
-            wrong type.
+            wrong type or breaks the rule of its :func:`setting`.
     """
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
@@ -50,7 +52,31 @@ def load_config(path: str | Path, overrides: list[str], schema: type[Run]) -> Ru
     except ValueError as error:  # of a section's own checks
         raise ValueError(f"{path}: {error}") from error
     assert isinstance(run, schema)
+    _check_rules(path, run, "")
     return run
+
+
+@dataclasses.dataclass(frozen=True)
+class Rule:
+    """What a setting must be.
+
+    Attributes:
+        text: The rule in words, after "it must be".
+        holds: Whether a value keeps it.
+    """
+
+    text: str
+    holds: Callable[[Any], bool]
+
+
+AT_LEAST_0 = Rule("at least 0", lambda value: 0 <= value < math.inf)
+AT_LEAST_1 = Rule("at least 1", lambda value: value >= 1)
+POSITIVE = Rule("positive", lambda value: 0 < value < math.inf)
+
+
+def setting(default: Any, rule: Rule) -> Any:
+    """Return the field of a setting whose value :func:`load_config` checks by a rule."""
+    return dataclasses.field(default=default, metadata={"rule": rule})
 
 
 def check(path: str | Path, name: str, value: Any, good: bool, rule: str) -> None:
@@ -61,6 +87,17 @@ def check(path: str | Path, name: str, value: Any, good: bool, rule: str) -> Non
     """
     if not good:
         raise ValueError(f"{path}: {name} is {value}; it must be {rule}")
+
+
+def _check_rules(path: str | Path, section: Any, prefix: str) -> None:
+    for field in dataclasses.fields(section):
+        value, rule = getattr(section, field.name), field.metadata.get("rule")
+        if rule is not None:
+            check(path, f"{prefix}{field.name}", value, rule.holds(value), rule.text)
+        sections = {f"[{n}]": part for n, part in enumerate(value)} if isinstance(value, list) else {"": value}
+        for number, part in sections.items():
+            if dataclasses.is_dataclass(part):
+                _check_rules(path, part, f"{prefix}{field.name}{number}.")
 
 
 def config_keys(path: str | Path) -> set[str]:

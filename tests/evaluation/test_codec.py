@@ -8,7 +8,7 @@ from tiny_bodies import make_tokenizer_3d
 from tiny_evaluation import make_person_tokenizer, make_table
 
 from pct.evaluation.tokens.codec import Codec
-from pct.files.motion.body_table import BodyTable
+from pct.people.poses import generate_poses3d
 from pct.pose_space import PoseSpace
 
 
@@ -28,7 +28,7 @@ def test_pixels_of_the_crop_give_the_tokens_of_image_pixels(units: str) -> None:
 
 def test_millimetres_from_the_root_give_the_tokens_of_millimetres_in_space() -> None:
     codec = Codec(make_tokenizer_3d())
-    seen = codec.view(BodyTable.generated(20), seed=3)
+    seen = codec.view(generate_poses3d(20), seed=3)
     far = torch.tensor([100.0, 200.0, 4000.0])
     indices = codec.encode(seen, torch.ones(20, 17, dtype=torch.bool))
     assert torch.equal(indices, codec.tokenizer.encode(seen + far))
@@ -45,7 +45,7 @@ def test_a_prefix_of_an_ordered_model_decodes() -> None:
 
 def test_hidden_joints_do_not_leak_and_the_root_is_always_known() -> None:
     codec = Codec(make_tokenizer_3d())
-    seen = codec.view(BodyTable.generated(20))
+    seen = codec.view(generate_poses3d(20))
     visible = torch.ones(20, 17, dtype=torch.bool)
     visible[:, [0, 5, 12]] = False
     lost = seen.masked_fill(~visible[..., None], torch.nan)
@@ -61,4 +61,4 @@ def test_tables_of_another_dimension_are_refused() -> None:
     with pytest.raises(ValueError, match="the poses are 2D; this tokenizer's pose space is root3d"):
         Codec(make_tokenizer_3d()).view(make_table())
     with pytest.raises(ValueError, match="the poses are 3D; this tokenizer's pose space is crop2d"):
-        Codec(make_person_tokenizer()).view(BodyTable.generated(2))
+        Codec(make_person_tokenizer()).view(generate_poses3d(2))

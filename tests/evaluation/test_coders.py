@@ -12,7 +12,7 @@ from tiny_evaluation import make_person_tokenizer, make_table, training_poses
 
 from pct.evaluation.tokens.codec import Codec
 from pct.evaluation.tokens.coders import Bins, Coder, PrincipalComponents, ResidualKMeans, TokenizerCoder, build_coders
-from pct.files.motion.body_table import BodyTable
+from pct.people.poses import generate_poses3d
 from pct.pose_space import PoseSpace
 
 CODEC = Codec(make_person_tokenizer(layout="residual"))
@@ -50,7 +50,7 @@ def test_joints_outside_the_crop_go_into_the_outermost_bins() -> None:
 
 def test_bins_of_bodies_leave_out_the_root() -> None:
     codec = Codec(make_tokenizer_3d())
-    seen = codec.view(BodyTable.generated(20))
+    seen = codec.view(generate_poses3d(20))
     coder = Bins(10.0, codec, 17)
     indices = coder.encode(seen, torch.ones(20, 17, dtype=torch.bool))
     assert indices.shape == (20, 48)

@@ -6,17 +6,17 @@ import pytest
 import torch
 
 from pct.evaluation.lifting.evaluate import evaluate_lifter, measure, tokenizer_floor
-from pct.files.motion.body_table import BodyTable
 from pct.lifting.config import LifterConfig
 from pct.lifting.detector_noise import NoiseConfig
 from pct.lifting.lifter import Lifter
 from pct.lifting.pairs import photograph
+from pct.people.poses import generate_poses3d
 from pct.skeleton import H36M16, H36M17
 from pct.tokenizer import PoseTokenizer
 
 
 def make_pairs(n: int = 24):
-    return photograph(BodyTable.generated(n, seed=1), torch.Generator().manual_seed(2))
+    return photograph(generate_poses3d(n, seed=1), torch.Generator().manual_seed(2))
 
 
 class Oracle(Lifter):

@@ -11,10 +11,10 @@ import torch
 from PIL import Image
 from tool_loader import load_tool
 
-from pct.files.motion.body_table import BodyTable
 from pct.files.motion.mocap import JOINT_NAMES
 from pct.lifting.config import LifterConfig
 from pct.lifting.lifter import Lifter
+from pct.people.poses import generate_poses3d
 
 TOOL = Path(__file__).parents[2] / "tools" / "evaluate_lifter.py"
 
@@ -25,7 +25,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     folder = tmp_path_factory.mktemp("lifter")
     torch.manual_seed(0)
     Lifter(LifterConfig(network="gcn", width=8, depth=1)).save_pretrained(folder / "model")
-    joints = BodyTable.generated(60, seed=2).keypoints.numpy() * np.float32([1, -1, -1])
+    joints = generate_poses3d(60, seed=2).keypoints.numpy() * np.float32([1, -1, -1])
     texts = {
         "clip_id": [f"clip{i}" for i in range(20)],
         "subject_id": ["cmu06", "cmu07", *["s1"] * 18],

@@ -21,8 +21,9 @@ from pct.evaluation.tokens.files import run_evaluation
 from pct.evaluation.tokens.pictures import completion_panels
 from pct.evaluation.tokens.reconstruction import action_kind
 from pct.files.coco import write_coco_poses
-from pct.files.motion.body_table import BodyTable, split_mocap
 from pct.files.motion.mocap import load_mocap
+from pct.files.motion.mocap_poses import mocap_poses, split_mocap
+from pct.poses import Poses
 from pct.skeleton import CROWDPOSE14, H36M17
 from pct.tokenizer import PoseTokenizer
 from pct.training.tokenizer.augment3d import seen_by_cameras
@@ -75,12 +76,12 @@ def mocap(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def table(mocap: Path) -> BodyTable:
-    return BodyTable.from_mocap(load_mocap(mocap))
+def table(mocap: Path) -> Poses:
+    return mocap_poses(load_mocap(mocap))
 
 
 @pytest.fixture(scope="module")
-def bodies(table: BodyTable) -> TokenizerEvaluation:
+def bodies(table: Poses) -> TokenizerEvaluation:
     return evaluate_tokenizer(BODIES, table, table, seed=3, command="test")
 
 
@@ -174,13 +175,13 @@ def test_worth_has_every_coder_in_every_part(persons: TokenizerEvaluation, bodie
         assert whole["entropy_bits"] == pytest.approx(evaluation.numbers["codebook"]["bits_per_pose"])
 
 
-def test_evaluation_is_the_same_twice(table: BodyTable, bodies: TokenizerEvaluation) -> None:
+def test_evaluation_is_the_same_twice(table: Poses, bodies: TokenizerEvaluation) -> None:
     again = evaluate_tokenizer(BODIES, table, table, seed=3)
     for name in ("reconstruction", "completion", "codebook", "anatomy", "worth"):
         assert again.numbers[name] == bodies.numbers[name]
 
 
-def test_cameras_turn_bodies_and_change_nothing_else(table: BodyTable) -> None:
+def test_cameras_turn_bodies_and_change_nothing_else(table: Poses) -> None:
     seen = seen_by_cameras(table, BODIES.space, 3) * 1000
     assert seen[:, 0].abs().max() == 0
     a, b = np.array(H36M17.edges).T
@@ -191,7 +192,7 @@ def test_cameras_turn_bodies_and_change_nothing_else(table: BodyTable) -> None:
     assert not torch.allclose(seen, seen_by_cameras(table, BODIES.space, 4) * 1000)
 
 
-def test_3d_errors_equal_a_calculation_through_encode_and_decode(table: BodyTable, bodies: TokenizerEvaluation) -> None:
+def test_3d_errors_equal_a_calculation_through_encode_and_decode(table: Poses, bodies: TokenizerEvaluation) -> None:
     seen = seen_by_cameras(table, BODIES.space, 3) * 1000
     far = torch.tensor([100.0, 200.0, 4000.0])
     decoded = BODIES.decode(BODIES.encode(seen + far), (seen + far)[:, 0]).numpy()
@@ -220,7 +221,7 @@ def test_groups_hold_every_pose_once(bodies: TokenizerEvaluation) -> None:
     assert {action_kind(name) for name in names} == {"basketball", "basketball signal"}
 
 
-def test_the_root_is_never_hidden(table: BodyTable, bodies: TokenizerEvaluation) -> None:
+def test_the_root_is_never_hidden(table: Poses, bodies: TokenizerEvaluation) -> None:
     rows = {row["hidden"]: row["errors"] for row in bodies.numbers["completion"]["rows"]}
     assert list(rows) == ["1", "2", "3", "4", "lower body"]
     # Hips, knees and ankles; the hip in the middle is the root.
@@ -275,7 +276,7 @@ def test_the_command_takes_mocap_for_3d_and_json_for_2d(mocap: Path, tmp_path: P
     assert "split all chooses clips of mocap" in capsys.readouterr().err
 
 
-def test_what_cannot_be_measured_is_named(mocap: Path, table: BodyTable, tmp_path: Path) -> None:
+def test_what_cannot_be_measured_is_named(mocap: Path, table: Poses, tmp_path: Path) -> None:
     persons = make_table()
     with pytest.raises(ValueError, match="crowdpose14"):
         evaluate_tokenizer(PoseTokenizer(replace(PERSONS.config, skeleton=CROWDPOSE14)).eval(), persons)

@@ -18,7 +18,7 @@ from pct.evaluation.tokens.locality import BodyLimits, measure_locality
 from pct.evaluation.tokens.rate import entropies, lengths, measure_rate
 from pct.evaluation.tokens.sequence_model import fit_sequence_model
 from pct.evaluation.tokens.stability import box_jitter, measure_stability, noise, turn
-from pct.files.motion.body_table import BodyTable
+from pct.people.poses import generate_poses3d
 from pct.skeleton import COCO17
 
 CODEC = Codec(make_person_tokenizer())
@@ -85,7 +85,7 @@ def test_no_noise_keeps_all_ids_and_moves_nothing() -> None:
 
 
 def test_changes_can_be_undone_and_leave_the_root() -> None:
-    seen = Codec(make_tokenizer_3d()).view(BodyTable.generated(50))
+    seen = Codec(make_tokenizer_3d()).view(generate_poses3d(50))
     generator = torch.Generator().manual_seed(0)
     turned, undo = turn(5).apply(seen, generator)
     torch.testing.assert_close(undo(turned), seen, atol=0.01, rtol=0)
@@ -180,7 +180,7 @@ def test_limbs_that_are_too_long_or_too_uneven_are_no_person() -> None:
 
 
 def test_limbs_in_space_must_not_be_too_short() -> None:
-    bodies = BodyTable.generated(200)
+    bodies = generate_poses3d(200)
     codec = Codec(make_tokenizer_3d())
     seen = codec.view(bodies)
     limits = BodyLimits(seen, bodies.visible, bodies.skeleton)

@@ -18,7 +18,7 @@ from pct.export import onnx as export
 from pct.export.onnx import export_onnx
 from pct.files.photo import read_photo
 from pct.photos.crop import normalise_pixels, plain_crop
-from pct.poses import PoseTable
+from pct.poses import Poses
 from pct.skeleton import COCO17
 from pct.tokens.codec import read_pose_batches
 
@@ -36,7 +36,7 @@ def call(file: Path, **inputs: np.ndarray | torch.Tensor) -> list[np.ndarray]:
     return session.run(None, {name: np.asarray(value) for name, value in inputs.items()})
 
 
-def check(tokenizer: PoseTokenizer, folder: Path, poses: PoseTable, length: int | None = None) -> None:
+def check(tokenizer: PoseTokenizer, folder: Path, poses: Poses, length: int | None = None) -> None:
     """Compare encoder and decoder with torch: the same ids, the same joints to 1e-4 of half a crop or of a metre."""
     is_3d = tokenizer.space.kind == "root3d"
     place = poses.keypoints[:, tokenizer.space.root].clone() if is_3d else poses.bbox
@@ -52,7 +52,7 @@ def check(tokenizer: PoseTokenizer, folder: Path, poses: PoseTable, length: int 
         assert (np.abs(decoded - joints[rows].numpy()) / unit[rows, None, None]).max() < 1e-4
 
 
-def random_poses(count: int) -> PoseTable:
+def random_poses(count: int) -> Poses:
     """Poses of 17 joints in boxes of different sizes; unknown joints hold NaN."""
     generator = torch.Generator().manual_seed(0)
     bbox = torch.rand(count, 4, generator=generator) * 200 + 20
@@ -60,7 +60,7 @@ def random_poses(count: int) -> PoseTable:
     visible = torch.rand(count, 17, generator=generator) < 0.8
     keypoints[~visible] = torch.nan
     number = torch.arange(count)
-    return PoseTable(COCO17, keypoints, visible, bbox, area=bbox[:, 2], image_ids=number, annotation_ids=number)
+    return Poses(COCO17, keypoints, visible, bbox, area=bbox[:, 2], image_ids=number, annotation_ids=number)
 
 
 @pytest.mark.parametrize("kind", TINY)

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from pct.files.motion.body_table import BodyTable
 from pct.files.motion.checks import (
     bone_lengths,
     check_unit,
@@ -19,7 +18,10 @@ from pct.files.motion.checks import (
     warn_of_swapped_views,
 )
 from pct.files.motion.mocap import load_mocap
+from pct.files.motion.mocap_poses import mocap_poses
 from pct.lifting.pairs import photograph
+from pct.people.poses import generate_poses3d
+from pct.poses import Poses
 from pct.skeleton import H36M17, Skeleton
 
 TWO = Skeleton("two", ("a", "b"))
@@ -27,11 +29,11 @@ FLIP = torch.from_numpy(H36M17.flip_index)
 
 
 @pytest.fixture(scope="module")
-def bodies() -> BodyTable:
-    return BodyTable.generated(400, seed=2)
+def bodies() -> Poses:
+    return generate_poses3d(400, seed=2)
 
 
-def test_units_are_told_by_the_longest_bones(bodies: BodyTable) -> None:
+def test_units_are_told_by_the_longest_bones(bodies: Poses) -> None:
     x, visible = bodies.keypoints, bodies.visible
     check_unit(x, visible, H36M17, "file")
     check_unit(x / 1000, visible, H36M17, "file", "metres")
@@ -44,7 +46,7 @@ def test_units_are_told_by_the_longest_bones(bodies: BodyTable) -> None:
     assert "read as centimetres 4" in (find_wrong_unit(x / 10, visible, H36M17) or "")
 
 
-def test_units_are_told_although_joints_are_missing(bodies: BodyTable) -> None:
+def test_units_are_told_although_joints_are_missing(bodies: Poses) -> None:
     visible = bodies.visible & (torch.rand(bodies.visible.shape, generator=torch.Generator().manual_seed(0)) < 0.85)
     x = torch.where(visible[..., None], bodies.keypoints, torch.nan)
     assert find_wrong_unit(x, visible, H36M17) is None
@@ -57,7 +59,7 @@ def test_units_are_told_although_joints_are_missing(bodies: BodyTable) -> None:
     assert find_wrong_unit(x / 1000, few, H36M17) is None
 
 
-def test_only_known_joints_count(bodies: BodyTable) -> None:
+def test_only_known_joints_count(bodies: Poses) -> None:
     x, visible = bodies.keypoints.clone(), bodies.visible.clone()
     x[3, 5] = torch.nan
     with pytest.raises(ValueError, match=r"left_knee of pose 3 is \[nan, nan, nan\]"):
@@ -68,7 +70,7 @@ def test_only_known_joints_count(bodies: BodyTable) -> None:
     check_unit(x[:, :2], visible[:, :2], TWO, "file")
 
 
-def test_knees_tell_left_from_right_from_every_side(bodies: BodyTable) -> None:
+def test_knees_tell_left_from_right_from_every_side(bodies: Poses) -> None:
     seen = photograph(bodies, torch.Generator().manual_seed(0))
     for x in (bodies.keypoints, seen.keypoints3d, seen.keypoints3d / 1000):
         share, bent = find_bent_share(x, bodies.visible, H36M17)
@@ -79,7 +81,7 @@ def test_knees_tell_left_from_right_from_every_side(bodies: BodyTable) -> None:
         assert find_bent_share(mirrored, bodies.visible, H36M17)[0] == pytest.approx(1 - share, abs=0.01)
 
 
-def test_swapped_sides_are_warned_of_and_right_ones_not(bodies: BodyTable) -> None:
+def test_swapped_sides_are_warned_of_and_right_ones_not(bodies: Poses) -> None:
     with pytest.warns(UserWarning, match="file: .* bent knees bend the wrong way"):
         assert warn_of_odd_axes(bodies.keypoints[:, FLIP], bodies.visible, H36M17, "file")
     with warnings.catch_warnings():
@@ -90,7 +92,7 @@ def test_swapped_sides_are_warned_of_and_right_ones_not(bodies: BodyTable) -> No
         assert not warn_of_odd_axes(bodies.keypoints[:, :2], bodies.visible[:, :2], TWO, "file")
 
 
-def test_upside_down_is_told_from_swapped(bodies: BodyTable) -> None:
+def test_upside_down_is_told_from_swapped(bodies: Poses) -> None:
     x, visible = bodies.keypoints, bodies.visible
     turned = x * torch.tensor([-1.0, -1.0, 1.0])
     assert ["heads: y must" in note for note in find_odd_axes(turned, visible, H36M17)] == [True]
@@ -99,7 +101,7 @@ def test_upside_down_is_told_from_swapped(bodies: BodyTable) -> None:
     assert find_odd_axes(x, visible & False, H36M17) == []
 
 
-def test_swapped_views_are_warned_of_and_right_ones_not(bodies: BodyTable) -> None:
+def test_swapped_views_are_warned_of_and_right_ones_not(bodies: Poses) -> None:
     pairs = photograph(bodies, torch.Generator().manual_seed(0))
     found = pairs.keypoints2d + torch.randn(pairs.keypoints2d.shape, generator=torch.Generator()) * 5
     with warnings.catch_warnings():
@@ -111,7 +113,7 @@ def test_swapped_views_are_warned_of_and_right_ones_not(bodies: BodyTable) -> No
 
 @pytest.mark.shared
 def test_no_clip_of_real_mocap_is_taken_for_swapped(shared_dir: Path) -> None:
-    table = BodyTable.from_mocap(load_mocap(shared_dir / "data" / "mocap_h36m17.npz"))
+    table = mocap_poses(load_mocap(shared_dir / "data" / "mocap_h36m17.npz"))
     assert find_bent_share(table.keypoints, table.visible, H36M17)[0] > 0.99
     for clip in range(len(table.clip_ids)):
         part = table.select(table.clip_index == clip)

@@ -14,11 +14,11 @@ import pytest
 import torch
 
 from pct.cameras import project
-from pct.files.motion.body_table import BodyTable
 from pct.files.motion.h36m import ACTIONS, TEST_SUBJECTS, load_h36m
 from pct.files.motion.h36m_cameras import CAMERA_NAMES, H36MCameras, read_h36m_cameras
 from pct.files.motion.h36m_convert import KEPT_JOINTS, action_of, convert_h36m, normalise_action
 from pct.files.npz import NpzReader
+from pct.people.poses import generate_poses3d
 from pct.skeleton import COCO17, H36M16, H36M17
 
 Layout = dict[str, dict[str, Any]]
@@ -48,7 +48,7 @@ def rotation(x: float, y: float, z: float) -> np.ndarray:
 
 @lru_cache
 def pool() -> np.ndarray:
-    return BodyTable.generated(4000).keypoints.numpy()
+    return generate_poses3d(4000).keypoints.numpy()
 
 
 def world_bodies(n: int, seed: int) -> np.ndarray:

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from pct.files.motion.mocap import JOINT_NAMES, MocapClips, complete_bodies, load_mocap, split_by_clip, split_by_subject
-from pct.people.dataset import generate_scene
 from pct.people.kinematics import BODY_POINTS, generate_bodies
 from pct.people.poses import body_joints
+from pct.people.scene import SceneSource
 from pct.skeleton import H36M17
 
 H36M_POINTS = body_joints(H36M17)
@@ -153,9 +153,9 @@ def test_metres_pickles_and_missing_files_are_refused(tmp_path: Path, bodies: np
 
 
 def test_scenes_take_postures_from_mocap(file: Path) -> None:
-    scenes = [generate_scene(5, i, 64, mocap=file) for i in range(6)]
-    assert [s.jpeg for s in scenes] == [generate_scene(5, i, 64, mocap=str(file)).jpeg for i in range(6)]
-    same = [s.jpeg == generate_scene(5, i, 64).jpeg for i, s in enumerate(scenes)]
+    scenes = [SceneSource.open(5, 64, mocap=file).generate(i) for i in range(6)]
+    assert [s.jpeg for s in scenes] == [SceneSource.open(5, 64, mocap=str(file)).generate(i).jpeg for i in range(6)]
+    same = [s.jpeg == SceneSource.open(5, 64).generate(i).jpeg for i, s in enumerate(scenes)]
     assert not all(same)
 
 

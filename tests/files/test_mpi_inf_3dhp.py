@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pct.files.motion.body_table import BodyTable
 from pct.files.motion.mpi_inf_3dhp import TO_H36M17, load_mpi_inf_3dhp
+from pct.people.poses import generate_poses3d
 from pct.skeleton import COCO17, H36M16, H36M17
 
 h5py = pytest.importorskip("h5py")
@@ -24,7 +24,7 @@ ROWS = [H36M17.keypoint_names.index(OURS.get(joint, joint)) for joint in ORDER]
 
 def write(folder: Path, name: str, n: int = 30, **changes: np.ndarray) -> np.ndarray:
     """Write a sequence whose odd frames are valid; return its 3D poses in our order."""
-    bodies = BodyTable.generated(n, seed=1).keypoints.double().numpy() + np.array([0, 0, 4000])
+    bodies = generate_poses3d(n, seed=1).keypoints.double().numpy() + np.array([0, 0, 4000])
     values = {
         "valid_frame": (np.arange(n) % 2).astype(np.float64)[:, None],
         "annot2": (bodies[:, None, ROWS, :2] / bodies[:, None, ROWS, 2:] * 1500 + 1024),

@@ -1,4 +1,4 @@
-"""PoseTable: rows stay together when tables are selected, split and joined."""
+"""Poses: rows stay together when tables are selected, split and joined."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from dataclasses import replace
 import pytest
 import torch
 
-from pct.poses import PoseTable
+from pct.poses import Poses
 from pct.skeleton import COCO17, CROWDPOSE14
 
 
-def make_table(n: int = 40, skeleton=COCO17) -> PoseTable:
+def make_table(n: int = 40, skeleton=COCO17) -> Poses:
     """Poses whose every number tells the row it belongs to."""
     row = torch.arange(n)
     k = skeleton.num_keypoints
-    return PoseTable(
+    return Poses(
         skeleton=skeleton,
         keypoints=row[:, None, None].expand(n, k, 2).float(),
         visible=torch.ones(n, k, dtype=torch.bool),
@@ -57,22 +57,22 @@ def test_poses_of_one_image_are_not_split_and_of_two_both_parts_have_some() -> N
 def test_concatenate_undoes_a_cut() -> None:
     table = make_table()
     rows = torch.arange(40)
-    joined = PoseTable.concatenate([table.select(rows < 11), table.select(rows >= 11)])
+    joined = Poses.concatenate([table.select(rows < 11), table.select(rows >= 11)])
     assert torch.equal(joined.keypoints, table.keypoints)
     assert torch.equal(joined.annotation_ids, table.annotation_ids)
 
 
 def test_concatenate_refuses_other_joints_and_nothing() -> None:
     with pytest.raises(ValueError, match="different skeletons: coco17, crowdpose14"):
-        PoseTable.concatenate([make_table(), make_table(skeleton=CROWDPOSE14)])
+        Poses.concatenate([make_table(), make_table(skeleton=CROWDPOSE14)])
     with pytest.raises(ValueError, match="no pose tables"):
-        PoseTable.concatenate([])
+        Poses.concatenate([])
 
 
 @pytest.mark.parametrize(
     ("field", "shape", "message"),
     [
-        ("keypoints", (40, 14, 2), r"keypoints must be \(N, 17, D\)"),
+        ("keypoints", (40, 14, 2), r"keypoints must be \(N, 17, 2 or 3\)"),
         ("visible", (40, 17, 1), r"visible must have shape \(40, 17\)"),
         ("bbox", (39, 4), r"bbox must have shape \(40, 4\); got \(39, 4\)"),
         ("area", (40, 1), r"area must have shape \(40,\)"),

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from pct.cameras import project
-from pct.files.motion.body_table import BodyTable
 from pct.lifting.config import LifterConfig
 from pct.lifting.detector_noise import DetectorNoise, NoiseConfig
 from pct.lifting.hop_conv import HopSqueeze
@@ -18,15 +17,16 @@ from pct.lifting.lifter import Lifter
 from pct.lifting.networks import build_trunk
 from pct.lifting.pairs import CameraConfig, clip_windows
 from pct.lifting.trunk import Trunk
+from pct.people.poses import generate_poses3d
 from pct.pose_space import PoseSpace
 from pct.skeleton import H36M17
-from pct.training.lifting.batches import LiftingBatch, LiftingBatches
+from pct.training.lifting.batches import LiftingBatch, lifting_batches
 from pct.training.lifting.data import PhotographedBodies, RecordedPairs
 from pct.training.tokenizer.augment3d import BodyAugmentConfig
 
 CLIPS = torch.tensor([0] * 4 + [1] * 6)
 BODIES = replace(
-    BodyTable.generated(10, seed=0),
+    generate_poses3d(10, seed=0),
     clip_index=CLIPS,
     clip_ids=("a", "b"),
     subject_ids=("one", "two"),
@@ -151,7 +151,7 @@ def test_the_frames_of_a_row_are_of_one_person_before_one_camera() -> None:
 def test_a_batch_of_clips_has_the_middle_frame_as_its_target() -> None:
     space, noise = PoseSpace(kind="root3d"), DetectorNoise(H36M17, NoiseConfig.clean())
     source = PhotographedBodies(BODIES, CameraConfig(), frames=3)
-    batch = LiftingBatches(source, space, noise, 4)[1]
+    batch = lifting_batches(source, space, noise, 4)[1]
     assert batch.keypoints2d.shape == (4, 3, 17, 2)
     assert batch.visible.shape == (4, 3, 17)
     pairs = source.draw(torch.arange(10), torch.Generator().manual_seed(0))

@@ -13,7 +13,7 @@ from pct.people.kinematics import BODY_POINTS, generate_bodies, mirror_bodies
 from pct.people.poses import generate_poses
 from pct.people.postures import ANGLES, ARM, ARM_CHOICE, ARMS, LEG, LIMITS, STANCES, TRUNK, draw_angles, limits
 from pct.pose_space import PoseSpace
-from pct.poses import PoseTable
+from pct.poses import Poses
 from pct.skeleton import COCO17, SKELETONS, Skeleton
 
 
@@ -23,7 +23,7 @@ def bodies() -> Tensor:
 
 
 @pytest.fixture(scope="module")
-def poses() -> PoseTable:
+def poses() -> Poses:
     return generate_poses(20000, COCO17, seed=0)
 
 
@@ -158,7 +158,7 @@ def test_boxes_hold_the_joints(poses) -> None:
     assert ((beyond <= slack[:, None]).all(dim=1)).float().mean() > 0.97
 
 
-def normal_statistics(table: PoseTable) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def normal_statistics(table: Poses) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Mean (K, 2) and spread (K, 2) of known joints in the crop, and share of persons with the joint known (K,)."""
     x = PoseSpace().normalise(table.keypoints, table.bbox)
     known = torch.where(table.visible[..., None], x, torch.nan).numpy()

@@ -11,7 +11,6 @@ import pytest
 
 from pct.cli import main as cli
 from pct.files.keypoint_file import load_keypoint_file
-from pct.people.dataset import generate_scene
 from pct.people.scene import SceneSource
 from pct.people.write import write_people
 from pct.skeleton import COCO17
@@ -28,15 +27,15 @@ def test_written_sets_hold_the_scenes(tmp_path: Path, capsys: pytest.CaptureFixt
     poses = load_keypoint_file(tmp_path / "set" / "annotations.json", COCO17)
     row = 0
     for image, index in zip(content["images"], range(10, 13), strict=True):
-        scene = generate_scene(4, index, 64)
+        scene = SceneSource.open(4, 64).generate(index)
         picture = cv2.imread(str(tmp_path / "set" / "images" / image["file_name"]))
         assert picture is not None
-        assert np.array_equal(picture[:, :, ::-1], scene.image)
+        assert np.array_equal(picture[:, :, ::-1], scene.persons[0].image)
         assert (image["id"], image["width"], image["camera"]["cx"]) == (index, 64, 31.5)
         for person in scene.persons:
             annotation = content["annotations"][row]
             assert annotation["keypoints"][2::3] == person.visibility.tolist()
-            assert np.allclose(annotation["keypoints3d"], person.joints3d, atol=0.06)
+            assert np.allclose(annotation["keypoints3d"], person.keypoints3d, atol=0.06)
             assert np.allclose(poses.keypoints[row], person.keypoints, atol=0.006)
             assert np.allclose(poses.bbox[row], person.bbox, atol=0.006)
             assert poses.area[row] == person.area

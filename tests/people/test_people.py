@@ -8,9 +8,13 @@ import cv2
 import numpy as np
 import pytest
 
-from pct.people.dataset import GeneratedPersons, generate_scene
-from pct.people.scene import Scene
+from pct.people.dataset import GeneratedPersons
+from pct.people.scene import Scene, SceneSource
 from pct.skeleton import COCO17, H36M17
+
+
+def generate_scene(seed: int, index: int, size: int = 256, **options) -> Scene:
+    return SceneSource.open(seed, size, **options).generate(index)
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +26,7 @@ def test_scenes_are_a_function_of_seed_and_index(scenes: list[Scene]) -> None:
     for i in (31, 7):
         again = generate_scene(3, i)
         assert again.jpeg == scenes[i].jpeg
-        assert np.array_equal(again.persons[0].joints3d, scenes[i].persons[0].joints3d)
+        assert np.array_equal(again.persons[0].keypoints3d, scenes[i].persons[0].keypoints3d)
     assert generate_scene(4, 7).jpeg != scenes[7].jpeg
 
 
@@ -34,8 +38,9 @@ def test_keypoints_are_the_projected_3d_joints(scenes: list[Scene]) -> None:
     ]
     for scene in scenes:
         for person in scene.persons:
-            pixels = person.joints3d @ scene.intrinsics.T
-            pixels = pixels[:, :2] / pixels[:, 2:]
+            pixels = (
+                person.keypoints3d[:, :2] / person.keypoints3d[:, 2:] * person.intrinsics[:2] + person.intrinsics[2:]
+            )
             for coco, h36m in pairs:
                 if person.visibility[coco]:
                     assert np.abs(person.keypoints[coco] - pixels[h36m]).max() < 0.01
@@ -62,13 +67,13 @@ def test_visibility_has_all_kinds_in_sensible_shares(scenes: list[Scene]) -> Non
 
 
 def test_generated_persons_are_the_main_persons_of_scenes(scenes: list[Scene]) -> None:
-    persons = GeneratedPersons(10, seed=3, first_index=20)
+    persons = GeneratedPersons(10, seed=3)
     assert len(persons) == 10
     person = persons[5]
-    assert np.array_equal(person.image, scenes[25].image)
-    assert np.array_equal(person.keypoints, scenes[25].persons[0].keypoints)
-    assert np.array_equal(persons.joints3d(5), scenes[25].persons[0].joints3d)
-    assert person.image_id == person.annotation_id == 25
+    assert np.array_equal(person.image, scenes[5].persons[0].image)
+    assert np.array_equal(person.keypoints, scenes[5].persons[0].keypoints)
+    assert np.array_equal(person.keypoints3d, scenes[5].persons[0].keypoints3d)
+    assert (person.image_id, person.annotation_id) == (5, 51)
     with pytest.raises(IndexError):
         persons[10]
 
@@ -76,10 +81,10 @@ def test_generated_persons_are_the_main_persons_of_scenes(scenes: list[Scene]) -
 def test_sizes_other_than_the_default_show_the_same_world() -> None:
     for size in (64, 320):
         scene = generate_scene(3, 2, size)
-        assert scene.image.shape == (size, size, 3)
+        assert scene.persons[0].image.shape == (size, size, 3)
         person = scene.persons[0]
         assert (person.bbox[:2] + person.bbox[2:] <= size).all()
-        assert 800 < np.ptp(person.joints3d, axis=0).max() < 2500
+        assert 800 < np.ptp(person.keypoints3d, axis=0).max() < 2500
 
 
 def test_backgrounds_come_from_the_photos_of_a_folder(tmp_path: Path) -> None:
@@ -89,10 +94,10 @@ def test_backgrounds_come_from_the_photos_of_a_folder(tmp_path: Path) -> None:
     scene = generate_scene(3, 5, 128, backgrounds=tmp_path, quality=100)
     assert scene.jpeg == generate_scene(3, 5, 128, backgrounds=tmp_path, quality=100).jpeg
     # Most of the picture is one grey: the corner is background.
-    assert np.ptp(scene.image[:8, :8].reshape(-1, 3).mean(axis=0)) < 40
+    assert np.ptp(scene.persons[0].image[:8, :8].reshape(-1, 3).mean(axis=0)) < 40
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "c.png").write_bytes(b"broken")
-    with pytest.raises(ValueError, match=r"c\.png cannot be read"):
+    with pytest.raises(ValueError, match=r"c\.png: not a photo"):
         generate_scene(3, 5, 128, backgrounds=tmp_path / "broken")
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="no photo"):
@@ -102,7 +107,7 @@ def test_backgrounds_come_from_the_photos_of_a_folder(tmp_path: Path) -> None:
 def test_jpegs_are_the_pictures(scenes: list[Scene]) -> None:
     decoded = cv2.imdecode(np.frombuffer(scenes[0].jpeg, np.uint8), cv2.IMREAD_COLOR)
     assert decoded is not None
-    assert np.array_equal(decoded[:, :, ::-1], scenes[0].image)
+    assert np.array_equal(decoded[:, :, ::-1], scenes[0].persons[0].image)
     small, large = (generate_scene(3, 1, quality=q) for q in (20, 95))
     assert len(small.jpeg) < len(large.jpeg)
     assert np.array_equal(small.persons[0].keypoints, large.persons[0].keypoints)

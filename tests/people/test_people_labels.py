@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 
 from pct.people.camera import Camera, turn
+from pct.people.figure import PARTS, draw_look, dress, girth_of
 from pct.people.kinematics import BODY_POINTS
-from pct.people.labels import Actor, ScenePerson, annotate
-from pct.people.looks import draw_look
+from pct.people.labels import Actor, annotate
 from pct.people.render import Canvas, Capsule, Light, Material
-from pct.people.solids import PARTS, dress, girth_of
+from pct.photos.persons import PersonPhoto
 from pct.skeleton import COCO17
 
-CAMERA = Camera(size=256, focal=400.0, pitch=0.0, roll=0.0)
+CAMERA = Camera(size=256, focal=400.0, pitch=0.0)
 LIGHT = Light((0.0, 0.0, -1.0), 0.5)
 # Standing with arms a little away from the body, in millimetres: x to the left, y up, z to the front.
 _LEFT = {
@@ -39,27 +39,26 @@ def standing() -> np.ndarray:
 
 def place(azimuth: float, aside: float = 0.0, distance: float = 3500.0) -> Actor:
     points = (turn(standing(), azimuth) - (0, 850, 0)) @ CAMERA.axes.T + (aside, 0, distance)
-    look = replace(draw_look(np.random.default_rng(0)), build=1.0, hair_length=1.0, skirt=0.0, hat=None)
-    look = replace(look, thing=None, pack=None)
+    look = replace(draw_look(np.random.default_rng(0)), build=1.0, long_hair=False)
     girth = girth_of(points, look.build)
     return Actor(points, dress(points, look, girth), girth)
 
 
 def draw(*actors: Actor) -> Canvas:
-    canvas = Canvas(np.zeros((256, 256, 3), dtype=np.uint8), CAMERA.focal)
+    canvas = Canvas(np.zeros((256, 256, 3), dtype=np.uint8), CAMERA)
     for number, actor in enumerate(actors):
         for part, solid in actor.solids:
             canvas.draw(solid, number * len(PARTS) + part, LIGHT)
     return canvas
 
 
-def label(canvas: Canvas, actor: Actor, number: int = 0) -> ScenePerson:
-    person = annotate(canvas, actor, number, CAMERA)
+def label(canvas: Canvas, actor: Actor, number: int = 0) -> PersonPhoto:
+    person = annotate(canvas, actor, number)
     assert person is not None
     return person
 
 
-def seen(person: ScenePerson) -> set[str]:
+def seen(person: PersonPhoto) -> set[str]:
     return {name for name, v in zip(COCO17.keypoint_names, person.visibility, strict=True) if v == 2}
 
 
@@ -91,14 +90,16 @@ def test_the_far_side_is_hidden_in_profile() -> None:
 
 def test_things_hide_what_is_behind_them_only() -> None:
     actor = place(0.0)
-    alpha = np.zeros((256, 256))
-    alpha[150:] = 1.0
-    below = {n for n, (_, y) in zip(COCO17.keypoint_names, label(draw(actor), actor).keypoints, strict=True) if y > 151}
-    assert "left_knee" in below
-    for depth, hidden in ((2500.0, below), (5000.0, set())):
+    # A bar across the lower half of the picture.
+    low = {n for n, (_, y) in zip(COCO17.keypoint_names, label(draw(actor), actor).keypoints, strict=True) if y > 151}
+    assert "left_knee" in low
+    white = Material(np.full(3, 255.0), np.full(3, 255.0))
+    for depth, hidden in ((2500.0, low), (5000.0, set())):
         canvas = draw(actor)
         area = label(canvas, actor).area
-        canvas.cover(alpha, np.zeros((256, 256, 3)), depth, 9 * len(PARTS))
+        ends = np.array([(-600.0, 830.0, 2500.0), (600.0, 830.0, 2500.0)]) * depth / 2500
+        bar = Capsule(ends[0], ends[1], (0.27 * depth, 0.27 * depth), white)
+        canvas.draw(bar, 9 * len(PARTS), LIGHT)
         person = label(canvas, actor)
         assert seen(person) == set(COCO17.keypoint_names) - hidden
         assert (person.visibility > 0).all()
@@ -128,7 +129,7 @@ def test_joints_outside_the_picture_are_not_labelled_and_do_not_widen_the_box() 
 
 def test_a_person_out_of_sight_gets_no_label() -> None:
     actor = place(0.0, aside=3000.0)
-    assert annotate(draw(actor), actor, 0, CAMERA) is None
+    assert annotate(draw(actor), actor, 0) is None
 
 
 def test_boxes_are_tight() -> None:
@@ -144,7 +145,7 @@ def test_boxes_are_tight() -> None:
 def test_a_capsule_is_as_wide_as_its_radii_and_as_deep_as_its_surface() -> None:
     white = Material(np.full(3, 255.0), np.full(3, 255.0))
     limb = Capsule(np.array([-300.0, 0, 4000]), np.array([300.0, 0, 4000]), (100.0, 200.0), white)
-    canvas = Canvas(np.zeros((256, 256, 3), dtype=np.uint8), CAMERA.focal)
+    canvas = Canvas(np.zeros((256, 256, 3), dtype=np.uint8), CAMERA)
     canvas.draw(limb, 7, LIGHT)
     for x, radius in ((-300, 100), (0, 150), (300, 200)):
         column = round(127.5 + x / 10)

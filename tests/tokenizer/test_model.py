@@ -196,7 +196,7 @@ def test_eight_poses_can_be_learnt_by_heart(kind: str) -> None:
         (lambda a: a.update(keypoints=a["keypoints"][0]), r"keypoints must be"),
         (lambda a: a["keypoints"][2, 5].fill_(float("nan")), "joint left_shoulder of row 2"),
         (lambda a: a["keypoints"][2, 5].fill_(float("inf")), "joint left_shoulder of row 2"),
-        (lambda a: a["visible"][3].fill_(False), "pose of row 3 has no visible joint"),
+        (lambda a: a["visible"][3].fill_(False), "pose of row 3 has no known joint"),
         (lambda a: a.update(visible=a["visible"][:, :5]), r"visible must be \(4, 17\)"),
         (lambda a: a["bbox"][1, 2:].fill_(0), "row 1"),
         (lambda a: a.update(bbox=a["bbox"][:3]), "3 boxes for 4 poses"),

@@ -17,7 +17,6 @@ from pct.training.photos.config import load_classifier_run, load_heatmap_run
 from pct.training.run_config import OptimSection
 from pct.training.tokenizer.augment import AugmentConfig
 from pct.training.tokenizer.config import DataSection, LossSection, TokenizerRun, load_run
-from pct.training.tokenizer.guided_config import load_tokenizer_run
 from pct.training.yaml_config import dump_config
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
@@ -150,7 +149,7 @@ def test_dump_of_a_changed_run_differs() -> None:
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_shipped_config_loads(path: Path) -> None:
     load = {
-        "tokenizer": load_tokenizer_run,
+        "tokenizer": load_run,
         "classifier": load_classifier_run,
         "heatmap": load_heatmap_run,
         "lifter": load_lifter_run,

@@ -9,23 +9,24 @@ import torch
 
 from pct import distributed
 from pct.cameras import project
-from pct.files.motion.body_table import BodyTable
 from pct.lifting.detector_noise import DetectorNoise, NoiseConfig
 from pct.lifting.pairs import CameraConfig, photograph
+from pct.people.poses import generate_poses3d
 from pct.pose_space import PoseSpace
 from pct.skeleton import H36M17
-from pct.training.lifting.batches import LiftingBatch, LiftingBatches, fixed_pairs
+from pct.training.batches import DrawnBatches
+from pct.training.lifting.batches import LiftingBatch, fixed_pairs, lifting_batches
 from pct.training.lifting.data import PhotographedBodies, RecordedPairs
 from pct.training.tokenizer.augment3d import BodyAugmentConfig
 
 SPACE = PoseSpace(kind="root3d")
-BODIES = BodyTable.generated(40, seed=0)
+BODIES = generate_poses3d(40, seed=0)
 SOURCE = PhotographedBodies(BODIES, CameraConfig(), BodyAugmentConfig())
 NOISY = NoiseConfig(missing_share=1.0)
 
 
-def batches(noise: NoiseConfig = NOISY, batch_size: int = 8, seed: int = 0) -> LiftingBatches:
-    return LiftingBatches(SOURCE, SPACE, DetectorNoise(H36M17, noise), batch_size, seed)
+def batches(noise: NoiseConfig = NOISY, batch_size: int = 8, seed: int = 0) -> DrawnBatches:
+    return lifting_batches(SOURCE, SPACE, DetectorNoise(H36M17, noise), batch_size, seed)
 
 
 def same(one: LiftingBatch, two: LiftingBatch) -> bool:
@@ -63,7 +64,7 @@ def test_each_row_of_the_source_comes_once_an_epoch() -> None:
             return super().draw(drawn, generator)
 
     source = Watched(BODIES, CameraConfig())
-    watched = LiftingBatches(source, SPACE, DetectorNoise(H36M17, NOISY), 8)
+    watched = lifting_batches(source, SPACE, DetectorNoise(H36M17, NOISY), 8)
     for step in range(watched.steps_per_epoch):
         watched[step]
     assert sorted(rows) == list(range(40))

@@ -20,13 +20,13 @@ from torch import Tensor, nn
 
 from pct.checkpoint import CheckpointError
 from pct.people.poses import generate_poses
-from pct.poses import PoseTable
+from pct.poses import Poses
 from pct.skeleton import COCO17
 from pct.tokenizer import PoseTokenizer, TokenizerConfig
 from pct.tokenizer.codebook import CodebookUse
-from pct.training.batches import PoseBatches
-from pct.training.loop import LoopSettings, build_optimizer, learning_rate, train
-from pct.training.run_config import OptimSection
+from pct.training.batches import DrawnBatches, pose_batches
+from pct.training.loop import build_optimizer, learning_rate, train
+from pct.training.run_config import LoopSettings, OptimSection
 from pct.training.run_files import CHECKPOINT, METRICS, load_checkpoint, read_metrics, save_checkpoint
 from pct.training.steps import StepLosses, TokenizerStep
 from pct.training.stopping import TrainingStopped
@@ -64,7 +64,7 @@ class CrashError(Exception):
 class CrashingBatches:
     """Batches that do something before one step."""
 
-    def __init__(self, batches: PoseBatches, step: int, act: Callable[[], None]) -> None:
+    def __init__(self, batches: DrawnBatches, step: int, act: Callable[[], None]) -> None:
         self.batches, self.step, self.act = batches, step, act
         self.steps_per_epoch, self.batch_size = batches.steps_per_epoch, batches.batch_size
 
@@ -84,14 +84,14 @@ def make_model(config: TokenizerConfig = TINY) -> PoseTokenizer:
 
 
 @cache
-def make_poses() -> PoseTable:
+def make_poses() -> Poses:
     return generate_poses(40, COCO17, seed=3)
 
 
-def make_batches(n: int = 26, batch_size: int = 8, augment: AugmentConfig | None = None) -> PoseBatches:
+def make_batches(n: int = 26, batch_size: int = 8, augment: AugmentConfig | None = None) -> DrawnBatches:
     table = make_poses().select(torch.arange(n))
     crop = CropAugment(COCO17, TINY.space, augment or AugmentConfig())
-    return PoseBatches(TINY.space.normalise(table.keypoints, table.bbox), table.visible, crop, batch_size)
+    return pose_batches(TINY.space.normalise(table.keypoints, table.bbox), table.visible, crop, batch_size)
 
 
 def validation(model: PoseTokenizer) -> Callable[[], dict[str, float]]:

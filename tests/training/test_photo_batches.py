@@ -186,7 +186,7 @@ def test_a_set_without_a_readable_photo_is_an_error(num_workers: int) -> None:
 
 
 def test_bad_sizes_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ValueError, match="no persons to train on"):
+    with pytest.raises(ValueError, match="no poses to train on"):
         PhotoBatches(Numbered(0), SPACE, SIZE, 4)
     with pytest.raises(ValueError, match="batch_size 0 must be positive"):
         PhotoBatches(Numbered(3), SPACE, SIZE, 0)

@@ -17,7 +17,7 @@ from pct.people.scene import SceneSource
 from pct.people.write import write_people
 from pct.photos.classifier import PoseClassifier
 from pct.skeleton import COCO17
-from pct.training.photos.batches import WeightedOrder
+from pct.training.batches import EpochOrder
 from pct.training.photos.config import PhotoSet, TokenLoss
 from pct.training.photos.sets import PersonSets, open_sets
 from pct.training.photos.steps import TokenStep
@@ -73,8 +73,8 @@ def test_shares_are_those_of_the_sets_and_not_of_their_sizes(data: Path) -> None
     train, _ = open_sets(sets, COCO17, 1, 0.0)
     alone, _ = open_sets(sets[:1], COCO17, 1, 0.0)
     assert train.weights[: len(alone)].sum() == pytest.approx(0.75)
-    order = WeightedOrder(len(train), 50, 0, train.weights)
-    drawn = np.concatenate([order.rows(step, range(50)) for step in range(100)])
+    order = EpochOrder(len(train), 50, 0, train.weights)
+    drawn = np.concatenate([order[step] for step in range(100)])
     assert (drawn < len(alone)).mean() == pytest.approx(0.75, abs=0.06)
 
 

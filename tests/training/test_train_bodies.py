@@ -9,13 +9,12 @@ import pytest
 import torch
 
 from pct.cli import main as cli
-from pct.files.motion.body_table import BodyTable
+from pct.people.poses import generate_poses3d
 from pct.tokenizer import PoseTokenizer
 from pct.training.run_files import read_metrics
 from pct.training.tokenizer.augment3d import seen_by_cameras
-from pct.training.tokenizer.config3d import BodyRun
-from pct.training.tokenizer.data3d import BodyPoses, load_bodies
-from pct.training.tokenizer.guided_config import load_tokenizer_run
+from pct.training.tokenizer.config import BodyRun, load_run
+from pct.training.tokenizer.data import load_bodies
 
 ROOT = Path(__file__).parents[2]
 TINY = """\
@@ -53,7 +52,7 @@ def mocap(tmp_path: Path) -> Path:
     from pct.files.motion.mocap import JOINT_NAMES
 
     lengths = np.full(10, 6)
-    joints = BodyTable.generated(int(lengths.sum()), seed=2).keypoints.numpy() * np.float32([1, -1, -1])
+    joints = generate_poses3d(int(lengths.sum()), seed=2).keypoints.numpy() * np.float32([1, -1, -1])
     path = tmp_path / "mocap.npz"
     np.savez(
         path,
@@ -79,7 +78,7 @@ def test_a_3d_tokenizer_learns_from_the_command_line(config: Path, mocap: Path, 
     tokenizer = PoseTokenizer.from_pretrained(out / "model")
     assert tokenizer.space.kind == "root3d"
     assert tokenizer.skeleton.name == "h36m17"
-    poses = BodyTable.generated(4, seed=9).keypoints
+    poses = generate_poses3d(4, seed=9).keypoints
     indices = tokenizer.encode(poses)
     decoded = tokenizer.decode(indices, poses[:, 0])
     still = (poses - poses.mean(dim=(0, 1))).norm(dim=-1).mean()
@@ -95,19 +94,19 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(config: Path, tmp_path: 
 
     models = {}
     for name, cut in (("whole", None), ("cut", 25)):
-        run = load_tokenizer_run(config, [f"out={tmp_path / name}"])
+        run = load_run(config, [f"out={tmp_path / name}"])
         assert isinstance(run, BodyRun)
         if cut is not None:
             with pytest.raises(CrashError):
-                train_tokenizer(run, BodyPoses(run), prepare_folder(run, False, False), CutAfter(cut))
+                train_tokenizer(run, prepare_folder(run, False, False), CutAfter(cut))
         folder = prepare_folder(run, resume=cut is not None, force=False)
-        models[name] = train_tokenizer(run, BodyPoses(run), folder).tokenizer.state_dict()
+        models[name] = train_tokenizer(run, folder).tokenizer.state_dict()
     for name, tensor in models["whole"].items():
         torch.testing.assert_close(models["cut"][name], tensor, rtol=0, atol=0, msg=name)
 
 
 def test_validation_clips_are_no_training_clips(config: Path, mocap: Path) -> None:
-    run = load_tokenizer_run(config, [f"bodies.mocap={mocap}", "bodies.val_share=0.25", "bodies.mocap_repeats=2"])
+    run = load_run(config, [f"bodies.mocap={mocap}", "bodies.val_share=0.25", "bodies.mocap_repeats=2"])
     assert isinstance(run, BodyRun)
     split = load_bodies(run.bodies, "", seed=0)
     train, val = ({t.clip_ids[int(c)] for c in t.clip_index} for t in (split.train, split.val))
@@ -119,8 +118,8 @@ def test_validation_clips_are_no_training_clips(config: Path, mocap: Path) -> No
 
 
 def test_the_cameras_of_the_validation_turn_but_do_not_change_bodies() -> None:
-    table = BodyTable.generated(8)
-    space = load_tokenizer_run(ROOT / "configs" / "tokenizer_h36m17.yaml", []).space
+    table = generate_poses3d(8)
+    space = load_run(ROOT / "configs" / "tokenizer_h36m17.yaml", []).space
     seen = seen_by_cameras(table, space) * space.millimetres
     torch.testing.assert_close(torch.cdist(seen, seen), torch.cdist(table.keypoints, table.keypoints), atol=0.5, rtol=0)
     assert (seen - (table.keypoints - table.keypoints[:, :1])).norm(dim=-1).mean() > 100
@@ -139,7 +138,7 @@ def test_the_cameras_of_the_validation_turn_but_do_not_change_bodies() -> None:
 )
 def test_settings_that_do_not_fit_are_refused(config: Path, overrides: list[str], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        load_tokenizer_run(config, overrides)
+        load_run(config, overrides)
 
 
 def test_a_missing_mocap_file_is_one_sentence(config: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 
 import pytest
+import tiny_runs
 import torch
 from tiny_photo_models import make_coco_tokenizer
-from tiny_runs import CrashError, CutAfter
+from tiny_runs import CrashError, CutAfter, error_of
 
-from pct.cli import main as cli
 from pct.people.scene import SceneSource
 from pct.people.write import write_people
 from pct.photos.classifier import PoseClassifier
@@ -96,21 +93,12 @@ def drawn_curves() -> None:
 
 def train(config: Path, *arguments: str, out: str = "run") -> int:
     """Train a classifier with the tool, in this process."""
-    return cli.main(["train", "classifier", str(config), f"out={config.parent / out}", "--quiet", *arguments])
+    return tiny_runs.train("classifier", config, *arguments, out=out)
 
 
 def train_heatmaps(config: Path, *arguments: str, out: str = "run") -> int:
     """Train a heatmap model with the tool, in this process."""
-    path = config.parent / "heatmap.yaml"
-    return cli.main(["train", "heatmap", str(path), f"out={config.parent / out}", "--quiet", *arguments])
-
-
-def error_of(capsys: pytest.CaptureFixture[str]) -> str:
-    """Return the sentence that a command ended with."""
-    error = capsys.readouterr().err.strip()
-    assert error.startswith("pct: error: ")
-    assert "\n" not in error
-    return error
+    return tiny_runs.train("heatmap", config.parent / "heatmap.yaml", *arguments, out=out)
 
 
 def val_batch(config: Path) -> PhotoBatch:
@@ -212,22 +200,7 @@ def test_worker_processes_change_nothing(config: Path) -> None:
 
 def test_two_processes_with_half_the_batch_train_as_one(config: Path) -> None:
     """Under torchrun with gloo; a heatmap model has batch norms, which see each process's own part."""
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    tool, out = str(ROOT / "tools" / "train_classifier.py"), f"out={config.parent / 'two'}"
-    process = subprocess.Popen(
-        [sys.executable, *launcher, tool, str(config), out, "--quiet"],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert train(config, out="one") == 0
-    _, error = process.communicate(timeout=600)
-    assert process.returncode == 0, error
-    rows, rows_of_two = losses(config.parent / "one"), losses(config.parent / "two")
-    assert len(rows) == 4
-    for row, row_of_two in zip(rows, rows_of_two, strict=True):
-        assert row_of_two == pytest.approx(row, rel=1e-5, abs=1e-5)
+    tiny_runs.check_two_processes_train_as_one("classifier", config, (), tolerance=1e-5)
     one, two = (PoseClassifier.from_pretrained(config.parent / name / "model").state_dict() for name in ("one", "two"))
     for name, value in one.items():
         # A norm removes the one bias and the softmax a key's: their gradients are rounding noise, which Adam brings to

@@ -2,32 +2,26 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tiny_runs
 import torch
 from tiny_lifter import make_tokenizer3d
-from tiny_runs import CrashError, CutAfter
+from tiny_runs import CrashError, CutAfter, error_of
 
-from pct.cli import main as cli
-from pct.files.motion.body_table import BodyTable
 from pct.files.motion.mocap import JOINT_NAMES
 from pct.lifting.lifter import Lifter
 from pct.lifting.pairs import PosePairs, photograph
 from pct.people.kinematics import generate_bodies
-from pct.people.poses import body_joints
+from pct.people.poses import body_joints, generate_poses3d
 from pct.skeleton import H36M16, H36M17, Skeleton
 from pct.training.lifting.config import load_lifter_run
 from pct.training.lifting.recipe import load_pairs, train_lifter
 from pct.training.run_files import read_metrics
 from pct.training.run_folder import prepare_folder
 
-ROOT = Path(__file__).parents[2]
-TOOL = ROOT / "tools" / "train_lifter.py"
 TINY = """\
 steps: 12
 batch_size: 16
@@ -58,7 +52,7 @@ def without_curves(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def train(config: Path, *arguments: str, out: str = "run") -> int:
     """Call the tool in this process."""
-    return cli.main(["train", "lifter", str(config), f"out={config.parent / out}", "--quiet", *arguments])
+    return tiny_runs.train("lifter", config, *arguments, out=out)
 
 
 def token_arguments(tmp_path: Path) -> list[str]:
@@ -156,24 +150,7 @@ def test_a_run_that_was_cut_off_goes_on_as_if_it_was_not(config: Path, head: str
 @pytest.mark.usefixtures("without_curves")
 def test_two_processes_with_half_the_batch_train_as_one(config: Path) -> None:
     """Under torchrun with gloo; a network without batch normalisation, whose statistics are each process's own."""
-    arguments = token_arguments(config.parent)
-    process = subprocess.Popen(
-        [
-            *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(TOOL)),
-            *(str(config), f"out={config.parent / 'two'}", "--quiet", *arguments),
-        ],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert train(config, *arguments, out="one") == 0
-    _, error = process.communicate(timeout=600)
-    assert process.returncode == 0, error
-    one, two = (config.parent / name for name in ("one", "two"))
-    for row, row_of_two in zip(*(read_metrics(run / "metrics.jsonl") for run in (one, two)), strict=True):
-        del row["poses_per_second"], row_of_two["poses_per_second"]
-        assert row_of_two == pytest.approx(row, rel=1e-4, abs=1e-4)
+    tiny_runs.check_two_processes_train_as_one("lifter", config, token_arguments(config.parent), tolerance=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -210,10 +187,7 @@ def test_mistakes_are_one_sentence_and_exit_status_1(
     config: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
 ) -> None:
     assert train(config, *arguments) == 1
-    error = capsys.readouterr().err.strip()
-    assert error.startswith("pct: error: ")
-    assert message in error
-    assert "\n" not in error
+    assert message in error_of(capsys)
 
 
 def test_mocap_that_cannot_be_used_is_named(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -229,10 +203,9 @@ def test_mocap_that_cannot_be_used_is_named(config: Path, capsys: pytest.Capture
         broken = path.with_name(f"{name}.npz")
         np.savez(broken, **{**arrays, **changes})
         assert train(config, f"bodies.mocap={broken}", out=name) == 1
-        error = capsys.readouterr().err.strip()
+        error = error_of(capsys)
         assert str(broken) in error
         assert message in error
-        assert "\n" not in error
     (config.parent / "text.npz").write_text("hello")
     assert train(config, f"bodies.mocap={config.parent / 'text.npz'}", "--force") == 1
     assert "text.npz: truncated, or no .npz archive" in capsys.readouterr().err
@@ -259,21 +232,6 @@ def test_subjects_of_training_and_validation_must_differ(tmp_path: Path) -> None
         load_lifter_run(path, [])
 
 
-@pytest.mark.parametrize("name", sorted(path.name for path in (ROOT / "configs").glob("lifter_*.yaml")))
-def test_configs_that_come_with_pct_are_valid(name: str) -> None:
-    run = load_lifter_run(ROOT / "configs" / name, [])
-    assert run.out == f"runs/{name.removesuffix('.yaml')}"
-
-
-def test_help_fits_a_screen(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as end:
-        cli.main(["train", "lifter", "--help"])
-    assert end.value.code == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert len(lines) <= 40
-    assert max(len(line) for line in lines) <= 120
-
-
 @pytest.mark.usefixtures("without_curves")
 @pytest.mark.parametrize("skeleton", [H36M17, H36M16])
 def test_recorded_pairs_are_trained_on_by_subjects(
@@ -283,7 +241,7 @@ def test_recorded_pairs_are_trained_on_by_subjects(
 
     def load(path: str, subjects: tuple[str, ...], detections: str, *, skeleton: Skeleton, stride: int) -> PosePairs:
         asked.append((path, tuple(subjects), detections, skeleton.name, stride))
-        return photograph(BodyTable.generated(40, skeleton, seed=len(asked)), torch.Generator().manual_seed(0))
+        return photograph(generate_poses3d(40, skeleton, seed=len(asked)), torch.Generator().manual_seed(0))
 
     monkeypatch.setattr("pct.training.lifting.recipe.load_h36m", load)
     config.write_text(TINY.replace("bodies: {num_generated: 200}", "recorded: {file: h36m.npz, detections: cpn}"))

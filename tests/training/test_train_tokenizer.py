@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -11,19 +10,20 @@ from operator import attrgetter
 from pathlib import Path
 
 import pytest
+import tiny_runs
 import torch
+from tiny_runs import error_of
 
 from pct.cli import main as cli
 from pct.tokenizer import PoseTokenizer
 from pct.tokenizer.codebook import TRAINING_BUFFERS
+from pct.training.find_config import KINDS
 from pct.training.photos.config import ClassifierRun
 from pct.training.run_files import load_checkpoint, read_metrics
 from pct.training.run_folder import FREE_ON_RESUME
 from pct.training.tokenizer.config import TokenizerRun, load_run
-from pct.training.tokenizer.guided_config import GuidedRun
 
 ROOT = Path(__file__).parents[2]
-TOOL = ROOT / "tools" / "train_tokenizer.py"
 TINY = """\
 steps: 20
 batch_size: 16
@@ -72,19 +72,7 @@ def without_curves(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def train(config: Path, *arguments: str, out: str = "run") -> int:
     """Call the command in this process."""
-    return cli.main(["train", "tokenizer", str(config), f"out={config.parent / out}", "--quiet", *arguments])
-
-
-def start(config: Path, *arguments: str, out: str = "run", processes: int = 1) -> subprocess.Popen[str]:
-    """Call the command in a process of its own, or in several."""
-    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"] if processes > 1 else []
-    return subprocess.Popen(
-        [sys.executable, *launcher, str(TOOL), str(config), f"out={config.parent / out}", "--quiet", *arguments],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    return tiny_runs.train("tokenizer", config, *arguments, out=out)
 
 
 def test_a_run_leaves_everything_it_promises(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -131,11 +119,10 @@ def test_an_existing_run_is_refused_resumed_or_replaced(config: Path, capsys: py
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     capsys.readouterr()
     assert train(config, "steps=8") == 1
-    error = capsys.readouterr().err.strip()
+    error = error_of(capsys)
     assert error.startswith(f"pct: error: {folder} already holds a run")
     assert "--resume" in error
     assert "--force" in error
-    assert "\n" not in error
     assert before == {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     assert train(config, "--resume", "steps=9") == 0
     assert [row["step"] for row in read_metrics(folder / "metrics.jsonl")] == [4, 8, 9]
@@ -177,7 +164,7 @@ def test_a_resumed_run_keeps_its_settings(
 
 
 def test_what_a_resumed_run_may_change_are_keys_of_the_config() -> None:
-    runs = (TokenizerRun(), ClassifierRun(), GuidedRun())
+    runs = (TokenizerRun(), ClassifierRun())
     for key in FREE_ON_RESUME:
         assert any(_has(run, key) for run in runs), key
 
@@ -204,10 +191,7 @@ def test_mistakes_are_one_sentence_and_exit_status_1(
     config: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
 ) -> None:
     assert train(config, *arguments) == 1
-    error = capsys.readouterr().err.strip()
-    assert error.startswith("pct: error: ")
-    assert message in error
-    assert "\n" not in error
+    assert message in error_of(capsys)
 
 
 def test_a_missing_config_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -222,9 +206,10 @@ def test_resume_and_force_exclude_each_other(config: Path, capsys: pytest.Captur
     assert "not allowed with" in capsys.readouterr().err
 
 
-def test_help_fits_a_screen(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_help_fits_a_screen(capsys: pytest.CaptureFixture[str], kind: str) -> None:
     with pytest.raises(SystemExit) as end:
-        cli.main(["train", "tokenizer", "--help"])
+        cli.main(["train", kind, "--help"])
     assert end.value.code == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) <= 40
@@ -235,7 +220,7 @@ def test_help_fits_a_screen(capsys: pytest.CaptureFixture[str]) -> None:
 def test_sigterm_saves_and_says_how_to_go_on(config: Path) -> None:
     """In a process of its own, as a cluster ends a job; it then goes on as that sentence says."""
     folder = config.parent / "run"
-    process = start(config, "steps=100000", "checkpoint_every=100000", "log_every=1")
+    process = tiny_runs.start("tokenizer", config, "steps=100000", "checkpoint_every=100000", "log_every=1")
     deadline = time.monotonic() + 120
     while not (folder / "metrics.jsonl").exists() or not read_metrics(folder / "metrics.jsonl"):
         assert process.poll() is None, process.communicate()[1]
@@ -258,16 +243,8 @@ def test_sigterm_saves_and_says_how_to_go_on(config: Path) -> None:
 @pytest.mark.parametrize("overrides", [(), COARSE_FINE], ids=["parallel", "coarse_fine"])
 def test_two_processes_with_half_the_batch_train_as_one(config: Path, overrides: tuple[str, ...]) -> None:
     """20 steps under torchrun with gloo: start from data, revival and every logged number included."""
-    process = start(config, *overrides, out="two", processes=2)
-    assert train(config, *overrides, out="one") == 0
-    _, error = process.communicate(timeout=600)
-    assert process.returncode == 0, error
+    tiny_runs.check_two_processes_train_as_one("tokenizer", config, overrides, tolerance=1e-5)
     one, two = config.parent / "one", config.parent / "two"
-    rows, rows_of_two = read_metrics(one / "metrics.jsonl"), read_metrics(two / "metrics.jsonl")
-    assert len(rows) == 6
-    for row, row_of_two in zip(rows, rows_of_two, strict=True):
-        del row["poses_per_second"], row_of_two["poses_per_second"]
-        assert row_of_two == pytest.approx(row, rel=1e-5, abs=1e-5)
     state, state_of_two = (PoseTokenizer.from_pretrained(run / "model").state_dict() for run in (one, two))
     assert any(name.startswith("quantizer.") for name in state)
     for name, value in state.items():

@@ -24,7 +24,7 @@ from pct.photos.detections import DetectedPersons, load_detections
 from pct.photos.mpii_persons import MpiiPersons
 from pct.photos.persons import CocoPersons
 from pct.photos.persons3d import Persons3D
-from pct.poses import PoseTable
+from pct.poses import Poses
 from pct.skeleton import Skeleton
 
 Say = Callable[[str], None]
@@ -160,7 +160,7 @@ def read_all_labels(
             report(f"{path}: {fault}")
         tables.append(batch.poses)
         crowds += [bool(annotation.get("iscrowd")) for annotation in batch.entries]
-    table = with_areas(PoseTable.concatenate(tables))
+    table = with_areas(Poses.concatenate(tables))
     if not len(table):
         raise ValueError(f"{path}: no person on the {len(image_ids)} images, so there is nothing to evaluate")
     return PersonLabels(table.keypoints, table.visible, table.bbox, table.area, table.image_ids, torch.tensor(crowds))

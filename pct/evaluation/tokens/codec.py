@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pct.files.motion.body_table import BodyTable
-from pct.poses import PoseTable
+from pct.poses import Poses
 from pct.tokenizer import PoseTokenizer
 from pct.training.tokenizer.augment3d import seen_by_cameras
 
@@ -36,21 +35,21 @@ class Codec:
         frame = [0.0, 0.0, 0.0] if self.root is not None else [first, first, side, side]
         self._frame = torch.tensor([frame], dtype=torch.float64)
 
-    def view(self, poses: PoseTable | BodyTable, seed: int = 0) -> Tensor:
+    def view(self, poses: Poses, seed: int = 0) -> Tensor:
         """Return the joints (N, K, D) of a table in report units; bodies as random cameras of ``seed`` see them.
 
         Raises:
             ValueError: If the poses have another number of coordinates than the tokenizer's.
         """
         self.check(poses)
-        if isinstance(poses, BodyTable):
+        if poses.num_dims == 3:
             return seen_by_cameras(poses, self.space, seed) * self.space.millimetres
         return self.to_crop(poses.keypoints, poses.bbox)
 
-    def check(self, poses: PoseTable | BodyTable) -> None:
+    def check(self, poses: Poses) -> None:
         """Raise a ValueError if a table is not of the tokenizer's number of coordinates."""
-        if isinstance(poses, BodyTable) != (self.root is not None):
-            given = "3D" if isinstance(poses, BodyTable) else "2D"
+        if poses.num_dims != self.space.num_dims:
+            given = f"{poses.num_dims}D"
             raise ValueError(f"the poses are {given}; this tokenizer's pose space is {self.space.kind}")
 
     def to_crop(self, keypoints: Tensor, bbox: Tensor) -> Tensor:

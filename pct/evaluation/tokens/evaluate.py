@@ -17,8 +17,7 @@ from pct.evaluation.tokens.coders import TrainingPoses
 from pct.evaluation.tokens.completion import Fill, MeanPose, RidgeRegression, measure_completion
 from pct.evaluation.tokens.reconstruction import Reconstructed, measure_reconstruction
 from pct.evaluation.tokens.worth import measure_worth
-from pct.files.motion.body_table import BodyTable
-from pct.poses import PoseTable
+from pct.poses import Poses
 from pct.tokenizer import PoseTokenizer
 
 _ANATOMY_POSES = 256
@@ -53,8 +52,8 @@ class TokenizerEvaluation:
 
 def evaluate_tokenizer(
     tokenizer: PoseTokenizer,
-    poses: PoseTable | BodyTable,
-    baseline: PoseTable | BodyTable | None = None,
+    poses: Poses,
+    baseline: Poses | None = None,
     seed: int = 0,
     progress: Callable[[str], None] | None = None,
     data: str = "",
@@ -112,7 +111,7 @@ def evaluate_tokenizer(
     return TokenizerEvaluation(numbers, codec, target, visible, indices, reconstructed, ridge)
 
 
-def fit_baselines(codec: Codec, poses: PoseTable | BodyTable, seed: int) -> tuple[RidgeRegression, TrainingPoses]:
+def fit_baselines(codec: Codec, poses: Poses, seed: int) -> tuple[RidgeRegression, TrainingPoses]:
     """Fit the ridge regression of the completion to training poses; its Gaussian fills them in for other coders.
 
     Bodies are seen by other cameras than test poses of the same ``seed``.
@@ -122,7 +121,7 @@ def fit_baselines(codec: Codec, poses: PoseTable | BodyTable, seed: int) -> tupl
     return ridge, TrainingPoses(keypoints, poses.visible, *ridge.prior)
 
 
-def _check(codec: Codec, kind: str, table: PoseTable | BodyTable) -> None:
+def _check(codec: Codec, kind: str, table: Poses) -> None:
     codec.check(table)
     skeleton = codec.tokenizer.skeleton
     if codec.tokenizer.config.guidance_channels:

@@ -13,10 +13,10 @@ from pct.evaluation.tokens.evaluate import TokenizerEvaluation, evaluate_tokeniz
 from pct.evaluation.tokens.report import tokenizer_report
 from pct.files.coco import iter_coco_annotations
 from pct.files.keypoint_file import load_keypoint_file
-from pct.files.motion.body_table import BodyTable, split_mocap
 from pct.files.motion.mocap import load_mocap
+from pct.files.motion.mocap_poses import mocap_poses, split_mocap
 from pct.files.mpii import is_mpii_file
-from pct.poses import PoseTable
+from pct.poses import Poses
 from pct.skeleton import Skeleton
 from pct.tokenizer import PoseTokenizer
 
@@ -35,9 +35,9 @@ class EvaluationPoses:
         notes: What a reader must know of them.
     """
 
-    poses: PoseTable | BodyTable
+    poses: Poses
     data: str
-    baseline: PoseTable | BodyTable | None = None
+    baseline: Poses | None = None
     baseline_data: str = ""
     notes: list[str] = field(default_factory=list)
 
@@ -63,7 +63,7 @@ def run_evaluation(
         out: Folder of the report; made if it does not exist.
         baseline: File with training poses. Without it, a 3D model's are the training clips of ``path``, unless all
             clips are measured.
-        split: Clips of mocap: ``test``, the default, takes those that :func:`pct.files.motion.body_table.split_mocap`
+        split: Clips of mocap: ``test``, the default, takes those that :func:`pct.files.motion.mocap_poses.split_mocap`
             keeps for tests, ``all`` every one.
         limit: Evaluate this many randomly chosen poses; None takes all.
         seed: Of everything random.
@@ -82,7 +82,7 @@ def run_evaluation(
         order = torch.randperm(len(poses), generator=torch.Generator().manual_seed(seed))
         poses = poses.select(order[:limit].sort().values)
         notes = [*notes, f"Only {limit:,} randomly chosen poses of the file were evaluated."]
-    if isinstance(poses, PoseTable):
+    if poses.num_dims == 2:
         notes = [*notes, *_note_estimated_areas(path, poses)]
     evaluation = evaluate_tokenizer(
         tokenizer, poses, read.baseline, seed, progress, read.data, read.baseline_data, notes=notes
@@ -145,15 +145,15 @@ def _read_clips(path: str | Path, baseline: str | Path | None, split: str) -> Ev
     if split == "test":
         parts = split_mocap(clips)
         clips, data = parts.test, f"{name} (test clips)"
-        learned, learned_name = BodyTable.from_mocap(parts.train), f"{name} (training clips)"
+        learned, learned_name = mocap_poses(parts.train), f"{name} (training clips)"
     else:
         notes.append("All clips of the file were evaluated, also those that the model may have been trained on.")
     if baseline is not None:
-        learned, learned_name = BodyTable.from_mocap(load_mocap(baseline)), Path(baseline).name
-    return EvaluationPoses(BodyTable.from_mocap(clips), data, learned, learned_name, notes)
+        learned, learned_name = mocap_poses(load_mocap(baseline)), Path(baseline).name
+    return EvaluationPoses(mocap_poses(clips), data, learned, learned_name, notes)
 
 
-def _note_estimated_areas(path: str | Path, poses: PoseTable) -> list[str]:
+def _note_estimated_areas(path: str | Path, poses: Poses) -> list[str]:
     """Say how many poses have an area that the file marks as an estimate (``area_estimated``) or does not give."""
     number = len(poses)
     if not is_mpii_file(path):

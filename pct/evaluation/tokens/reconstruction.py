@@ -22,8 +22,7 @@ from pct.evaluation.metrics import (
 )
 from pct.evaluation.metrics3d import joint_errors_3d, n_mpjpe, p_mpjpe, per_action_mean
 from pct.evaluation.tokens.codec import Codec
-from pct.files.motion.body_table import BodyTable
-from pct.poses import PoseTable
+from pct.poses import Poses
 
 _PCK_ALPHAS = (0.05, 0.1, 0.2)
 
@@ -53,11 +52,9 @@ class Reconstructed:
     titles: list[str]
 
 
-def measure_reconstruction(
-    codec: Codec, poses: PoseTable | BodyTable, target: Tensor, indices: Tensor
-) -> Reconstructed:
+def measure_reconstruction(codec: Codec, poses: Poses, target: Tensor, indices: Tensor) -> Reconstructed:
     """Decode the tokens (N, M) of poses and measure how far they are from ``target`` (N, K, D) in report units."""
-    if isinstance(poses, BodyTable):
+    if poses.num_dims == 3:
         return _measure_bodies(poses, codec.decode(indices), target, codec.space.root)
     return _measure_persons(codec, poses, target, indices)
 
@@ -67,7 +64,7 @@ def action_kind(action: str) -> str:
     return re.split(r",| - ", action)[0].strip()
 
 
-def _measure_persons(codec: Codec, poses: PoseTable, target: Tensor, indices: Tensor) -> Reconstructed:
+def _measure_persons(codec: Codec, poses: Poses, target: Tensor, indices: Tensor) -> Reconstructed:
     decoded = codec.tokenizer.decode(indices, poses.bbox).cpu()
     sigmas, visible = torch.from_numpy(poses.skeleton.oks_sigmas), poses.visible
     similarity = oks(decoded, poses.keypoints, visible, poses.area, sigmas)
@@ -96,7 +93,7 @@ def _measure_persons(codec: Codec, poses: PoseTable, target: Tensor, indices: Te
     return Reconstructed(numbers, restored, error, 1 - similarity, torch.arange(len(poses)), titles)
 
 
-def _measure_bodies(bodies: BodyTable, restored: Tensor, target: Tensor, root: int) -> Reconstructed:
+def _measure_bodies(bodies: Poses, restored: Tensor, target: Tensor, root: int) -> Reconstructed:
     distances = joint_errors_3d(restored, target, root=root)
     errors, aligned = distances.mean(dim=1), p_mpjpe(restored, target)
     clips = bodies.clip_index.tolist()

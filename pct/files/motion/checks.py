@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from pct.files.pose_checks import Fault, PoseBatch
-from pct.poses import PoseTable
+from pct.poses import Poses
 from pct.skeleton import Skeleton
 
 # Millimetres: the median longest bone of people is a thigh or a trunk.
@@ -65,7 +65,7 @@ def check_bodies(
             faults.append(fault)
     rows = np.array(good, dtype=np.int64)
     unknown = torch.full((len(rows), 5), torch.nan)
-    poses = PoseTable(
+    poses = Poses(
         skeleton=skeleton,
         keypoints=torch.from_numpy(known[rows].astype(np.float32)),
         visible=torch.from_numpy(visible[rows]),

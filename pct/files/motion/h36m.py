@@ -124,7 +124,7 @@ def _view(
         skeleton=skeleton,
         keypoints2d=keypoints2d,
         visible=visible,
-        keypoints3d=bodies.float(),
+        keypoints=bodies.float(),
         image_size=image_size.float().expand(len(bodies), 2),
         intrinsics=intrinsics.float().expand(len(bodies), 4),
         clip_index=torch.zeros(len(bodies), dtype=torch.int64),

@@ -87,7 +87,7 @@ def _load_sequence(folder: Path, name: str, skeleton: Skeleton, universal: bool)
         skeleton=skeleton,
         keypoints2d=poses[0],
         visible=visible,
-        keypoints3d=poses[1],
+        keypoints=poses[1],
         image_size=torch.tensor(size, dtype=torch.float32).expand(n, 2),
         intrinsics=torch.full((n, 4), torch.nan),
         clip_index=torch.zeros(n, dtype=torch.int64),

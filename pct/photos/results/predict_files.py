@@ -16,12 +16,12 @@ from pct.files.output_folder import check_names, finish_outputs, outputs_togethe
 from pct.files.photo import PhotoError
 from pct.files.photo_inputs import PhotoInput, choose_image_ids
 from pct.files.video import VideoReader
-from pct.photos.classifier import TOKENIZER_FOLDER
 from pct.photos.crop import fit_bbox_to_aspect
 from pct.photos.estimator import PoseEstimator
 from pct.photos.results.poses import PersonPoses
 from pct.photos.results.predict_outputs import DRAWN_FOLDER, ResultsWriter, open_pictures
 from pct.photos.results.sources import BoxError, BoxFinder
+from pct.tokenizer.own import TOKENIZER_FOLDER
 from pct.tokens.codec import describe_model
 from pct.tokens.table import PoseTokens, TokenWriter
 

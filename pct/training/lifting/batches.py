@@ -10,7 +10,7 @@ from torch import Tensor
 from pct.lifting.detector_noise import DetectorNoise, NoiseConfig
 from pct.lifting.pairs import PosePairs
 from pct.pose_space import PoseSpace
-from pct.training.batches import ShuffledRows
+from pct.training.batches import DrawnBatches
 from pct.training.lifting.data import PairSource
 
 
@@ -70,10 +70,10 @@ class LiftingBatch:
         return LiftingBatch(*(getattr(self, name).to(device) for name in self.__dataclass_fields__))
 
 
-class LiftingBatches:
-    """Pairs with a detector's errors, every row of the source once an epoch, each time drawn anew.
-
-    Every process draws the whole batch and keeps its own part, so that the batch does not depend on their number.
+def lifting_batches(
+    source: PairSource, space: PoseSpace, noise: DetectorNoise, batch_size: int, seed: int = 0
+) -> DrawnBatches[LiftingBatch]:
+    """Return pairs with a detector's errors, every row of the source once an epoch, each time drawn anew.
 
     Args:
         source: What pairs are drawn from.
@@ -81,24 +81,12 @@ class LiftingBatches:
         noise: The detector's errors.
         batch_size: Pairs a step over all processes.
         seed: Of order, cameras and errors.
-
-    Raises:
-        ValueError: If there are no rows, or the batch does not divide by the number of processes.
     """
 
-    def __init__(
-        self, source: PairSource, space: PoseSpace, noise: DetectorNoise, batch_size: int, seed: int = 0
-    ) -> None:
-        self.source, self.space, self.noise, self.batch_size = source, space, noise, batch_size
-        self._rows = ShuffledRows(len(source), batch_size, seed)
-        self.steps_per_epoch = self._rows.steps_per_epoch
+    def draw(rows: Tensor, generator: torch.Generator) -> LiftingBatch:
+        return LiftingBatch.of_pairs(source.draw(rows, generator), space, noise, generator, source.frames)
 
-    def __getitem__(self, step: int) -> LiftingBatch:
-        """Return this process's part of the batch of ``step``."""
-        generator = self._rows.generator(step)
-        pairs = self.source.draw(self._rows[step], generator)
-        batch = LiftingBatch.of_pairs(pairs, self.space, self.noise, generator, self.source.frames)
-        return batch.rows(self._rows.own_part())
+    return DrawnBatches(len(source), draw, batch_size, seed)
 
 
 def fixed_pairs(source: PairSource, space: PoseSpace, noise: NoiseConfig, limit: int, seed: int = 0) -> LiftingBatch:

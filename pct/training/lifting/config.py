@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -10,9 +9,9 @@ from typing import Literal
 from pct.lifting.config import LifterSizes
 from pct.lifting.detector_noise import NoiseConfig
 from pct.lifting.pairs import CameraConfig
-from pct.training.run_config import OptimSection, TrainingRun, check_run
-from pct.training.tokenizer.config3d import BodySection, check_bodies
-from pct.training.yaml_config import check, load_config
+from pct.training.run_config import OptimSection, TrainingRun
+from pct.training.tokenizer.config import BodySection
+from pct.training.yaml_config import AT_LEAST_0, AT_LEAST_1, check, load_config, setting
 
 # What of the bodies' augmentation cameras do themselves.
 _BY_CAMERAS = ("turn", "pitch", "steep_share", "steep", "roll")
@@ -32,7 +31,7 @@ class RecordedSection:
 
     file: str = ""
     detections: str = "projected"
-    stride: int = 1
+    stride: int = setting(1, AT_LEAST_1)
     train_subjects: tuple[str, ...] = ("S1", "S5", "S6", "S7")
     val_subjects: tuple[str, ...] = ("S8",)
 
@@ -52,10 +51,10 @@ class LifterLoss:
     """
 
     kind: Literal["mpjpe", "mse", "smooth_l1"] = "mpjpe"
-    beta: float = 0.05
-    keypoint_weight: float = 20.0
-    token_weight: float = 1.0
-    softness: float = 0.0
+    beta: float = setting(0.05, AT_LEAST_0)
+    keypoint_weight: float = setting(20.0, AT_LEAST_0)
+    token_weight: float = setting(1.0, AT_LEAST_0)
+    softness: float = setting(0.0, AT_LEAST_0)
 
 
 @dataclass
@@ -63,6 +62,7 @@ class LifterRun(TrainingRun):
     """One training run of a lifter.
 
     Attributes:
+        val_poses: At most so many poses are validated on while training.
         skeleton: Built-in name of the joints; empty is ``h36m17``, or that of the tokenizer.
         tokenizer: Folder, shipped or hf: name of a trained 3D tokenizer, for ``lifter.head: tokens``; empty for
             coordinates.
@@ -76,8 +76,9 @@ class LifterRun(TrainingRun):
     """
 
     out: str = "runs/lifter"
-    steps: int = 10_000
-    batch_size: int = 256
+    steps: int = setting(10_000, AT_LEAST_1)
+    batch_size: int = setting(256, AT_LEAST_1)
+    val_poses: int = setting(2048, AT_LEAST_1)
     skeleton: str = ""
     tokenizer: str = ""
     bodies: BodySection = field(default_factory=BodySection)
@@ -98,14 +99,10 @@ def load_lifter_run(path: str | Path, overrides: list[str]) -> LifterRun:
     """Read a run's YAML file and apply ``key=value`` overrides (``lifter.network=lcn``).
 
     Raises:
-        ValueError: As :func:`pct.training.yaml_config.load_config`, and for values out of their range or settings
-            that do not go together.
+        ValueError: As :func:`pct.training.yaml_config.load_config`, and for settings that do not go
+            together.
     """
     run = load_config(path, overrides, LifterRun)
-    check_run(run, path)
-    for name in ("beta", "keypoint_weight", "token_weight", "softness"):
-        value = getattr(run.loss, name)
-        check(path, f"loss.{name}", value, 0 <= value < math.inf, "at least 0")
     _check_data(run, path)
     tokens = run.lifter.head == "tokens"
     rule = "a trained 3D tokenizer, for lifter.head: tokens" if tokens else "empty, as lifter.head is coordinates"
@@ -122,11 +119,10 @@ def _check_data(run: LifterRun, path: str | Path) -> None:
     check(path, "bodies.mocap", repr(bodies.mocap), moving or (bodies.mocap != "" and not bodies.num_generated), rule)
     if recorded.file:
         check(path, "recorded.file", recorded.file, bodies == plain, "empty where bodies are named")
-        check(path, "recorded.stride", recorded.stride, recorded.stride >= 1, "at least 1")
         both = sorted(set(recorded.train_subjects) & set(recorded.val_subjects))
         check(path, "recorded.val_subjects", list(recorded.val_subjects), not both, "none of those trained on")
         return
-    check_bodies(bodies, path)
+    bodies.check(path)
     for name in _BY_CAMERAS:
         value = getattr(bodies.augment, name)
         rule = "left out: the cameras turn the bodies (see camera)"

@@ -8,9 +8,9 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from pct.files.motion.body_table import BodyTable
 from pct.lifting.pairs import CameraConfig, PosePairs, clip_windows, photograph
 from pct.pose_space import PoseSpace
+from pct.poses import Poses
 from pct.skeleton import Skeleton
 from pct.training.tokenizer.augment3d import HIDE_NOTHING, BodyAugment, BodyAugmentConfig
 
@@ -45,7 +45,7 @@ class PhotographedBodies:
     """
 
     def __init__(
-        self, bodies: BodyTable, camera: CameraConfig, augment: BodyAugmentConfig | None = None, frames: int = 1
+        self, bodies: Poses, camera: CameraConfig, augment: BodyAugmentConfig | None = None, frames: int = 1
     ) -> None:
         self.bodies, self.camera, self.skeleton, self.frames = bodies, camera, bodies.skeleton, frames
         self._augment = None
@@ -62,12 +62,12 @@ class PhotographedBodies:
             rows = clip_windows(self.bodies.clip_index, rows, self.frames).flatten()
         bodies = self.bodies.select(rows)
         if self.frames > 1:
-            bodies = replace(bodies, keypoints=bodies.keypoints - bodies.roots()[:, None])
+            bodies = replace(bodies, keypoints=bodies.keypoints - bodies.reference()[:, None])
         if self._augment is not None:
             bodies = self._stretched(bodies, generator)
         return photograph(bodies, generator, self.camera, self.frames)
 
-    def _stretched(self, bodies: BodyTable, generator: torch.Generator) -> BodyTable:
+    def _stretched(self, bodies: Poses, generator: torch.Generator) -> Poses:
         """Return the bodies mirrored and stretched, all frames of a row alike."""
         assert self._augment is not None
         keypoints, visible, state = bodies.keypoints.clone(), bodies.visible.clone(), generator.get_state()
@@ -109,6 +109,6 @@ class RecordedPairs:
             own: Tensor = getattr(pairs, name)
             return torch.where(flip.view(-1, *[1] * (own.ndim - 1)), getattr(mirrored, name), own)
 
-        names = ("keypoints2d", "visible", "keypoints3d", "intrinsics")
+        names = ("keypoints2d", "visible", "keypoints", "intrinsics")
         columns: dict[str, Any] = {name: choose(name) for name in names}
         return replace(pairs, **columns)

@@ -17,15 +17,14 @@ from pct.lifting.pairs import PosePairs
 from pct.pose_space import PoseSpace
 from pct.skeleton import H36M17, Skeleton, get_skeleton
 from pct.tokenizer import PoseTokenizer
-from pct.training.batches import DeviceBatches
-from pct.training.lifting.batches import LiftingBatches, fixed_pairs
+from pct.training.lifting.batches import fixed_pairs, lifting_batches
 from pct.training.lifting.config import LifterRun
 from pct.training.lifting.data import PairSource, PhotographedBodies, RecordedPairs
 from pct.training.lifting.steps import LiftingStep
 from pct.training.lifting.validation import LiftingValidation
-from pct.training.loop import LoopSettings, train
+from pct.training.loop import train
 from pct.training.run_folder import MODEL_FOLDER
-from pct.training.tokenizer.data3d import load_bodies
+from pct.training.tokenizer.data import load_bodies
 
 # Poses that the means and deviations of 2D joints are taken from.
 _TYPICAL = 16_384
@@ -64,11 +63,10 @@ def train_lifter(run: LifterRun, folder: Path, progress: Any = None) -> Lifter:
     lifter.normalizer.fit(typical.keypoints2d, typical.visible, typical.image_size)
     lifter = lifter.to(device)
     noise = DetectorNoise(data.train.skeleton, run.noise)
-    batches = DeviceBatches(LiftingBatches(data.train, space, noise, run.batch_size, run.seed), device)
+    batches = lifting_batches(data.train, space, noise, run.batch_size, run.seed)
     noisy, clean = (fixed_pairs(data.val, space, n, run.val_poses) for n in (run.noise, NoiseConfig.clean()))
     validate = LiftingValidation(lifter, noisy, clean)
-    settings = LoopSettings(run.steps, run.log_every, run.val_every, run.checkpoint_every, run.precision, run.seed)
-    train(lifter, batches, LiftingStep(lifter, run.loss), run.optim, settings, folder, validate, progress)
+    train(lifter, batches, LiftingStep(lifter, run.loss), run.optim, run, folder, validate, progress)
     lifter.eval()
     if distributed.is_main():
         lifter.save_pretrained(folder / MODEL_FOLDER, force=True)

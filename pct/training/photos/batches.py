@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 from torch.utils.data import DataLoader, Dataset
 
-from pct import distributed
 from pct.files.photo import PhotoError
 from pct.photos.augment import ColourAugment, PhotoAugmentConfig
 from pct.photos.crop import PersonCrop, PhotoBatch, crop_person, jitter_crop, opencv_on_one_thread, plain_crop
 from pct.photos.persons import PersonSource
 from pct.pose_space import PoseSpace
+from pct.training.batches import EpochOrder
 
 # Persons that are tried in place of one whose photo cannot be read.
 _ATTEMPTS = 20
@@ -45,7 +45,7 @@ class PhotoBatches:
         weights: Probability of each person (N,), with sum 1; None takes each once an epoch.
 
     Raises:
-        ValueError: If there are no persons, or the batch does not divide by the number of processes.
+        ValueError: If there is no person, or the batch does not divide by the number of processes.
     """
 
     def __init__(
@@ -60,19 +60,9 @@ class PhotoBatches:
         report: Callable[[str], None] | None = None,
         weights: np.ndarray | None = None,
     ) -> None:
-        if len(source) == 0:
-            raise ValueError("there are no persons to train on")
-        if batch_size < 1 or batch_size % distributed.world_size():
-            raise ValueError(
-                f"batch_size {batch_size} must be positive and divide by the {distributed.world_size()} processes"
-            )
-        self.batch_size, self.steps_per_epoch = batch_size, max(1, len(source) // batch_size)
-        share = batch_size // distributed.world_size()
-        first = distributed.rank() * share
-        crops = PersonCrops(source, space, image_size, seed, augment)
-        self._parts = _TrainingParts(
-            crops, WeightedOrder(len(source), batch_size, seed, weights), range(first, first + share)
-        )
+        order = EpochOrder(len(source), batch_size, seed, weights)
+        self.batch_size, self.steps_per_epoch = batch_size, order.steps_per_epoch
+        self._parts = _TrainingParts(PersonCrops(source, space, image_size, seed, augment), order)
         self._num_workers, self._reports = num_workers, _Reports(report)
         self._ahead: Iterator[_Part] = iter(())
         self._next = -1
@@ -171,41 +161,17 @@ class PersonCrops:
         return replace(result, image=self._colours(result.image, int(rng.integers(2**31))))
 
 
-class WeightedOrder:
-    """Which persons each step's batch holds: drawn anew every epoch, a pure function of (seed, step).
-
-    Args:
-        number: Persons N.
-        batch_size: Persons a step.
-        seed: Of the draw.
-        weights: Probability of each person (N,), with sum 1; None takes each once an epoch.
-    """
-
-    def __init__(self, number: int, batch_size: int, seed: int, weights: np.ndarray | None = None) -> None:
-        self.number, self.batch_size, self.seed, self.weights = number, batch_size, seed, weights
-        self._epoch, self._order = -1, np.empty(0, np.int64)
-
-    def rows(self, step: int, places: range) -> np.ndarray:
-        """Return the persons at some places of the batch of ``step``, int64."""
-        epoch, number = divmod(step, max(1, self.number // self.batch_size))
-        if epoch != self._epoch:
-            rng, weights = np.random.default_rng((self.seed, epoch)), self.weights
-            drawn = rng.permutation(self.number) if weights is None else rng.choice(self.number, self.number, p=weights)
-            self._epoch, self._order = epoch, drawn
-        # A set smaller than a batch fills it by repetition.
-        return self._order[(number * self.batch_size + np.array(places)) % self.number]
-
-
 class _TrainingParts(Dataset[_Part]):
     """The rows of this process of the batch of every step."""
 
-    def __init__(self, crops: PersonCrops, order: WeightedOrder, rows: range) -> None:
-        self.crops, self.order, self.rows = crops, order, rows
+    def __init__(self, crops: PersonCrops, order: EpochOrder) -> None:
+        self.crops, self.order = crops, order
 
     def __getitem__(self, step: int) -> _Part:
         faults: list[str] = []
         crops = []
-        for row, index in zip(self.rows, self.order.rows(step, self.rows).tolist(), strict=True):
+        own = self.order.own
+        for row, index in enumerate(self.order[step][own].tolist(), own.start):
             crop = self.crops.drawn(index, step, row, faults)
             if crop is None:
                 return _Part(None, faults)

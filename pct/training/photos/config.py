@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -10,8 +9,8 @@ from typing import Literal
 from pct.conventions import CropConventions
 from pct.photos.augment import PhotoAugmentConfig
 from pct.photos.config import BackboneSizes, HeadSizes, HeatmapSizes
-from pct.training.run_config import OptimSection
-from pct.training.yaml_config import check, load_config
+from pct.training.run_config import OptimSection, TrainingRun
+from pct.training.yaml_config import AT_LEAST_0, AT_LEAST_1, POSITIVE, Rule, check, load_config, setting
 
 
 @dataclass
@@ -28,8 +27,8 @@ class PhotoSet:
 
     annotations: str = ""
     images: str = ""
-    weight: float = 1.0
-    where: str = ""
+    weight: float = setting(1.0, POSITIVE)
+    where: str = setting("", Rule("field=value", lambda where: not where or "=" in where))
 
 
 @dataclass
@@ -56,31 +55,40 @@ class PhotoData:
     val: str = ""
     val_images: str = ""
     sets: list[PhotoSet] = field(default_factory=list)
-    val_share: float = 0.0
-    num_generated: int = 100_000
-    num_val: int = 1000
-    min_keypoints: int = 1
+    val_share: float = setting(0.0, Rule("in [0, 1)", lambda share: 0 <= share < 1))
+    num_generated: int = setting(100_000, AT_LEAST_1)
+    num_val: int = setting(1000, AT_LEAST_1)
+    min_keypoints: int = setting(1, AT_LEAST_1)
     backgrounds: str = ""
     category: str = ""
     mocap: str = ""
 
+    def check(self, path: str | Path) -> None:
+        """Check that files and the folders of their photos go together.
+
+        Raises:
+            ValueError: If they do not.
+        """
+        for name in ("train", "val"):
+            file, folder = getattr(self, name), getattr(self, f"{name}_images")
+            needs = bool(file) and file != "generated"
+            rule = f"the folder of data.{name}'s photos" if needs else f"empty, as data.{name} is {file!r}"
+            check(path, f"data.{name}_images", repr(folder), bool(folder) == needs, rule)
+        alone = not self.val_share or (bool(self.sets) and not self.val)
+        check(path, "data.val_share", self.val_share, alone, "0 without data.sets or with data.val")
+        for number, given in enumerate(self.sets):
+            files, both = f"{given.annotations!r}, {given.images!r}", bool(given.annotations and given.images)
+            check(path, f"data.sets[{number}]", files, both, "annotations and the folder of their images")
+        plain = not self.sets or self.train == "generated"
+        check(path, "data.train", self.train, plain, "left out where data.sets are given")
+
 
 @dataclass
-class PhotoRun:
+class PhotoRun(TrainingRun):
     """What every training run on photos has.
 
     Attributes:
-        out: Folder of the run: checkpoints, logs, curves and model.
-        steps: Optimiser steps.
-        batch_size: Persons a step over all processes.
-        seed: Of weights, order and augmentation.
-        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-        precision: ``fp32`` or ``bf16`` (autocast; codebook and decoder stay in float32).
-        threads: CPU threads of torch; 0 leaves torch's choice.
         workers: Processes that read and crop photos ahead; 0 does so between the steps.
-        log_every: Steps between lines of ``metrics.jsonl``.
-        val_every: Steps between validations; 0 validates at the end only.
-        checkpoint_every: Steps between checkpoints.
         val_persons: At most so many persons are validated on while training.
         tokenizer: Folder, shipped or hf: name of the trained tokenizer; it says whose joints are found and what
             the crop is, for heatmaps too.
@@ -96,21 +104,13 @@ class PhotoRun:
         feature_copies: Augmented crops of each person whose features are stored.
         layer_decay: Factor of the learning rate from each layer of the backbone to the one before it.
         augment: Augmentation.
-        optim: Optimiser and schedule.
     """
 
     out: str = "runs/photos"
-    steps: int = 10_000
-    batch_size: int = 64
-    seed: int = 0
-    device: str = "auto"
-    precision: Literal["fp32", "bf16"] = "fp32"
-    threads: int = 0
-    workers: int = 2
-    log_every: int = 50
-    val_every: int = 1000
-    checkpoint_every: int = 500
-    val_persons: int = 512
+    steps: int = setting(10_000, AT_LEAST_1)
+    batch_size: int = setting(64, AT_LEAST_1)
+    workers: int = setting(2, AT_LEAST_0)
+    val_persons: int = setting(512, AT_LEAST_1)
     tokenizer: str = "coco17"
     data: PhotoData = field(default_factory=PhotoData)
     backbone: BackboneSizes = field(default_factory=BackboneSizes)
@@ -119,10 +119,24 @@ class PhotoRun:
     backbone_from: str = ""
     freeze_backbone: bool = False
     features: str = ""
-    feature_copies: int = 4
-    layer_decay: float = 1.0
+    feature_copies: int = setting(4, AT_LEAST_1)
+    layer_decay: float = setting(1.0, Rule("in (0, 1]", lambda factor: 0 < factor <= 1))
     augment: PhotoAugmentConfig = field(default_factory=PhotoAugmentConfig)
     optim: OptimSection = field(default_factory=lambda: OptimSection(lr=1e-3, betas=(0.9, 0.999)))
+
+    def check(self, path: str | Path) -> None:
+        """Check settings that must go together.
+
+        Raises:
+            ValueError: If some do not.
+        """
+        one = not (self.model_from and (self.backbone_from or self.pretrained))
+        check(path, "model_from", self.model_from, one, "empty where backbone_from or pretrained is set")
+        frozen = self.freeze_backbone or not self.features
+        check(path, "freeze_backbone", self.freeze_backbone, frozen, "true where features are stored")
+        size = self.backbone.image_size
+        check(path, "backbone.image_size", list(size), len(size) == 2 and min(size) >= 16, "two sizes of at least 16")
+        self.data.check(path)
 
 
 @dataclass
@@ -133,7 +147,7 @@ class HeatmapLoss:
         sigma: Deviation of the bells in cells of the heatmap.
     """
 
-    sigma: float = 1.5
+    sigma: float = setting(1.5, POSITIVE)
 
 
 @dataclass
@@ -151,12 +165,12 @@ class TokenLoss:
             encoder sees from the four nearest entries; 0 takes the nearest entry alone.
     """
 
-    token_weight: float = 1.0
-    keypoint_weight: float = 20.0
-    similarity_weight: float = 0.0
-    beta: float = 0.02
+    token_weight: float = setting(1.0, AT_LEAST_0)
+    keypoint_weight: float = setting(20.0, AT_LEAST_0)
+    similarity_weight: float = setting(0.0, AT_LEAST_0)
+    beta: float = setting(0.02, AT_LEAST_0)
     normalisation: Literal["per_pose", "published"] = "per_pose"
-    softness: float = 0.0
+    softness: float = setting(0.0, AT_LEAST_0)
 
 
 @dataclass
@@ -170,10 +184,10 @@ class PretrainSection:
         sigma: Deviation of the bells in cells of the heatmap.
     """
 
-    steps: int = 0
-    lr: float = 1e-3
+    steps: int = setting(0, AT_LEAST_0)
+    lr: float = setting(1e-3, POSITIVE)
     heatmap: HeatmapSizes = field(default_factory=HeatmapSizes)
-    sigma: float = 1.5
+    sigma: float = setting(1.5, POSITIVE)
 
 
 @dataclass
@@ -212,80 +226,17 @@ def load_classifier_run(path: str | Path, overrides: list[str]) -> ClassifierRun
     """Read a classifier's YAML file and apply ``key=value`` overrides.
 
     Raises:
-        ValueError: As :func:`pct.training.yaml_config.load_config`, and for values out of their range.
+        ValueError: As :func:`pct.training.yaml_config.load_config`, and for settings that do not go together.
     """
     run = load_config(path, overrides, ClassifierRun)
-    _check_values(run, Path(path))
-    for name in ("token_weight", "keypoint_weight", "similarity_weight", "beta", "softness"):
-        check(path, f"loss.{name}", getattr(run.loss, name), getattr(run.loss, name) >= 0, "at least 0")
+    run.check(path)
     once = not (run.features and run.pretrain.steps)
     check(path, "pretrain.steps", run.pretrain.steps, once, "0 where features are stored")
-    check(path, "pretrain.steps", run.pretrain.steps, run.pretrain.steps >= 0, "at least 0")
-    check(path, "pretrain.sigma", run.pretrain.sigma, 0 < run.pretrain.sigma < math.inf, "positive")
-    check(path, "pretrain.lr", run.pretrain.lr, 0 < run.pretrain.lr < math.inf, "positive")
     return run
 
 
 def load_heatmap_run(path: str | Path, overrides: list[str]) -> HeatmapRun:
-    """Read a heatmap model's YAML file and apply ``key=value`` overrides.
-
-    Raises:
-        ValueError: As :func:`pct.training.yaml_config.load_config`, and for values out of their range.
-    """
+    """Read a heatmap model's YAML file and apply overrides; as :func:`load_classifier_run`."""
     run = load_config(path, overrides, HeatmapRun)
-    _check_values(run, Path(path))
-    check(path, "loss.sigma", run.loss.sigma, 0 < run.loss.sigma < math.inf, "positive")
+    run.check(path)
     return run
-
-
-def _check_values(run: PhotoRun, path: Path) -> None:
-    for name in ("steps", "batch_size", "log_every", "checkpoint_every", "val_persons", "feature_copies"):
-        check(path, name, getattr(run, name), getattr(run, name) >= 1, "at least 1")
-    for name in ("val_every", "threads", "workers", "seed"):
-        check(path, name, getattr(run, name), getattr(run, name) >= 0, "at least 0")
-    one = not (run.model_from and (run.backbone_from or run.pretrained))
-    check(path, "model_from", run.model_from, one, "empty where backbone_from or pretrained is set")
-    frozen = run.freeze_backbone or not run.features
-    check(path, "freeze_backbone", run.freeze_backbone, frozen, "true where features are stored")
-    check(path, "layer_decay", run.layer_decay, 0 < run.layer_decay <= 1, "in (0, 1]")
-    check(path, "optim.lr", run.optim.lr, 0 < run.optim.lr < math.inf, "positive")
-    size = run.backbone.image_size
-    check(path, "backbone.image_size", list(size), len(size) == 2 and min(size) >= 16, "two sizes of at least 16")
-    check_photo_data(path, run.data, "data")
-
-
-def check_photo_data(path: str | Path, data: PhotoData, section: str) -> None:
-    """Check the photos that a config names.
-
-    Args:
-        path: The config file.
-        data: What it says.
-        section: Where it says so.
-
-    Raises:
-        ValueError: If a number is out of its range, or a file and the folder of its photos do not go together.
-    """
-    for name in ("num_generated", "num_val", "min_keypoints"):
-        check(path, f"{section}.{name}", getattr(data, name), getattr(data, name) >= 1, "at least 1")
-    for name in ("train", "val"):
-        file, folder = getattr(data, name), getattr(data, f"{name}_images")
-        needs = bool(file) and file != "generated"
-        rule = f"the folder of {section}.{name}'s photos" if needs else f"empty, as {section}.{name} is {file!r}"
-        check(path, f"{section}.{name}_images", repr(folder), bool(folder) == needs, rule)
-    _check_sets(path, data, section)
-
-
-def _check_sets(path: str | Path, data: PhotoData, section: str) -> None:
-    check(path, f"{section}.val_share", data.val_share, 0 <= data.val_share < 1, "in [0, 1)")
-    alone = not data.val_share or (bool(data.sets) and not data.val)
-    check(path, f"{section}.val_share", data.val_share, alone, f"0 without {section}.sets or with {section}.val")
-    for number, given in enumerate(data.sets):
-        name = f"{section}.sets[{number}]"
-        check(path, f"{name}.weight", given.weight, 0 < given.weight < math.inf, "positive")
-        check(path, f"{name}.where", repr(given.where), not given.where or "=" in given.where, "field=value")
-        both = bool(given.annotations and given.images)
-        check(
-            path, name, f"{given.annotations!r}, {given.images!r}", both, "annotations and the folder of their images"
-        )
-    plain = not data.sets or data.train == "generated"
-    check(path, f"{section}.train", data.train, plain, f"left out where {section}.sets are given")

@@ -15,7 +15,8 @@ import torch
 from pct.files.photo import PhotoError
 from pct.photos.backbone import Backbone
 from pct.photos.crop import PersonCrop, PhotoBatch
-from pct.training.photos.batches import PersonCrops, WeightedOrder
+from pct.training.batches import EpochOrder
+from pct.training.photos.batches import PersonCrops
 
 _FEATURES, _LABELS, _ABOUT = "features.npy", "labels.npz", "features.json"
 _NAMES = ("keypoints", "visibility", "bbox", "area", "affine", "image_ids", "annotation_ids")
@@ -73,12 +74,12 @@ class FeatureBatches:
 
     def __init__(self, stored: StoredFeatures, batch_size: int, seed: int, weights: np.ndarray | None = None) -> None:
         self.stored, self.batch_size, self.seed = stored, batch_size, seed
-        self.steps_per_epoch = max(1, stored.num_persons // batch_size)
-        self._order = WeightedOrder(stored.num_persons, batch_size, seed, weights)
+        self._order = EpochOrder(stored.num_persons, batch_size, seed, weights)
+        self.steps_per_epoch = self._order.steps_per_epoch
 
     def __getitem__(self, step: int) -> PhotoBatch:
         """Return the batch of ``step``."""
-        persons = self._order.rows(step, range(self.batch_size))
+        persons = self._order[step]
         copies = np.random.default_rng((self.seed, step)).integers(self.stored.copies, size=self.batch_size)
         return self.stored.rows(copies * self.stored.num_persons + persons)
 

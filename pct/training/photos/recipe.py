@@ -24,8 +24,7 @@ from pct.photos.saved_backbone import SavedBackbone
 from pct.pose_space import PoseSpace
 from pct.tokenizer import PoseTokenizer
 from pct.tokenizer.model import GUIDANCE_FOLDER
-from pct.training.batches import DeviceBatches
-from pct.training.loop import LoopSettings, train
+from pct.training.loop import train
 from pct.training.photos.batches import PersonCrops, PhotoBatches
 from pct.training.photos.config import ClassifierRun, HeatmapRun, PhotoRun
 from pct.training.photos.data import open_persons
@@ -92,7 +91,7 @@ def train_classifier(run: ClassifierRun, folder: Path, progress: Any = None) -> 
     step = TokenStep(setting.tokenizer, run.loss)
     scales = _learning_rate_scales(model.backbone, run)
     batches = _batches(run, setting, run.seed, model.backbone)
-    train(model, batches, step, run.optim, _settings(run, run.steps), folder, validate, progress, scales)
+    train(model, batches, step, run.optim, run, folder, validate, progress, scales)
     model.eval()
     if distributed.is_main():
         calibration = calibrate_classifier(model, setting.val, limit=run.val_persons)
@@ -144,7 +143,7 @@ def _train_heatmaps(
     scales = _learning_rate_scales(model.backbone, run)
     batches = _batches(run, setting, run.seed + 1, model.backbone)
     step = HeatmapStep(model, sigma)
-    train(model, batches, step, optim, _settings(run, steps), folder, validate, progress, scales)
+    train(model, batches, step, optim, replace(run, steps=steps), folder, validate, progress, scales)
     model.eval()
 
 
@@ -153,21 +152,14 @@ def _image_size(run: PhotoRun) -> tuple[int, int]:
     return int(height), int(width)
 
 
-def _settings(run: PhotoRun, steps: int) -> LoopSettings:
-    return LoopSettings(steps, run.log_every, run.val_every, run.checkpoint_every, run.precision, run.seed)
-
-
-def _batches(run: PhotoRun, setting: PhotoSetting, seed: int, backbone: Backbone) -> DeviceBatches:
+def _batches(run: PhotoRun, setting: PhotoSetting, seed: int, backbone: Backbone) -> PhotoBatches | FeatureBatches:
     space, augment, size = crop_space(run, setting.tokenizer).training_space, run.augment, _image_size(run)
     if run.features:
         # The same crops for runs of all seeds, which then share the features.
         crops = PersonCrops(setting.train, space, size, _CROPS_SEED, augment)
         stored = store_features(Path(run.features), backbone, crops, _about(run, space, backbone), print)
-        return DeviceBatches(FeatureBatches(stored, run.batch_size, seed, setting.weights), setting.device)
-    batches = PhotoBatches(
-        setting.train, space, size, run.batch_size, seed, augment, run.workers, weights=setting.weights
-    )
-    return DeviceBatches(batches, setting.device)
+        return FeatureBatches(stored, run.batch_size, seed, setting.weights)
+    return PhotoBatches(setting.train, space, size, run.batch_size, seed, augment, run.workers, weights=setting.weights)
 
 
 def _about(run: PhotoRun, space: PoseSpace, backbone: Backbone) -> dict[str, Any]:

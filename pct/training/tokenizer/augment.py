@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -11,25 +12,17 @@ import torch
 from torch import Tensor
 
 from pct.geometry import rotation_matrix_2d
+from pct.photos.augment import CropJitterConfig
 from pct.pose_space import PoseSpace
 from pct.skeleton import Skeleton
 
 
 @dataclass(frozen=True)
-class AugmentConfig:
-    """Strength of the augmentation. The defaults are the paper's (its released configs), per pose.
+class AugmentConfig(CropJitterConfig):
+    """Strength of the augmentation of poses, and what of them the encoder and the decoder get.
 
     Attributes:
         plain_share: Share of the poses that keep their crop: no rotation, scale, shift or half body.
-        rotation: Standard deviation in degrees, cut at twice that.
-        rotation_prob: Share of the poses that are rotated.
-        scale: Standard deviation of the crop's scale around 1, cut to [1 - scale, 1 + scale].
-        shift: Largest shift of the crop as a share of its side.
-        shift_prob: Share of the poses whose crop is shifted.
-        flip_prob: Share of the poses that are mirrored.
-        half_body_prob: Share of the poses cropped to upper or lower body, where enough joints are known.
-        half_body_joints: Known joints that a pose must have more of for a half-body crop.
-        outside_margin: Labels farther outside the crop than this share of its half side become unknown.
         mask_share: Share of the poses of which joints are hidden from the encoder.
         mask_ratio: Lowest and highest share of joints hidden; each pose draws its own.
         mask_part_share: Share of the masked poses that lose the lower body instead of random joints.
@@ -39,15 +32,6 @@ class AugmentConfig:
     """
 
     plain_share: float = 0.0
-    rotation: float = 40.0
-    rotation_prob: float = 0.6
-    scale: float = 0.5
-    shift: float = 0.16
-    shift_prob: float = 0.3
-    flip_prob: float = 0.5
-    half_body_prob: float = 0.3
-    half_body_joints: int = 8
-    outside_margin: float = 0.0
     mask_share: float = 1.0
     mask_ratio: tuple[float, float] = (0.2, 0.2)
     mask_part_share: float = 0.0
@@ -55,26 +39,11 @@ class AugmentConfig:
     prefix_share: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in (
-            "plain_share",
-            "rotation_prob",
-            "shift_prob",
-            "flip_prob",
-            "half_body_prob",
-            "mask_share",
-            "mask_part_share",
-            "prefix_share",
-        ):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"augment {name} must be in [0, 1], got {getattr(self, name)}")
-        if not 0 <= self.scale < 1:
-            raise ValueError(f"augment scale must be in [0, 1), got {self.scale}")
-        low, high = self.mask_ratio
-        if not 0 <= low <= high < 1:
-            raise ValueError(f"augment mask_ratio must be two shares low <= high in [0, 1), got {self.mask_ratio}")
-        low, high = self.noise
-        if not 0 <= low <= high < 1:
-            raise ValueError(f"augment noise must be two deviations low <= high in [0, 1), got {self.noise}")
+        super().__post_init__()
+        for name, what in (("mask_ratio", "shares"), ("noise", "deviations")):
+            low, high = getattr(self, name)
+            if not 0 <= low <= high < 1:
+                raise ValueError(f"augment {name} must be two {what} low <= high in [0, 1), got {(low, high)}")
 
 
 @dataclass(frozen=True)
@@ -113,7 +82,86 @@ class AugmentedPoses:
         return AugmentedPoses(change(self.keypoints), change(self.visible), change(self.encoder_visible), noise, prefix)
 
 
-class CropAugment:
+class PoseAugment(ABC):
+    """Augment poses: mirror them, see them otherwise, and hide joints from the encoder.
+
+    Args:
+        skeleton: Whose flip pairs and lower body are used.
+        space: The poses' space.
+        config: Strengths; in 3D what the encoder and the decoder get counts: ``mask_*``, ``noise``, ``prefix_share``.
+        flip_prob: Share of the poses that are mirrored.
+    """
+
+    kind: str
+
+    def __init__(self, skeleton: Skeleton, space: PoseSpace, config: AugmentConfig, flip_prob: float) -> None:
+        if space.kind != self.kind:
+            raise ValueError(f"{type(self).__name__} takes poses of a {self.kind} space, not {space.kind}")
+        self.given, self.flip_prob = config, flip_prob
+        if flip_prob and not skeleton.flip_pairs:
+            warnings.warn(
+                f"no left/right partners are found in the names of skeleton {skeleton.name}, and poses are mirrored; "
+                "if it has sides, give flip_pairs in a skeleton file (data.skeleton), or set augment.flip_prob=0",
+                stacklevel=3,
+            )
+        self.flip_index = torch.from_numpy(skeleton.flip_index)
+        self.lower = torch.zeros(skeleton.num_keypoints, dtype=torch.bool)
+        self.lower[list(skeleton.lower_body)] = True
+        self.root = space.root if space.kind == "root3d" else None
+        low, high = space.bounds
+        self.middle, self.half = (low + high) / 2, (high - low) / 2
+
+    def __call__(self, keypoints: Tensor, visible: Tensor, generator: torch.Generator) -> AugmentedPoses:
+        """Return an augmented copy of joints (B, K, D) in model units, in 3D upright, with ``visible`` (B, K)."""
+        x = torch.where(visible[..., None], (keypoints - self.middle) / self.half, 0.0)
+        x, visible = self._flip(x, visible, generator)
+        x, visible = self.see(x, visible, generator)
+        x = torch.where(visible[..., None], x * self.half + self.middle, 0.0)
+        hidden = self._hide(visible, generator)
+        noise, prefix = self._noise(x, generator), self._prefix(len(x), generator)
+        return AugmentedPoses(x, visible, visible & ~hidden, noise, prefix)
+
+    @abstractmethod
+    def see(self, x: Tensor, visible: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Return how joints (B, K, D), in half crops or in metres, look otherwise, and which are then known (B, K)."""
+
+    def _flip(self, x: Tensor, visible: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        flip = torch.rand(len(x), 1, generator=generator) < self.flip_prob
+        mirrored = x[:, self.flip_index] * x.new_tensor([-1.0, *[1.0] * (x.shape[-1] - 1)])
+        return torch.where(flip[..., None], mirrored, x), torch.where(flip, visible[:, self.flip_index], visible)
+
+    def _hide(self, visible: Tensor, generator: torch.Generator) -> Tensor:
+        """Choose the joints (B, K) to hide from the encoder; at least one known joint stays, and always the root."""
+        n, config = len(visible), self.given
+        masked = torch.rand(n, 1, generator=generator) < config.mask_share
+        whole_part = torch.rand(n, 1, generator=generator) < config.mask_part_share
+        low, high = config.mask_ratio
+        drawn = low + (high - low) * torch.rand(n, 1, generator=generator)
+        score = torch.rand(visible.shape, generator=generator)
+        hidden = torch.where(whole_part, self.lower, score < drawn) & masked
+        # Of a pose that would lose all, the known joint with the highest score stays.
+        keep = torch.where(visible, score, -1.0).argmax(dim=1, keepdim=True)
+        lost = ~(visible & ~hidden).any(dim=1, keepdim=True)
+        hidden &= ~(lost & torch.zeros_like(hidden).scatter(1, keep, True))
+        if self.root is not None:
+            hidden[:, self.root] = False
+        return hidden
+
+    def _noise(self, x: Tensor, generator: torch.Generator) -> Tensor | None:
+        low, high = self.given.noise
+        if not high:
+            return None
+        deviation = (low + (high - low) * torch.rand(len(x), 1, 1, generator=generator)) * self.half
+        return torch.randn(x.shape, generator=generator) * deviation
+
+    def _prefix(self, n: int, generator: torch.Generator) -> Tensor | None:
+        if not self.given.prefix_share:
+            return None
+        kept = torch.rand(n, generator=generator)
+        return torch.where(torch.rand(n, generator=generator) < self.given.prefix_share, kept.square(), 1.0)
+
+
+class CropAugment(PoseAugment):
     """Augment poses of a ``crop2d`` space as if the photo had been cropped otherwise.
 
     Args:
@@ -122,42 +170,20 @@ class CropAugment:
         config: Strengths.
     """
 
-    def __init__(self, skeleton: Skeleton, space: PoseSpace, config: AugmentConfig) -> None:
-        if space.kind != "crop2d":
-            raise ValueError(f"CropAugment takes poses of a crop2d space, not {space.kind}")
-        self.config = config
-        if config.flip_prob and not skeleton.flip_pairs:
-            warnings.warn(
-                f"no left/right partners are found in the names of skeleton {skeleton.name}, and poses are mirrored; "
-                "if it has sides, give flip_pairs in a skeleton file (data.skeleton), or set augment.flip_prob=0",
-                stacklevel=2,
-            )
-        self.flip_index = torch.from_numpy(skeleton.flip_index)
-        self.lower = torch.zeros(skeleton.num_keypoints, dtype=torch.bool)
-        self.lower[list(skeleton.lower_body)] = True
-        low, high = space.bounds
-        self.middle, self.half = (low + high) / 2, (high - low) / 2
+    kind = "crop2d"
 
-    def __call__(self, keypoints: Tensor, visible: Tensor, generator: torch.Generator) -> AugmentedPoses:
-        """Return an augmented copy of joints (B, K, 2) in model units with ``visible`` (B, K)."""
-        x = torch.where(visible[..., None], (keypoints - self.middle) / self.half, 0.0)
-        x, visible = self._flip(x, visible, generator)
-        plain = torch.rand(len(x), generator=generator) < self.config.plain_share
+    def __init__(self, skeleton: Skeleton, space: PoseSpace, config: AugmentConfig) -> None:
+        super().__init__(skeleton, space, config, config.flip_prob)
+
+    def see(self, x: Tensor, visible: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Crop poses otherwise; joints outside the crop and its margin become unknown."""
+        plain = torch.rand(len(x), generator=generator) < self.given.plain_share
         cropped = self._jitter_crop(self._crop_half_body(x, visible, generator), generator)
         x = torch.where(plain[:, None, None], x, cropped)
-        inside = (x.abs() <= 1 + self.config.outside_margin).all(dim=-1)
-        visible = visible & inside
-        x = torch.where(visible[..., None], x * self.half + self.middle, 0.0)
-        hidden = self.hide(visible, generator)
-        return as_given(x, visible, visible & ~hidden, self.config, self.half, generator)
-
-    def _flip(self, x: Tensor, visible: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        flip = torch.rand(len(x), 1, generator=generator) < self.config.flip_prob
-        mirrored = x[:, self.flip_index] * x.new_tensor([-1.0, 1.0])
-        return torch.where(flip[..., None], mirrored, x), torch.where(flip, visible[:, self.flip_index], visible)
+        return x, visible & (x.abs() <= 1 + self.given.outside_margin).all(dim=-1)
 
     def _crop_half_body(self, x: Tensor, visible: Tensor, generator: torch.Generator) -> Tensor:
-        config = self.config
+        config = self.given
         chosen = torch.rand(len(x), generator=generator) < config.half_body_prob
         take_lower = torch.rand(len(x), 1, generator=generator) < 0.5
         part = torch.where(take_lower, self.lower, ~self.lower) & visible
@@ -171,7 +197,7 @@ class CropAugment:
         return (x - center[:, None]) / half_side[:, None, None]
 
     def _jitter_crop(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        config, n = self.config, len(x)
+        config, n = self.given, len(x)
         scale = (1 + torch.randn(n, generator=generator) * config.scale).clamp(1 - config.scale, 1 + config.scale)
         degrees = torch.randn(n, generator=generator).clamp(-2, 2) * config.rotation
         degrees *= torch.rand(n, generator=generator) < config.rotation_prob
@@ -179,68 +205,3 @@ class CropAugment:
         shift *= torch.rand(n, 1, generator=generator) < config.shift_prob
         rotation = rotation_matrix_2d(degrees * (math.pi / 180))
         return (x @ rotation.transpose(1, 2) - shift[:, None]) / scale[:, None, None]
-
-    def hide(self, visible: Tensor, generator: torch.Generator) -> Tensor:
-        """Choose the joints (B, K) to hide from the encoder; at least one known joint stays."""
-        mask = self.config
-        return draw_hidden(visible, self.lower, mask.mask_share, mask.mask_ratio, mask.mask_part_share, generator)
-
-
-def as_given(
-    keypoints: Tensor,
-    visible: Tensor,
-    encoder_visible: Tensor,
-    config: AugmentConfig,
-    unit: float,
-    generator: torch.Generator,
-) -> AugmentedPoses:
-    """Return a batch with noise on what the encoder sees, and the share of its tokens that the decoder gets.
-
-    Args:
-        keypoints: Targets (B, K, D) in model units.
-        visible: True where they are known (B, K).
-        encoder_visible: True where the encoder may see them (B, K).
-        config: Its ``noise`` and ``prefix_share`` count.
-        unit: What the noise's shares are of, in model units.
-        generator: Source of randomness.
-    """
-    n, noise, prefix = len(keypoints), None, None
-    low, high = config.noise
-    if high:
-        deviation = (low + (high - low) * torch.rand(n, 1, 1, generator=generator)) * unit
-        noise = torch.randn(keypoints.shape, generator=generator) * deviation
-    if config.prefix_share:
-        kept = torch.rand(n, generator=generator)
-        prefix = torch.where(torch.rand(n, generator=generator) < config.prefix_share, kept.square(), 1.0)
-    return AugmentedPoses(keypoints, visible, encoder_visible, noise, prefix)
-
-
-def draw_hidden(
-    visible: Tensor,
-    lower: Tensor,
-    share: float,
-    ratio: tuple[float, float],
-    part_share: float,
-    generator: torch.Generator,
-) -> Tensor:
-    """Choose the joints (B, K) to hide from the encoder; at least one known joint stays.
-
-    Args:
-        visible: True where the joint is known (B, K).
-        lower: True where the joint belongs to the lower body (K,).
-        share: Share of the poses of which joints are hidden.
-        ratio: Lowest and highest share of joints hidden; each pose draws its own.
-        part_share: Share of these poses that lose the lower body instead of random joints.
-        generator: Source of randomness.
-    """
-    n = len(visible)
-    masked = torch.rand(n, 1, generator=generator) < share
-    whole_part = torch.rand(n, 1, generator=generator) < part_share
-    low, high = ratio
-    drawn = low + (high - low) * torch.rand(n, 1, generator=generator)
-    score = torch.rand(visible.shape, generator=generator)
-    hidden = torch.where(whole_part, lower, score < drawn) & masked
-    # Of a pose that would lose all, the known joint with the highest score stays.
-    keep = torch.where(visible, score, -1.0).argmax(dim=1, keepdim=True)
-    lost = ~(visible & ~hidden).any(dim=1, keepdim=True)
-    return hidden & ~(lost & torch.zeros_like(hidden).scatter(1, keep, True))

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pct.cameras import axis_rotation
-from pct.files.motion.body_table import BodyTable
+from pct.cameras import camera_rotations
 from pct.pose_space import PoseSpace
+from pct.poses import Poses
 from pct.skeleton import Skeleton
-from pct.training.tokenizer.augment import AugmentConfig, AugmentedPoses, as_given, draw_hidden
+from pct.training.tokenizer.augment import AugmentConfig, PoseAugment
 
 # For poses that are to be turned only.
 HIDE_NOTHING = AugmentConfig(mask_share=0.0)
@@ -56,7 +56,7 @@ class BodyAugmentConfig:
             raise ValueError(f"augment pitch must be mean and standard deviation, got {self.pitch}")
 
 
-class BodyAugment:
+class BodyAugment(PoseAugment):
     """Augment poses of a ``root3d`` space as if other cameras had seen other people in the same postures.
 
     The root joint is never hidden from the encoder: it is the origin, so it is known.
@@ -68,30 +68,17 @@ class BodyAugment:
         hiding: Of this what the encoder and the decoder get counts: ``mask_*``, ``noise`` and ``prefix_share``.
     """
 
-    def __init__(self, skeleton: Skeleton, space: PoseSpace, config: BodyAugmentConfig, hiding: AugmentConfig) -> None:
-        if space.kind != "root3d":
-            raise ValueError(f"BodyAugment takes poses of a root3d space, not {space.kind}")
-        self.config, self.hiding, self.root = config, hiding, space.root
-        self.flip_index = torch.from_numpy(skeleton.flip_index)
-        self.bones = Bones(skeleton, space.root)
-        self.lower = torch.zeros(skeleton.num_keypoints, dtype=torch.bool)
-        self.lower[list(skeleton.lower_body)] = True
+    kind = "root3d"
 
-    def __call__(self, keypoints: Tensor, visible: Tensor, generator: torch.Generator) -> AugmentedPoses:
-        """Return an augmented copy of joints (B, K, 3) in model units, upright axes, with ``visible`` (B, K)."""
-        x, visible = self._flip(torch.where(visible[..., None], keypoints, 0.0), visible, generator)
+    def __init__(self, skeleton: Skeleton, space: PoseSpace, config: BodyAugmentConfig, hiding: AugmentConfig) -> None:
+        super().__init__(skeleton, space, hiding, config.flip_prob)
+        self.config, self.bones = config, Bones(skeleton, space.root)
+
+    def see(self, x: Tensor, visible: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Stretch bodies and turn them as random cameras see them."""
         x = self.bones.stretch(x, self._factors(len(x), generator))
         x = x @ self._rotations(len(x), generator).transpose(1, 2)
-        x = torch.where(visible[..., None], x - x[:, self.root : self.root + 1], 0.0)
-        mask = self.hiding
-        hidden = draw_hidden(visible, self.lower, mask.mask_share, mask.mask_ratio, mask.mask_part_share, generator)
-        hidden[:, self.root] = False
-        return as_given(x, visible, visible & ~hidden, self.hiding, 1.0, generator)
-
-    def _flip(self, x: Tensor, visible: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        flip = torch.rand(len(x), 1, generator=generator) < self.config.flip_prob
-        mirrored = x[:, self.flip_index] * x.new_tensor([-1.0, 1.0, 1.0])
-        return torch.where(flip[..., None], mirrored, x), torch.where(flip, visible[:, self.flip_index], visible)
+        return x - x[:, self.bones.root : self.bones.root + 1], visible
 
     def _factors(self, n: int, generator: torch.Generator) -> Tensor:
         """Return how much longer each joint's bone gets (n, K); left and right alike."""
@@ -109,16 +96,12 @@ class BodyAugment:
         return camera_rotations(turn, pitch, roll)
 
 
-def seen_by_cameras(bodies: BodyTable, space: PoseSpace, seed: int = 0) -> Tensor:
+def seen_by_cameras(bodies: Poses, space: PoseSpace, seed: int = 0) -> Tensor:
     """Return poses (N, K, 3) in model units of ``space`` as random cameras see them; the bodies stay as they are."""
     config = BodyAugmentConfig(flip_prob=0.0, scale=0.0, bone=0.0)
     camera = BodyAugment(bodies.skeleton, space, config, HIDE_NOTHING)
-    return camera(centred(bodies, space), bodies.visible, torch.Generator().manual_seed(seed)).keypoints
-
-
-def centred(bodies: BodyTable, space: PoseSpace) -> Tensor:
-    """Return poses (N, K, 3) in model units of ``space``, the root at the origin, in upright axes."""
-    return space.normalise(bodies.keypoints, bodies.roots(space.root))
+    centred = space.normalise(bodies.keypoints, bodies.reference(space.root))
+    return camera(centred, bodies.visible, torch.Generator().manual_seed(seed)).keypoints
 
 
 class Bones:
@@ -153,15 +136,3 @@ class Bones:
         """Multiply the bone to each joint of poses (B, K, 3) by ``factors`` (B, K); directions and root stay."""
         bones = (keypoints - keypoints[:, self.parents]) * factors[..., None]
         return keypoints[:, self.root : self.root + 1] + self.way @ bones
-
-
-def camera_rotations(turn: Tensor, pitch: Tensor, roll: Tensor) -> Tensor:
-    """Return rotations (B, 3, 3) from upright axes to those of cameras (x right, y down, z forward).
-
-    Args:
-        turn: Degrees (B,) that people are turned about the vertical.
-        pitch: Degrees (B,) that the camera looks down.
-        roll: Degrees (B,) that it is turned about its own axis.
-    """
-    tilt = axis_rotation(2, torch.deg2rad(roll)) @ axis_rotation(0, torch.deg2rad(pitch))
-    return tilt @ axis_rotation(1, torch.deg2rad(turn))

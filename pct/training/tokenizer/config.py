@@ -1,4 +1,4 @@
-"""Configs of stage one's training runs: their sections, defaults and ranges."""
+"""Configs of stage one's training runs, on poses in images or in space."""
 
 from __future__ import annotations
 
@@ -8,14 +8,17 @@ from typing import Literal
 
 from pct.pose_space import PoseSpace
 from pct.tokenizer import TokenizerSizes
-from pct.training.run_config import TrainingRun, check_run
+from pct.training.run_config import TrainingRun
 from pct.training.tokenizer.augment import AugmentConfig
-from pct.training.yaml_config import check, load_config
+from pct.training.tokenizer.augment3d import BodyAugmentConfig
+from pct.training.yaml_config import AT_LEAST_0, AT_LEAST_1, Rule, check, config_keys, load_config, setting
+
+_UP_TO_HALF = Rule("between 0 and 0.5", lambda share: 0 < share < 0.5)
 
 
 @dataclass
 class DataSection:
-    """What to train on.
+    """Poses in images to train on.
 
     Attributes:
         train: Keypoint file in COCO format or the MPII JSON layout, or ``generated``.
@@ -28,10 +31,41 @@ class DataSection:
 
     train: str = "generated"
     val: str = ""
-    val_share: float = 0.02
-    num_generated: int = 100_000
+    val_share: float = setting(0.02, Rule("between 0 and 1", lambda share: 0 < share < 1))
+    num_generated: int = setting(100_000, Rule("at least 2", lambda number: number >= 2))
     skeleton: str = ""
     category: str = ""
+
+
+@dataclass
+class BodySection:
+    """Poses in space to train on.
+
+    Attributes:
+        mocap: Mocap file (``.npz``); empty trains on generated bodies alone.
+        test_subjects: Subjects of whom all clips are kept for testing.
+        test_share: Share of the clips of each other subject that is kept for testing.
+        val_share: Share of their clips that is validated on.
+        split_seed: Of the choice of clips.
+        num_generated: Generated bodies beside the mocap; with an empty ``mocap`` all of them, a fiftieth to validate.
+        mocap_repeats: How often each mocap frame stands in an epoch; each time it is turned and stretched anew.
+        augment: Turns, tilts, mirror images, and lengths of bones; of the run's own ``augment`` only the ``mask_*``
+            settings count.
+    """
+
+    mocap: str = ""
+    test_subjects: tuple[str, ...] = ("cmu06", "cmu07")
+    test_share: float = setting(0.2, _UP_TO_HALF)
+    val_share: float = setting(0.1, _UP_TO_HALF)
+    split_seed: int = 0
+    num_generated: int = setting(100_000, AT_LEAST_0)
+    mocap_repeats: int = setting(1, AT_LEAST_1)
+    augment: BodyAugmentConfig = field(default_factory=BodyAugmentConfig)
+
+    def check(self, path: str | Path) -> None:
+        """Check that there are enough poses; ValueError if not."""
+        enough = bool(self.mocap) or self.num_generated >= 100
+        check(path, "bodies.num_generated", self.num_generated, enough, "100 or more")
 
 
 @dataclass
@@ -46,10 +80,10 @@ class LossSection:
         normalisation: ``per_pose`` (mean over the known joints of each pose) or ``published``.
     """
 
-    beta: float = 0.01
-    commitment_weight: float = 1.0
-    estimate_weight: float = 0.5
-    codebook_weight: float = 1.0
+    beta: float = setting(0.01, AT_LEAST_0)
+    commitment_weight: float = setting(1.0, AT_LEAST_0)
+    estimate_weight: float = setting(0.5, AT_LEAST_0)
+    codebook_weight: float = setting(1.0, AT_LEAST_0)
     normalisation: Literal["per_pose", "published"] = "per_pose"
 
 
@@ -60,14 +94,16 @@ class TokenizerRun(TrainingRun):
     Attributes:
         model_from: Folder, shipped or hf: name of a tokenizer to start from, also of another skeleton: what has the
             same name and shape is taken over, the rest starts anew; empty starts all anew.
+        val_poses: At most so many poses are validated on while training.
         report: Whether to evaluate and write the report at the end.
         report_poses: At most so many poses in the report; 0 takes all.
     """
 
     out: str = "runs/tokenizer"
     model_from: str = ""
+    val_poses: int = setting(2048, AT_LEAST_1)
     report: bool = True
-    report_poses: int = 0
+    report_poses: int = setting(0, AT_LEAST_0)
     data: DataSection = field(default_factory=DataSection)
     space: PoseSpace = field(default_factory=PoseSpace)
     model: TokenizerSizes = field(default_factory=TokenizerSizes)
@@ -75,30 +111,36 @@ class TokenizerRun(TrainingRun):
     loss: LossSection = field(default_factory=LossSection)
 
 
+@dataclass
+class BodyRun(TokenizerRun):
+    """A training run of a tokenizer of 3D poses.
+
+    Attributes:
+        bodies: What to train on, in place of the run's own ``data``.
+    """
+
+    out: str = "runs/tokenizer_bodies"
+    space: PoseSpace = field(default_factory=lambda: PoseSpace(kind="root3d"))
+    bodies: BodySection = field(default_factory=BodySection)
+
+
 def load_run(path: str | Path, overrides: list[str]) -> TokenizerRun:
     """Read a run's YAML file and apply ``key=value`` overrides (``model.encoder_width=128``).
 
+    Returns:
+        The run; a :class:`BodyRun` where there is a section ``bodies``.
+
     Raises:
-        ValueError: If the file is missing or no YAML, a key is unknown (the nearest is named), or a value has the
-            wrong type or is out of its range.
+        ValueError: As :func:`pct.training.yaml_config.load_config`, and for settings that do not go together.
     """
-    run = load_config(path, overrides, TokenizerRun)
-    check_values(run, Path(path))
+    sections = config_keys(path) | {item.split(".")[0] for item in overrides}
+    run = load_config(path, overrides, BodyRun if "bodies" in sections else TokenizerRun)
+    channels = run.model.guidance_channels
+    check(path, "model.guidance_channels", channels, channels == 0, "0: only converted models are guided")
+    if isinstance(run, BodyRun):
+        run.bodies.check(path)
+        own_data = run.data != DataSection(skeleton=run.data.skeleton)
+        check(path, "data", run.data, not own_data, "left out: the poses are those of the section bodies")
+    kind = "root3d" if isinstance(run, BodyRun) else "crop2d"
+    check(path, "space.kind", run.space.kind, run.space.kind == kind, f"{kind}; 3D poses have a section bodies")
     return run
-
-
-def check_values(run: TokenizerRun, path: Path) -> None:
-    """Check that all values of a run are in their ranges.
-
-    Raises:
-        ValueError: If one is not.
-    """
-    check_run(run, path)
-    check(path, "report_poses", run.report_poses, run.report_poses >= 0, "at least 0")
-    loss, data = run.loss, run.data
-    for name in ("beta", "commitment_weight", "estimate_weight", "codebook_weight"):
-        check(path, f"loss.{name}", getattr(loss, name), getattr(loss, name) >= 0, "at least 0")
-    # A guided run takes them from its backbone.
-    check(path, "model.guidance_channels", run.model.guidance_channels, run.model.guidance_channels == 0, "0")
-    check(path, "data.val_share", data.val_share, 0 < data.val_share < 1, "between 0 and 1")
-    check(path, "data.num_generated", data.num_generated, data.num_generated >= 2, "at least 2")

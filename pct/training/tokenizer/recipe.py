@@ -2,31 +2,40 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from pct import distributed
 from pct.evaluation.tokens.completion import hide_joints
-from pct.files.keypoint_file import load_keypoint_file
-from pct.people.poses import generate_poses
-from pct.poses import PoseTable
-from pct.skeleton import COCO17, Skeleton, get_skeleton
+from pct.poses import Poses
+from pct.skeleton import Skeleton
 from pct.tokenizer import PoseTokenizer, TokenizerConfig
 from pct.tokenizer.codebook import CodebookUse
-from pct.training.batches import Augment, DeviceBatches, PoseBatches
-from pct.training.loop import LoopSettings, train
-from pct.training.run_folder import MODEL_FOLDER
+from pct.training.batches import pose_batches
+from pct.training.loop import train
+from pct.training.run_folder import MODEL_FOLDER, REPORT_FOLDER
 from pct.training.steps import TokenizerStep
-from pct.training.tokenizer.augment import AugmentConfig, CropAugment
-from pct.training.tokenizer.config import DataSection, TokenizerRun
+from pct.training.tokenizer.augment import CropAugment, PoseAugment
+from pct.training.tokenizer.augment3d import BodyAugment, seen_by_cameras
+from pct.training.tokenizer.config import BodyRun, TokenizerRun
+from pct.training.tokenizer.data import PoseSplit, load_split
 
 # Deviation of the noise under which ids should stay, by the unit of the errors: far below an annotator's.
 _NOISE = {"px": 1.0, "mm": 5.0}
+
+
+@dataclass(frozen=True)
+class TrainedTokenizer:
+    """A trained tokenizer in evaluation mode, and the poses it was trained and validated on."""
+
+    tokenizer: PoseTokenizer
+    poses: PoseSplit
 
 
 def build_tokenizer(run: TokenizerRun, skeleton: Skeleton) -> PoseTokenizer:
@@ -56,103 +65,62 @@ def take_over(model: PoseTokenizer, other: PoseTokenizer) -> None:
         warnings.warn(f"model_from: {len(fits)} of {len(own)} arrays fit and are taken over", stacklevel=2)
 
 
-class PoseSource(Protocol):
-    """Poses to train and to validate on: of images (:class:`CropPoses`), or 3D bodies."""
-
-    @property
-    def skeleton(self) -> Skeleton: ...
-
-    def training(self) -> tuple[Tensor, Tensor]:
-        """Return joints (N, K, D) in model units as they are augmented from, and which are known (N, K)."""
-        ...
-
-    def augment(self, config: AugmentConfig) -> Augment:
-        """Return the augmentation, with joints hidden from the encoder as ``config`` says."""
-        ...
-
-    def validation(self, model: PoseTokenizer, limit: int) -> Validation:
-        """Return the quick numbers on at most ``limit`` held-out poses."""
-        ...
+def build_augmentation(run: TokenizerRun, skeleton: Skeleton) -> PoseAugment:
+    """Build the augmentation of the run's poses, in images or in space."""
+    if isinstance(run, BodyRun):
+        return BodyAugment(skeleton, run.space, run.bodies.augment, run.augment)
+    return CropAugment(skeleton, run.space.training_space, run.augment)
 
 
-class CropPoses:
-    """Poses of persons in images, for a ``crop2d`` tokenizer.
-
-    Args:
-        run: The resolved config.
-    """
-
-    def __init__(self, run: TokenizerRun) -> None:
-        self.space = run.space.training_space
-        self.train, self.val = load_poses(run.data, run.seed)
-
-    @property
-    def skeleton(self) -> Skeleton:
-        """Whose joints the poses have."""
-        return self.train.skeleton
-
-    def training(self) -> tuple[Tensor, Tensor]:
-        """See :class:`PoseSource`."""
-        return self.space.normalise(self.train.keypoints, self.train.bbox), self.train.visible
-
-    def augment(self, config: AugmentConfig) -> CropAugment:
-        """See :class:`PoseSource`."""
-        return CropAugment(self.skeleton, self.space, config)
-
-    def validation(self, model: PoseTokenizer, limit: int) -> Validation:
-        """See :class:`PoseSource`."""
-        return Validation.of_poses(model, self.val, limit)
-
-
-def load_poses(data: DataSection, seed: int) -> tuple[PoseTable, PoseTable]:
-    """Return training and validation poses with no image in both (for one file, split by image)."""
-    skeleton = get_skeleton(data.skeleton) if data.skeleton else None
-
-    def read(path: str, whose: Skeleton | None) -> PoseTable:
-        return load_keypoint_file(path, whose, warnings.warn, data.category or None, warnings.warn)
-
-    if data.train == "generated":
-        poses = generate_poses(data.num_generated, skeleton or COCO17, seed=seed)
-    else:
-        poses = read(data.train, skeleton)
-    if data.val:
-        return poses, read(data.val, poses.skeleton)
-    try:
-        return poses.split_by_image(data.val_share, seed=seed)
-    except ValueError as error:
-        raise ValueError(f"{data.train}: {error}; give data.val") from None
-
-
-@dataclass(frozen=True)
-class TrainedTokenizer:
-    """A trained tokenizer in evaluation mode, and the poses it was trained and validated on."""
-
-    tokenizer: PoseTokenizer
-    source: Any
-
-
-def train_tokenizer(run: TokenizerRun, source: PoseSource, folder: Path, progress: Any = None) -> TrainedTokenizer:
+def train_tokenizer(run: TokenizerRun, folder: Path, progress: Any = None) -> TrainedTokenizer:
     """Train a tokenizer as ``run`` says, and save it under ``folder/model``.
 
     Args:
         run: The resolved config.
-        source: The poses.
         folder: The run's folder; an interrupted run there goes on where it stopped.
         progress: Wraps the steps in a bar; see :func:`pct.training.loop.train`.
+
+    Raises:
+        ValueError: If the data cannot be used.
     """
     if run.threads:
         torch.set_num_threads(run.threads)
     device = distributed.start(run.device)
-    model = build_tokenizer(run, source.skeleton).to(device)
-    keypoints, visible = source.training()
-    poses = PoseBatches(keypoints, visible, source.augment(run.augment), run.batch_size, run.seed)
-    settings = LoopSettings(run.steps, run.log_every, run.val_every, run.checkpoint_every, run.precision, run.seed)
-    validate = source.validation(model, run.val_poses)
-    train(model, DeviceBatches(poses, device), TokenizerStep(run.loss), run.optim, settings, folder, validate, progress)
+    split = load_split(run)
+    model = build_tokenizer(run, split.train.skeleton).to(device)
+    keypoints = run.space.training_space.normalise(split.train.keypoints, split.train.reference(run.space.root))
+    augment = build_augmentation(run, split.train.skeleton)
+    batches = pose_batches(keypoints, split.train.visible, augment, run.batch_size, run.seed)
+    validate = Validation(model, split.val, run.val_poses)
+    train(model, batches, TokenizerStep(run.loss), run.optim, run, folder, validate, progress)
     model.eval()
     if distributed.is_main():
         model.save_pretrained(folder / MODEL_FOLDER, force=True)
-    return TrainedTokenizer(model, source)
+    return TrainedTokenizer(model, split)
+
+
+def write_tokenizer_report(run: TokenizerRun, folder: Path, trained: TrainedTokenizer) -> Path | None:
+    """Evaluate a trained tokenizer, write the report into the run's folder and return its page; None if not wanted."""
+    from pct.evaluation.report import write_report
+    from pct.evaluation.tokens.evaluate import evaluate_tokenizer
+    from pct.evaluation.tokens.report import tokenizer_report
+
+    if not run.report:
+        return None
+    poses = trained.poses.val
+    if run.report_poses:
+        poses = poses.select(torch.arange(min(run.report_poses, len(poses))))
+    learned = (run.bodies.mocap or "generated bodies") if isinstance(run, BodyRun) else run.data.train
+    evaluation = evaluate_tokenizer(
+        trained.tokenizer,
+        poses,
+        trained.poses.train,
+        seed=run.seed,
+        progress=lambda sentence: print(sentence, file=sys.stderr),
+        data=run.data.val or f"poses held out of {learned}",
+        baseline_data=learned,
+    )
+    return write_report(tokenizer_report(evaluation), folder / REPORT_FOLDER, force=True)
 
 
 class Validation:
@@ -160,31 +128,22 @@ class Validation:
 
     Args:
         model: The tokenizer.
-        keypoints: Joints (N, K, D) in model units.
-        visible: True where the joint is known (N, K).
-        features: Image features at the joints (N, K, F), for a guided tokenizer.
-        hideable: True where a joint may be hidden to be completed (N, K); all known ones by default.
+        poses: Held-out poses; those in space are seen by random cameras, and their root is never hidden.
+        limit: At most so many, chosen by chance.
     """
 
-    def __init__(
-        self,
-        model: PoseTokenizer,
-        keypoints: Tensor,
-        visible: Tensor,
-        features: Tensor | None = None,
-        hideable: Tensor | None = None,
-    ) -> None:
-        self.model, self.keypoints, self.visible, self.features = model, keypoints, visible, features
-        self.hidden = hide_joints(visible if hideable is None else hideable, number=4, seed=0)
-        deviation = _NOISE[model.space.report_unit] / model.space.report_scale
-        self.noise = torch.randn(keypoints.shape, generator=torch.Generator().manual_seed(1)) * deviation
-
-    @classmethod
-    def of_poses(cls, model: PoseTokenizer, poses: PoseTable, limit: int) -> Validation:
-        """Validate on at most ``limit`` poses of a table, chosen by chance."""
+    def __init__(self, model: PoseTokenizer, poses: Poses, limit: int) -> None:
         order = torch.randperm(len(poses), generator=torch.Generator().manual_seed(0))
-        poses = poses.select(order[:limit])
-        return cls(model, model.space.normalise(poses.keypoints, poses.bbox), poses.visible)
+        poses, space = poses.select(order[:limit]), model.space
+        self.model, self.visible, hideable = model, poses.visible, poses.visible.clone()
+        if space.kind == "root3d":
+            self.keypoints = seen_by_cameras(poses, space)
+            hideable[:, space.root] = False
+        else:
+            self.keypoints = space.normalise(poses.keypoints, poses.bbox)
+        self.hidden = hide_joints(hideable, number=4, seed=0)
+        deviation = _NOISE[space.report_unit] / space.report_scale
+        self.noise = torch.randn(self.keypoints.shape, generator=torch.Generator().manual_seed(1)) * deviation
 
     def __call__(self) -> dict[str, float]:
         """Return errors in the space's report unit, with all known joints given and with 4 hidden, and codebook use.
@@ -212,9 +171,8 @@ class Validation:
         for start in range(0, len(self.keypoints), 1024):
             rows = slice(start, start + 1024)
             keypoints = self.keypoints[rows].to(self.model.device)
-            features = None if self.features is None else self.features[rows].to(self.model.device)
             given = keypoints if noise is None else keypoints + noise[rows].to(self.model.device)
-            output = self.model(given, encoder_visible[rows].to(self.model.device), features)
+            output = self.model(given, encoder_visible[rows].to(self.model.device))
             errors.append((output.keypoints - keypoints).norm(dim=-1).cpu())
             indices.append(output.indices.cpu())
         return torch.cat(errors) * self.model.space.report_scale, torch.cat(indices)

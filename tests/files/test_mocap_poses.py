@@ -8,12 +8,15 @@ import numpy as np
 import pytest
 import torch
 
-from pct.files.motion.body_table import BodyTable, split_mocap
+from pct.cameras import camera_rotations
 from pct.files.motion.mocap import MocapClips
+from pct.files.motion.mocap_poses import mocap_poses, split_mocap
+from pct.people.poses import generate_poses3d
 from pct.pose_space import PoseSpace
+from pct.poses import Poses
 from pct.skeleton import H36M16, H36M17
 from pct.training.tokenizer.augment import AugmentConfig
-from pct.training.tokenizer.augment3d import BodyAugment, BodyAugmentConfig, Bones, camera_rotations
+from pct.training.tokenizer.augment3d import BodyAugment, BodyAugmentConfig, Bones
 
 SPACE = PoseSpace(kind="root3d")
 PLAIN = AugmentConfig(mask_share=0.0)
@@ -21,7 +24,7 @@ STILL = BodyAugmentConfig(turn=0, pitch=(0, 0), steep_share=0, roll=0, flip_prob
 
 
 def make_clips(lengths: tuple[int, ...] = (4, 3, 5, 2, 3, 4), subjects: str = "aaabbc") -> MocapClips:
-    bodies = BodyTable.generated(sum(lengths), seed=1).keypoints.numpy() * np.float32([1, -1, -1])
+    bodies = generate_poses3d(sum(lengths), seed=1).keypoints.numpy() * np.float32([1, -1, -1])
     return MocapClips(
         joints=bodies,
         clip_start=np.cumsum([0, *lengths]),
@@ -38,8 +41,8 @@ def augment(config: BodyAugmentConfig, hiding: AugmentConfig = PLAIN) -> BodyAug
 
 
 def bodies(n: int = 64) -> torch.Tensor:
-    table = BodyTable.generated(n, seed=3)
-    return SPACE.normalise(table.keypoints, table.roots())
+    table = generate_poses3d(n, seed=3)
+    return SPACE.normalise(table.keypoints, table.reference())
 
 
 def bone_lengths(keypoints: torch.Tensor) -> torch.Tensor:
@@ -54,7 +57,7 @@ def run(augmentation: BodyAugment, keypoints: torch.Tensor, seed: int = 0) -> to
 
 def test_a_table_of_mocap_has_heads_above_feet_and_clips_in_order() -> None:
     clips = make_clips()
-    table = BodyTable.from_mocap(clips)
+    table = mocap_poses(clips)
     head, ankle = H36M17.keypoint_names.index("head"), H36M17.keypoint_names.index("left_ankle")
     assert (table.keypoints[:, head, 1] < table.keypoints[:, ankle, 1]).float().mean() > 0.8  # y is down
     assert table.clip_index.tolist() == np.repeat(np.arange(6), (4, 3, 5, 2, 3, 4)).tolist()
@@ -63,23 +66,23 @@ def test_a_table_of_mocap_has_heads_above_feet_and_clips_in_order() -> None:
 
 
 def test_generated_bodies_stand_in_millimetres_and_depend_on_the_seed_only() -> None:
-    table = BodyTable.generated(32, seed=5)
-    torch.testing.assert_close(table.keypoints, BodyTable.generated(40, seed=5).keypoints[:32])
+    table = generate_poses3d(32, seed=5)
+    torch.testing.assert_close(table.keypoints, generate_poses3d(40, seed=5).keypoints[:32])
     thighs = (table.keypoints[:, 2] - table.keypoints[:, 1]).norm(dim=-1)
     assert float(thighs.min()) > 100
     assert 330 < float(thighs.median()) < 480
     assert float(thighs.max()) < 650
-    assert BodyTable.generated(3, H36M16).keypoints.shape == (3, 16, 3)
+    assert generate_poses3d(3, H36M16).keypoints.shape == (3, 16, 3)
 
 
 def test_concatenated_tables_keep_the_clip_of_every_pose() -> None:
-    a, b = BodyTable.from_mocap(make_clips()), BodyTable.generated(5)
-    both = BodyTable.concatenate([a, b, a])
+    a, b = mocap_poses(make_clips()), generate_poses3d(5)
+    both = Poses.concatenate([a, b, a])
     names = [both.clip_ids[int(c)] for c in both.clip_index]
     own = [a.clip_ids[int(c)] for c in a.clip_index]
     assert names == own + ["generated"] * 5 + own
     with pytest.raises(ValueError, match="different skeletons"):
-        BodyTable.concatenate([a, BodyTable.generated(2, H36M16)])
+        Poses.concatenate([a, generate_poses3d(2, H36M16)])
 
 
 def test_no_clip_is_in_two_parts_of_a_split_and_test_subjects_are_in_one() -> None:

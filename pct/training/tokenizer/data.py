@@ -1,0 +1,81 @@
+"""The poses of a training run of a tokenizer: keypoint files by image, mocap by clips, and generated poses."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+
+import torch
+
+from pct.files.keypoint_file import load_keypoint_file
+from pct.files.motion.checks import warn_of_odd_axes
+from pct.files.motion.mocap import load_mocap
+from pct.files.motion.mocap_poses import mocap_poses, split_mocap
+from pct.people.poses import generate_poses, generate_poses3d
+from pct.poses import Poses
+from pct.skeleton import COCO17, H36M17, Skeleton, get_skeleton
+from pct.training.tokenizer.config import BodyRun, BodySection, DataSection, TokenizerRun
+
+# Share of the bodies that is validated on where all are generated.
+_VAL_SHARE = 0.02
+
+
+@dataclass(frozen=True)
+class PoseSplit:
+    """Poses to train on and to validate on; no image and no clip is in both."""
+
+    train: Poses
+    val: Poses
+
+
+def load_split(run: TokenizerRun) -> PoseSplit:
+    """Return the poses of a run, in 2D or 3D.
+
+    Raises:
+        ValueError: If a file is broken, or has another skeleton than the one named.
+    """
+    if isinstance(run, BodyRun):
+        return load_bodies(run.bodies, run.data.skeleton, run.seed)
+    return load_poses(run.data, run.seed)
+
+
+def load_poses(data: DataSection, seed: int) -> PoseSplit:
+    """Return poses in images; of one file, a share of the images is validated on."""
+    skeleton = get_skeleton(data.skeleton) if data.skeleton else None
+
+    def read(path: str, whose: Skeleton | None) -> Poses:
+        return load_keypoint_file(path, whose, warnings.warn, data.category or None, warnings.warn)
+
+    if data.train == "generated":
+        poses = generate_poses(data.num_generated, skeleton or COCO17, seed=seed)
+    else:
+        poses = read(data.train, skeleton)
+    if data.val:
+        return PoseSplit(poses, read(data.val, poses.skeleton))
+    try:
+        return PoseSplit(*poses.split_by_image(data.val_share, seed=seed))
+    except ValueError as error:
+        raise ValueError(f"{data.train}: {error}; give data.val") from None
+
+
+def load_bodies(bodies: BodySection, skeleton_name: str, seed: int) -> PoseSplit:
+    """Return poses in space; clips of mocap that are kept for testing are in neither part.
+
+    Raises:
+        ValueError: If the mocap file is broken, or has another skeleton than the one named.
+    """
+    skeleton = get_skeleton(skeleton_name) if skeleton_name else H36M17
+    if not bodies.mocap:
+        table = generate_poses3d(bodies.num_generated, skeleton, seed)
+        number = max(1, round(_VAL_SHARE * len(table)))
+        return PoseSplit(table.select(torch.arange(number, len(table))), table.select(torch.arange(number)))
+    if skeleton.keypoint_names != H36M17.keypoint_names:
+        raise ValueError(f"mocap {bodies.mocap} has the joints of {H36M17.name}; the run's skeleton is {skeleton.name}")
+    clips = load_mocap(bodies.mocap)
+    whole = mocap_poses(clips)
+    warn_of_odd_axes(whole.keypoints, whole.visible, whole.skeleton, f"{bodies.mocap}, as upright cameras see it")
+    split = split_mocap(clips, bodies.test_subjects, bodies.test_share, bodies.val_share, bodies.split_seed)
+    tables = [mocap_poses(split.train)] * bodies.mocap_repeats
+    if bodies.num_generated:
+        tables.append(generate_poses3d(bodies.num_generated, skeleton, seed))
+    return PoseSplit(Poses.concatenate(tables), mocap_poses(split.val))
