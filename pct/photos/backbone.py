@@ -131,6 +131,25 @@ class Backbone(nn.Module):
         return {name: scale / top for name, scale in found.items()}
 
 
+class BackboneModel(nn.Module):
+    """A model on a :attr:`backbone`, which may be kept as it is while the rest is trained."""
+
+    backbone: Backbone
+    backbone_is_frozen = False
+
+    def freeze_backbone(self) -> None:
+        """Keep the backbone as it is, in evaluation mode, while the head is trained."""
+        self.backbone.requires_grad_(False).eval()
+        self.backbone_is_frozen = True
+
+    def train(self, mode: bool = True) -> BackboneModel:
+        """Set training or evaluation mode; a frozen backbone stays in evaluation mode."""
+        super().train(mode)
+        if self.backbone_is_frozen:
+            self.backbone.eval()
+        return self
+
+
 def _create(name: str, image_size: tuple[int, int], pretrained: bool, drop_path: float, options: dict[str, Any]) -> Any:
     import timm
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from pct.photos.backbone import Backbone
+from pct.photos.backbone import Backbone, BackboneModel
 from pct.photos.config import BackboneSizes, Calibration, HeadSizes
 from pct.photos.heads.published import PublishedTokenHead
 from pct.photos.heads.tokens import AnchoredTokenHead, QueryTokenHead, grid_positions
@@ -50,8 +50,8 @@ class ClassifierConfig:
         unknown = sorted(set(values) - set(cls.__dataclass_fields__))
         if unknown:
             raise ValueError(f"classifier config has unknown keys: {', '.join(unknown)}")
-        backbone = {**values["backbone"], "image_size": tuple(values["backbone"]["image_size"])}
-        return cls(BackboneSizes(**backbone), HeadSizes(**values["head"]), Calibration(**values["calibration"]))
+        backbone = BackboneSizes.from_dict(values["backbone"])
+        return cls(backbone, HeadSizes(**values["head"]), Calibration(**values["calibration"]))
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class ClassifierOutput:
         return self.logits.softmax(dim=-1)
 
 
-class PoseClassifier(nn.Module):
+class PoseClassifier(BackboneModel):
     """Reads the tokens of a person's pose off a photo ("Human Pose as Compositional Tokens", 2023, section 3.2).
 
     The tokenizer's codebook and decoder are part of it and frozen; its encoder only makes labels for training.
@@ -88,7 +88,6 @@ class PoseClassifier(nn.Module):
         self.config = config
         self.backbone = config.backbone.build(pretrained)
         self.tokenizer = tokenizer.requires_grad_(False).eval()
-        self.backbone_is_frozen = False
         self.head = _build_head(config.head, self.backbone, tokenizer)
         positions = grid_positions(self.backbone.grid, self.head.position_channels)
         self.register_buffer("positions", positions, persistent=False)
@@ -126,17 +125,10 @@ class PoseClassifier(nn.Module):
             features: Tensor = self.backbone(images)
         return features
 
-    def freeze_backbone(self) -> None:
-        """Keep the backbone as it is, in evaluation mode, while the head is trained."""
-        self.backbone.requires_grad_(False).eval()
-        self.backbone_is_frozen = True
-
     def train(self, mode: bool = True) -> PoseClassifier:
         """Set training or evaluation mode; the tokenizer and a frozen backbone stay in evaluation mode."""
         super().train(mode)
         self.tokenizer.eval()
-        if self.backbone_is_frozen:
-            self.backbone.eval()
         return self
 
     def save_pretrained(

@@ -38,8 +38,7 @@ class GuideConfig:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> GuideConfig:
         """Build the config from the plain values of :meth:`to_dict`."""
-        backbone = {**values["backbone"], "image_size": tuple(values["backbone"]["image_size"])}
-        return cls(BackboneSizes(**backbone), tuple(values["bounds"]), values["cell_center"])
+        return cls(BackboneSizes.from_dict(values["backbone"]), tuple(values["bounds"]), values["cell_center"])
 
 
 class ImageGuide(nn.Module):

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pct import checkpoint
+from pct.photos.backbone import BackboneModel
 from pct.photos.cells import CellGrid
 from pct.photos.config import BackboneSizes, HeatmapSizes
 from pct.photos.heads.heatmap import find_quarter_tops, find_tops
@@ -43,12 +44,11 @@ class HeatmapConfig:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> HeatmapConfig:
         """Build the config from the plain values of :meth:`to_dict`."""
-        backbone = {**values["backbone"], "image_size": tuple(values["backbone"]["image_size"])}
         skeleton, space = Skeleton.from_dict(values["skeleton"]), PoseSpace(**values["space"])
-        return cls(BackboneSizes(**backbone), HeatmapSizes(**values["heatmap"]), skeleton, space)
+        return cls(BackboneSizes.from_dict(values["backbone"]), HeatmapSizes(**values["heatmap"]), skeleton, space)
 
 
-class HeatmapModel(nn.Module):
+class HeatmapModel(BackboneModel):
     """Deconvolutions on a backbone ("Simple Baselines for Human Pose Estimation", Xiao et al., 2018, section 2).
 
     Args:
@@ -65,7 +65,6 @@ class HeatmapModel(nn.Module):
             raise ValueError(f"backbone {config.backbone.name} gives no map of the photo, which heatmaps are made from")
         self.config = config
         self.backbone = config.backbone.build(pretrained)
-        self.backbone_is_frozen = False
         self.head = config.heatmap.build(self.backbone, config.skeleton.num_keypoints)
 
     @property
@@ -88,18 +87,6 @@ class HeatmapModel(nn.Module):
             features: The backbone's features (B, C, h, w) of these crops, if they are known: it then does not run.
         """
         return self.head(self.backbone(images) if features is None else features)
-
-    def freeze_backbone(self) -> None:
-        """Keep the backbone as it is, in evaluation mode, while the deconvolutions are trained."""
-        self.backbone.requires_grad_(False).eval()
-        self.backbone_is_frozen = True
-
-    def train(self, mode: bool = True) -> HeatmapModel:
-        """Set training or evaluation mode; a frozen backbone stays in evaluation mode."""
-        super().train(mode)
-        if self.backbone_is_frozen:
-            self.backbone.eval()
-        return self
 
     def targets(self, keypoints: Tensor, sigma: float) -> Tensor:
         """Return normal bells (B, K, h, w) of height 1 and deviation ``sigma`` cells around joints (B, K, 2)."""

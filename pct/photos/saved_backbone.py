@@ -49,5 +49,5 @@ class SavedBackbone:
         config, state = load_model(name, kind)
         weights = {key.removeprefix("backbone."): w for key, w in state.items() if key.startswith("backbone.")}
         with explain(name):
-            sizes = BackboneSizes(**{**config["backbone"], "image_size": tuple(config["backbone"]["image_size"])})
+            sizes = BackboneSizes.from_dict(config["backbone"])
         return cls(sizes, weights)

@@ -91,7 +91,7 @@ def test_files_that_are_not_its_weights_are_refused(tmp_path, weights) -> None:
     with pytest.raises(CheckpointError, match=f"not the weights of {SMALL}"):
         TorchvisionDetector.from_torchvision(SMALL, tmp_path / "other.pth")
     (tmp_path / "cut.pth").write_bytes((folder / "ssd.pth").read_bytes()[:1000])
-    with pytest.raises(CheckpointError, match=r"cut\.pth: damaged"):
+    with pytest.raises(ValueError, match=r"cut\.pth is not a readable PyTorch checkpoint"):
         TorchvisionDetector.from_torchvision(SMALL, tmp_path / "cut.pth")
 
 
@@ -102,6 +102,6 @@ class _Trap:
 
 def test_weights_are_read_without_running_code(tmp_path, capsys) -> None:
     torch.save({"weight": _Trap()}, tmp_path / "trap.pth")
-    with pytest.raises(CheckpointError, match="more than plain tensors"):
+    with pytest.raises(ValueError, match="holds pickled objects, which can run code and are refused"):
         TorchvisionDetector.from_torchvision(SMALL, tmp_path / "trap.pth")
     assert "never" not in capsys.readouterr().out

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import difflib
 import http.client
-import pickle
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 from urllib.error import URLError
 
 import numpy as np
 import torch
 from torch import nn
 
-from pct.checkpoint import CheckpointError, read_tensors
+from pct.checkpoint import CheckpointError
 from pct.photos.detection.nanodet import DETECTOR_SCORE, NanoDet
+from pct.published.checkpoint import read_official
 
 DEFAULT_DETECTOR = "nanodet"
 
@@ -106,9 +106,9 @@ class TorchvisionDetector:
             device: As for the class.
 
         Raises:
-            ValueError: If torchvision has no such detector (the nearest names are given), or its weights cannot be
-                fetched.
-            CheckpointError: If the file is missing, broken, or of another detector.
+            ValueError: If torchvision has no such detector (the nearest names are given), its weights cannot be
+                fetched, or the file is broken or would run code.
+            CheckpointError: If the file is missing or of another detector.
         """
         from torchvision.models import detection, get_model, list_models
 
@@ -143,18 +143,10 @@ class TorchvisionDetector:
 def _load(model: nn.Module, name: str, path: Path) -> nn.Module:
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file of weights")
-    state: Any
-    if path.suffix == ".safetensors":
-        state = read_tensors(path)
-    else:
-        try:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-        except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
-            first = str(error).partition("\n")[0]
-            raise CheckpointError(f"{path}: damaged, or more than plain tensors: {first[:200]}") from None
+    state = read_official(path)
     try:
         model.load_state_dict(state)
-    except (RuntimeError, TypeError, AttributeError) as error:
+    except RuntimeError as error:
         first = " ".join(str(error).split())[:200]
         raise CheckpointError(f"{path}: these are not the weights of {name}: {first}") from None
     return model

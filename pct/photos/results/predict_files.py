@@ -130,16 +130,18 @@ def predict_files(
         FileExistsError: If there are results and ``force`` is not set.
     """
     folder = check_folder(out_dir, force)
-    summary, faults = PredictSummary(folder), []
+    summary = PredictSummary(folder)
+    faults: list[str] = []
     image_ids = choose_image_ids(inputs) if image_ids is None else image_ids
     ids = defaultdict(itertools.count(max(image_ids.values(), default=0) + 1).__next__, image_ids)
 
     def note(error: ValueError) -> None:
         summary.unreadable += isinstance(error, PhotoError)
         summary.bad_boxes += isinstance(error, BoxError)
-        faults.append(str(error))
+        if not faults:
+            faults.append(str(error))
         if report is not None:
-            report(faults[-1])
+            report(str(error))
 
     metadata = describe_model(estimator.model.tokenizer, f"{model_name}/{TOKENIZER_FOLDER}" if model_name else "")
     with ExitStack() as stack:

@@ -66,7 +66,8 @@ class Boxes:
     Attributes:
         xyxy: Corners x1, y1, x2, y2 (N, 4) in image pixels, float32.
         conf: The detector's scores (N,); 1 where boxes were given.
-        id: Tracks (N,), int64, from 1, and -1 for persons in none; None where persons were not followed.
+        id: Tracks (N,), int64, from 1, and -1 for persons in none, as in the frame where they first appear; None where
+            persons were not followed.
     """
 
     xyxy: np.ndarray

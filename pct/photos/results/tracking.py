@@ -31,7 +31,7 @@ class PersonTracker:
         )
 
     def update(self, boxes: np.ndarray, scores: np.ndarray) -> np.ndarray:
-        """Return the tracks (N,), int64, of the next frame's boxes: 1, 2, ..., or -1 for a box that is in none.
+        """Return the tracks (N,), int64, of the next frame's boxes: 1, 2, ..., or -1 for a box that is in none yet.
 
         Args:
             boxes: (N, 4) as x, y, width, height in image pixels.
