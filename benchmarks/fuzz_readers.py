@@ -24,7 +24,7 @@ from pct.files.photo import photo_size, read_photo
 from pct.files.pose_files import read_poses
 from pct.files.video import VideoReader, VideoWriter
 from pct.people.poses import generate_poses
-from pct.poses import PoseTable
+from pct.poses import Poses
 from pct.skeleton import COCO17, H36M17, Skeleton
 from pct.tokens.codec import encode_file
 from pct.tokens.table import TokenReader
@@ -68,7 +68,7 @@ def _write_samples(folder: Path) -> None:
     (folder / "yaml/skeleton.yaml").write_text(json.dumps(skeleton))
 
 
-def _write_arrays(folder: Path, poses: PoseTable) -> None:
+def _write_arrays(folder: Path, poses: Poses) -> None:
     arrays = {"keypoints": poses.keypoints.numpy(), "visible": poses.visible.numpy(), "bbox": poses.bbox.numpy()}
     np.savez(folder / "arrays/plain.npz", **arrays, keypoint_names=np.array(COCO17.keypoint_names))
     np.savez_compressed(folder / "arrays/packed.npz", **arrays, annotation_ids=np.arange(12))
@@ -117,7 +117,7 @@ def _write_tokens(folder: Path, coco: Path) -> None:
     (folder / "run/metrics.jsonl").write_text('{"step": 1, "loss": 0.5}\n{"step": 2, "loss": 0.25}\n')
 
 
-def _find_wrong(poses: PoseTable) -> list[str]:
+def _find_wrong(poses: Poses) -> list[str]:
     """Say what cannot be of poses that were read as good ones."""
     known = poses.keypoints[poses.visible]
     wrong = [] if not len(known) or bool((known.abs() < 1e6).all()) else ["joints are no pixels"]

@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -50,10 +50,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     torch.set_num_threads(args.threads)
     try:
         args.out.mkdir(parents=True, exist_ok=True)
-        codecs = {name: Codec(PoseTokenizer.from_pretrained(name)) for name in (*SHIPPED, *args.model)}
+        codecs = [Codec(PoseTokenizer.from_pretrained(name), name) for name in (*SHIPPED, *args.model)]
         parts = []
         for kind, path, train in (("px", args.coco, args.coco_train), ("mm", args.mocap, None)):
-            chosen = {name: codec for name, codec in codecs.items() if codec.unit == kind}
+            chosen = [codec for codec in codecs if codec.unit == kind]
             if path and chosen:
                 parts.append(measure(chosen, path, train, args.out, args.seed))
         page = "\n\n".join([_start(codecs, argv), *parts]) + "\n"
@@ -65,14 +65,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def measure(codecs: Mapping[str, Codec], path: str, train: str | None, out: Path, seed: int) -> str:
+def measure(codecs: Sequence[Codec], path: str, train: str | None, out: Path, seed: int) -> str:
     """Measure models of one pose space on one file; write the pictures and return the part of the page."""
-    first = next(iter(codecs.values()))
+    first = codecs[0]
     read = read_poses(first.tokenizer, path, train)
     target, visible = first.view(read.poses, seed), read.poses.visible
     ridge, training = (None, None) if read.baseline is None else fit_baselines(first, read.baseline, seed)
     worth = measure_worth(codecs, target, visible, training, seed, lambda sentence: print(sentence, file=sys.stderr))
-    fills = {name: codec.complete for name, codec in codecs.items()} | ({} if ridge is None else {"ridge": ridge})
+    fills = {codec.name: codec.complete for codec in codecs} | ({} if ridge is None else {"ridge": ridge})
     rows = measure_completion(target, first.hideable(visible), fills, most_hidden=HIDDEN, seed=seed)
     data = f"{len(target):,} poses of `{read.data}`"
     if read.baseline is not None:
@@ -85,12 +85,11 @@ def measure(codecs: Mapping[str, Codec], path: str, train: str | None, out: Path
     return render_markdown(blocks, out, f"tokens_{first.unit}_")
 
 
-def _start(codecs: Mapping[str, Codec], argv: Sequence[str] | None) -> str:
+def _start(codecs: Sequence[Codec], argv: Sequence[str] | None) -> str:
     machine = describe_machine(torch.device("cpu"))
     given = [Path(part).name if Path(part).is_file() else part for part in (sys.argv[1:] if argv is None else argv)]
     models = "; ".join(
-        f"`{name}` {codec.tokenizer.fingerprint()}, layout {codec.tokenizer.config.layout}"
-        for name, codec in codecs.items()
+        f"`{codec.name}` {codec.tokenizer.fingerprint()}, layout {codec.tokenizer.config.layout}" for codec in codecs
     )
     return (
         f"# What tokens are worth\n\n`python benchmarks/tokens.py {shlex.join(given)}`\n\n{machine['processor']}, "

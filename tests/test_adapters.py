@@ -14,7 +14,7 @@ from tiny_estimator import make_varied_classifier
 from pct import adapters
 from pct.people.poses import generate_poses
 from pct.photos.estimator import PoseEstimator
-from pct.poses import PoseTable
+from pct.poses import Poses
 from pct.skeleton import COCO17, Skeleton
 from pct.tokenizer import PoseTokenizer
 
@@ -141,4 +141,4 @@ def test_a_file_with_a_bad_pose_is_refused(tmp_path) -> None:
     (tmp_path / "results.json").write_text(json.dumps(entries))
     with pytest.raises(ValueError, match=r"results\.json: annotation 1: bbox is"):
         adapters.as_poses(tmp_path / "results.json")
-    assert isinstance(adapters.as_poses(POSES), PoseTable)
+    assert isinstance(adapters.as_poses(POSES), Poses)

@@ -28,7 +28,7 @@ API = {
     "lifting": ("Lifting", ["pct.lifting.lifter.Lifter"]),
     "poses": (
         "Skeletons and spaces",
-        ["pct.skeleton", "pct.pose_space.PoseSpace", "pct.geometry", "pct.poses.PoseTable", "pct.cameras"],
+        ["pct.skeleton", "pct.pose_space.PoseSpace", "pct.geometry", "pct.poses.Poses", "pct.cameras"],
     ),
     "bulk": ("Bulk and export", ["pct.bulk.encode", "pct.bulk.parts", "pct.ray", "pct.export.onnx.export_onnx"]),
 }

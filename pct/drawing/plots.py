@@ -141,64 +141,6 @@ def plot_token_anatomy(movements: Mapping[str, Any], joint_names: Sequence[str],
     return render_figure(figure)
 
 
-def plot_completion(hidden: Sequence[str], errors: Mapping[str, Sequence[float]], unit: str = "px") -> np.ndarray:
-    """Draw the mean error on hidden joints by method, as groups of bars.
-
-    Args:
-        hidden: What was hidden, in the order of the bars.
-        errors: By method, one mean error for each of ``hidden``.
-        unit: Of the errors.
-
-    Returns:
-        RGB picture, uint8.
-    """
-    figure = _figure(8.5, 3.4)
-    axes = figure.add_subplot(1, 1, 1)
-    width = 0.8 / len(errors)
-    for i, (method, values) in enumerate(errors.items()):
-        places = np.arange(len(hidden)) + (i - (len(errors) - 1) / 2) * width
-        axes.bar(places, values, width=width * 0.92, color=(_COLORS[0], _COLORS[3], "#c9ccd3")[i % 3], label=method)
-    axes.set_xticks(range(len(hidden)), list(hidden))
-    _dress(axes, "", "hidden joints", f"mean error on hidden joints ({unit})")
-    figure.legend(loc="outside upper center", ncols=len(errors), frameon=False, fontsize=8.5)
-    return render_figure(figure)
-
-
-def plot_joint_errors(
-    joint_names: Sequence[str], mean: Sequence[float], median: Sequence[float], unit: str = "px"
-) -> np.ndarray:
-    """Draw mean and median error of each joint as horizontal bars; RGB picture, uint8."""
-    figure = _figure(6.5, 0.8 + 0.24 * len(joint_names))
-    axes = figure.add_subplot(1, 1, 1)
-    places = np.arange(len(joint_names))
-    axes.barh(places, mean, height=0.72, color="#b9d2ec", label="mean")
-    axes.barh(places, median, height=0.36, color=_COLORS[0], label="median")
-    axes.set_yticks(places, [name.replace("_", " ") for name in joint_names])
-    axes.invert_yaxis()
-    _dress(axes, "", f"error ({unit})", legend=True)
-    return render_figure(figure)
-
-
-def plot_thresholds(precision: Mapping[str, Mapping[str, Mapping[str, float | None]]]) -> np.ndarray:
-    """Draw AP by OKS threshold.
-
-    Args:
-        precision: By title of a plot and name of a model, AP in [0, 1] by threshold ("0.50" ...).
-
-    Returns:
-        RGB picture, uint8.
-    """
-    figure = _figure(4.6 * len(precision), 3.2)
-    for i, (title, models) in enumerate(precision.items()):
-        axes = figure.add_subplot(1, len(precision), i + 1)
-        for (name, values), color in zip(models.items(), _COLORS, strict=False):
-            known = {float(t): 100 * value for t, value in values.items() if value is not None}
-            axes.plot(known.keys(), known.values(), color=color, lw=1.6, marker="o", ms=3.5, label=name)
-        axes.set_ylim(0, 100)
-        _dress(axes, title, "OKS threshold", "AP (%)", legend=True)
-    return render_figure(figure)
-
-
 def plot_curves(
     panels: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]],
     ylabel: str,
@@ -236,21 +178,6 @@ def plot_curves(
             axes.yaxis.set_minor_formatter("")
         _dress(axes, "", xlabel, ylabel)
     figure.legend(loc="outside right upper", frameon=False, fontsize=8.5)
-    return render_figure(figure)
-
-
-def plot_bars(groups: Sequence[str], values: Mapping[str, Sequence[float | None]], label: str) -> np.ndarray:
-    """Draw groups of bars, one bar for each name of ``values`` in each group; None leaves a gap."""
-    figure = _figure(1.6 + 1.35 * len(groups), 3.0)
-    axes = figure.add_subplot(1, 1, 1)
-    width = 0.8 / len(values)
-    for i, (name, heights) in enumerate(values.items()):
-        places = np.arange(len(groups)) + (i - (len(values) - 1) / 2) * width
-        known = [math.nan if height is None else height for height in heights]
-        axes.bar(places, known, width=width * 0.92, color=_COLORS[i % len(_COLORS)], label=name)
-    axes.set_xticks(range(len(groups)), list(groups))
-    _dress(axes, "", "", label)
-    figure.legend(loc="outside upper center", ncols=len(values), frameon=False, fontsize=8.5)
     return render_figure(figure)
 
 

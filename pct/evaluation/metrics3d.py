@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from pct.skeleton import Skeleton
-
-Centring = Literal["subtract", "overwrite", "none"]
 
 # The joints that MPI-INF-3DHP's own evaluation takes: no pelvis, spine or base of the skull.
 MPI_INF_3DHP_14 = (
@@ -20,11 +17,8 @@ MPI_INF_3DHP_14 = (
 )
 # Millimetres: 31 thresholds, of which 0 counts too, so that no AUC is above 30/31.
 AUC_THRESHOLDS = tuple(range(0, 151, 5))
-_CENTRINGS = ("subtract", "overwrite", "none")
 _TAKE = re.compile(r"\s+\d+$")
 _TINY = 1e-300
-
-
 # The likeness of 3D joints, in millimetres, for all joints: 0.61 where a joint is 100 mm off, 0.32 at the 150 mm where
 # MPI-INF-3DHP counts it as missed.
 JOINT_SCALE_MM = 100.0
@@ -51,77 +45,46 @@ def root_centred(keypoints: Tensor, root: int = 0) -> Tensor:
     return keypoints - keypoints[:, root : root + 1]
 
 
-def joint_errors_3d(
-    keypoints: Tensor,
-    target_keypoints: Tensor,
-    joints: Sequence[int] | None = None,
-    root: int = 0,
-    centring: Centring = "subtract",
-) -> Tensor:
-    """Return the distance of each joint to its target after centring at the root.
-
-    The target's root is always subtracted. What is done to the prediction differs between published works.
+def joint_errors_3d(keypoints: Tensor, target_keypoints: Tensor, root: int = 0) -> Tensor:
+    """Return the distance of each joint to its target, both centred at their own root.
 
     Args:
         keypoints: Joints (N, K, 3) in millimetres.
         target_keypoints: True joints (N, K, 3) in millimetres, in the same axes.
-        joints: The joints measured; all when not given, the root (without error by construction) included, as is the
-            convention.
-        root: The joint at the origin.
-        centring: ``subtract`` the predicted root from every joint; ``overwrite`` the root with 0 and leave the rest
-            (Cai et al. 2019); ``none`` leaves the prediction as it is.
+        root: The joint at the origin; its error, which is 0 by construction, is among them, as is the convention.
 
     Returns:
-        Distances (N, J) in millimetres, float64.
+        Distances (N, K) in millimetres, float64.
 
     Raises:
-        ValueError: On shapes that do not fit, joints that are none of the poses', or an unknown centring.
+        ValueError: On shapes that do not fit, or a root that is none of the joints.
     """
-    predicted, target = _centre(keypoints, target_keypoints, joints, root, centring)
-    return (predicted - target).norm(dim=-1)
+    _check(keypoints, target_keypoints, root)
+    return (root_centred(keypoints, root) - root_centred(target_keypoints, root)).norm(dim=-1)
 
 
-def mpjpe(
-    keypoints: Tensor,
-    target_keypoints: Tensor,
-    joints: Sequence[int] | None = None,
-    root: int = 0,
-    centring: Centring = "subtract",
-) -> Tensor:
-    """Return the mean error of the joints of each pose (N,) in millimetres, float64 ("protocol 1").
-
-    Arguments are those of :func:`joint_errors_3d`.
-    """
-    return joint_errors_3d(keypoints, target_keypoints, joints, root, centring).mean(dim=1)
+def mpjpe(keypoints: Tensor, target_keypoints: Tensor, root: int = 0) -> Tensor:
+    """Return the mean of :func:`joint_errors_3d` of each pose (N,) in millimetres, float64 ("protocol 1")."""
+    return joint_errors_3d(keypoints, target_keypoints, root).mean(dim=1)
 
 
-def n_mpjpe(
-    keypoints: Tensor,
-    target_keypoints: Tensor,
-    joints: Sequence[int] | None = None,
-    root: int = 0,
-    centring: Centring = "subtract",
-) -> Tensor:
+def n_mpjpe(keypoints: Tensor, target_keypoints: Tensor, root: int = 0) -> Tensor:
     """Return the MPJPE (N,) in millimetres after the best scale of each pose, float64 ("protocol 3").
 
-    The scale is ``<p, g> / <p, p>`` over the measured joints after centring (Rhodin et al. 2018). A prediction without
-    any extent keeps its size. Arguments are those of :func:`joint_errors_3d`.
+    The scale is ``<p, g> / <p, p>`` over the joints after centring (Rhodin et al. 2018). A prediction without any
+    extent keeps its size. Arguments are those of :func:`joint_errors_3d`.
     """
-    predicted, target = _centre(keypoints, target_keypoints, joints, root, centring)
+    _check(keypoints, target_keypoints, root)
+    predicted, target = root_centred(keypoints, root), root_centred(target_keypoints, root)
     size = predicted.square().sum(dim=(1, 2))
     scale = torch.where(size > 0, (predicted * target).sum(dim=(1, 2)) / size.clamp(min=_TINY), 1.0)
     return (scale[:, None, None] * predicted - target).norm(dim=-1).mean(dim=1)
 
 
-def p_mpjpe(keypoints: Tensor, target_keypoints: Tensor, joints: Sequence[int] | None = None) -> Tensor:
-    """Return the MPJPE (N,) in millimetres after the best similarity of each pose, float64 ("protocol 2").
-
-    Arguments as for :func:`align_by_similarity`; only the measured joints are aligned.
-    """
-    _check(keypoints, target_keypoints, joints, 0)
-    target = _take(target_keypoints.double(), joints)
-    aligned = align_by_similarity(_take(keypoints, joints), target)
-    return (aligned - target).norm(dim=-1).mean(dim=1)
+def p_mpjpe(keypoints: Tensor, target_keypoints: Tensor) -> Tensor:
+    """Return the MPJPE (N,) in millimetres after :func:`align_by_similarity`, float64 ("protocol 2")."""
+    _check(keypoints, target_keypoints, 0)
+    return (align_by_similarity(keypoints, target_keypoints) - target_keypoints.double()).norm(dim=-1).mean(dim=1)
 
 
 def align_by_similarity(keypoints: Tensor, target_keypoints: Tensor) -> Tensor:
@@ -151,34 +114,22 @@ def align_by_similarity(keypoints: Tensor, target_keypoints: Tensor) -> Tensor:
     return scale * (moved @ rotation.transpose(1, 2)) + centre
 
 
-def pck3d(
-    keypoints: Tensor,
-    target_keypoints: Tensor,
-    threshold: float = 150.0,
-    joints: Sequence[int] | None = None,
-    root: int = 0,
-    centring: Centring = "subtract",
-) -> float:
-    """Return the share in [0, 1] of joints, over all poses, with an error below ``threshold`` millimetres.
+def pck3d(errors: Tensor, thresholds: Sequence[float] = (150.0,)) -> float:
+    """Return the share in [0, 1] of joints with an error below a threshold in millimetres, the mean over thresholds.
 
-    The measure of MPI-INF-3DHP (Mehta et al. 2017), whose own joints are ``MPI_INF_3DHP_14``; many works take all 16 or
-    17. There is no alignment but the root's. Other arguments are those of :func:`joint_errors_3d`.
+    With one threshold it is the PCK of MPI-INF-3DHP (Mehta et al. 2017), whose own joints are ``MPI_INF_3DHP_14``; with
+    :data:`AUC_THRESHOLDS` its AUC. There is no alignment but the root's.
+
+    Args:
+        errors: Of :func:`joint_errors_3d`, of any shape.
+        thresholds: In millimetres.
 
     Raises:
-        ValueError: As :func:`joint_errors_3d`, and if there are no poses.
+        ValueError: If there are no errors.
     """
-    return _share_below(joint_errors_3d(keypoints, target_keypoints, joints, root, centring), [threshold])
-
-
-def auc3d(
-    keypoints: Tensor,
-    target_keypoints: Tensor,
-    joints: Sequence[int] | None = None,
-    root: int = 0,
-    centring: Centring = "subtract",
-) -> float:
-    """Return the mean of :func:`pck3d` over the thresholds 0, 5 ... 150 mm; a perfect prediction has 30/31."""
-    return _share_below(joint_errors_3d(keypoints, target_keypoints, joints, root, centring), AUC_THRESHOLDS)
+    if errors.numel() == 0:
+        raise ValueError("the share of correct joints needs at least one pose, got none")
+    return sum(float((errors < threshold).double().mean()) for threshold in thresholds) / len(thresholds)
 
 
 def action_name(name: str) -> str:
@@ -216,16 +167,17 @@ def summarise_3d(
     """Return the usual measures of poses (N, K, 3) in millimetres, each centred at its own root.
 
     These are the mean and the median over the poses of :func:`mpjpe`, the means of :func:`p_mpjpe` and
-    :func:`n_mpjpe`, all over all joints, and :func:`pck3d` and :func:`auc3d` over ``joints``.
+    :func:`n_mpjpe`, all over all joints, and :func:`pck3d` at 150 mm and its AUC over ``joints``.
     """
-    errors = mpjpe(keypoints, target_keypoints, root=root)
+    errors = joint_errors_3d(keypoints, target_keypoints, root)
+    counted = errors if joints is None else errors[:, list(joints)]
     return {
         "mpjpe": float(errors.mean()),
-        "median": float(errors.median()),
+        "median": float(errors.mean(dim=1).median()),
         "p_mpjpe": float(p_mpjpe(keypoints, target_keypoints).mean()),
-        "n_mpjpe": float(n_mpjpe(keypoints, target_keypoints, root=root).mean()),
-        "pck": pck3d(keypoints, target_keypoints, joints=joints, root=root),
-        "auc": auc3d(keypoints, target_keypoints, joints=joints, root=root),
+        "n_mpjpe": float(n_mpjpe(keypoints, target_keypoints, root).mean()),
+        "pck": pck3d(counted),
+        "auc": pck3d(counted, AUC_THRESHOLDS),
     }
 
 
@@ -238,39 +190,11 @@ def joint_similarity_3d(keypoints: Tensor, target_keypoints: Tensor) -> Tensor:
     return torch.exp(-squared / (2 * JOINT_SCALE_MM**2))
 
 
-def _share_below(errors: Tensor, thresholds: Sequence[float]) -> float:
-    if errors.numel() == 0:
-        raise ValueError("the share of correct joints needs at least one pose, got none")
-    return sum(float((errors < threshold).double().mean()) for threshold in thresholds) / len(thresholds)
-
-
-def _centre(
-    keypoints: Tensor, target_keypoints: Tensor, joints: Sequence[int] | None, root: int, centring: Centring
-) -> tuple[Tensor, Tensor]:
-    """Return the measured joints of prediction and target after centring, float64."""
-    _check(keypoints, target_keypoints, joints, root)
-    if centring not in _CENTRINGS:
-        raise ValueError(f"centring is {centring!r}; allowed are {', '.join(_CENTRINGS)}")
-    predicted = root_centred(keypoints, root) if centring == "subtract" else keypoints.double()
-    if centring == "overwrite":
-        is_root = torch.arange(keypoints.shape[1], device=keypoints.device) == root
-        predicted = predicted.masked_fill(is_root[:, None], 0.0)
-    return _take(predicted, joints), _take(root_centred(target_keypoints, root), joints)
-
-
-def _take(keypoints: Tensor, joints: Sequence[int] | None) -> Tensor:
-    return keypoints if joints is None else keypoints[:, list(joints)]
-
-
-def _check(keypoints: Tensor, target_keypoints: Tensor, joints: Sequence[int] | None, root: int) -> None:
+def _check(keypoints: Tensor, target_keypoints: Tensor, root: int) -> None:
     if keypoints.ndim != 3 or keypoints.shape[2] != 3 or keypoints.shape != target_keypoints.shape:
         raise ValueError(
             f"keypoints and target_keypoints must both be (N, K, 3) in millimetres; got shapes "
             f"{tuple(keypoints.shape)} and {tuple(target_keypoints.shape)}"
         )
-    k = keypoints.shape[1]
-    if not 0 <= root < k:
-        raise ValueError(f"root is joint {root}; the poses have joints 0 to {k - 1}")
-    bad = [joint for joint in joints or () if not 0 <= joint < k]
-    if bad or (joints is not None and not len(joints)):
-        raise ValueError(f"joints are {list(joints or ())}; give some of the joints 0 to {k - 1}")
+    if not 0 <= root < keypoints.shape[1]:
+        raise ValueError(f"root is joint {root}; the poses have joints 0 to {keypoints.shape[1] - 1}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from pct.drawing.poses2d import encode_png
+from pct.drawing.poses2d import PosePanel, encode_png, pose_gallery
+from pct.drawing.poses3d import pose_gallery_3d
 from pct.files.output import OutputError, open_atomically, write_atomically
+from pct.skeleton import Skeleton
 
 if TYPE_CHECKING:
     from pct.evaluation.metrics import CocoAP
@@ -39,6 +41,11 @@ SPACE_NAMES = {
     "pck": "PCK",
     "auc": "AUC",
 }
+POSE_LEGEND = (
+    "The true pose is the broad grey one; the model's is drawn over it, the person's left side in orange and the right "
+    "side in blue. Joints that the model was not given are hollow."
+)
+_VIEWS = "Each pose is seen from the camera and from its right, over a floor with squares of half a metre."
 SPACE_WORDS = (
     "Joints of each pose, true or found, are taken from its own root, and the axes are the camera's. MPJPE is the mean "
     "distance of all joints, the root included; P-MPJPE after the best rotation, shift and scale of each pose, N-MPJPE "
@@ -94,17 +101,8 @@ class Table:
     caption: str = ""
 
 
-@dataclass(frozen=True)
-class Details:
-    """Blocks that are folded away under a line of summary."""
-
-    kind: ClassVar[str] = "details"
-    summary: str
-    blocks: Sequence[Block]
-
-
 # A sentence, or several: plain text, in which `backticks` set off names.
-Block = str | Table | Figure | Details
+Block = str | Table | Figure
 
 
 @dataclass(frozen=True)
@@ -140,14 +138,14 @@ class Report:
 
     @property
     def figures(self) -> dict[str, Figure]:
-        """The pictures by name, also those folded away.
+        """The pictures by name.
 
         Raises:
             ValueError: If two have one name, or one has none.
         """
         found: dict[str, Figure] = {}
         for section in self.sections:
-            for figure in _figures_in(section.blocks):
+            for figure in (block for block in section.blocks if isinstance(block, Figure)):
                 if not figure.name or figure.name in found:
                     raise ValueError(f"figure {figure.name!r} of section {section.title!r} needs a name of its own")
                 found[figure.name] = figure
@@ -210,10 +208,7 @@ def check_report_folder(out_dir: str | Path, force: bool = False) -> Path:
 
 
 def render_markdown(blocks: Sequence[Block], folder: Path, prefix: str = "") -> str:
-    """Return blocks of a report as Markdown; pictures are written into a folder, ``prefix`` before their names.
-
-    What is folded away on a page is shown.
-    """
+    """Return blocks of a report as Markdown; pictures are written into a folder, ``prefix`` before their names."""
     parts = []
     for block in blocks:
         if isinstance(block, Figure):
@@ -225,7 +220,7 @@ def render_markdown(blocks: Sequence[Block], folder: Path, prefix: str = "") -> 
             caption = f"**{block.caption}**\n\n" if block.caption else ""
             parts.append(caption + "\n".join("| " + " | ".join(cells) + " |" for cells in rows))
         else:
-            parts.append(render_markdown(block.blocks, folder, prefix) if isinstance(block, Details) else block)
+            parts.append(block)
     return "\n\n".join(parts)
 
 
@@ -240,9 +235,27 @@ def space_cells(scores: Mapping[str, float]) -> list[str]:
     return [format_percent(scores[key]) if key in shares else f"{scores[key]:.1f} mm" for key in SPACE_NAMES]
 
 
-def joint_label(name: str) -> str:
-    """Return a joint's name in words."""
-    return name.replace("_", " ")
+def error_cells(error: Mapping[str, float | None], digits: int = 2) -> list[str]:
+    """Return mean, median and what 90 % stay below, from :func:`pct.evaluation.metrics.summarise`."""
+    return [format_number(error[key], digits) for key in ("mean", "median", "p90")]
+
+
+def joint_table(joints: Sequence[Mapping[str, Any]], unit: str, caption: str = "") -> Table:
+    """Return the errors of each joint, from :func:`pct.evaluation.metrics.joint_errors`."""
+    rows = [
+        [joint["name"].replace("_", " "), f"{joint['error']['count']:,}", *error_cells(joint["error"])]
+        for joint in joints
+    ]
+    return Table(["joint", "labelled", f"mean {unit}", f"median {unit}", "90 % below"], rows, caption=caption)
+
+
+def pose_figure(
+    panels: Sequence[PosePanel], skeleton: Skeleton, caption: str, name: str, crop_size: int = 256
+) -> Figure:
+    """Draw poses, 2D ones in their crop, 3D ones from two sides."""
+    if np.asarray(panels[0].layers[0].keypoints).shape[-1] == 3:
+        return Figure.of(pose_gallery_3d(panels, skeleton, size=270), f"{caption} {_VIEWS}", name)
+    return Figure.of(pose_gallery(panels, skeleton, crop_size=crop_size), caption, name)
 
 
 def format_percent(value: float | None) -> str:
@@ -253,11 +266,3 @@ def format_percent(value: float | None) -> str:
 def format_number(value: float | None, digits: int = 2) -> str:
     """Return a number with some decimals, or a dash for None."""
     return "–" if value is None else f"{value:.{digits}f}"
-
-
-def _figures_in(blocks: Sequence[Block]) -> Iterator[Figure]:
-    for block in blocks:
-        if isinstance(block, Figure):
-            yield block
-        elif isinstance(block, Details):
-            yield from _figures_in(block.blocks)

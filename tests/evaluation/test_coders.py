@@ -11,7 +11,7 @@ from tiny_bodies import make_tokenizer_3d
 from tiny_evaluation import make_person_tokenizer, make_table, training_poses
 
 from pct.evaluation.tokens.codec import Codec
-from pct.evaluation.tokens.coders import Bins, Coder, PrincipalComponents, ResidualKMeans, TokenizerCoder, build_coders
+from pct.evaluation.tokens.coders import Bins, Coder, PrincipalComponents, ResidualKMeans, build_coders
 from pct.people.poses import generate_poses3d
 from pct.pose_space import PoseSpace
 
@@ -29,7 +29,7 @@ def _errors(coder: Coder) -> list[float]:
 
 @pytest.mark.parametrize("step", [1.0, 4.0, 8.0])
 def test_bins_decode_to_within_half_a_step(step: float) -> None:
-    coder = Bins(step, CODEC, 17)
+    coder = Bins(step, CODEC)
     indices = coder.encode(POSES, VISIBLE)
     decoded = coder.decode(indices)
     assert (decoded - POSES)[VISIBLE].abs().max() <= step / 2 + 1e-4
@@ -42,7 +42,7 @@ def test_bins_decode_to_within_half_a_step(step: float) -> None:
 
 
 def test_joints_outside_the_crop_go_into_the_outermost_bins() -> None:
-    coder = Bins(8.0, CODEC, 17)
+    coder = Bins(8.0, CODEC)
     far = torch.tensor([-50.0, 300.0]).expand(1, 17, 2)
     decoded = coder.decode(coder.encode(far, torch.ones(1, 17, dtype=torch.bool)))
     assert decoded[0, 0].tolist() == [4.0, 252.0]
@@ -51,7 +51,7 @@ def test_joints_outside_the_crop_go_into_the_outermost_bins() -> None:
 def test_bins_of_bodies_leave_out_the_root() -> None:
     codec = Codec(make_tokenizer_3d())
     seen = codec.view(generate_poses3d(20))
-    coder = Bins(10.0, codec, 17)
+    coder = Bins(10.0, codec)
     indices = coder.encode(seen, torch.ones(20, 17, dtype=torch.bool))
     assert indices.shape == (20, 48)
     assert (coder.decode(indices) - seen).abs().max() <= 5 + 1e-3
@@ -77,15 +77,12 @@ def test_more_tokens_of_an_ordered_coder_say_more(coder: Coder) -> None:
 
 
 def test_the_tokenizer_is_a_coder_like_the_others() -> None:
-    coder = TokenizerCoder(CODEC, "ours")
-    assert coder.prefixes == (1, 2, 3, 4, 5, 6)
-    assert coder.sizes == (16,) * 6
-    indices = coder.encode(POSES, VISIBLE)
-    torch.testing.assert_close(coder.decode(indices), CODEC.decode(indices))
-    assert coder.embed(indices).shape == (40, 6, 34)
+    assert CODEC.prefixes == (1, 2, 3, 4, 5, 6)
+    assert CODEC.sizes == (16,) * 6
+    assert CODEC.embed(CODEC.encode(POSES, VISIBLE)).shape == (40, 6, 34)
 
 
-@pytest.mark.parametrize("coder", build_coders({"tokenizer": CODEC}, TRAINING, (4.0,), 4.0), ids=lambda c: c.name)
+@pytest.mark.parametrize("coder", build_coders([CODEC], TRAINING, (4.0,), 4.0), ids=lambda c: c.name)
 def test_every_coder_keeps_the_contract(coder: Coder) -> None:
     indices = coder.encode(POSES, VISIBLE)
     assert indices.dtype == torch.int64
@@ -96,26 +93,26 @@ def test_every_coder_keeps_the_contract(coder: Coder) -> None:
     assert coder.decode(indices).shape == POSES.shape
     assert coder.embed(indices).shape[:2] == indices.shape
     poisoned = torch.where(VISIBLE[..., None], POSES, torch.nan)
-    if not isinstance(coder, TokenizerCoder):
+    if not isinstance(coder, Codec):
         assert torch.equal(coder.encode(poisoned, VISIBLE), indices)
 
 
 def test_without_training_poses_nothing_is_fitted() -> None:
-    names = [coder.name for coder in build_coders({"ours": CODEC}, None, (1.0, 4.0), 4.0)]
-    assert names == ["ours", "bins of 1 px", "bins of 4 px"]
+    names = [coder.name for coder in build_coders([CODEC], None, (1.0, 4.0), 4.0)]
+    assert names == ["tokenizer", "bins of 1 px", "bins of 4 px"]
 
 
 def test_tokenizers_side_by_side_must_have_one_frame() -> None:
-    wide = Codec(make_person_tokenizer(space=PoseSpace(padding=1.5)))
-    with pytest.raises(ValueError, match="wide and ours have other joints or another crop"):
-        build_coders({"ours": CODEC, "wide": wide}, None, (1.0,), 4.0)
+    wide = Codec(make_person_tokenizer(space=PoseSpace(padding=1.5)), "wide")
+    with pytest.raises(ValueError, match="wide and tokenizer have other joints or another crop"):
+        build_coders([CODEC, wide], None, (1.0,), 4.0)
     with pytest.raises(ValueError, match="no tokenizer"):
-        build_coders({}, None, (1.0,), 4.0)
+        build_coders([], None, (1.0,), 4.0)
 
 
 @pytest.mark.parametrize("step", [0.0, -1.0, math.nan, math.inf])
 def test_steps_must_be_positive(step: float) -> None:
     with pytest.raises(ValueError, match="the step is"):
-        Bins(step, CODEC, 17)
+        Bins(step, CODEC)
     with pytest.raises(ValueError, match="the step is"):
         PrincipalComponents(step, TRAINING, "px")

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from pct.evaluation.report import (
-    Details,
     Figure,
     Report,
     Section,
@@ -30,7 +29,7 @@ def _figure(name: str = "dots") -> Figure:
 
 def _report(**changes) -> Report:
     table = Table(["a", "b & c"], [["one", "2"], ["<three>", "4"]], highlight=1, caption="Numbers")
-    blocks = ["Read `metrics.json` & more.", table, _figure(), Details("More", [_figure("folded"), "Inside."])]
+    blocks = ["Read `metrics.json` & more.", table, _figure(), _figure("second"), "Inside."]
     values = {
         "title": "How <good>",
         "lead": "Measured on `a<b.json`.",
@@ -81,7 +80,7 @@ def test_report_is_written_whole_and_not_overwritten(tmp_path: Path) -> None:
     page = write_report(_report(), tmp_path / "report")
     assert page == tmp_path / "report" / "index.html"
     assert json.loads((tmp_path / "report" / "metrics.json").read_text()) == {"error": 1.5}
-    assert sorted(f.name for f in (tmp_path / "report" / "pictures").iterdir()) == ["dots.png", "folded.png"]
+    assert sorted(f.name for f in (tmp_path / "report" / "pictures").iterdir()) == ["dots.png", "second.png"]
     before = page.stat().st_mtime_ns
     with pytest.raises(FileExistsError, match="force"):
         write_report(_report(), tmp_path / "report")
@@ -112,8 +111,8 @@ def test_blocks_are_markdown_with_their_pictures_beside_it(tmp_path: Path) -> No
         "**Numbers**",
         "| a | b & c |\n| --- | ---: |\n| one | 2 |\n| <three> | 4 |",
         "![Dots <all> grey.](first_dots.png)",
-        "![Dots <all> grey.](first_folded.png)",
+        "![Dots <all> grey.](first_second.png)",
         "Inside.",
     ]
-    for name in ("first_dots.png", "first_folded.png"):
+    for name in ("first_dots.png", "first_second.png"):
         assert (tmp_path / name).read_bytes() == _figure().png

@@ -15,9 +15,7 @@ from pct.evaluation.tokens.codec import Codec
 from pct.evaluation.tokens.coders import Bins
 from pct.evaluation.tokens.likeness import chances, different_ids, expected_recall, measure_likeness
 from pct.evaluation.tokens.locality import BodyLimits, measure_locality
-from pct.evaluation.tokens.rate import entropies, lengths, measure_rate
-from pct.evaluation.tokens.sequence_model import fit_sequence_model
-from pct.evaluation.tokens.stability import box_jitter, measure_stability, noise, turn
+from pct.evaluation.tokens.worth import codebook_statistics, entropies, lengths, measure_rate, measure_stability
 from pct.people.poses import generate_poses3d
 from pct.skeleton import COCO17
 
@@ -26,10 +24,6 @@ TABLE = make_table(300)
 POSES, VISIBLE = CODEC.view(TABLE), TABLE.visible
 WHOLE = CODEC.view(make_table(300, labelled=1.0))
 ALL = torch.ones(300, 17, dtype=torch.bool)
-
-
-def _ids(n: int, tokens: int, size: int) -> Tensor:
-    return torch.randint(size, (n, tokens), generator=torch.Generator().manual_seed(0))
 
 
 def test_entropies_equal_a_hand_calculation() -> None:
@@ -45,80 +39,47 @@ def test_lengths_are_the_usual_ones_that_a_coder_decodes() -> None:
 
 
 def test_rate_of_bins_is_their_rounding_error() -> None:
-    coder = Bins(4.0, CODEC, 17)
+    coder = Bins(4.0, CODEC)
     (point,) = measure_rate(coder, coder.encode(POSES, VISIBLE), POSES, VISIBLE)
     # The mean distance from the middle of a square of side one.
     assert point["error"] == pytest.approx(4 * 0.3826, rel=0.05)
-    assert (point["tokens"], point["model_bits"]) == (34, None)
+    assert point["tokens"] == 34
     assert point["entropy_bits"] < point["plain_bits"] == pytest.approx(34 * math.log2(65))
 
 
-def test_the_model_of_sequences_finds_what_ids_say_of_each_other() -> None:
-    first = _ids(4000, 1, 8)
-    indices = torch.cat([first, (first + 3) % 8, _ids(4000, 2, 8)[:, 1:]], dim=1)
-    bits = fit_sequence_model(indices[:3000], 8).bits(indices[3000:])
-    assert bits[0] == pytest.approx(3, abs=0.05)
-    assert bits[1] < 0.1
-    assert bits[2] == pytest.approx(3, abs=0.1)
-    assert torch.equal(bits, fit_sequence_model(indices[:3000], 8).bits(indices[3000:]))
+def test_codebook_statistics_by_hand() -> None:
+    indices = torch.tensor([[0, 3], [1, 3], [0, 3], [1, 3]])
+    book = codebook_statistics(indices, 4)
+    assert book["counts"] == [2, 2, 0, 4]
+    assert [use["entropy_bits"] for use in book["positions"]] == pytest.approx([1.0, 0.0])
+    assert (book["bits_per_pose"], book["most_bits_per_pose"]) == pytest.approx((1.0, 4))
+    assert (book["use"]["entropy_bits"], book["use"]["usage"]) == pytest.approx((1.5, 0.75))
 
 
-def test_the_model_of_sequences_does_not_pay_for_unknown_ids() -> None:
-    indices = _ids(2000, 2, 4)
-    indices[torch.rand(2000, 2, generator=torch.Generator().manual_seed(1)) < 0.5] = 4
-    assert fit_sequence_model(indices, 5, unknown=4).bits(indices).tolist() == pytest.approx([2, 2], abs=0.05)
-
-
-def test_bins_keep_the_ids_that_the_formula_says() -> None:
-    coders = [Bins(step, CODEC, 17) for step in (4.0, 8.0)]
+def test_bins_keep_the_ids_that_the_formula_says_and_without_noise_all() -> None:
+    coders = [Bins(step, CODEC) for step in (4.0, 8.0)]
     indices = [coder.encode(POSES, VISIBLE) for coder in coders]
-    for row in measure_stability(coders, indices, POSES, VISIBLE, [noise(1.0, "px"), noise(2.0, "px")]):
-        step, size = float(row["coder"].split()[2]), float(row["change"].split()[1])
-        assert row["kept"] == pytest.approx(1 - size * math.sqrt(2 / math.pi) / step, abs=0.02)
+    rows = measure_stability(coders, indices, POSES, VISIBLE, (0.0, 1.0, 2.0))
+    assert [(row["kept"], row["moved"]) for row in rows[:2]] == [(1, 0), (1, 0)]
+    for row in rows:
+        step = float(row["coder"].split()[2])
+        assert row["kept"] == pytest.approx(1 - row["noise"] * math.sqrt(2 / math.pi) / step, abs=0.02)
 
 
-def test_no_noise_keeps_all_ids_and_moves_nothing() -> None:
-    coder = Bins(4.0, CODEC, 17)
-    changes = [noise(0.0, "px"), box_jitter(0.0, 256, 1.25)]
-    for row in measure_stability([coder], [coder.encode(POSES, VISIBLE)], POSES, VISIBLE, changes):
-        assert (row["kept"], row["moved"]) == (1.0, 0.0)
+def test_noise_leaves_the_root() -> None:
+    bodies, codec = generate_poses3d(20), Codec(make_tokenizer_3d())
+    seen, given = codec.view(bodies), []
 
+    class Spy(Bins):
+        def encode(self, keypoints: Tensor, visible: Tensor) -> Tensor:
+            given.append(keypoints)
+            return super().encode(keypoints, visible)
 
-def test_changes_can_be_undone_and_leave_the_root() -> None:
-    seen = Codec(make_tokenizer_3d()).view(generate_poses3d(50))
-    generator = torch.Generator().manual_seed(0)
-    turned, undo = turn(5).apply(seen, generator)
-    torch.testing.assert_close(undo(turned), seen, atol=0.01, rtol=0)
-    torch.testing.assert_close(turned[..., 1], seen[..., 1])
-    level, before = turned[..., [0, 2]], seen[..., [0, 2]]
-    cosine = (level * before).sum(dim=-1) / before.square().sum(dim=-1).clamp(min=1)
-    torch.testing.assert_close(cosine[:, 1:], torch.full((50, 16), math.cos(math.radians(5))), atol=1e-3, rtol=0)
-    jittered, undo = box_jitter(0.05, 256, 1.25).apply(WHOLE, generator)
-    torch.testing.assert_close(undo(jittered), WHOLE, atol=0.01, rtol=0)
-    # A twentieth of the side of 205 pixels, and as much again at the edge of the box.
-    assert 5 < (jittered - WHOLE).abs().max() < 1.1 * 0.1 * 205
-    assert noise(5.0, "mm", root=0).apply(seen, generator)[0][:, 0].abs().max() == 0
-
-
-@pytest.mark.parametrize(
-    ("make", "words"),
-    [
-        (lambda: noise(-1.0, "px"), "noise is -1.0 px; it must be at least 0"),
-        (lambda: noise(math.nan, "px"), "noise is nan"),
-        (lambda: box_jitter(1.0, 256, 1.25), "box jitter is 1.0 of the side; it must be at least 0 and below 1"),
-        (lambda: box_jitter(-0.1, 256, 1.25), "box jitter is -0.1"),
-        (lambda: turn(200), "the turn is 200 degrees; it must be from 0 to 180"),
-        (lambda: chances(torch.zeros(2, 3), 3, torch.tensor([0, 1])), "3 nearest ones of 2"),
-        (lambda: fit_sequence_model(_ids(1, 2, 4), 4), "at least 2 training poses, got 1"),
-        (
-            lambda: measure_locality([], [], POSES, VISIBLE, BodyLimits(POSES, VISIBLE, COCO17), -1.0),
-            "threshold is -1.0",
-        ),
-    ],
-)
-def test_bad_arguments_are_named(make, words: str) -> None:
-    with pytest.raises(ValueError, match=words):
-        make()
+    coder = Spy(10.0, codec)
+    measure_stability([coder], [coder.encode(seen, bodies.visible)], seen, bodies.visible, [20.0], root=0)
+    moved = (given[1] - seen).flatten(2)
+    assert moved[:, 0].abs().max() == 0
+    assert moved[:, 1:].std() == pytest.approx(20, rel=0.1)
 
 
 def test_recall_with_ties_is_its_expectation() -> None:
@@ -132,12 +93,17 @@ def test_recall_with_ties_is_its_expectation() -> None:
     assert expected_recall(chances(true, 2, itself), chances(found, 2, itself)) == pytest.approx((1 + 1 / 2) / 2)
 
 
+def test_more_neighbours_than_there_are_is_refused() -> None:
+    with pytest.raises(ValueError, match="3 nearest ones of 2"):
+        chances(torch.zeros(2, 3), 3, torch.tensor([0, 1]))
+
+
 def test_ids_that_differ_are_counted() -> None:
     assert different_ids(torch.tensor([[1, 2, 1000]]), torch.tensor([[1, 2, 1000], [1, 3, 7]])).tolist() == [[0, 2]]
 
 
 def test_likeness_of_fine_vectors_is_nearly_perfect_and_needs_whole_poses() -> None:
-    coder = Bins(0.01, CODEC, 17)
+    coder = Bins(0.01, CODEC)
     indices = [coder.encode(WHOLE, ALL)]
     result = measure_likeness([coder], indices, WHOLE, ALL)
     assert result is not None
@@ -150,11 +116,13 @@ def test_likeness_of_fine_vectors_is_nearly_perfect_and_needs_whole_poses() -> N
 
 
 def test_bins_are_local() -> None:
-    coder = Bins(8.0, CODEC, 17)
+    coder = Bins(8.0, CODEC)
     limits = BodyLimits(WHOLE, ALL, COCO17)
     result = measure_locality([coder], [coder.encode(WHOLE, ALL)], WHOLE, ALL, limits, 2.0)
     (row,) = result["coders"]
     assert row["moved_joints"] == 1
+    anatomy = torch.tensor(row["anatomy"])  # two tokens a joint move it, and no other one
+    assert ((anatomy > 0) == torch.eye(17).repeat_interleave(2, dim=0).bool()).all()
     assert row["wrong_worst"] == pytest.approx(17 * row["wrong_mean"], rel=0.02)
     # Anywhere in the crop: a third of its side in the mean, where both places are chance.
     assert 40 < row["wrong_worst"] < 130

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pct.drawing.poses2d import COLOURED, TARGET, PoseLayer, PosePanel
-from pct.drawing.poses3d import pose_gallery_3d
 from pct.evaluation.lifting.evaluate import LiftingEvaluation
 from pct.evaluation.metrics import choose_examples
 from pct.evaluation.metrics3d import mpjpe
 from pct.evaluation.provenance import provenance_rows
 from pct.evaluation.report import (
+    POSE_LEGEND,
     SPACE_NAMES,
     SPACE_WORDS,
     Figure,
@@ -16,21 +16,12 @@ from pct.evaluation.report import (
     Section,
     Table,
     format_number,
-    joint_label,
+    joint_table,
+    pose_figure,
     space_cells,
 )
 
 _POSES = 4
-_CAPTIONS = {
-    "typical": "Typical poses: those with the median MPJPE.",
-    "worst": "The poses with the largest MPJPE.",
-    "best": "The poses with the smallest MPJPE.",
-}
-_LEGEND = (
-    "The true pose is the broad grey one, the lifted one is drawn over it, the person's left side in orange and the "
-    "right side in blue; joints that the lifter was not given are hollow. Each pose is seen from the camera and from "
-    "its right."
-)
 
 
 def lifting_report(found: LiftingEvaluation) -> Report:
@@ -44,10 +35,6 @@ def lifting_report(found: LiftingEvaluation) -> Report:
     if likely is not None:
         words += f" What the most likely tokens decode to has an MPJPE of {likely:.1f} mm."
     actions = [[name, format_number(value, 1)] for name, value in numbers["per_action"].items()]
-    joints = [
-        [joint_label(j["name"]), *(format_number(j["error"][key], 1) for key in ("mean", "median", "p90"))]
-        for j in numbers["joints"]
-    ]
     return Report(
         "2D poses lifted to 3D",
         f"{about['model']}. Measured on {numbers['poses']:,} poses of `{about['data']}`, "
@@ -58,7 +45,7 @@ def lifting_report(found: LiftingEvaluation) -> Report:
             Section("Accuracy", [words, Table([*SPACE_NAMES.values()], [cells])]),
             Section("Poses", _draw_poses(found)),
             Section("By action", [Table(["action", "MPJPE mm"], actions)]),
-            Section("Joint by joint", [Table(["joint", "mean mm", "median mm", "90 % below"], joints)]),
+            Section("Joint by joint", [joint_table(numbers["joints"], "mm")]),
         ],
         provenance_rows(
             about,
@@ -83,6 +70,5 @@ def _draw_poses(found: LiftingEvaluation) -> list[Figure]:
             )
             for row in rows.tolist()
         ]
-        picture = pose_gallery_3d(panels, found.skeleton, size=270)
-        figures.append(Figure.of(picture, f"{_CAPTIONS[kind]} {_LEGEND}", kind))
+        figures.append(pose_figure(panels, found.skeleton, f"Poses with {kind} MPJPE. {POSE_LEGEND}", kind))
     return figures

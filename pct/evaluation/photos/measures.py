@@ -16,7 +16,7 @@ from pct.skeleton import Skeleton
 
 
 def measure_image(poses: ModelPoses, table: PersonTable, skeleton: Skeleton, space: PoseSpace) -> dict[str, Any]:
-    """Measure 2D poses: by COCO's AP, also of the occluded joints and of body parts, by PCK, and in pixels.
+    """Measure 2D poses: by COCO's AP, also of the occluded joints, by PCK, and in pixels.
 
     Args:
         poses: Found joints in image pixels.
@@ -25,38 +25,29 @@ def measure_image(poses: ModelPoses, table: PersonTable, skeleton: Skeleton, spa
         space: Whose units are pixels of the crop.
 
     Returns:
-        ``poses``, the scores of each form; of the first one ``parts``, ``joints`` and ``pck_torso``.
+        ``poses``, the scores of each form; of the first one ``joints`` and ``pck_torso``.
     """
     labels, sigmas = table.labels, torch.from_numpy(skeleton.oks_sigmas)
     scores = rescore(poses.ranking, threshold=poses.score_threshold)
     truth = space.normalise(labels.keypoints, labels.bbox)
     forms, distances = {}, {}
     for form, keypoints in poses.poses.items():
-        distances[form] = joint_distances(space.normalise(keypoints, labels.bbox), truth, labels.visible)
+        distance = joint_distances(space.normalise(keypoints, labels.bbox), truth, labels.visible)
         results = PoseResults(keypoints, labels.image_ids, scores)
         similarity = oks(keypoints, labels.keypoints, labels.visible, labels.area, sigmas)
+        distances[form] = distance
         forms[form] = {
             "coco": given_box_ap(results, labels, sigmas),
             "occluded": given_box_ap(results, labels, sigmas, table.occluded),
             "mean_oks": float(similarity[labels.visible.any(dim=1)].mean()),
-            "error": summarise(distances[form][labels.visible]),
-            "seen_error": summarise(distances[form][labels.visible & ~table.occluded]),
-            "occluded_error": summarise(distances[form][table.occluded]),
+            "error": summarise(distance[labels.visible]),
+            "seen_error": summarise(distance[labels.visible & ~table.occluded]),
+            "occluded_error": summarise(distance[table.occluded]),
         }
-    main, distance = PoseResults(poses.keypoints, labels.image_ids, scores), next(iter(distances.values()))
-    parts = {}
-    for name, joints in skeleton.parts.items():
-        part = torch.zeros_like(labels.visible)
-        part[:, list(joints)] = True
-        parts[name] = {
-            "ap": given_box_ap(main, labels, sigmas, part)["ap"],
-            "error": summarise(distance[labels.visible & part]),
-            "occluded_error": summarise(distance[table.occluded & part]),
-        }
+    main = next(iter(distances.values()))
     return {
         "poses": forms,
-        "parts": parts,
-        "joints": joint_errors(skeleton.keypoint_names, distance, labels.visible, sigmas.tolist()),
+        "joints": joint_errors(skeleton.keypoint_names, main, labels.visible, sigmas.tolist()),
         "pck_torso": measure_torso_pck(poses.keypoints, labels, skeleton),
     }
 
@@ -77,15 +68,11 @@ def measure_space(
         ``poses``, the scores of each form; of the first one the errors of seen, occluded and outside joints, and of
         each of the ``joints``.
     """
-    names = skeleton.keypoint_names
-    errors = joint_errors_3d(poses.keypoints, truth, root=root)
+    errors = joint_errors_3d(poses.keypoints, truth, root)
     others = torch.arange(errors.shape[1]) != root
-    joints = joint_errors(names, errors, torch.ones_like(visibility, dtype=torch.bool))
-    unseen = joint_errors(names, errors, visibility != 2)
+    kinds = {"seen_error": 2, "occluded_error": 1, "outside_error": 0}
     return {
         "poses": {form: summarise_3d(keypoints, truth, root) for form, keypoints in poses.poses.items()},
-        "seen_error": summarise(errors[(visibility == 2) & others]),
-        "occluded_error": summarise(errors[(visibility == 1) & others]),
-        "outside_error": summarise(errors[(visibility == 0) & others]),
-        "joints": [row | {"unseen_error": other["error"]} for row, other in zip(joints, unseen, strict=True)],
+        **{name: summarise(errors[(visibility == flag) & others]) for name, flag in kinds.items()},
+        "joints": joint_errors(skeleton.keypoint_names, errors, torch.ones_like(errors, dtype=torch.bool)),
     }

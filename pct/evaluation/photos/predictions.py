@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -92,17 +93,15 @@ class ModelPoses:
         published_score: Of the joints (N, K), without bounds; None unless the model's conventions rank poses by it.
         score_threshold: Joints with less confidence do not count in the score of the pose.
         spread: Mean squared distance of the samples from the expected pose over the squared scale of the joint (N, K).
-        samples: Sampled poses (S, N, K, D).
         token_hits: Whether the true token is the likeliest, and among the five likeliest (N, M, 2).
 
-    ``spread``, ``samples`` and ``token_hits`` are None where there are no tokens.
+    ``spread`` and ``token_hits`` are None where there are no tokens.
     """
 
     poses: Mapping[str, Tensor]
     confidence: Tensor
     score_threshold: float = 0.0
     spread: Tensor | None = None
-    samples: Tensor | None = None
     token_hits: Tensor | None = None
     published_score: Tensor | None = None
 
@@ -191,7 +190,7 @@ def predict_persons(
     parts: list[ModelPoses] = []
     crops = space_of(model).crop_space
     batches = evaluation_batches(persons, crops, image_size_of(model), options.batch_size, 0, report)
-    for batch in _moved(batches, device):
+    for batch in (batch.to(device) for batch in batches):
         boxes = np.array([person.bbox for _, person in persons.notes[-len(batch) :]], np.float32)
         if isinstance(model, PoseClassifier):
             parts.append(_token_poses(model, batch, torch.from_numpy(boxes).to(device), options, generator))
@@ -233,10 +232,6 @@ def check_model(model: PhotoModel, skeleton: Skeleton, kind: str | None = None) 
         raise ValueError(f"only models of {kind} poses are measured here; this one's are {space_of(model).kind}")
 
 
-def _moved(batches: Iterator[PhotoBatch], device: torch.device) -> Iterator[PhotoBatch]:
-    return (batch.to(device) for batch in batches)
-
-
 def _token_poses(
     model: PoseClassifier, batch: PhotoBatch, boxes: Tensor, options: PredictionOptions, generator: torch.Generator
 ) -> ModelPoses:
@@ -258,7 +253,6 @@ def _token_poses(
         poses=dict(zip(forms, poses, strict=True)),
         confidence=found.confidence.cpu(),
         spread=found.spread.cpu(),
-        samples=restore_poses(found.samples, batch.bbox, tokenizer.space).cpu(),
         token_hits=torch.stack([top[..., 0], top.any(dim=-1)], dim=-1).cpu(),
         published_score=found.published_score[:, None].expand_as(found.confidence).cpu() if published else None,
         score_threshold=SCORE_THRESHOLD if published else 0.0,
@@ -274,17 +268,11 @@ def _heatmap_poses(model: HeatmapModel, batch: PhotoBatch, flip: bool) -> ModelP
 
 
 def _join(parts: list[ModelPoses]) -> ModelPoses:
-    def join(name: str, dim: int = 0) -> Tensor | None:
-        values: list[Tensor | None] = [getattr(part, name) for part in parts]
-        known = [value for value in values if value is not None]
-        return torch.cat(known, dim=dim) if known else None
+    def join(name: str) -> Tensor | None:
+        values = [getattr(part, name) for part in parts]
+        return None if values[0] is None else torch.cat(values)
 
-    return ModelPoses(
-        poses={form: torch.cat([part.poses[form] for part in parts]) for form in parts[0].poses},
-        confidence=torch.cat([part.confidence for part in parts]),
-        score_threshold=parts[0].score_threshold,
-        spread=join("spread"),
-        samples=join("samples", dim=1),
-        token_hits=join("token_hits"),
-        published_score=join("published_score"),
-    )
+    columns = ("confidence", "spread", "token_hits", "published_score")
+    forms = {form: torch.cat([part.poses[form] for part in parts]) for form in parts[0].poses}
+    values: dict[str, Any] = {name: join(name) for name in columns}
+    return replace(parts[0], poses=forms, **values)

@@ -15,20 +15,26 @@ class Codec:
 
     2D joints lie in the square crop: [0, crop_size], x right, y down. 3D joints are relative to the root joint, which
     is the origin and therefore always known; the decoded root is subtracted from every joint. Everything goes through
-    the tokenizer's own calls.
+    the tokenizer's own calls. It is a :class:`~pct.evaluation.tokens.coders.Coder`.
 
     Args:
         tokenizer: The model.
+        name: What reports call it.
 
     Attributes:
         unit: ``px`` or ``mm``.
         root: Joint at the origin of 3D poses; None in 2D.
     """
 
-    def __init__(self, tokenizer: PoseTokenizer) -> None:
-        self.tokenizer, self.space = tokenizer, tokenizer.space
+    unknown: int | None = None
+
+    def __init__(self, tokenizer: PoseTokenizer, name: str = "tokenizer") -> None:
+        self.name, self.tokenizer, self.space = name, tokenizer, tokenizer.space
         self.unit = self.space.report_unit
         self.root = self.space.root if self.space.kind == "root3d" else None
+        tokens = tokenizer.config.num_tokens
+        self.sizes = (tokenizer.config.codebook_size,) * tokens
+        self.prefixes = tuple(range(tokenizer.shortest_prefix, tokens + 1))
         # The box whose crop is the square, or a root at the origin.
         side = self.space.crop_size / self.space.padding
         first = (self.space.crop_size - side) / 2
@@ -68,6 +74,10 @@ class Codec:
         """Turn tokens (N, M), or a prefix that the tokenizer can decode, into joints (N, K, D) on the CPU."""
         decoded = self.tokenizer.decode(indices, self._frame.expand(len(indices), -1)).cpu()
         return decoded if self.root is None else decoded - decoded[:, self.root : self.root + 1]
+
+    def embed(self, indices: Tensor) -> Tensor:
+        """Return the vectors (N, M, E) of tokens (N, M) on the CPU."""
+        return self.tokenizer.embed(indices).cpu()
 
     def complete(self, keypoints: Tensor, visible: Tensor, wanted: Tensor | None = None) -> Tensor:
         """Fill in joints (N, K, D) that are not ``visible`` (N, K); all are, so ``wanted`` is not used."""

@@ -1,9 +1,9 @@
-"""Ways to write poses as integers, behind one protocol: a tokenizer, plain bins, principal components, k-means."""
+"""Plainer ways than a tokenizer to write poses as integers: bins, principal components, residual k-means."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
@@ -66,44 +66,19 @@ class TrainingPoses:
     mean: Tensor
     covariance: Tensor
 
-    def __len__(self) -> int:
-        return len(self.keypoints)
-
     @cached_property
     def whole(self) -> Tensor:
-        """The joints (N, K, D), float32, unknown ones filled in."""
+        """The joints (N, K * D), float32, unknown ones filled in."""
         return self.fill(self.keypoints, self.visible)
 
     def select(self, number: int, seed: int) -> TrainingPoses:
         """Choose at most ``number`` poses at random."""
-        rows = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))[:number]
+        rows = torch.randperm(len(self.keypoints), generator=torch.Generator().manual_seed(seed))[:number]
         return TrainingPoses(self.keypoints[rows], self.visible[rows], self.mean, self.covariance)
 
     def fill(self, keypoints: Tensor, visible: Tensor) -> Tensor:
-        """Return joints (N, K, D), float32, with the conditional mean where they are not ``visible`` (N, K)."""
-        return fill_unknown(keypoints, visible, self.mean, self.covariance).float()
-
-
-class TokenizerCoder(Coder):
-    """The tokenizer itself; see :class:`Coder`."""
-
-    def __init__(self, codec: Codec, name: str) -> None:
-        self.name, self.codec = name, codec
-        tokens = codec.tokenizer.config.num_tokens
-        self.sizes = (codec.tokenizer.config.codebook_size,) * tokens
-        self.prefixes = tuple(range(codec.tokenizer.shortest_prefix, tokens + 1))
-
-    def encode(self, keypoints: Tensor, visible: Tensor) -> Tensor:
-        """See :class:`Coder`."""
-        return self.codec.encode(keypoints, visible)
-
-    def decode(self, indices: Tensor) -> Tensor:
-        """See :class:`Coder`."""
-        return self.codec.decode(indices)
-
-    def embed(self, indices: Tensor) -> Tensor:
-        """See :class:`Coder`."""
-        return self.codec.tokenizer.embed(indices).cpu()
+        """Return joints (N, K * D), float32, with the conditional mean where they are not ``visible`` (N, K)."""
+        return fill_unknown(keypoints, visible, self.mean, self.covariance).flatten(1).float()
 
 
 class Bins(Coder):
@@ -112,17 +87,16 @@ class Bins(Coder):
     Args:
         step: Width of a bin in report units.
         codec: Whose crop, or whose root, the bins lie around; what lies outside goes into the outermost bin.
-        num_keypoints: Joints K.
 
     Raises:
         ValueError: If the step is not positive.
     """
 
-    def __init__(self, step: float, codec: Codec, num_keypoints: int) -> None:
+    def __init__(self, step: float, codec: Codec) -> None:
         _check_step(step)
-        self.step, self.num_keypoints, self.dims = step, num_keypoints, codec.space.num_dims
+        self.step, self.num_keypoints, self.dims = step, codec.tokenizer.skeleton.num_keypoints, codec.space.num_dims
         self.name = f"bins of {step:g} {codec.unit}"
-        self.joints = [joint for joint in range(num_keypoints) if joint != codec.root]
+        self.joints = [joint for joint in range(self.num_keypoints) if joint != codec.root]
         self.low, high = (0.0, float(codec.space.crop_size)) if codec.root is None else (-_REACH, _REACH)
         self.count = self.unknown = max(1, round((high - self.low) / step))
         self.sizes = (self.count + 1,) * (len(self.joints) * self.dims)
@@ -163,7 +137,6 @@ class PrincipalComponents(Coder):
     def __init__(self, step: float, training: TrainingPoses, unit: str) -> None:
         _check_step(step)
         self.name, self.step, self.training = f"KLT, step {step:g} {unit}", step, training
-        self.dims = training.keypoints.shape[-1]
         spread, directions = torch.linalg.eigh(training.covariance)
         # Directions in which nothing moves, such as those of the root, need no token; the first one always has one.
         moves = spread.flip(0) > 1e-9 * spread[-1]
@@ -181,16 +154,15 @@ class PrincipalComponents(Coder):
 
     def decode(self, indices: Tensor) -> Tensor:
         """See :class:`Coder`."""
-        length = indices.shape[1]
-        flat = self.embed(indices).squeeze(-1) @ self.basis[:, :length].t() + self.training.mean.float()
-        return flat.unflatten(1, (-1, self.dims))
+        flat = self.embed(indices).squeeze(-1) @ self.basis[:, : indices.shape[1]].t() + self.training.mean.float()
+        return flat.unflatten(1, self.training.keypoints.shape[1:])
 
     def embed(self, indices: Tensor) -> Tensor:
         """See :class:`Coder`."""
         return ((indices + self.lowest[: indices.shape[1]]) * self.step)[..., None]
 
-    def _levels(self, keypoints: Tensor) -> Tensor:
-        return ((keypoints.flatten(1) - self.training.mean.float()) @ self.basis / self.step).round().long()
+    def _levels(self, flat: Tensor) -> Tensor:
+        return ((flat - self.training.mean.float()) @ self.basis / self.step).round().long()
 
 
 class ResidualKMeans(Coder):
@@ -206,22 +178,21 @@ class ResidualKMeans(Coder):
     name = "residual k-means"
 
     def __init__(self, training: TrainingPoses, seed: int = 0) -> None:
-        self.training, self.shape = training, training.keypoints.shape[1:]
+        self.training = training
         generator = torch.Generator().manual_seed(seed)
-        left = training.whole.flatten(1)
+        left = training.whole
         number = max(1, min(_CENTRES, len(left) // _POSES_A_CENTRE))
         stages = []
         for _ in range(_STAGES):
-            centres = _fit_centres(left, number, generator)
-            left = left - centres[NearestEntry(centres)(left)]
-            stages.append(centres)
+            stages.append(_fit_centres(left, number, generator))
+            left = left - stages[-1][NearestEntry(stages[-1])(left)]
         self.centres = torch.stack(stages)  # (M, V, K * D)
         self.sizes = (number,) * _STAGES
         self.prefixes = tuple(range(1, _STAGES + 1))
 
     def encode(self, keypoints: Tensor, visible: Tensor) -> Tensor:
         """See :class:`Coder`."""
-        left, indices = self.training.fill(keypoints, visible).flatten(1), []
+        left, indices = self.training.fill(keypoints, visible), []
         for centres in self.centres:
             indices.append(NearestEntry(centres)(left))
             left = left - centres[indices[-1]]
@@ -229,44 +200,38 @@ class ResidualKMeans(Coder):
 
     def decode(self, indices: Tensor) -> Tensor:
         """See :class:`Coder`."""
-        return self.embed(indices).sum(dim=1).unflatten(1, self.shape)
+        return self.embed(indices).sum(dim=1).unflatten(1, self.training.keypoints.shape[1:])
 
     def embed(self, indices: Tensor) -> Tensor:
         """See :class:`Coder`."""
         return self.centres[torch.arange(indices.shape[1]), indices]
 
 
-def first_of(codecs: Mapping[str, Codec]) -> Codec:
-    """Return the first of some tokenizers that are to be measured side by side.
-
-    Raises:
-        ValueError: If there is none, or they are not of one skeleton and pose space.
-    """
-    if not codecs:
-        raise ValueError("there is no tokenizer to measure")
-    frames = {name: (c.unit, c.space.crop_size, c.space.padding, c.tokenizer.skeleton) for name, c in codecs.items()}
-    name, frame = next(iter(frames.items()))
-    other = next((other for other, its in frames.items() if its != frame), None)
-    if other is not None:
-        raise ValueError(f"{other} and {name} have other joints or another crop; measure them one by one")
-    return codecs[name]
-
-
 def build_coders(
-    codecs: Mapping[str, Codec], training: TrainingPoses | None, bins: Sequence[float], step: float, seed: int = 0
+    codecs: Sequence[Codec], training: TrainingPoses | None, bins: Sequence[float], step: float, seed: int = 0
 ) -> list[Coder]:
     """Return tokenizers, plain bins, and, where there are training poses, what is fitted to them.
 
     Args:
-        codecs: Tokenizers by name, see :func:`first_of`.
+        codecs: Tokenizers of one skeleton and pose space.
         training: Training poses.
         bins: Widths of the bins in report units.
         step: Of the rounding of the principal components, in report units.
         seed: Of everything random.
+
+    Raises:
+        ValueError: If there is no tokenizer, or they are not of one skeleton and pose space.
     """
-    first = first_of(codecs)
-    coders: list[Coder] = [TokenizerCoder(codec, name) for name, codec in codecs.items()]
-    coders += [Bins(width, first, first.tokenizer.skeleton.num_keypoints) for width in bins]
+    if not codecs:
+        raise ValueError("there is no tokenizer to measure")
+    first, *others = codecs
+    for other in others:
+        frames = [(c.unit, c.space.crop_size, c.space.padding, c.tokenizer.skeleton) for c in (first, other)]
+        if frames[0] != frames[1]:
+            raise ValueError(
+                f"{other.name} and {first.name} have other joints or another crop; measure them one by one"
+            )
+    coders: list[Coder] = [*codecs, *(Bins(width, first) for width in bins)]
     if training is not None:
         coders += [PrincipalComponents(step, training, first.unit), ResidualKMeans(training, seed)]
     return coders

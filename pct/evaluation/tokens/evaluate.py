@@ -7,20 +7,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from pct.evaluation.provenance import make_provenance
-from pct.evaluation.tokens.codebook import codebook_statistics, measure_anatomy
 from pct.evaluation.tokens.codec import Codec
 from pct.evaluation.tokens.coders import TrainingPoses
 from pct.evaluation.tokens.completion import Fill, MeanPose, RidgeRegression, measure_completion
 from pct.evaluation.tokens.reconstruction import Reconstructed, measure_reconstruction
-from pct.evaluation.tokens.worth import measure_worth
+from pct.evaluation.tokens.worth import codebook_statistics, measure_worth
 from pct.poses import Poses
 from pct.tokenizer import PoseTokenizer
 
-_ANATOMY_POSES = 256
 # Largest number of joints that the completion hides: fewer in space, where poses are of one person's size.
 _MOST_HIDDEN = {"px": 8, "mm": 4}
 
@@ -32,11 +29,10 @@ class TokenizerEvaluation:
     Attributes:
         numbers: Everything measured, as plain values for a JSON file: ``unit`` of all errors (``px`` of a crop of
             ``crop_size``, or ``mm``), ``reconstruction`` through ``encode`` and ``decode``, ``completion`` of hidden
-            joints, use of the ``codebook``, ``anatomy`` of the tokens, what they are ``worth`` beside other coders.
+            joints, use of the ``codebook``, and what tokens are ``worth`` beside other coders.
         codec: The tokenizer.
         target: True joints (N, K, D) in report units.
         visible: True where a joint is labelled (N, K).
-        indices: The tokens (N, M).
         reconstructed: What became of the poses.
         ridge: The ridge regression, if there is one.
     """
@@ -45,7 +41,6 @@ class TokenizerEvaluation:
     codec: Codec
     target: Tensor
     visible: Tensor
-    indices: Tensor
     reconstructed: Reconstructed
     ridge: RidgeRegression | None
 
@@ -58,7 +53,6 @@ def evaluate_tokenizer(
     progress: Callable[[str], None] | None = None,
     data: str = "",
     baseline_data: str = "",
-    command: str | None = None,
     notes: Sequence[str] = (),
 ) -> TokenizerEvaluation:
     """Measure a tokenizer on a table of poses.
@@ -73,7 +67,6 @@ def evaluate_tokenizer(
         progress: Called with a sentence at each stage.
         data: Name of the test data, for the report.
         baseline_data: Name of the training data, for the report.
-        command: The command, for the report; this process's by default.
         notes: Sentences on the data, for the report.
 
     Raises:
@@ -93,22 +86,36 @@ def evaluate_tokenizer(
         say(f"fitting the baselines to {len(baseline):,} poses")
         ridge, training = fit_baselines(codec, baseline, seed)
     say("completing poses with hidden joints")
-    completion = _measure_completion(codec, target, visible, ridge, training, seed)
-    say("changing tokens")
-    order = torch.randperm(len(poses), generator=torch.Generator().manual_seed(seed))[:_ANATOMY_POSES]
     numbers = {
         "skeleton": tokenizer.skeleton.name,
         "unit": codec.unit,
         "crop_size": codec.space.crop_size if codec.root is None else None,
         "reconstruction": reconstructed.numbers,
-        "completion": completion,
+        "completion": _measure_completion(codec, target, visible, ridge, training, seed),
         "codebook": codebook_statistics(indices, tokenizer.config.codebook_size),
-        "anatomy": measure_anatomy(indices[order], tokenizer.embeddings().cpu(), codec.decode, seed),
-        "worth": measure_worth({"tokenizer": codec}, target, visible, training, seed, say),
+        "worth": measure_worth([codec], target, visible, training, seed, say),
     }
-    seconds = time.perf_counter() - start
-    numbers["provenance"] = _describe(tokenizer, data, baseline_data, command, seed, seconds, notes)
-    return TokenizerEvaluation(numbers, codec, target, visible, indices, reconstructed, ridge)
+    numbers["provenance"] = make_provenance(
+        describe_tokenizer(tokenizer),
+        tokenizer.fingerprint(),
+        tokenizer.device,
+        data=data or "poses given in memory",
+        baseline_data=baseline_data,
+        seconds=time.perf_counter() - start,
+        seed=seed,
+        notes=notes,
+    )
+    return TokenizerEvaluation(numbers, codec, target, visible, reconstructed, ridge)
+
+
+def describe_tokenizer(tokenizer: PoseTokenizer) -> str:
+    """Return a tokenizer's sizes in a sentence."""
+    config, weights = tokenizer.config, sum(p.numel() for p in tokenizer.parameters())
+    return (
+        f"{config.num_tokens} tokens of {config.codebook_size:,} ids, layout {config.layout}, "
+        f"{config.quantizer.upper()} codebook, {weights + tokenizer.quantizer.num_entries:,} weights, "
+        f"skeleton {config.skeleton.name}"
+    )
 
 
 def fit_baselines(codec: Codec, poses: Poses, seed: int) -> tuple[RidgeRegression, TrainingPoses]:
@@ -151,35 +158,7 @@ def _measure_completion(
     rows = measure_completion(target, codec.hideable(visible), fills, lower, _MOST_HIDDEN[codec.unit], seed)
     return {
         "rows": rows,
-        "num_baseline_poses": 0 if training is None else len(training),
+        "num_baseline_poses": 0 if training is None else len(training.keypoints),
         "ridge_penalty": None if ridge is None else ridge.penalty,
         "ridge_prior_weight": None if ridge is None else ridge.prior_weight,
     }
-
-
-def _describe(
-    tokenizer: PoseTokenizer,
-    data: str,
-    baseline_data: str,
-    command: str | None,
-    seed: int,
-    seconds: float,
-    notes: Sequence[str],
-) -> dict[str, Any]:
-    config = tokenizer.config
-    weights = sum(p.numel() for p in tokenizer.parameters()) + tokenizer.quantizer.num_entries
-    model = (
-        f"{config.num_tokens} tokens of {config.codebook_size:,} ids, layout {config.layout}, "
-        f"{config.quantizer.upper()} codebook, {weights:,} weights, skeleton {config.skeleton.name}"
-    )
-    return make_provenance(
-        model,
-        tokenizer.fingerprint(),
-        tokenizer.device,
-        data=data or "poses given in memory",
-        baseline_data=baseline_data,
-        command=command,
-        seconds=seconds,
-        seed=seed,
-        notes=notes,
-    )

@@ -55,14 +55,11 @@ def fill_unknown(keypoints: Tensor, visible: Tensor, mean: Tensor, covariance: T
     """Return joints (N, K, D), float64, with what a Gaussian expects where they are not ``visible`` (N, K)."""
     filled = keypoints.to(torch.float64, copy=True)
     penalty = max(1e-9, _RIDGE * float(covariance.diagonal().mean()))
-    rows = (~visible.all(dim=1)).nonzero().flatten()
-    patterns, row_pattern = torch.unique(visible[rows], dim=0, return_inverse=True)
-    gains = _gains(patterns.repeat_interleave(keypoints.shape[2], dim=1).double(), covariance, penalty)
-    for part, pattern in zip(rows.split(_ROWS), row_pattern.split(_ROWS), strict=True):
-        known = visible[part].repeat_interleave(keypoints.shape[2], dim=1)
-        x = torch.where(known, filled[part].flatten(1) - mean, 0.0)
-        estimate = torch.where(known, x, torch.bmm(gains[pattern], x[..., None]).squeeze(-1)) + mean
-        filled[part] = estimate.unflatten(1, keypoints.shape[1:])
+    for rows in (~visible.all(dim=1)).nonzero().flatten().split(_ROWS):
+        known = visible[rows].repeat_interleave(keypoints.shape[2], dim=1)
+        x = torch.where(known, filled[rows].flatten(1), 0.0)
+        estimate = conditional_mean(x, known, mean, covariance, penalty)
+        filled[rows] = torch.where(known, x, estimate).unflatten(1, keypoints.shape[1:])
     return filled
 
 

@@ -45,9 +45,9 @@ def measure_likeness(
     by_ids, by_vectors = {}, {}
     for coder, every in zip(coders, indices, strict=True):
         ids = every[rows]
-        by_ids[coder.name] = expected_recall(near, chances(different_ids(ids[queries], ids), NEIGHBOURS, queries))
-        by_vectors[coder.name] = expected_recall(
-            near, chances(_between(coder.embed(ids), queries), NEIGHBOURS, queries)
+        distances = (different_ids(ids[queries], ids), _between(coder.embed(ids), queries))
+        by_ids[coder.name], by_vectors[coder.name] = (
+            expected_recall(near, chances(distance, NEIGHBOURS, queries)) for distance in distances
         )
     counts = {"num_queries": len(queries), "num_poses": len(whole), "chance": NEIGHBOURS / (len(whole) - 1)}
     return {**counts, "by_ids": by_ids, "by_vectors": by_vectors}

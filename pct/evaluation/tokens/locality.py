@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -36,7 +37,16 @@ class BodyLimits:
         ends = {frozenset(edge): place for place, edge in enumerate(self.edges.tolist())}
         partner = [ends.get(frozenset(edge)) for edge in skeleton.flip_index[self.edges].tolist()]
         self.pairs = [(place, other) for place, other in enumerate(partner) if other is not None and place < other]
-        self.low, self.high = self._ranges(self._measure(keypoints, visible), keypoints.shape[-1] == 3)
+        measured = self._measure(keypoints, visible)
+        known = ~np.isnan(measured).all(axis=0)
+        self.low, self.high = np.full(known.shape, -np.inf), np.full(known.shape, np.inf)
+        self.low[known], self.high[known] = np.nanquantile(measured[:, known], _QUANTILES, axis=0)
+        if keypoints.shape[-1] == 3:
+            self.low -= math.log1p(_SLACK)
+            self.high += math.log1p(_SLACK)
+        else:
+            # An image may show a limb from its end.
+            self.low[: len(self.edges)] = -np.inf
 
     def plausible(self, keypoints: Tensor, visible: Tensor | None = None) -> float:
         """Return the share of poses (N, K, D) within the limits; what is not ``visible`` (N, K), or NaN, passes."""
@@ -47,27 +57,11 @@ class BodyLimits:
         return float(1 - outside.any(axis=1).mean())
 
     def _measure(self, keypoints: Tensor, visible: Tensor) -> np.ndarray:
-        """Return lengths of limbs and logarithms of left over right (N, limbs + pairs); NaN where not labelled."""
+        """Return logarithms of lengths and of left over right (N, limbs + pairs); NaN where not labelled."""
         joints = torch.where(visible[..., None], keypoints, torch.nan).double().numpy()
         lengths = np.linalg.norm(joints[:, self.edges[:, 0]] - joints[:, self.edges[:, 1]], axis=-1)
         logs = np.log(np.maximum(lengths, _TINY))
-        ratios = [logs[:, a] - logs[:, b] for a, b in self.pairs]
-        return np.column_stack([lengths, *ratios])
-
-    def _ranges(self, measured: np.ndarray, in_space: bool) -> tuple[np.ndarray, np.ndarray]:
-        low, high = np.full(measured.shape[1], -np.inf), np.full(measured.shape[1], np.inf)
-        for column, values in enumerate(measured.T):
-            known = values[~np.isnan(values)]
-            if len(known):
-                low[column], high[column] = np.quantile(known, _QUANTILES)
-        limbs = slice(len(self.edges))
-        # An image may show a limb from its end; in space it has its length.
-        low[limbs] = low[limbs] * (1 - _SLACK) if in_space else -np.inf
-        if in_space:
-            high[limbs] *= 1 + _SLACK
-            low[len(self.edges) :] -= np.log1p(_SLACK)
-            high[len(self.edges) :] += np.log1p(_SLACK)
-        return low, high
+        return np.column_stack([logs, *(logs[:, a] - logs[:, b] for a, b in self.pairs)])
 
 
 def measure_locality(
@@ -94,17 +88,12 @@ def measure_locality(
         ``num_poses`` whose ids were replaced, the ``threshold``, the share of the test poses that are possible persons
         (``real_plausible``), and for each of the ``coders``, displacements in report units: ``moved_joints`` that move
         by more than the threshold when one id is replaced by another one, which another pose has at that position;
-        ``wrong_mean``, the mean displacement when one id becomes any other one, all alike likely, and ``wrong_worst``,
-        that of the joint that moves most then; ``plausible``, the share of sequences, each of their ids drawn from
-        another pose, that decode to a possible person.
-
-    Raises:
-        ValueError: If the threshold is negative.
+        ``wrong_mean``, the mean displacement when one id becomes any other one, all alike likely, ``wrong_worst``,
+        that of the joint that moves most then, and ``anatomy`` (M, K), the mean displacement of each joint for each
+        token; ``plausible``, the share of sequences, each of their ids drawn from another pose, that decode to a
+        possible person.
     """
-    if not threshold >= 0:
-        raise ValueError(f"the threshold is {threshold}; a displacement is at least 0")
-    generator = torch.Generator().manual_seed(seed)
-    order = torch.randperm(len(keypoints), generator=generator)
+    order = torch.randperm(len(keypoints), generator=torch.Generator().manual_seed(seed))
     rows = order[visible[order].sum(dim=1).argsort(descending=True, stable=True)[:_POSES]]
     found = [
         _measure_coder(coder, ids[rows], limits, threshold, seed) for coder, ids in zip(coders, indices, strict=True)
@@ -119,16 +108,17 @@ def _measure_coder(coder: Coder, indices: Tensor, limits: BodyLimits, threshold:
     other = (torch.arange(count) + torch.randint(1, max(2, count), (count,), generator=generator)) % count
     step = 1 + (torch.rand(indices.shape, generator=generator) * (sizes - 1)).long()
     base = coder.decode(indices)
-    borrowed = _displacements(coder, indices, indices[other], base)
-    wrong = _displacements(coder, indices, (indices + step.clamp(max=(sizes - 1).clamp(min=1))) % sizes, base)
+    borrowed = torch.cat(_displacements(coder, indices, indices[other], base))
+    by_token = _displacements(coder, indices, (indices + step.clamp(max=(sizes - 1).clamp(min=1))) % sizes, base)
+    wrong = torch.cat(by_token)
     source = torch.randint(count, (_SEQUENCES, indices.shape[1]), generator=generator)
-    mixed = indices.gather(0, source)
     return {
         "coder": coder.name,
         "moved_joints": _mean((borrowed > threshold).sum(dim=1)),
         "wrong_mean": _mean(wrong),
         "wrong_worst": _mean(wrong.amax(dim=1)),
-        "plausible": limits.plausible(coder.decode(mixed)),
+        "anatomy": [moved.mean(dim=0).nan_to_num().tolist() for moved in by_token],
+        "plausible": limits.plausible(coder.decode(indices.gather(0, source))),
     }
 
 
@@ -137,8 +127,8 @@ def _mean(values: Tensor) -> float:
     return float(values.double().mean()) if len(values) else 0.0
 
 
-def _displacements(coder: Coder, indices: Tensor, replacement: Tensor, base: Tensor) -> Tensor:
-    """Replace one id at a time (N, M); return how far the joints move (R, K) where it is another one."""
+def _displacements(coder: Coder, indices: Tensor, replacement: Tensor, base: Tensor) -> list[Tensor]:
+    """Replace one id at a time (N, M); return how far the joints move (R, K) where it is another one, by token."""
     moved = []
     for token in range(indices.shape[1]):
         rows = (indices[:, token] != replacement[:, token]).nonzero().flatten()
@@ -146,4 +136,4 @@ def _displacements(coder: Coder, indices: Tensor, replacement: Tensor, base: Ten
         changed[:, token] = replacement[rows, token]
         # A joint that becomes unknown has no place, so it does not count as moved.
         moved.append((coder.decode(changed) - base[rows]).norm(dim=-1).nan_to_num())
-    return torch.cat(moved)
+    return moved

@@ -1,67 +1,88 @@
-"""The report on a tokenizer: its sections, in words and tables."""
+"""The report on a tokenizer: its sections, in words, tables and pictures."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
+from torch import Tensor
+
+from pct.drawing import plots
+from pct.drawing.poses2d import BASELINE, COLOURED, TARGET, PoseLayer, PosePanel
+from pct.evaluation.metrics import choose_examples
 from pct.evaluation.provenance import provenance_rows
 from pct.evaluation.report import (
     AP_NAMES,
+    POSE_LEGEND,
     Block,
-    Details,
     Figure,
     Report,
     Section,
     Table,
     ap_cells,
+    error_cells,
     format_number,
     format_percent,
-    joint_label,
+    joint_table,
+    pose_figure,
 )
-from pct.evaluation.tokens.completion import ridge_ratio
+from pct.evaluation.tokens.completion import hide_joints, hide_part, ridge_ratio
 from pct.evaluation.tokens.evaluate import TokenizerEvaluation
-from pct.evaluation.tokens.pictures import draw_figures
 from pct.evaluation.tokens.worth_report import worth_section
 
-# Hidden joints of the row that the first cards and most people quote.
-_QUOTED = {"px": "4", "mm": "2"}
-_AP = (
-    "AP and AR are computed by pycocotools with one prediction a person, the annotated boxes, and the same score for "
-    "all, which is stricter than ranking by a score. "
-)
-Figures = Mapping[str, Figure]
 Numbers = Mapping[str, Any]
+# How many poses a picture shows, and of how many joints they are completed: a pose in space takes two views.
+_SHOWN = {"px": 8, "mm": 6}
+_HIDDEN = {"px": 4, "mm": 2}
+_METHOD = (
+    "Poses go through the same `encode` and `decode` that users call, and come back from the tokens alone. Errors are "
+    "distances of labelled joints. In images they are pixels of a crop around the person, and PCK counts joints whose "
+    "error is within that share of the box's longer side; AP and AR are computed by pycocotools with one prediction a "
+    "person, the annotated boxes, and the same score for all, which is stricter than ranking by a score. In space each "
+    "pose is turned and tilted as one random camera sees it and taken from its root; P-MPJPE is after the best "
+    "rotation, scale and shift of each pose, N-MPJPE after the best scale. All numbers are in `metrics.json` beside "
+    "this page."
+)
+_COMPLETION = (
+    "Some of the labelled joints are hidden from the model, which fills them in: mean error on these joints, and in "
+    "brackets the median, in {unit}. Random joints of each pose are hidden, or all from the hips down; persons with "
+    "fewer than four joints left take no part."
+)
+_BASELINES = (
+    " The baselines were fitted to {num_baseline_poses:,} training poses: the mean position of each joint, and ridge "
+    "regression of the hidden joints on the known ones, fitted anew for every pattern of labelled joints (penalty "
+    "{ridge_penalty:g} of the mean variance, prior of {ridge_prior_weight:g} poses, chosen on held-out poses)."
+)
 
 
 def tokenizer_report(evaluation: TokenizerEvaluation) -> Report:
     """Return the report on what was measured, its pictures drawn."""
-    numbers, figures = evaluation.numbers, draw_figures(evaluation)
+    numbers = evaluation.numbers
     about, result, book, unit = (numbers[key] for key in ("provenance", "reconstruction", "codebook", "unit"))
     flat = unit == "px"
     where = f"persons of {result['num_images']:,} images" if flat else f"poses of {result['num_clips']:,} clips"
     baseline = about["baseline_data"] or ("" if numbers["completion"]["num_baseline_poses"] else "none")
-    exact = (_AP if flat else "") + "All numbers are in `metrics.json` beside this page."
+    ratio = ridge_ratio(numbers["completion"]["rows"], str(_HIDDEN[unit]))
+    groups = [_group_table("kind of action", result), _group_table("subject", result)] if not flat else []
+    figures = _draw_examples(evaluation)
     return Report(
         f"How well a {'' if flat else '3D '}pose survives as tokens",
         f"{about['model']}. Measured on {result['num_poses']:,} {where} of `{about['data']}`, {about['date'][:10]}.",
         [
-            *_result_cards(result, numbers["crop_size"]),
+            *_result_cards(result),
             (format_percent(book["use"]["usage"]), f"of the {book['codebook_size']:,} ids used"),
             (f"{book['bits_per_pose']:.0f} bits", f"entropy of a pose, of {book['most_bits_per_pose']:.0f} stored"),
-            *_completion_card(numbers),
+            *([] if ratio is None else [(f"{ratio:.2f} ×", f"error on {_HIDDEN[unit]} hidden joints against ridge")]),
         ],
         about["notes"],
         [
-            _reconstruction(result, numbers["crop_size"], figures),
+            Section("Reconstruction", [*_result_tables(result), *figures, *groups]),
             worth_section(numbers["worth"], unit),
-            _completion(numbers, figures),
-            _codebook(numbers, evaluation.codec.tokenizer.skeleton.keypoint_names, figures),
-            _joints(result["joints"], unit, figures),
-            *_groups(result),
-            Section(
-                "How it was measured", [f"Poses go through the same `encode` and `decode` that users call. {exact}"]
-            ),
+            _completion(evaluation),
+            _codebook(evaluation),
+            Section("Joint by joint", [joint_table(result["joints"], unit)]),
+            Section("How it was measured", [_METHOD]),
         ],
         provenance_rows(
             about | {"baseline_data": baseline},
@@ -72,79 +93,61 @@ def tokenizer_report(evaluation: TokenizerEvaluation) -> Report:
     )
 
 
-def _result_cards(result: Numbers, crop_size: int | None) -> list[tuple[str, str]]:
-    if crop_size is None:
-        return [
-            (f"{format_number(result['mpjpe']['mean'])} mm", "MPJPE of the reconstructed poses"),
-            (f"{format_number(result['p_mpjpe']['mean'])} mm", "P-MPJPE, after the best similarity of each pose"),
-            (f"{format_number(result['mpjpe']['p90'])} mm", "MPJPE that 90 % of the poses stay below"),
-        ]
+def _result_cards(result: Numbers) -> list[tuple[str, str]]:
+    if "mpjpe" in result:
+        measures = {"MPJPE": "mpjpe", "P-MPJPE": "p_mpjpe"}
+        return [(f"{result[key]['mean']:.2f} mm", f"{name} of the poses") for name, key in measures.items()]
     return [
         (format_percent(result["coco"]["ap"]), "AP of the reconstructed poses (COCO's evaluator)"),
-        (f"{format_number(result['error']['median'])} px", f"median joint error at a {crop_size} px crop"),
+        (f"{format_number(result['error']['median'])} px", "median joint error in the crop"),
         (f"{result['mean_oks']:.4f}", "mean object keypoint similarity (OKS)"),
     ]
 
 
-def _completion_card(numbers: Numbers) -> list[tuple[str, str]]:
-    hidden = _QUOTED[numbers["unit"]]
-    ratio = ridge_ratio(numbers["completion"]["rows"], hidden)
-    return [] if ratio is None else [(f"{ratio:.2f} ×", f"error on {hidden} hidden joints, against ridge regression")]
-
-
-def _error_cells(error: Numbers) -> list[str]:
-    return [format_number(error[key]) for key in ("mean", "median", "p90")]
-
-
-def _reconstruction(result: Numbers, crop_size: int | None, figures: Figures) -> Section:
-    if crop_size is None:
+def _result_tables(result: Numbers) -> list[Table]:
+    if "mpjpe" in result:
         measures = {"MPJPE": "mpjpe", "P-MPJPE": "p_mpjpe", "N-MPJPE": "n_mpjpe"}
-        words = (
-            "Each pose is turned and tilted as one random camera sees it, encoded with all of its joints, and decoded "
-            f"from the tokens alone. MPJPE is the mean distance of a pose's {len(result['joints'])} joints, the root "
-            "included, to the true ones after the root of each has been subtracted; P-MPJPE after the best rotation, "
-            "scale and shift of each pose; N-MPJPE after the best scale. The unweighted mean over kinds of actions of "
-            f"the MPJPE is {result['action_mean']:.2f} mm."
-        )
-        rows = [[name, *_error_cells(result[key])] for name, key in measures.items()]
-        tables = [Table(["mm", "mean", "median", "90 % below"], rows)]
-    else:
-        error, shares = result["error"], result["pck"]
-        similarity = [f"{result['mean_oks']:.4f}", f"{result['median_oks']:.4f}"]
-        cells = [*(f"{cell} px" for cell in _error_cells(error)), *similarity, *map(format_percent, shares.values())]
-        header = ["mean error", "median", "90 % below", "mean OKS", "median OKS", *(f"PCK@{a}" for a in shares)]
-        words = (
-            "Each person's labelled joints are encoded in the annotated box, and the pose is decoded from the tokens "
-            f"alone. Errors are distances at the {error['count']:,} labelled joints, in pixels of a {crop_size} px "
-            "crop around the person. PCK counts the joints whose error is within that share of the box's longer side."
-        )
-        tables = [Table([*AP_NAMES.values()], [ap_cells(result["coco"])]), Table(header, [cells])]
-    return Section("Reconstruction", [words, *tables, figures["typical"], figures["worst"]])
+        rows = [[name, *error_cells(result[key])] for name, key in measures.items()]
+        rows.append(["MPJPE, mean of the kinds of actions", format_number(result["action_mean"]), "", ""])
+        return [Table(["mm", "mean", "median", "90 % below"], rows)]
+    header = ["mean error px", "median", "90 % below", "mean OKS", *(f"PCK@{a}" for a in result["pck"])]
+    shares = map(format_percent, result["pck"].values())
+    cells = [*error_cells(result["error"]), f"{result['mean_oks']:.4f}", *shares]
+    return [Table([*AP_NAMES.values()], [ap_cells(result["coco"])]), Table(header, [cells])]
 
 
-def _completion(numbers: Numbers, figures: Figures) -> Section:
-    completion, unit = numbers["completion"], numbers["unit"]
-    blocks: list[Block] = [
-        "Some of the labelled joints are hidden from the model, which fills them in; the error is measured on these "
-        f"joints only: its mean, and in brackets its median, in {unit}. The number of joints says how many random "
-        "labelled joints of each pose were hidden; the last row hides all labelled joints from the hips down. "
-        + ("Persons with fewer than four joints left take no part." if unit == "px" else "The root is never hidden.")
-    ]
-    if completion["num_baseline_poses"]:
-        blocks.append(
-            f"The baselines were fitted to {completion['num_baseline_poses']:,} poses of "
-            f"`{numbers['provenance']['baseline_data'] or 'training poses given in memory'}` in the same frame: the "
-            "mean position of each joint, and ridge regression of the hidden joints on the known ones, fitted anew for "
-            "every pattern of labelled joints on all training poses that have these joints. Its penalty "
-            f"({completion['ridge_penalty']:g} of the mean variance) and the weight of its prior for rare patterns "
-            f"({completion['ridge_prior_weight']:g} poses) were chosen on some of the training poses, held out for it."
-        )
-    else:
-        blocks.append("No training poses were given, so the baselines (mean pose and ridge regression) are absent.")
-    if not completion["rows"]:
-        return Section("Completion", ["No pose has enough labelled joints to hide some of them.", *blocks[1:]])
-    shown = [figures[name] for name in ("completion", "completions") if name in figures]
-    return Section("Completion", [*blocks, completion_table(completion["rows"]), *shown])
+def _group_table(what: str, result: Numbers) -> Table:
+    groups = result["subjects" if what == "subject" else "kinds"]
+    rows = [[g["name"], f"{g['num_poses']:,}", format_number(g["mpjpe"]), format_number(g["p_mpjpe"])] for g in groups]
+    return Table([what, "poses", "MPJPE mm", "P-MPJPE mm"], rows)
+
+
+def _draw_examples(found: TokenizerEvaluation) -> list[Figure]:
+    """Draw typical and the worst poses, each of another scene, under what became of them."""
+    done, unit, figures = found.reconstructed, found.codec.unit, []
+    words = {"typical": "Typical reconstructions.", "worst": "The poses with the largest mean error."}
+    for kind, rows in choose_examples(done.error, len(done.error)).items():
+        if kind in words:
+            panels = [
+                PosePanel(
+                    (_truth(found, row), PoseLayer(done.keypoints[row], found.visible[row], COLOURED)),
+                    f"error {done.error[row]:.1f} {unit}\n{done.labels[row]}",
+                )
+                for row in _of_different_scenes(rows, done.scenes, _SHOWN[unit])
+            ]
+            figures.append(_gallery(found, panels, f"{words[kind]} {POSE_LEGEND}", kind))
+    return figures
+
+
+def _completion(found: TokenizerEvaluation) -> Section:
+    completion, unit = found.numbers["completion"], found.numbers["unit"]
+    if not (rows := completion["rows"]):
+        return Section("Completion", ["No pose has enough labelled joints to hide some of them."])
+    words = _COMPLETION.format(unit=unit) + (_BASELINES.format(**completion) if completion["ridge_penalty"] else "")
+    caption = f"Joints that were hidden, hollow, are where the model put them. {POSE_LEGEND} Violet: ridge regression."
+    panels = completion_panels(found)
+    shown = [_gallery(found, panels, caption, "completions")] if panels else []
+    return Section("Completion", [words, completion_table(rows), *shown])
 
 
 def completion_table(rows: Sequence[Numbers]) -> Table:
@@ -160,50 +163,71 @@ def completion_table(rows: Sequence[Numbers]) -> Table:
     return Table(header, cells, highlight=len(header) - 1 if ratio else None)
 
 
-def _codebook(numbers: Numbers, names: Sequence[str], figures: Figures) -> Section:
-    book, rows = numbers["codebook"], []
-    for token, (use, moved) in enumerate(zip(book["positions"], numbers["anatomy"]["random"], strict=True)):
-        order = sorted(range(len(moved)), key=lambda joint: -moved[joint])[:3]
-        joints = ", ".join(f"{joint_label(names[joint])} {moved[joint]:.1f}" for joint in order)
-        cells = [format_percent(use["usage"]), f"{use['perplexity']:.0f}", f"{use['entropy_bits']:.2f}"]
-        rows.append([f"token {token}", *cells, joints])
-    table = Table(["", "ids used", "perplexity", "bits", f"moves most ({numbers['unit']}, random id)"], rows)
+def completion_panels(found: TokenizerEvaluation) -> list[PosePanel]:
+    """Hide joints of random poses, of those with the most labels, or the lower body; fill them in."""
+    codec, visible, seed = found.codec, found.visible, found.numbers["provenance"]["seed"]
+    labelled, number = visible.sum(dim=1), _SHOWN[codec.unit]
+    best = (labelled == labelled.max()).nonzero().flatten()
+    order = best[torch.randperm(len(best), generator=torch.Generator().manual_seed(seed))]
+    rows = _of_different_scenes(order, found.reconstructed.scenes, number)
+    hideable = codec.hideable(visible[rows])
+    some = hide_joints(hideable, _HIDDEN[codec.unit], seed)
+    lower = hide_part(hideable, [joint for joint in codec.tokenizer.skeleton.lower_body if joint != codec.root])
+    hidden = [(some, lower)[place >= number // 2][place] for place in range(len(rows))]
+    return [_completion_panel(found, row, joints) for row, joints in zip(rows, hidden, strict=True) if joints.any()]
+
+
+def _completion_panel(found: TokenizerEvaluation, row: int, hidden: Tensor) -> PosePanel:
+    """Lay the completion of hidden joints (K,) over the baseline's, if there is one, and the true pose."""
+    target, known = found.target[row], found.visible[row] & ~hidden
+    given = torch.where(known[:, None], target, torch.nan)[None]
+    fills = {"ridge": (found.ridge, BASELINE), "tokenizer": (found.codec.complete, COLOURED)}
+    layers, errors = [_truth(found, row)], []
+    for name, (fill, style) in fills.items():
+        if fill is not None:
+            filled = fill(given, known[None], hidden[None])[0]
+            layers.append(PoseLayer(filled, known if name == "tokenizer" else None, style))
+            errors.append(f"{name} {float((filled - target)[hidden].norm(dim=-1).mean()):.1f} {found.codec.unit}")
+    return PosePanel(tuple(layers), f"{int(hidden.sum())} joints hidden\nerror: {', '.join(errors)}")
+
+
+def _codebook(found: TokenizerEvaluation) -> Section:
+    book, worth, unit = (found.numbers[key] for key in ("codebook", "worth", "unit"))
+    uses = [use["perplexity"] for use in book["positions"]]
     words = (
         f"All tokens together use {format_percent(book['use']['usage'])} of the ids with a perplexity of "
-        f"{book['use']['perplexity']:,.1f}, which is {book['use']['entropy_bits']:.2f} bits a token. Coded with each "
-        f"token's own frequencies a pose takes {book['bits_per_pose']:.1f} bits, against "
-        f"{book['most_bits_per_pose']:.0f} as plain integers. The entropies are of this data set; a small one cannot "
-        "show more than log2 of its number of poses for each token."
+        f"{book['use']['perplexity']:,.1f}, {book['use']['entropy_bits']:.2f} bits a token. With the frequencies of "
+        f"each token a pose takes {book['bits_per_pose']:.1f} bits, {book['most_bits_per_pose']:.0f} as integers; of "
+        "few poses no token can show more than log2 of their number."
     )
+    anatomy = {"one token becomes another": worth["locality"]["coders"][0]["anatomy"]}
     blocks: list[Block] = [
         words,
-        figures["codebook_use"],
-        "What a token means shows when it alone is replaced: the joints that move are its own.",
-        figures["token_anatomy"],
-        figures["variations"],
-        Details("Statistics of each token", [table]),
+        Figure.of(
+            plots.plot_codebook_use(book["counts"], uses),
+            "Left: how often each id occurs, most frequent first; dashed: all alike. Right: how many ids a token uses.",
+            "codebook_use",
+        ),
+        Figure.of(
+            plots.plot_token_anatomy(anatomy, found.codec.tokenizer.skeleton.keypoint_names, unit),
+            f"How far each joint moves, in {unit}, when one token becomes another and the rest stay: what it means.",
+            "token_anatomy",
+        ),
     ]
     return Section("Codebook and tokens", blocks)
 
 
-def _joints(joints: Iterable[Numbers], unit: str, figures: Figures) -> Section:
-    header = ["joint", "labelled", f"mean {unit}", f"median {unit}", "90 % below", "OKS sigma"]
-    rows = [
-        [joint_label(j["name"]), f"{j['error']['count']:,}", *_error_cells(j["error"]), format_number(j["sigma"], 3)]
-        for j in joints
-    ]
-    return Section("Joint by joint", [figures["joint_errors"], Table(header, rows)])
+def _truth(found: TokenizerEvaluation, row: int) -> PoseLayer:
+    return PoseLayer(found.target[row], found.visible[row], TARGET, draw_unknown=False)
 
 
-def _groups(result: Numbers) -> list[Section]:
-    """Return the section on groups of poses in space; those in images have none."""
-    if "clips" not in result:
-        return []
-    clips = Details("All clips, the worst first", [_group_table("clip", result["clips"])])
-    tables = [_group_table("kind of action", result["kinds"]), _group_table("subject", result["subjects"])]
-    return [Section("By kind of action, subject and clip", [*tables, clips])]
+def _gallery(found: TokenizerEvaluation, panels: Sequence[PosePanel], caption: str, name: str) -> Figure:
+    return pose_figure(panels, found.codec.tokenizer.skeleton, caption, name, found.codec.space.crop_size)
 
 
-def _group_table(what: str, groups: Iterable[Numbers]) -> Table:
-    rows = [[g["name"], f"{g['num_poses']:,}", format_number(g["mpjpe"]), format_number(g["p_mpjpe"])] for g in groups]
-    return Table([what, "poses", "MPJPE mm", "P-MPJPE mm"], rows)
+def _of_different_scenes(order: Tensor, scenes: Tensor, number: int) -> list[int]:
+    """Return the first poses in an order that are of scenes not seen before."""
+    rows: dict[int, int] = {}
+    for row, scene in zip(order.tolist(), scenes[order].tolist(), strict=True):
+        rows.setdefault(scene, row)
+    return list(rows.values())[:number]
