@@ -109,7 +109,7 @@ class Explorer {
       this.lengthSlider.value = this.prefix;
       element("length").textContent = this.prefix;
     }
-    element("code").textContent = `from pct import PoseTokenizer\n\n`
+    element("code").textContent = `import torch\nfrom pct import PoseTokenizer\n\n`
       + `tokenizer = PoseTokenizer.from_pretrained(${JSON.stringify(settings.name)})\n`
       + `ids = torch.tensor([[${this.ids.slice(0, this.prefix).join(", ")}]])\n`
       + `pose = tokenizer.decode(ids)  # (1, ${settings.keypoints}, ${dims}) in model units`;
