@@ -85,9 +85,8 @@ def compare(name: str, file: Path, page: Path, count: int) -> dict[str, Any]:
 def read_poses(tokenizer: PoseTokenizer, file: Path, count: int) -> tuple[Tensor, Tensor]:
     """Return poses of a file, evenly over it, in model units (B, K, D), and which joints are known (B, K)."""
     tables = [batch.poses for batch in read_pose_batches(tokenizer, file)]
-    keypoints, visible, reference = (
-        torch.cat([getattr(t, n) for t in tables]) for n in ("keypoints", "visible", "bbox")
-    )
+    keypoints, visible, bbox = (torch.cat([getattr(t, n) for t in tables]) for n in ("keypoints", "visible", "bbox"))
+    reference = bbox if tokenizer.space.kind == "crop2d" else keypoints[:, tokenizer.space.root]
     rows = torch.linspace(0, len(keypoints) - 1, count).long()
     return tokenizer.space.normalise(keypoints[rows], reference[rows]), visible[rows]
 

@@ -25,6 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.add_argument("name", nargs="?", default=DEFAULT_MODEL, metavar="MODEL|TABLE", help="default: %(default)s")
     parser.add_argument("-o", "--out", required=True, metavar="OUT", help="page to write: .html")
+    model = "the model of TABLE, where it is not under the name that TABLE says"
+    parser.add_argument("--model", metavar="NAME", help=model)
     parser.add_argument(
         "--count", type=positive, default=24, metavar="N", help="poses of a table (default: %(default)s)"
     )
@@ -38,7 +40,7 @@ def run(args: argparse.Namespace) -> None:
     from pct.files.output import check_output, open_atomically
 
     out = check_output(args.out, (".html",), args.force)
-    page = explore(args.name, args.count).encode()
+    page = explore(args.name, args.count, args.model).encode()
     with open_atomically(out, force=args.force) as file:
         file.write(page)
     say(f"page: {out} ({len(page) / 1e6:.1f} MB)")

@@ -47,8 +47,9 @@ Object.assign(Explorer.prototype, {
       const name = about.length ? joints[about[0]].replace(/\bleft\b/, "L").replace(/\bright\b/, "R") : `${m + 1}`;
       Object.assign(chip, { type: "button", tabIndex: m && tokens[m - 1].group === group ? -1 : 0 });
       // Ids that are about no joint in particular pale as they say less and less.
-      const pale = Math.round(100 - (80 * m) / num_tokens);
-      chip.style.setProperty("--c", about.length ? colour(limbs[about[0]]) : `color-mix(in oklab, var(--accent) ${pale}%, var(--card))`);
+      const share = Math.round(100 - (80 * m) / num_tokens);
+      const pale = `color-mix(in oklab, var(--accent) ${share}%, var(--card))`;
+      chip.style.setProperty("--c", about.length ? colour(limbs[about[0]]) : pale);
       chip.append(document.createElement("b"), Object.assign(document.createElement("span"), { textContent: name }));
       chip.addEventListener("click", () => (this.open === m ? this.close(true) : this.show(m)));
       for (const enter of ["pointerenter", "focus"]) chip.addEventListener(enter, () => this.hover({ token: m }));

@@ -7,7 +7,7 @@ const element = (id) => document.getElementById(id);
 class Explorer {
   constructor(settings, tokenizer) {
     Object.assign(this, { settings, tokenizer, view: new View(settings), prefix: settings.num_tokens });
-    Object.assign(this, { selected: null, hovered: null, open: null, preview: null, changed: new Set(), edited: false });
+    Object.assign(this, { selected: null, hovered: null, dragged: null, open: null, preview: null });
     this.makeHandles();
     this.makeChips();
     this.makeStarts();
@@ -22,8 +22,9 @@ class Explorer {
     this.start = index;
     this.visible = Array(settings.keypoints).fill(true);
     this.joints = joints ? Float64Array.from(joints.flat()) : this.tokenizer.decode(ids);
-    this.ids = ids && ids.length === settings.num_tokens ? ids.slice() : this.tokenizer.encode(this.joints, this.visible);
-    this.prefix = ids ? ids.length : settings.num_tokens;
+    const own = ids || [], made = this.tokenizer.encode(this.joints, this.visible);
+    this.ids = [...own, ...made.slice(own.length)];
+    this.prefix = own.length || settings.num_tokens;
     this.changed = new Set();
     this.edited = false;
     this.view.fit(this.joints);
@@ -41,7 +42,7 @@ class Explorer {
     this.close();
     this.render();
     const count = this.changed.size, total = this.settings.num_tokens;
-    this.say(`${what}: ${count === 0 ? "no id changes" : `${count} of ${total} ids ${count === 1 ? "changes" : "change"}`}`);
+    this.say(`${what}: ${count ? `${count} of ${total} ids changed` : "no id changed"}`);
   }
 
   /** Put ids in by hand: the pose is what they say. */
@@ -55,6 +56,7 @@ class Explorer {
     this.say(`${this.tokenName(m)} is now ${id}`);
   }
 
+  /** Move a joint by a step in model units (D); an unknown one is known from then on. */
   moveJoint(k, step) {
     const { dims, root, middle, unit } = this.settings;
     if (!this.visible[k]) this.toggle(k, false);
@@ -99,13 +101,15 @@ class Explorer {
     this.renderHandles();
     this.renderChips();
     this.renderHighlight();
-    if (dims === 3) element("turn").value = Math.round((Math.atan2(Math.sin(view.yaw), Math.cos(view.yaw)) * 180) / Math.PI);
-    for (const choice of element("choices").children) choice.setAttribute("aria-pressed", choice.value === `${this.ids[this.open]}`);
+    if (dims === 3) element("turn").value = (Math.atan2(Math.sin(view.yaw), Math.cos(view.yaw)) * 180) / Math.PI;
+    for (const choice of element("choices").children) {
+      choice.setAttribute("aria-pressed", choice.value === `${this.ids[this.open]}`);
+    }
     if (this.lengthSlider) {
       this.lengthSlider.value = this.prefix;
       element("length").textContent = this.prefix;
     }
-    element("code").textContent = `from pct import PoseTokenizer\n\n`
+    element("code").textContent = `import torch\nfrom pct import PoseTokenizer\n\n`
       + `tokenizer = PoseTokenizer.from_pretrained(${JSON.stringify(settings.name)})\n`
       + `ids = torch.tensor([[${this.ids.slice(0, this.prefix).join(", ")}]])\n`
       + `pose = tokenizer.decode(ids)  # (1, ${settings.keypoints}, ${dims}) in model units`;
@@ -149,8 +153,9 @@ class Explorer {
     this.chips.forEach((chip, m) => {
       chip.classList.toggle("linked", joint !== null && this.settings.tokens[m].joints.includes(joint));
     });
-    const tip = element("tip"), k = this.hovered?.joint ?? (this.dragged ? this.selected : null);
-    tip.textContent = k === null || k === undefined ? "" : this.settings.joints[k] + (this.visible[k] ? "" : " (unknown)");
+    const tip = element("tip"), k = this.hovered?.joint ?? (this.dragged ? this.dragged.joint : null);
+    const known = k !== null && this.visible[k] ? "" : " (unknown)";
+    tip.textContent = k === null ? "" : this.settings.joints[k] + known;
     if (tip.textContent) {
       const { x, y } = this.points[k];
       tip.setAttribute("x", Math.min(SIDE - 70, Math.max(70, x)));

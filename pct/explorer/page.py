@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from torch import Tensor
@@ -32,27 +33,33 @@ _HEADINGS = {
 _ENDS = {"arms": "arm", "legs": "leg"}
 
 
-def explore(name: str | Path, count: int = 24) -> str:
+def explore(name: str | Path, count: int = 24, model: str | None = None) -> str:
     """Return the explorer's page of a model, or of a token table: its model with poses of it to start from.
 
     Args:
         name: A model that ships with the package, a folder, hf:user/model, or a token table (.parquet).
         count: How many poses of a table the page holds, taken evenly over its rows.
+        model: The model of a table, where it is not found under the name that the table says.
 
     Raises:
         CheckpointError: If there is no such model, or it is no tokenizer.
         ValueError: If the table cannot be read or another model made it, or pages cannot run a model of this kind.
     """
     if not str(name).lower().endswith(".parquet") and not is_token_file(name):
+        if model is not None:
+            raise ValueError(
+                f"model {model} is given for {name}, which is no token table (.parquet) but a model itself"
+            )
         tokenizer = PoseTokenizer.from_pretrained(name)
         return render_page(tokenizer, str(name), example_poses(tokenizer))
     with TokenReader(name) as reader:
-        tokenizer = PoseTokenizer.from_pretrained(reader.metadata.model)
+        model = model or reader.metadata.model
+        tokenizer = PoseTokenizer.from_pretrained(model)
         check_decodes(tokenizer, reader)
         tokens = reader.read()
-    rows = sorted({round(i * (len(tokens) - 1) / max(count - 1, 1)) for i in range(min(count, len(tokens)))})
+    rows = np.linspace(0, len(tokens) - 1, min(count, len(tokens))).round().astype(int).tolist()
     starts = [{"name": str(tokens.annotation_ids[row]), "ids": tokens.indices[row].tolist()} for row in rows]
-    return render_page(tokenizer, reader.metadata.model, starts)
+    return render_page(tokenizer, model, starts)
 
 
 def render_page(tokenizer: PoseTokenizer, name: str, starts: Sequence[dict[str, Any]]) -> str:

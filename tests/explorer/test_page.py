@@ -13,6 +13,7 @@ from tiny_codec import make_tokenizer
 from pct.explorer.page import example_poses, explore, render_page
 from pct.skeleton import Skeleton
 from pct.tokenizer import PoseTokenizer
+from pct.tokens.table import TokenReader
 
 
 @pytest.fixture(scope="module")
@@ -160,6 +161,19 @@ def test_command_takes_poses_of_a_table(here, capsys) -> None:
     expect_error(capsys, ("explore", "t.parquet", "-o", "e.html"), "e.html", "--force")
 
 
+def test_a_table_of_prefixes_shows_its_own_ids(here, capsys) -> None:
+    write_poses(here / "poses.json")
+    model = ("--model", "coco17-ordered")
+    assert run(capsys, "encode", "poses.json", "-o", "t.parquet", "--tokens", "20", *model)[0] == 0
+    assert run(capsys, "explore", "t.parquet", "-o", "e.html", *model)[0] == 0
+    with TokenReader("t.parquet") as reader:
+        expected = reader.read().indices[4].tolist()
+    with open_page(here / "e.html") as page:
+        page.locator("#starts button").nth(4).click()
+        assert page.locator("#length").inner_text() == "20"
+        assert ids_of(page)[:20] == expected
+
+
 @pytest.mark.parametrize(
     ("argv", "parts"),
     [
@@ -167,8 +181,10 @@ def test_command_takes_poses_of_a_table(here, capsys) -> None:
         (("photos",), ("pose_tokenizer",)),
         (("none.parquet",), ("none.parquet",)),
         (("nobody",), ("nobody",)),
+        (("coco17", "--model", "h36m17"), ("h36m17", "no token table")),
         (("poses.json",), ("poses.json",)),
         (("other.parquet",), ("fingerprint",)),
+        (("other.parquet", "--model", "coco17"), ("fingerprint",)),
     ],
 )
 def test_bad_input_is_one_sentence(here, capsys, argv, parts) -> None:
