@@ -97,7 +97,10 @@ def test_files_that_do_not_fit_are_named(tmp_path) -> None:
     flat = bodies(12)[..., :2]
     sixteen = np.delete(bodies(12), 9, axis=1)
     cases = [
-        (write_bodies(tmp_path / "2d.npz", keypoints=flat), r"these are 2D poses, and the model.s are 3D; skeleton h36m17"),
+        (
+            write_bodies(tmp_path / "2d.npz", keypoints=flat),
+            r"these are 2D poses, and the model.s are 3D; skeleton h36m17",
+        ),
         (write_bodies(tmp_path / "16.npz", keypoints=sixteen, visible=None), r"shape \(12, 17, 3\)|\(12, 16, 3\)"),
         (
             write_bodies(tmp_path / "names.npz", keypoint_names=np.array(H36M16.keypoint_names)),
