@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import importlib
 import json
 import os
 import random
@@ -21,6 +22,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,6 +36,20 @@ from pct.photos.predict_files import check_folder
 from pct.skeleton import COCO17
 from pct.training.run_files import load_checkpoint, read_metrics
 
+# What commands import when they run: done once here and not in each child.
+_IMPORTED = (
+    *(
+        "cv2",
+        "omegaconf",
+        "pyarrow.parquet",
+        "timm",
+        "torch.utils.tensorboard",
+        "pct.tokens.codec",
+        "pct.training.kinds",
+    ),
+    *("pct.tokens.text_files", "pct.photos.predict_boxes", "pct.photos.estimator", "pct.training.tokenizer.report"),
+    *("pct.training.tokenizer.guided_config", "pct.evaluation.tokens.files", "pct.photos.backbone", "PIL.Image"),
+)
 SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 _TRAINING = [
     "steps=20",
@@ -189,6 +205,9 @@ def main() -> int:
         parser.add_argument(f"--{name}", type=int, default=number)
     args = parser.parse_args()
     torch.set_num_threads(1)
+    for module in _IMPORTED:
+        with suppress(ModuleNotFoundError):
+            importlib.import_module(module)
     rng, found = random.Random(args.seed), {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
