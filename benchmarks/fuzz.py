@@ -5,8 +5,7 @@
 
 An input is a pure function of (seed, number). Each is read in a child process with a limit on its time; its memory is
 the peak of resident memory above that before it. Counted are exceptions that are no ValueError or OSError, messages
-that do not name the file or that the command line would have to cut, poses that are read and cannot be any, and what
-was over a limit.
+that do not name the file, poses that are read and cannot be any, and what was over a limit.
 """
 
 from __future__ import annotations

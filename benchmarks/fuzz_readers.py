@@ -81,8 +81,14 @@ def _write_arrays(folder: Path, poses: Poses) -> None:
     mocap = {"joints": bodies, "clip_start": np.array([0, 10, 30]), "fps": 50.0, "joint_names": np.array(JOINT_NAMES)}
     np.savez(folder / "motion/mocap.npz", **mocap, **clips)
     np.savez(folder / "motion/bodies.npz", keypoints=bodies, image_ids=np.arange(30))
-    h36m: dict[str, Any] = {"format": ["pct-h36m-1"], "positions": bodies, "clip_start": [0, 30]}
-    h36m |= {"clip_subject": ["S9"], "clip_action": ["Walking 1"], "camera_names": ["1"], "camera_subject": ["S9"]}
+    h36m: dict[str, Any] = {"format": ["pct-h36m-1"], "positions": bodies + np.float32([0, 0, 6000])}
+    h36m |= {
+        "clip_start": [0, 30],
+        "clip_subject": ["S9"],
+        "clip_action": ["Walking 1"],
+        "camera_names": ["1"],
+        "camera_subject": ["S9"],
+    }
     h36m |= {"camera_rotation": np.eye(3)[None, None], "camera_position": np.zeros((1, 1, 3))}
     h36m |= {"camera_intrinsics": np.full((1, 1, 4), 500.0), "camera_distortion": np.zeros((1, 1, 5))}
     np.savez(folder / "motion/h36m.npz", **h36m, camera_image_size=np.full((1, 1, 2), 1000))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import struct
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
@@ -20,6 +22,11 @@ _LARGEST_PIECE = 256 << 20
 _MOST_PACKED = 200
 # What may lie between the arrays of an archive: sizes that are written after them.
 _GAP = 24
+# What zipfile and NumPy were seen to raise on members and headers that are damaged.
+_DAMAGED = (
+    *(KeyError, ValueError, TypeError, OverflowError, SyntaxError, NotImplementedError, RuntimeError, EOFError),
+    *(MemoryError, OSError, struct.error, tokenize.TokenError, zipfile.BadZipFile, zlib.error),
+)
 _OPENERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
@@ -130,15 +137,7 @@ class NpzReader:
                     f"{self.path}: array {name!r} has version {version} of the npy format; save it as numbers"
                 )
             shape, fortran, dtype = _OPENERS[version](file)
-        except (
-            KeyError,
-            ValueError,
-            NotImplementedError,
-            RuntimeError,
-            zipfile.BadZipFile,
-            zlib.error,
-            EOFError,
-        ) as error:
+        except _DAMAGED as error:
             if isinstance(error, NpzError):
                 raise
             raise NpzError(f"{self.path}: array {name!r} is damaged: {error}") from None
@@ -158,7 +157,7 @@ class NpzReader:
             )
         try:
             data = file.read(size)
-        except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+        except _DAMAGED as error:
             raise NpzError(f"{self.path}: array {name!r} is damaged: {error}") from None
         if len(data) != size:
             raise NpzError(f"{self.path}: array {name!r} is truncated")

@@ -64,11 +64,11 @@ class ColumnReader:
             raise ParquetError(f"{path}: the file is empty")
         try:
             self._file = pq.ParquetFile(self.path, page_checksum_verification=True)
-        except (pa.ArrowException, OSError) as error:
+            schema = self._file.schema_arrow
+            self.metadata: dict[bytes, bytes] = schema.metadata or {}
+            self.columns: list[str] = schema.names
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             raise ParquetError(f"{path}: truncated, or no Parquet file: {_one_line(error)}") from None
-        schema = self._file.schema_arrow
-        self.metadata: dict[bytes, bytes] = schema.metadata or {}
-        self.columns: list[str] = schema.names
 
     def __enter__(self) -> ColumnReader:
         return self
@@ -98,7 +98,7 @@ class ColumnReader:
         try:
             for batch in self._file.iter_batches(batch_size, columns=list(names)):
                 yield {name: self._column(name, batch.column(name)) for name in names}
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             raise ParquetError(f"{self.path}: damaged data: {_one_line(error)}") from None
 
     def _check_sizes(self, names: Sequence[str]) -> None:

@@ -158,7 +158,10 @@ def read_arrays(
 
 def read_names(file: NpzReader, name: str) -> tuple[str, ...]:
     """Return the texts of an array; names of joints."""
-    return tuple(str(text) for part in file.rows(name, 4096) for text in part)
+    try:
+        return tuple(str(text) for part in file.rows(name, 4096) for text in part)
+    except (UnicodeError, SystemError) as error:
+        raise PoseFileError(f"{file.path}: array {name!r} holds no text: {error}") from None
 
 
 def number_array(path: Path, name: str, array: np.ndarray) -> np.ndarray:

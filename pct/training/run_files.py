@@ -87,14 +87,17 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
     """Read ``metrics.jsonl``; a last line cut off by a crash is left out, another broken line is an error."""
     if not path.exists():
         return []
-    lines = path.read_text(encoding="utf-8").split("\n")
+    lines = path.read_bytes().split(b"\n")
     rows = []
     for number, line in enumerate(lines, start=1):
         if not line:
             continue
         try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError as error:
+            row = json.loads(line)
+            if not isinstance(row, dict) or type(row.get("step")) is not int:
+                raise ValueError("no object with a step")
+            rows.append(row)
+        except (ValueError, RecursionError) as error:
             if number == len(lines):
                 break
             raise ValueError(f"{path}, line {number}: not JSON: {error}") from None

@@ -108,6 +108,17 @@ def test_annotations_are_matched_by_the_file_name(tmp_path) -> None:
     assert [report.split(": ")[1][:12] for report in reports] == ["entry 3", "entry 5", "left out 2 b"]
 
 
+def test_endings_in_capital_letters_and_equal_names_are_no_riddle(tmp_path) -> None:
+    images = [{"id": 5, "file_name": "one/a.jpg"}, {"id": 6, "file_name": "b.jpg"}, {"id": 7, "file_name": "b.JPG"}]
+    boxes = {"image_id": 5, "category_id": 1, "bbox": [1, 2, 3, 4]}
+    path = write(tmp_path / "people.json", {"images": images, "annotations": [boxes]})
+    photos = inputs(tmp_path, "one/a.JPG", "b.JPG", "b.jpg")
+    assert load_photo_boxes(path).image_ids(photos) == {"one/a.JPG": 5, "b.JPG": 7, "b.jpg": 6}
+    write(path, {"images": [*images, {"id": 9, "file_name": "b.jpg"}], "annotations": [boxes]})
+    with pytest.raises(ValueError, match=r"images 6 and 9 have the same file_name 'b\.jpg'"):
+        load_photo_boxes(path)
+
+
 @pytest.mark.parametrize(("text", "reason"), [("", "boxes.json"), ("[{", "truncated"), ('{"a": 1}', "no annotations")])
 def test_broken_files_of_boxes_are_refused(tmp_path, text: str, reason: str) -> None:
     (tmp_path / "boxes.json").write_text(text)

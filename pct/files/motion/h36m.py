@@ -82,7 +82,10 @@ def load_h36m(
     parts, images = [], []
     for clip in clips:
         for camera in range(len(arrays["camera_names"])):
-            part, image = _view(arrays, clip, camera, detections, skeleton, stride)
+            try:
+                part, image = _view(arrays, clip, camera, detections, skeleton, stride)
+            except ValueError as error:
+                raise ValueError(f"{path}: {error}") from error
             parts += [part] if len(part) else []
             images += [image] if len(part) else []
     if not parts:

@@ -93,9 +93,11 @@ def load_mocap(path: str | Path) -> MocapClips:
             raise ValueError(f"mocap file {path}: no array {', '.join(missing)}; the file has {', '.join(file.names)}")
         arrays = {n: file.array(n) for n in names}
     arrays["fps"] = arrays["fps"].reshape(()) if arrays["fps"].size == 1 else arrays["fps"]
-    about = {f"text:{name}": ("clips",) for name in ("clip_id", "subject_id", "action", "source")}
+    texts_of: dict[str, tuple[object, ...]] = {
+        f"text:{name}": ("clips",) for name in ("clip_id", "subject_id", "action", "source")
+    }
     shapes = {"joints": ("frames", 17, 3), "clip_start": ("starts",), "fps": (), "text:joint_names": ("joints",)}
-    check_shapes(path, arrays, {**shapes, **about})
+    check_shapes(path, arrays, {**shapes, **texts_of})
     joint_names = tuple(str(n) for n in arrays["joint_names"])
     if joint_names != JOINT_NAMES:
         raise ValueError(

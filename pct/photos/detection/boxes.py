@@ -65,7 +65,7 @@ class PhotoBoxes:
             entries: dict[str, list[tuple[tuple[str, ...], int]]] = {}
             for name, image_id in self.file_names.items():
                 parts = _parts(name)
-                entries.setdefault(parts[-1] if parts else "", []).append((parts, image_id))
+                entries.setdefault(_small_ending(parts[-1]) if parts else "", []).append((parts, image_id))
             ids = {photo.name: self._find(photo, entries) for photo in photos}
         found = {name: image_id for name, image_id in ids.items() if image_id is not None}
         if len(self.detections) and not np.isin(list(found.values()), self.detections.image_ids).any():
@@ -75,8 +75,10 @@ class PhotoBoxes:
 
     def _find(self, photo: PhotoInput, entries: dict[str, list[tuple[tuple[str, ...], int]]]) -> int | None:
         path = _parts(str(photo.path.absolute()))
-        same = entries.get(path[-1], [])
-        whole = [(parts, image_id) for parts, image_id in same if path[-len(parts) :] == parts]
+        alike = entries.get(_small_ending(path[-1]), [])
+        # `a.JPG` is `a.jpg`, unless there are both.
+        same = [entry for entry in alike if entry[0][-1] == path[-1]] or alike
+        whole = [(parts, image_id) for parts, image_id in same if path[-len(parts) : -1] == parts[:-1]]
         if whole:
             return max(whole, key=lambda entry: len(entry[0]))[1]
         if len(same) > 1:
@@ -117,7 +119,11 @@ def load_photo_boxes(
     if not is_json_object(path):
         detections = load_detections(path, category=category, min_score=min_score, report=report)
         return PhotoBoxes(path, detections, None)
-    names = {str(image["file_name"]): image["id"] for image in iter_coco_images(path) if _is_image(image)}
+    names: dict[str, int] = {}
+    for image in filter(_is_image, iter_coco_images(path)):
+        first = names.setdefault(image["file_name"], image["id"])
+        if first != image["id"]:
+            raise ValueError(f"{path}: images {first} and {image['id']} have the same file_name {image['file_name']!r}")
     chosen = find_persons(path, category)
     detections = read_boxes(
         path, iter_coco_annotations(path), chosen, _name_persons(chosen), min_score, report, score=1.0
@@ -136,5 +142,10 @@ def _parts(path: str) -> tuple[str, ...]:
     return parts[1:] if parts[:1] == ("/",) else parts
 
 
+def _small_ending(name: str) -> str:
+    stem, dot, ending = name.rpartition(".")
+    return stem + dot + ending.lower()
+
+
 def _is_image(image: Any) -> bool:
-    return isinstance(image, dict) and isinstance(image.get("id"), int) and isinstance(image.get("file_name"), str)
+    return isinstance(image, dict) and type(image.get("id")) is int and isinstance(image.get("file_name"), str)
