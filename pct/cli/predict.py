@@ -37,12 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     whole = "each whole photo is one person"
     boxes.add_argument("--whole-photos", dest="detector", action="store_const", const="none", help=whole)
     parser.add_argument("--detector-weights", metavar="FILE", help="its weights; fetched from the network if not given")
-    parser.add_argument(
-        "--min-score",
-        type=share,
-        metavar="X",
-        help="least score of a box (default: 0.3; of torchvision 0.5; with --boxes 0)",
-    )
+    least = "least score of a box (default: 0.3; torchvision 0.5; --boxes 0)"
+    parser.add_argument("--min-score", type=share, metavar="X", help=least)
     flip = "flip test, twice the time (default: as the model says)"
     parser.add_argument("--flip", action=argparse.BooleanOptionalAction, help=flip)
     parser.add_argument("--no-draw", dest="draw", action="store_false", help="do not write drawn/")
