@@ -13,8 +13,7 @@ Estimate the poses of the persons on photos and videos.
 A small detector finds the persons, offline, unless --boxes or another option says where.
 OUT gets keypoints.json (COCO results: bbox, keypoints as x, y, confidence, score),
 tokens.parquet (their token table; `pct decode --model FOLDER/tokenizer` reads it)
-and drawn/ (photos and videos with the poses on them).
-Photos that cannot be read and bad boxes are reported, skipped and counted.
+and drawn/ (with the poses on them). Bad photos and boxes are reported, skipped and counted.
 """
 EXAMPLES = """\
 examples:
