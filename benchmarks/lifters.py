@@ -15,7 +15,7 @@ from lifters_clips import clips_section
 from lifters_page import write_page
 from measure import describe_machine, training_log
 
-from pct.evaluation.lifting.evaluate import evaluate_lifter, tokenizer_floor
+from pct.evaluation.lifting import evaluate_lifter, tokenizer_floor
 from pct.files.motion.mocap import load_mocap
 from pct.files.motion.mocap_poses import mocap_poses, split_mocap
 from pct.files.output import write_atomically

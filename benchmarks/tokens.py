@@ -23,7 +23,7 @@ from pct import PoseTokenizer
 from pct.evaluation.report import render_markdown
 from pct.evaluation.tokens.codec import Codec
 from pct.evaluation.tokens.completion import measure_completion
-from pct.evaluation.tokens.evaluate import fit_baselines
+from pct.evaluation.tokens.evaluate import fit_baseline
 from pct.evaluation.tokens.files import read_poses
 from pct.evaluation.tokens.report import completion_table
 from pct.evaluation.tokens.worth import measure_worth
@@ -70,8 +70,8 @@ def measure(codecs: Sequence[Codec], path: str, train: str | None, out: Path, se
     first = codecs[0]
     read = read_poses(first.tokenizer, path, train)
     target, visible = first.view(read.poses, seed), read.poses.visible
-    ridge, training = (None, None) if read.baseline is None else fit_baselines(first, read.baseline, seed)
-    worth = measure_worth(codecs, target, visible, training, seed, lambda sentence: print(sentence, file=sys.stderr))
+    ridge = None if read.baseline is None else fit_baseline(first, read.baseline, seed)
+    worth = measure_worth(codecs, target, visible, ridge, seed, lambda sentence: print(sentence, file=sys.stderr))
     fills = {codec.name: codec.complete for codec in codecs} | ({} if ridge is None else {"ridge": ridge})
     rows = measure_completion(target, first.hideable(visible), fills, most_hidden=HIDDEN, seed=seed)
     data = f"{len(target):,} poses of `{read.data}`"

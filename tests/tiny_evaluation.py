@@ -6,8 +6,7 @@ import torch
 from tiny_codec import make_tokenizer
 
 from pct.evaluation.tokens.codec import Codec
-from pct.evaluation.tokens.coders import TrainingPoses
-from pct.evaluation.tokens.gaussian import PatternMoments, fit_gaussian
+from pct.evaluation.tokens.completion import RidgeRegression
 from pct.poses import Poses
 from pct.skeleton import COCO17
 from pct.tokenizer import PoseTokenizer
@@ -38,6 +37,5 @@ def make_table(n: int = 40, seed: int = 0, labelled: float = 0.85) -> Poses:
     )
 
 
-def training_poses(codec: Codec, table: Poses) -> TrainingPoses:
-    keypoints = codec.view(table)
-    return TrainingPoses(keypoints, table.visible, *fit_gaussian(PatternMoments.of(keypoints, table.visible)))
+def fit_ridge(codec: Codec, table: Poses) -> RidgeRegression:
+    return RidgeRegression(codec.view(table), table.visible)

@@ -50,8 +50,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> None:
-    from pct.evaluation.lifting.evaluate import evaluate_lifter
-    from pct.evaluation.lifting.report import lifting_report
+    from pct.evaluation.lifting import evaluate_lifter, lifting_report
     from pct.evaluation.report import check_report_folder, write_report
     from pct.lifting.detector_noise import NoiseConfig
     from pct.lifting.lifter import Lifter

@@ -40,6 +40,11 @@ class PoseStyle:
     thickness: int = 3
     radius: int = 4
 
+    def scaled(self, size: int) -> PoseStyle:
+        """Return the style for a picture of ``size`` pixels a side; it is made for 480."""
+        thickness, radius = (math.ceil(length * size / 480) for length in (self.thickness, self.radius))
+        return replace(self, thickness=thickness, radius=radius)
+
 
 COLOURED = PoseStyle()
 # The truth under a prediction: broad and pale, so that a good prediction lies on it like a line on a road.
@@ -137,12 +142,7 @@ def draw_panel(panel: PosePanel, skeleton: Skeleton, crop_size: int = 256, size:
     for layer in panel.layers:
         # The frame's edges are the outer edges of pixels, whose centres are whole numbers where we draw.
         points = np.asarray(layer.keypoints, dtype=np.float64) * scale - 0.5
-        style = replace(
-            layer.style,
-            thickness=math.ceil(layer.style.thickness * size / 480),
-            radius=math.ceil(layer.style.radius * size / 480),
-        )
-        image = draw_pose(image, points, layer.visible, skeleton, style, layer.draw_unknown)
+        image = draw_pose(image, points, layer.visible, skeleton, layer.style.scaled(size), layer.draw_unknown)
     image[[0, -1]] = image[:, [0, -1]] = 205
     return image
 
@@ -165,14 +165,18 @@ def pose_gallery(
     Raises:
         ValueError: If there are no panels.
     """
-    if not panels:
-        raise ValueError("a gallery needs at least one panel")
     pictures = [draw_panel(panel, skeleton, crop_size, size) for panel in panels]
     return picture_gallery(pictures, [panel.caption for panel in panels], columns)
 
 
 def picture_gallery(pictures: Sequence[np.ndarray], captions: Sequence[str], columns: int = 4) -> np.ndarray:
-    """Arrange pictures of one size, RGB uint8 (H, W, 3), in rows on white, each with its caption under it."""
+    """Arrange pictures of one size, RGB uint8 (H, W, 3), in rows on white, each with its caption under it.
+
+    Raises:
+        ValueError: If there are no pictures.
+    """
+    if not pictures:
+        raise ValueError("a gallery needs at least one panel")
     columns = min(columns, len(pictures))
     rows = math.ceil(len(pictures) / columns)
     lines = max(caption.count("\n") + 1 if caption else 0 for caption in captions)
@@ -200,12 +204,7 @@ def draw_lines(image: np.ndarray, ends: ArrayLike, color: Color, thickness: int 
 
 def encode_png(image: np.ndarray) -> bytes:
     """Return an RGB picture (H, W, 3), uint8, as the bytes of a PNG file."""
-    import cv2
-
-    done, data = cv2.imencode(".png", np.ascontiguousarray(image[..., ::-1]), [cv2.IMWRITE_PNG_COMPRESSION, 9])
-    if not done:
-        raise ValueError(f"a picture of shape {image.shape} cannot be written as PNG")
-    return data.tobytes()
+    return _encode(image, ".png")
 
 
 def write_jpeg(image: np.ndarray, path: str | Path, force: bool = False) -> None:
@@ -214,13 +213,8 @@ def write_jpeg(image: np.ndarray, path: str | Path, force: bool = False) -> None
     Raises:
         FileExistsError: If the file exists and ``force`` is not set.
     """
-    import cv2
-
-    done, data = cv2.imencode(".jpg", np.ascontiguousarray(image[..., ::-1]), [cv2.IMWRITE_JPEG_QUALITY, 92])
-    if not done:
-        raise ValueError(f"a picture of shape {image.shape} cannot be written as JPEG")
     with open_atomically(path, force) as file:
-        file.write(data.tobytes())
+        file.write(_encode(image, ".jpg"))
 
 
 def write_png(image: np.ndarray, path: str | Path, force: bool = False) -> None:
@@ -240,6 +234,16 @@ def render_figure(figure: Any) -> np.ndarray:
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+def _encode(image: np.ndarray, suffix: str) -> bytes:
+    import cv2
+
+    settings = {".png": [cv2.IMWRITE_PNG_COMPRESSION, 9], ".jpg": [cv2.IMWRITE_JPEG_QUALITY, 92]}
+    done, data = cv2.imencode(suffix, np.ascontiguousarray(image[..., ::-1]), settings[suffix])
+    if not done:
+        raise ValueError(f"a picture of shape {image.shape} cannot be written as {suffix}")
+    return data.tobytes()
 
 
 def _write_labels(canvas: np.ndarray, labels: Sequence[tuple[float, float, str]]) -> np.ndarray:

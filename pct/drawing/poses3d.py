@@ -100,15 +100,8 @@ def draw_pose_3d(layers: Sequence[PoseLayer], skeleton: Skeleton, view: View = F
     image = _draw_floor(scene, view, size)
     image = _draw_shadow(image, layers[-1], scene, skeleton, view)
     for layer, joints in zip(layers, points, strict=True):
-        style = replace(
-            layer.style,
-            thickness=math.ceil(layer.style.thickness * size / 480),
-            radius=math.ceil(layer.style.radius * size / 480),
-        )
-        placed = scene.project(joints, view, size)
-        image = draw_pose(
-            image, placed, layer.visible, _far_bones_first(skeleton, joints, view), style, layer.draw_unknown
-        )
+        placed, ordered = scene.project(joints, view, size), _far_bones_first(skeleton, joints, view)
+        image = draw_pose(image, placed, layer.visible, ordered, layer.style.scaled(size), layer.draw_unknown)
     image[[0, -1]] = image[:, [0, -1]] = _FRAME
     return image
 
@@ -135,8 +128,6 @@ def pose_gallery_3d(
     Raises:
         ValueError: If there are no panels, or joints have a wrong shape.
     """
-    if not panels:
-        raise ValueError("a gallery needs at least one panel")
     pictures = [np.hstack([draw_pose_3d(p.layers, skeleton, view, size) for view in views]) for p in panels]
     return picture_gallery(pictures, [panel.caption for panel in panels], columns)
 

@@ -7,7 +7,7 @@ import os
 import platform
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,6 @@ def make_provenance(
     seed: int,
     notes: Sequence[str] = (),
     baseline_data: str = "",
-    command: str | None = None,
 ) -> dict[str, Any]:
     """Describe an evaluation that was just made by this process, as plain values for a JSON file.
 
@@ -37,13 +36,12 @@ def make_provenance(
         seed: Of everything random.
         notes: What a reader must know of the data.
         baseline_data: Name of the data that baselines were fitted to; empty without baselines.
-        command: The command; this process's by default.
     """
     place = torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
     return {
         "data": data,
         "baseline_data": baseline_data,
-        "command": command or _command(),
+        "command": _command(),
         "fingerprint": fingerprint,
         "model": model,
         "hardware": f"{_processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads; model on {place}",
@@ -53,26 +51,6 @@ def make_provenance(
         "seed": seed,
         "notes": list(notes),
     }
-
-
-def provenance_rows(about: Mapping[str, Any], data: str, models: Mapping[str, str]) -> list[tuple[str, str]]:
-    """Return the lines of :func:`make_provenance` that stand at the end of a report.
-
-    Args:
-        about: What it gave.
-        data: What was measured, in a sentence.
-        models: What each model is, in a sentence, by its name.
-    """
-    return [
-        ("Data", data),
-        ("Baselines fitted to", about["baseline_data"]),
-        *models.items(),
-        ("Command", about["command"]),
-        ("Hardware", about["hardware"]),
-        ("Software", about["software"]),
-        ("Date", f"{about['date']}; the evaluation took {about['seconds']:g} seconds"),
-        ("Seed", str(about["seed"])),
-    ]
 
 
 def _command() -> str:

@@ -36,6 +36,7 @@ AP_NAMES = {
 SPACE_NAMES = {
     "mpjpe": "MPJPE",
     "median": "median",
+    "p90": "90 % below",
     "p_mpjpe": "P-MPJPE",
     "n_mpjpe": "N-MPJPE",
     "pck": "PCK",
@@ -60,22 +61,18 @@ class Figure:
     Attributes:
         png: The bytes of a PNG file.
         caption: What it shows, in full sentences.
-        width: In pixels.
-        height: In pixels.
         name: Of its file, without suffix.
     """
 
     kind: ClassVar[str] = "figure"
     png: bytes
     caption: str
-    width: int
-    height: int
     name: str = ""
 
     @classmethod
     def of(cls, image: np.ndarray, caption: str, name: str = "") -> Figure:
         """Encode an RGB picture (H, W, 3), uint8."""
-        return cls(encode_png(image), caption, image.shape[1], image.shape[0], name)
+        return cls(encode_png(image), caption, name)
 
     @property
     def source(self) -> str:
@@ -119,22 +116,43 @@ class Report:
 
     Attributes:
         title: Of the page.
-        lead: What was measured on what, in a sentence.
         cards: Numbers to see first, each with what it is.
-        notes: Sentences that a reader must not miss.
         sections: The rest of the page.
-        provenance: Names and values after the last section: data, model, command, machine, date. Empty ones are left
-            out.
-        numbers: Everything measured, as plain values for the JSON file.
+        numbers: Everything measured, as plain values for the JSON file; ``provenance`` is what
+            :func:`~pct.evaluation.provenance.make_provenance` gives.
+        measured: On what, in words: how many poses of what.
+        settings: How, in words, where that is a choice.
+        models: What each model is, in a sentence, by its name; empty where there is one, which the provenance names.
     """
 
     title: str
-    lead: str
     cards: Sequence[tuple[str, str]]
-    notes: Sequence[str]
     sections: Sequence[Section]
-    provenance: Sequence[tuple[str, str]]
     numbers: Mapping[str, Any] = field(repr=False)
+    measured: str
+    settings: str = ""
+    models: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def lead(self) -> str:
+        """What was measured on what, in a sentence."""
+        about = self.numbers["provenance"]
+        return f"{self.measured} of `{about['data']}`, {self.settings and self.settings + ', '}{about['date'][:10]}."
+
+    @property
+    def provenance(self) -> dict[str, str]:
+        """Data, models, command, machine and date by name; empty ones are left out of the page."""
+        about = self.numbers["provenance"]
+        return {
+            "Data": f"{about['data']}: {self.measured}",
+            "Baselines fitted to": about["baseline_data"],
+            **(self.models or {"Model": f"fingerprint {about['fingerprint']}; {about['model']}"}),
+            "Command": about["command"],
+            "Hardware": about["hardware"],
+            "Software": about["software"],
+            "Date": f"{about['date']}; the evaluation took {about['seconds']:g} seconds",
+            "Seed": str(about["seed"]),
+        }
 
     @property
     def figures(self) -> dict[str, Figure]:
@@ -247,6 +265,11 @@ def joint_table(joints: Sequence[Mapping[str, Any]], unit: str, caption: str = "
         for joint in joints
     ]
     return Table(["joint", "labelled", f"mean {unit}", f"median {unit}", "90 % below"], rows, caption=caption)
+
+
+def group_table(what: str, errors: Mapping[str, float]) -> Table:
+    """Return mean errors by name, from :func:`pct.evaluation.metrics3d.per_action_mean`."""
+    return Table([what, "MPJPE mm"], [[name, format_number(error, 1)] for name, error in errors.items()])
 
 
 def pose_figure(

@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 import torch
 from tiny_bodies import make_tokenizer_3d
-from tiny_evaluation import make_person_tokenizer, make_table, training_poses
+from tiny_evaluation import fit_ridge, make_person_tokenizer, make_table
 
 from pct.evaluation.tokens.codec import Codec
 from pct.evaluation.tokens.coders import Bins, Coder, PrincipalComponents, ResidualKMeans, build_coders
@@ -18,7 +18,8 @@ from pct.pose_space import PoseSpace
 CODEC = Codec(make_person_tokenizer(layout="residual"))
 TABLE = make_table()
 POSES, VISIBLE = CODEC.view(TABLE), TABLE.visible
-TRAINING = training_poses(CODEC, make_table(400, seed=1))
+RIDGE = fit_ridge(CODEC, make_table(400, seed=1))
+WHOLE = RIDGE.fill(RIDGE.keypoints, RIDGE.visible)
 
 
 def _errors(coder: Coder) -> list[float]:
@@ -58,7 +59,7 @@ def test_bins_of_bodies_leave_out_the_root() -> None:
 
 
 def test_principal_components_with_a_small_step_give_the_pose_back() -> None:
-    coder = PrincipalComponents(0.01, TRAINING, "px")
+    coder = PrincipalComponents(0.01, RIDGE, WHOLE, "px")
     whole = VISIBLE.all(dim=1)
     decoded = coder.decode(coder.encode(POSES[whole], VISIBLE[whole]))
     inside = POSES[whole]
@@ -68,7 +69,7 @@ def test_principal_components_with_a_small_step_give_the_pose_back() -> None:
 
 
 @pytest.mark.parametrize(
-    "coder", [PrincipalComponents(2.0, TRAINING, "px"), ResidualKMeans(TRAINING)], ids=lambda c: c.name
+    "coder", [PrincipalComponents(2.0, RIDGE, WHOLE, "px"), ResidualKMeans(RIDGE, WHOLE)], ids=lambda c: c.name
 )
 def test_more_tokens_of_an_ordered_coder_say_more(coder: Coder) -> None:
     errors = _errors(coder)
@@ -82,7 +83,7 @@ def test_the_tokenizer_is_a_coder_like_the_others() -> None:
     assert CODEC.embed(CODEC.encode(POSES, VISIBLE)).shape == (40, 6, 34)
 
 
-@pytest.mark.parametrize("coder", build_coders([CODEC], TRAINING, (4.0,), 4.0), ids=lambda c: c.name)
+@pytest.mark.parametrize("coder", build_coders([CODEC], RIDGE, (4.0,), 4.0), ids=lambda c: c.name)
 def test_every_coder_keeps_the_contract(coder: Coder) -> None:
     indices = coder.encode(POSES, VISIBLE)
     assert indices.dtype == torch.int64
@@ -115,4 +116,4 @@ def test_steps_must_be_positive(step: float) -> None:
     with pytest.raises(ValueError, match="the step is"):
         Bins(step, CODEC)
     with pytest.raises(ValueError, match="the step is"):
-        PrincipalComponents(step, TRAINING, "px")
+        PrincipalComponents(step, RIDGE, WHOLE, "px")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from pct.evaluation.lifting.evaluate import evaluate_lifter, measure, tokenizer_floor
+from pct.evaluation.lifting import evaluate_lifter, measure, tokenizer_floor
 from pct.lifting.config import LifterConfig
 from pct.lifting.detector_noise import NoiseConfig
 from pct.lifting.lifter import Lifter

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from pct.evaluation.provenance import make_provenance
 from pct.evaluation.report import (
     Figure,
     Report,
@@ -22,6 +24,8 @@ from pct.evaluation.report import (
 )
 from pct.files.output import OutputError
 
+ABOUT = make_provenance("small", "abc", torch.device("cpu"), data="a<b.json", seconds=1.0, seed=0, notes=["A & B"])
+
 
 def _figure(name: str = "dots") -> Figure:
     return Figure.of(np.full((3, 5, 3), 200, np.uint8), "Dots <all> grey.", name)
@@ -32,12 +36,10 @@ def _report(**changes) -> Report:
     blocks = ["Read `metrics.json` & more.", table, _figure(), _figure("second"), "Inside."]
     values = {
         "title": "How <good>",
-        "lead": "Measured on `a<b.json`.",
+        "measured": "3 poses",
         "cards": [("1.5 px", "error")],
-        "notes": ["A & B"],
         "sections": [Section("First", blocks), Section("Second", ["Nothing."])],
-        "provenance": [("Data", "x"), ("Left out", "")],
-        "numbers": {"error": 1.5},
+        "numbers": {"error": 1.5, "provenance": ABOUT},
     }
     return Report(**{**values, **changes})
 
@@ -68,9 +70,10 @@ def test_page_stands_alone_and_escapes_everything() -> None:
     assert parser.open == []
     assert "<script" not in page
     assert not re.search(r'(src|href)="(?!data:)', page)
-    for words in ("How <good>", "a<b.json", "A & B", "<three>", "b & c", "Inside.", "Dots <all> grey.", "1.5 px"):
+    texts = ("How <good>", "a<b.json", "A & B", "<three>", "b & c", "Inside.", "Dots <all> grey.", "1.5 px")
+    for words in (*texts, "3 poses of a<b.json"):
         assert words in parser.text
-    assert "Left out" not in parser.text
+    assert "Baselines" not in parser.text
     assert "<code>metrics.json</code> &amp; more" in page
     assert page.count("<figure>") == 2
     assert page.count('class="best"') == 2
@@ -79,7 +82,7 @@ def test_page_stands_alone_and_escapes_everything() -> None:
 def test_report_is_written_whole_and_not_overwritten(tmp_path: Path) -> None:
     page = write_report(_report(), tmp_path / "report")
     assert page == tmp_path / "report" / "index.html"
-    assert json.loads((tmp_path / "report" / "metrics.json").read_text()) == {"error": 1.5}
+    assert json.loads((tmp_path / "report" / "metrics.json").read_text()) == {"error": 1.5, "provenance": ABOUT}
     assert sorted(f.name for f in (tmp_path / "report" / "pictures").iterdir()) == ["dots.png", "second.png"]
     before = page.stat().st_mtime_ns
     with pytest.raises(FileExistsError, match="force"):
@@ -94,7 +97,7 @@ def test_report_is_written_whole_and_not_overwritten(tmp_path: Path) -> None:
 
 def test_a_report_that_cannot_be_whole_leaves_no_page(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="JSON"):
-        write_report(_report(numbers={"error": float("nan")}), tmp_path / "report")
+        write_report(_report(numbers={"error": float("nan"), "provenance": ABOUT}), tmp_path / "report")
     assert not (tmp_path / "report" / "index.html").exists()
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import copy
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -22,7 +22,7 @@ from pct.evaluation.photos.predictions import (
     skeleton_of,
     space_of,
 )
-from pct.photos.classifier import ClassifierConfig, PoseClassifier
+from pct.photos.classifier import PoseClassifier
 from pct.photos.clipped import annotated_persons
 from pct.photos.config import Calibration
 from pct.photos.persons import PersonSource
@@ -100,10 +100,10 @@ def calibrate_classifier(
     own = model.tokenizer.space.conventions == CropConventions()
     sharpness = fit_sharpness(model, persons, options, report) if own else 1.0
     # Spread and similarity are those of the poses that the sharpness gives.
-    sharp = replace(model.config, calibration=replace(model.config.calibration, sharpness=sharpness))
+    sharp = copy.copy(model)
+    sharp.config = replace(model.config, calibration=replace(model.config.calibration, sharpness=sharpness))
     persons = NotedPersons(source, limit)
-    with _config(model, sharp):
-        found = predict_persons(model, persons, options, progress, report)
+    found = predict_persons(sharp, persons, options, progress, report)
     assert found.spread is not None
     similarity, known = reached_similarity(found.keypoints, persons.table(), model)
     fitted = fit_calibration(found.spread[known], similarity[known], model.tokenizer.space.num_dims)
@@ -141,16 +141,6 @@ def fit_sharpness(
         similarity, known = reached_similarity(torch.cat(poses), table, model)
         reached[sharpness] = float(similarity[known].mean())
     return max(reached, key=reached.__getitem__)
-
-
-@contextmanager
-def _config(model: PoseClassifier, config: ClassifierConfig) -> Iterator[None]:
-    """Give a model another config for the time of a block."""
-    before, model.config = model.config, config
-    try:
-        yield
-    finally:
-        model.config = before
 
 
 def reached_similarity(keypoints: Tensor, table: PersonTable, model: PhotoModel) -> tuple[Tensor, Tensor]:

@@ -80,44 +80,37 @@ def measure_pckh(keypoints: Tensor, labels: PersonLabels, head_size: Tensor, ske
         head_size: Of the persons (N,) in pixels; NaN where unknown.
         skeleton: Whose joints these are.
     """
-    counts = labels.visible & torch.isfinite(head_size)[:, None]
-    return _pck_by_joint(keypoints, labels, counts, torch.nan_to_num(head_size), 0.5, skeleton, _NOT_IN_PCKH)
+    return _pck_by_joint(keypoints, labels, head_size, 0.5, skeleton, _NOT_IN_PCKH)
 
 
 def measure_torso_pck(keypoints: Tensor, labels: PersonLabels, skeleton: Skeleton) -> dict[str, Any] | None:
     """Return PCK@0.2 of the torso by joint, and ``mean`` over all labelled joints; None of other skeletons.
 
-    The length is that from the left shoulder to the right hip; persons without both labels do not count.
-
-    Args:
-        keypoints: Joints (N, K, 2) in image pixels.
-        labels: The true persons.
-        skeleton: Whose joints these are.
+    The length is that from the left shoulder to the right hip; persons without both labels do not count. Arguments are
+    those of :func:`measure_pckh`.
     """
-    names = skeleton.keypoint_names
-    if not set(_TORSO) <= set(names):
+    if not set(_TORSO) <= set(skeleton.keypoint_names):
         return None
-    first, last = (names.index(name) for name in _TORSO)
-    known = labels.visible[:, first] & labels.visible[:, last]
+    first, last = (skeleton.keypoint_names.index(name) for name in _TORSO)
     torso = (labels.keypoints[:, first].double() - labels.keypoints[:, last].double()).norm(dim=-1)
-    counts = labels.visible & known[:, None]
-    return _pck_by_joint(keypoints, labels, counts, torso.where(known, 0.0), 0.2, skeleton)
+    known = labels.visible[:, first] & labels.visible[:, last]
+    return _pck_by_joint(keypoints, labels, torso.where(known, torch.nan), 0.2, skeleton)
 
 
 def _pck_by_joint(
     keypoints: Tensor,
     labels: PersonLabels,
-    counts: Tensor,
     lengths: Tensor,
     alpha: float,
     skeleton: Skeleton,
     left_out: tuple[str, ...] = (),
 ) -> dict[str, Any]:
-    distances = joint_distances(keypoints, labels.keypoints, counts)
-    names = skeleton.keypoint_names
-    shares = {name: pck(distances[:, i : i + 1], counts[:, i : i + 1], lengths, alpha) for i, name in enumerate(names)}
-    usual = [i for i, name in enumerate(names) if name not in left_out]
-    return {**shares, "mean": pck(distances[:, usual], counts[:, usual], lengths, alpha)}
+    """Return PCK by joint, of persons with a known length, and ``mean`` over all joints that are not ``left_out``."""
+    counts, lengths = labels.visible & torch.isfinite(lengths)[:, None], torch.nan_to_num(lengths)
+    distances, names = joint_distances(keypoints, labels.keypoints, counts), skeleton.keypoint_names
+    sets = {name: [joint] for joint, name in enumerate(names)}
+    sets["mean"] = [joint for joint, name in enumerate(names) if name not in left_out]
+    return {name: pck(distances[:, joints], counts[:, joints], lengths, alpha) for name, joints in sets.items()}
 
 
 def rescore(joint_scores: Tensor, box_scores: Tensor | None = None, threshold: float = SCORE_THRESHOLD) -> Tensor:

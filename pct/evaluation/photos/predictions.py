@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -56,14 +55,12 @@ class PersonTable:
         visibility: COCO's labels of the joints (N, K): 0 not labelled, 1 labelled but hidden, 2 labelled and seen. Of
             3D poses, whose joints are all known, 0 is a joint outside the photo.
         rows: Their numbers in the source (N,), int64.
-        annotation_ids: (N,), int64.
         keypoints3d: Human3.6M's joints (N, 17, 3) in camera millimetres; None where they are not known of all.
     """
 
     labels: PersonLabels
     visibility: Tensor
     rows: Tensor
-    annotation_ids: Tensor
     keypoints3d: Tensor | None = None
 
     def bodies(self, skeleton: Skeleton, root: int) -> Tensor:
@@ -159,8 +156,7 @@ class NotedPersons:
         )
         known = all(person.keypoints3d is not None for person in persons)
         keypoints3d = stack("keypoints3d", (H36M17.num_keypoints, 3), np.float32) if known else None
-        annotation_ids = stack("annotation_id", (), np.int64)
-        return PersonTable(labels, visibility, torch.tensor(rows), annotation_ids, keypoints3d)
+        return PersonTable(labels, visibility, torch.tensor(rows), keypoints3d)
 
 
 def predict_persons(
@@ -272,7 +268,11 @@ def _join(parts: list[ModelPoses]) -> ModelPoses:
         values = [getattr(part, name) for part in parts]
         return None if values[0] is None else torch.cat(values)
 
-    columns = ("confidence", "spread", "token_hits", "published_score")
-    forms = {form: torch.cat([part.poses[form] for part in parts]) for form in parts[0].poses}
-    values: dict[str, Any] = {name: join(name) for name in columns}
-    return replace(parts[0], poses=forms, **values)
+    return ModelPoses(
+        {form: torch.cat([part.poses[form] for part in parts]) for form in parts[0].poses},
+        torch.cat([part.confidence for part in parts]),
+        parts[0].score_threshold,
+        join("spread"),
+        join("token_hits"),
+        join("published_score"),
+    )

@@ -9,7 +9,6 @@ from pct.drawing import plots
 from pct.evaluation.metrics import CocoAP
 from pct.evaluation.photos.evaluate import PhotoEvaluation
 from pct.evaluation.photos.pictures import draw_persons
-from pct.evaluation.provenance import provenance_rows
 from pct.evaluation.report import (
     AP_NAMES,
     SPACE_NAMES,
@@ -72,16 +71,12 @@ def photo_report(found: PhotoEvaluation, source: PersonSource) -> Report:
         found: What was measured.
         source: The persons, whose photos are drawn on.
     """
-    numbers, about = found.numbers, found.numbers["provenance"]
+    numbers = found.numbers
     models: Models = numbers["models"]
-    measured = f"{numbers['num_persons']:,} persons on {numbers['num_images']:,} photos"
-    boxes = "annotated boxes, " + ("mean over the photo and its mirror image" if numbers["flip"] else "no flip test")
     joints = [joint_table(result["joints"], numbers["unit"], name) for name, result in models.items()]
     return Report(
         f"{'3D poses' if found.is_3d else 'Poses'} read off photos",
-        f"{measured} of `{about['data']}`, {boxes}, {about['date'][:10]}.",
         _cards(models, found.is_3d),
-        about["notes"],
         [
             Section("Accuracy", _space_accuracy(models) if found.is_3d else _image_accuracy(numbers)),
             *_forms(models, found.is_3d),
@@ -90,16 +85,14 @@ def photo_report(found: PhotoEvaluation, source: PersonSource) -> Report:
             Section("Confidence", _confidence(models)),
             Section("How it was measured", [_METHOD]),
         ],
-        provenance_rows(
-            about,
-            f"{about['data']}: {measured}",
-            {
-                name: f"{r['model']}; fingerprint {r['fingerprint']}; {r['seconds']:.1f} s, {r['ms_per_photo']:.1f} ms "
-                "a photo with reading it"
-                for name, r in models.items()
-            },
-        ),
         numbers,
+        f"{numbers['num_persons']:,} persons on {numbers['num_images']:,} photos",
+        "annotated boxes, " + ("mean over the photo and its mirror image" if numbers["flip"] else "no flip test"),
+        {
+            name: f"{r['model']}; fingerprint {r['fingerprint']}; {r['seconds']:.1f} s, {r['ms_per_photo']:.1f} ms "
+            "a photo with reading it"
+            for name, r in models.items()
+        },
     )
 
 

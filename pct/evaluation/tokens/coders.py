@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from pct.evaluation.tokens.codec import Codec
-from pct.evaluation.tokens.gaussian import fill_unknown
+from pct.evaluation.tokens.completion import RidgeRegression
 from pct.tokenizer.search import NearestEntry
 
 # Longest distance of a joint from the root that bins reach, in millimetres: a raised hand of a tall person.
 _REACH = 1600.0
+# More training poses than these take longer and change the numbers by a few hundredths.
+_FITTED = 65_536
 _CENTRES, _STAGES, _STEPS = 1024, 16, 2
 # Fewer training poses for each centre would be learned by heart.
 _POSES_A_CENTRE = 8
@@ -48,37 +48,6 @@ class Coder(Protocol):
     def embed(self, indices: Tensor) -> Tensor:
         """Return vectors (N, M, E) of ids (N, M); near vectors at one position say like things."""
         ...
-
-
-@dataclass(frozen=True)
-class TrainingPoses:
-    """What coders are fitted to.
-
-    Attributes:
-        keypoints: Joints (N, K, D) in report units.
-        visible: True where a joint is labelled (N, K).
-        mean: Mean (K * D,) of a Gaussian over whole poses, float64: what fills in joints that are not labelled.
-        covariance: Its covariance (K * D, K * D), float64.
-    """
-
-    keypoints: Tensor
-    visible: Tensor
-    mean: Tensor
-    covariance: Tensor
-
-    @cached_property
-    def whole(self) -> Tensor:
-        """The joints (N, K * D), float32, unknown ones filled in."""
-        return self.fill(self.keypoints, self.visible)
-
-    def select(self, number: int, seed: int) -> TrainingPoses:
-        """Choose at most ``number`` poses at random."""
-        rows = torch.randperm(len(self.keypoints), generator=torch.Generator().manual_seed(seed))[:number]
-        return TrainingPoses(self.keypoints[rows], self.visible[rows], self.mean, self.covariance)
-
-    def fill(self, keypoints: Tensor, visible: Tensor) -> Tensor:
-        """Return joints (N, K * D), float32, with the conditional mean where they are not ``visible`` (N, K)."""
-        return fill_unknown(keypoints, visible, self.mean, self.covariance).flatten(1).float()
 
 
 class Bins(Coder):
@@ -127,42 +96,44 @@ class PrincipalComponents(Coder):
 
     Args:
         step: Of the rounding, in report units.
-        training: Poses that the components are of.
+        baseline: Whose Gaussian the components are of; it fills in unknown joints.
+        whole: Training poses (N, K * D), which say how many steps there are.
         unit: Name of the report unit.
 
     Raises:
         ValueError: If the step is not positive.
     """
 
-    def __init__(self, step: float, training: TrainingPoses, unit: str) -> None:
+    def __init__(self, step: float, baseline: RidgeRegression, whole: Tensor, unit: str) -> None:
         _check_step(step)
-        self.name, self.step, self.training = f"KLT, step {step:g} {unit}", step, training
-        spread, directions = torch.linalg.eigh(training.covariance)
+        self.name, self.step, self.baseline = f"KLT, step {step:g} {unit}", step, baseline
+        self.mean, covariance = baseline.prior
+        spread, directions = torch.linalg.eigh(covariance)
         # Directions in which nothing moves, such as those of the root, need no token; the first one always has one.
         moves = spread.flip(0) > 1e-9 * spread[-1]
         moves[0] = True
         self.basis = directions.flip(1)[:, moves].float()  # (K * D, M)
-        levels = self._levels(training.whole)
+        levels = self._levels(whole)
         self.lowest = levels.amin(dim=0)
         self.sizes = tuple((levels.amax(dim=0) - self.lowest + 1).tolist())
         self.prefixes = tuple(range(1, len(self.sizes) + 1))
 
     def encode(self, keypoints: Tensor, visible: Tensor) -> Tensor:
         """See :class:`Coder`."""
-        levels = self._levels(self.training.fill(keypoints, visible)) - self.lowest
+        levels = self._levels(self.baseline.fill(keypoints, visible)) - self.lowest
         return levels.clamp(min=0).minimum(torch.tensor(self.sizes) - 1)
 
     def decode(self, indices: Tensor) -> Tensor:
         """See :class:`Coder`."""
-        flat = self.embed(indices).squeeze(-1) @ self.basis[:, : indices.shape[1]].t() + self.training.mean.float()
-        return flat.unflatten(1, self.training.keypoints.shape[1:])
+        flat = self.embed(indices).squeeze(-1) @ self.basis[:, : indices.shape[1]].t() + self.mean.float()
+        return flat.unflatten(1, self.baseline.keypoints.shape[1:])
 
     def embed(self, indices: Tensor) -> Tensor:
         """See :class:`Coder`."""
         return ((indices + self.lowest[: indices.shape[1]]) * self.step)[..., None]
 
     def _levels(self, flat: Tensor) -> Tensor:
-        return ((flat - self.training.mean.float()) @ self.basis / self.step).round().long()
+        return ((flat - self.mean.float()) @ self.basis / self.step).round().long()
 
 
 class ResidualKMeans(Coder):
@@ -171,16 +142,17 @@ class ResidualKMeans(Coder):
     Unknown joints are filled in first.
 
     Args:
-        training: Poses that the centres are fitted to.
+        baseline: Whose Gaussian fills in unknown joints.
+        whole: Training poses (N, K * D) that the centres are fitted to.
         seed: Of the poses that the centres start at.
     """
 
     name = "residual k-means"
 
-    def __init__(self, training: TrainingPoses, seed: int = 0) -> None:
-        self.training = training
+    def __init__(self, baseline: RidgeRegression, whole: Tensor, seed: int = 0) -> None:
+        self.baseline = baseline
         generator = torch.Generator().manual_seed(seed)
-        left = training.whole
+        left = whole
         number = max(1, min(_CENTRES, len(left) // _POSES_A_CENTRE))
         stages = []
         for _ in range(_STAGES):
@@ -192,7 +164,7 @@ class ResidualKMeans(Coder):
 
     def encode(self, keypoints: Tensor, visible: Tensor) -> Tensor:
         """See :class:`Coder`."""
-        left, indices = self.training.fill(keypoints, visible), []
+        left, indices = self.baseline.fill(keypoints, visible), []
         for centres in self.centres:
             indices.append(NearestEntry(centres)(left))
             left = left - centres[indices[-1]]
@@ -200,7 +172,7 @@ class ResidualKMeans(Coder):
 
     def decode(self, indices: Tensor) -> Tensor:
         """See :class:`Coder`."""
-        return self.embed(indices).sum(dim=1).unflatten(1, self.training.keypoints.shape[1:])
+        return self.embed(indices).sum(dim=1).unflatten(1, self.baseline.keypoints.shape[1:])
 
     def embed(self, indices: Tensor) -> Tensor:
         """See :class:`Coder`."""
@@ -208,13 +180,13 @@ class ResidualKMeans(Coder):
 
 
 def build_coders(
-    codecs: Sequence[Codec], training: TrainingPoses | None, bins: Sequence[float], step: float, seed: int = 0
+    codecs: Sequence[Codec], baseline: RidgeRegression | None, bins: Sequence[float], step: float, seed: int = 0
 ) -> list[Coder]:
     """Return tokenizers, plain bins, and, where there are training poses, what is fitted to them.
 
     Args:
         codecs: Tokenizers of one skeleton and pose space.
-        training: Training poses.
+        baseline: What was fitted to training poses, and these.
         bins: Widths of the bins in report units.
         step: Of the rounding of the principal components, in report units.
         seed: Of everything random.
@@ -232,8 +204,10 @@ def build_coders(
                 f"{other.name} and {first.name} have other joints or another crop; measure them one by one"
             )
     coders: list[Coder] = [*codecs, *(Bins(width, first) for width in bins)]
-    if training is not None:
-        coders += [PrincipalComponents(step, training, first.unit), ResidualKMeans(training, seed)]
+    if baseline is not None:
+        rows = torch.randperm(len(baseline.keypoints), generator=torch.Generator().manual_seed(seed))[:_FITTED]
+        whole = baseline.fill(baseline.keypoints[rows], baseline.visible[rows])
+        coders += [PrincipalComponents(step, baseline, whole, first.unit), ResidualKMeans(baseline, whole, seed)]
     return coders
 
 

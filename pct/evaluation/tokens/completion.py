@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pct.evaluation.metrics import summarise
-from pct.evaluation.tokens.gaussian import PatternMoments, conditional_mean, fit_gaussian
+from pct.evaluation.tokens.gaussian import PatternMoments, conditional_mean, fill_unknown, fit_gaussian
 
 # ``fill(keypoints, visible, wanted)`` returns joints (N, K, D), good at least where ``wanted`` (N, K). The keypoints it
 # gets are NaN where not ``visible`` (N, K).
@@ -165,6 +165,9 @@ class RidgeRegression:
         seed: Of the held-out part and its hidden joints.
 
     Attributes:
+        keypoints: The training joints.
+        visible: Which of them are labelled.
+        prior: Mean (K * D,) and covariance of the Gaussian, float64.
         penalty: The lambda chosen, as a share of the mean variance of a coordinate.
         prior_weight: The weight chosen, in poses.
 
@@ -180,6 +183,7 @@ class RidgeRegression:
         held_out, fitted = order[:number], order[number:]
         self.moments = PatternMoments.of(keypoints[fitted], visible[fitted])
         self.prior = fit_gaussian(self.moments)
+        self.keypoints, self.visible = keypoints, visible
         self.penalty, self.prior_weight = self._choose(keypoints[held_out], visible[held_out], seed)
         self.moments = PatternMoments.of(keypoints, visible)
 
@@ -187,6 +191,10 @@ class RidgeRegression:
         """Fill joints (N, K, D) where ``wanted`` (N, K) from those that are ``visible`` (N, K)."""
         cases = _CompleteCases.of(self.moments, visible | wanted)
         return self._solve(keypoints, visible, cases, self.penalty, self.prior_weight)
+
+    def fill(self, keypoints: Tensor, visible: Tensor) -> Tensor:
+        """Return joints (N, K * D), float32, with what the prior expects where they are not ``visible`` (N, K)."""
+        return fill_unknown(keypoints, visible, *self.prior).flatten(1).float()
 
     def _choose(self, keypoints: Tensor, visible: Tensor, seed: int) -> tuple[float, float]:
         hidden = hide_joints(visible, 4, seed + 1)

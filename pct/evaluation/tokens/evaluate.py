@@ -11,7 +11,6 @@ from torch import Tensor
 
 from pct.evaluation.provenance import make_provenance
 from pct.evaluation.tokens.codec import Codec
-from pct.evaluation.tokens.coders import TrainingPoses
 from pct.evaluation.tokens.completion import Fill, MeanPose, RidgeRegression, measure_completion
 from pct.evaluation.tokens.reconstruction import Reconstructed, measure_reconstruction
 from pct.evaluation.tokens.worth import codebook_statistics, measure_worth
@@ -81,19 +80,17 @@ def evaluate_tokenizer(
     target, visible = codec.view(poses, seed), poses.visible
     indices = codec.encode(target, visible)
     reconstructed = measure_reconstruction(codec, poses, target, indices)
-    ridge, training = None, None
-    if baseline is not None:
-        say(f"fitting the baselines to {len(baseline):,} poses")
-        ridge, training = fit_baselines(codec, baseline, seed)
+    say("fitting the baselines")
+    ridge = None if baseline is None else fit_baseline(codec, baseline, seed)
     say("completing poses with hidden joints")
     numbers = {
         "skeleton": tokenizer.skeleton.name,
         "unit": codec.unit,
         "crop_size": codec.space.crop_size if codec.root is None else None,
         "reconstruction": reconstructed.numbers,
-        "completion": _measure_completion(codec, target, visible, ridge, training, seed),
+        "completion": _measure_completion(codec, target, visible, ridge, seed),
         "codebook": codebook_statistics(indices, tokenizer.config.codebook_size),
-        "worth": measure_worth([codec], target, visible, training, seed, say),
+        "worth": measure_worth([codec], target, visible, ridge, seed, say),
     }
     numbers["provenance"] = make_provenance(
         describe_tokenizer(tokenizer),
@@ -118,14 +115,9 @@ def describe_tokenizer(tokenizer: PoseTokenizer) -> str:
     )
 
 
-def fit_baselines(codec: Codec, poses: Poses, seed: int) -> tuple[RidgeRegression, TrainingPoses]:
-    """Fit the ridge regression of the completion to training poses; its Gaussian fills them in for other coders.
-
-    Bodies are seen by other cameras than test poses of the same ``seed``.
-    """
-    keypoints = codec.view(poses, seed + 1)
-    ridge = RidgeRegression(keypoints, poses.visible, seed)
-    return ridge, TrainingPoses(keypoints, poses.visible, *ridge.prior)
+def fit_baseline(codec: Codec, poses: Poses, seed: int) -> RidgeRegression:
+    """Fit the ridge regression to training poses; bodies are seen by other cameras than test poses of this ``seed``."""
+    return RidgeRegression(codec.view(poses, seed + 1), poses.visible, seed)
 
 
 def _check(codec: Codec, kind: str, table: Poses) -> None:
@@ -143,22 +135,17 @@ def _check(codec: Codec, kind: str, table: Poses) -> None:
 
 
 def _measure_completion(
-    codec: Codec,
-    target: Tensor,
-    visible: Tensor,
-    ridge: RidgeRegression | None,
-    training: TrainingPoses | None,
-    seed: int,
+    codec: Codec, target: Tensor, visible: Tensor, ridge: RidgeRegression | None, seed: int
 ) -> dict[str, Any]:
     fills: dict[str, Fill] = {"tokenizer": codec.complete}
-    if ridge is not None and training is not None:
-        fills |= {"ridge": ridge, "mean pose": MeanPose(training.keypoints, training.visible)}
+    if ridge is not None:
+        fills |= {"ridge": ridge, "mean pose": MeanPose(ridge.keypoints, ridge.visible)}
     # The root is the origin: it is never hidden, and nobody needs to be told it.
     lower = [joint for joint in codec.tokenizer.skeleton.lower_body if joint != codec.root]
     rows = measure_completion(target, codec.hideable(visible), fills, lower, _MOST_HIDDEN[codec.unit], seed)
     return {
         "rows": rows,
-        "num_baseline_poses": 0 if training is None else len(training.keypoints),
+        "num_baseline_poses": 0 if ridge is None else len(ridge.keypoints),
         "ridge_penalty": None if ridge is None else ridge.penalty,
         "ridge_prior_weight": None if ridge is None else ridge.prior_weight,
     }

@@ -131,43 +131,32 @@ def _read_persons(
     for sentence in notes:
         say(sentence)
     notes += [f"{len(bad):,} bad annotations were left out; the first: {bad[0]}"] if bad else []
-    learned, name = None, ""
-    if baseline is not None:
-        learned, name = load_keypoint_file(baseline, skeleton, bad.append), Path(baseline).name
+    learned = None if baseline is None else load_keypoint_file(baseline, skeleton, bad.append)
     if bad:
         say(f"skipped {len(bad):,} bad annotations; the first: {bad[0]}")
-    return EvaluationPoses(poses, Path(path).name, learned, name, notes)
+    return EvaluationPoses(poses, Path(path).name, learned, "" if baseline is None else Path(baseline).name, notes)
 
 
 def _read_clips(path: str | Path, baseline: str | Path | None, split: str) -> EvaluationPoses:
     clips, name = load_mocap(path), Path(path).name
-    data, learned, learned_name, notes = name, None, "", []
-    if split == "test":
-        parts = split_mocap(clips)
-        clips, data = parts.test, f"{name} (test clips)"
+    learned = None if baseline is None else mocap_poses(load_mocap(baseline))
+    learned_name = "" if baseline is None else Path(baseline).name
+    if split == "all":
+        notes = ["All clips of the file were evaluated, also those that the model may have been trained on."]
+        return EvaluationPoses(mocap_poses(clips), name, learned, learned_name, notes)
+    parts = split_mocap(clips)
+    if learned is None:
         learned, learned_name = mocap_poses(parts.train), f"{name} (training clips)"
-    else:
-        notes.append("All clips of the file were evaluated, also those that the model may have been trained on.")
-    if baseline is not None:
-        learned, learned_name = mocap_poses(load_mocap(baseline)), Path(baseline).name
-    return EvaluationPoses(mocap_poses(clips), data, learned, learned_name, notes)
+    return EvaluationPoses(mocap_poses(parts.test), f"{name} (test clips)", learned, learned_name)
 
 
 def _note_estimated_areas(path: str | Path, poses: Poses) -> list[str]:
     """Say how many poses have an area that the file marks as an estimate (``area_estimated``) or does not give."""
-    number = len(poses)
-    if not is_mpii_file(path):
-        estimated = [
-            annotation["id"]
-            for annotation in iter_coco_annotations(path)
-            if isinstance(annotation, dict)
-            and isinstance(annotation.get("id"), int)
-            and (annotation.get("area_estimated") or "area" not in annotation)
-        ]
-        number = int(torch.isin(poses.annotation_ids, torch.tensor(estimated, dtype=torch.int64)).sum())
-    if not number:
-        return []
-    return [
-        f"The segment area of {number:,} of {len(poses):,} persons is an estimate from the box, so OKS and AP are "
-        "close to COCO's but not exactly COCO's."
-    ]
+    known = {
+        annotation.get("id")
+        for annotation in (() if is_mpii_file(path) else iter_coco_annotations(path))
+        if isinstance(annotation, dict) and "area" in annotation and not annotation.get("area_estimated")
+    }
+    number = len(poses) - sum(i in known for i in poses.annotation_ids.tolist())
+    words = "persons is an estimate from the box, so OKS and AP are close to COCO's but not exactly COCO's."
+    return [f"The segment area of {number:,} of {len(poses):,} {words}"] if number else []

@@ -41,12 +41,12 @@ class BodyLimits:
         known = ~np.isnan(measured).all(axis=0)
         self.low, self.high = np.full(known.shape, -np.inf), np.full(known.shape, np.inf)
         self.low[known], self.high[known] = np.nanquantile(measured[:, known], _QUANTILES, axis=0)
-        if keypoints.shape[-1] == 3:
-            self.low -= math.log1p(_SLACK)
+        in_space, limbs = keypoints.shape[-1] == 3, slice(len(self.edges))
+        if in_space:
             self.high += math.log1p(_SLACK)
-        else:
-            # An image may show a limb from its end.
-            self.low[: len(self.edges)] = -np.inf
+            self.low[len(self.edges) :] -= math.log1p(_SLACK)
+        # An image may show a limb from its end; in space it has its length.
+        self.low[limbs] += math.log1p(-_SLACK) if in_space else -np.inf
 
     def plausible(self, keypoints: Tensor, visible: Tensor | None = None) -> float:
         """Return the share of poses (N, K, D) within the limits; what is not ``visible`` (N, K), or NaN, passes."""

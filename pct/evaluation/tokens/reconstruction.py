@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +19,7 @@ from pct.evaluation.metrics import (
     pck,
     summarise,
 )
-from pct.evaluation.metrics3d import n_mpjpe, p_mpjpe, per_action_mean
+from pct.evaluation.metrics3d import per_action_mean, summarise_3d
 from pct.evaluation.tokens.codec import Codec
 from pct.poses import Poses
 
@@ -34,9 +33,9 @@ class Reconstructed:
     Attributes:
         numbers: Plain values for a JSON file, errors in report units: ``num_poses`` and ``joints``. In images, with all
             labelled joints known and in the annotated boxes: COCO's AP (``coco``), OKS, the ``error`` of labelled
-            joints, and ``pck`` by the share of the box's longer side. In space: the errors of the poses by MPJPE and
-            its aligned forms, the unweighted mean over kinds of actions (``action_mean``), and mean errors by kind of
-            action and subject.
+            joints, and ``pck`` by the share of the box's longer side. In space: what
+            :func:`~pct.evaluation.metrics3d.summarise_3d` gives, and MPJPE by kind of action (``kinds``, and
+            ``action_mean``, their unweighted mean) and by subject.
         keypoints: Decoded joints (N, K, D) in report units.
         error: Mean error of each pose (N,) in report units.
         scenes: Poses of one scene (N,) look alike: frames of a clip.
@@ -97,24 +96,12 @@ def _measure_persons(codec: Codec, poses: Poses, decoded: Tensor, distances: Ten
 
 
 def _measure_bodies(bodies: Poses, restored: Tensor, target: Tensor, errors: Tensor, root: int) -> dict[str, Any]:
-    aligned, clips = p_mpjpe(restored, target), bodies.clip_index.tolist()
-    kinds = [action_kind(bodies.actions[clip]) for clip in clips]
+    clips = bodies.clip_index.tolist()
+    mean, kinds = per_action_mean(errors, [action_kind(bodies.actions[clip]) for clip in clips])
     return {
         "num_clips": len(set(clips)),
-        "mpjpe": summarise(errors),
-        "p_mpjpe": summarise(aligned),
-        "n_mpjpe": summarise(n_mpjpe(restored, target, root)),
-        "action_mean": per_action_mean(errors, kinds)[0],
-        "kinds": _group(errors, aligned, kinds),
-        "subjects": _group(errors, aligned, [bodies.subject_ids[clip] for clip in clips]),
+        **summarise_3d(restored, target, root),
+        "action_mean": mean,
+        "kinds": kinds,
+        "subjects": per_action_mean(errors, [bodies.subject_ids[clip] for clip in clips])[1],
     }
-
-
-def _group(errors: Tensor, aligned: Tensor, names: Sequence[str]) -> list[dict[str, Any]]:
-    """Return the mean errors in millimetres of the poses that have one name."""
-    groups = []
-    for name in sorted(set(names)):
-        rows = torch.tensor([other == name for other in names])
-        means = {"mpjpe": float(errors[rows].mean()), "p_mpjpe": float(aligned[rows].mean())}
-        groups.append({"name": name, "num_poses": int(rows.sum()), **means})
-    return groups

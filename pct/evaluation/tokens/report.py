@@ -11,10 +11,10 @@ from torch import Tensor
 from pct.drawing import plots
 from pct.drawing.poses2d import BASELINE, COLOURED, TARGET, PoseLayer, PosePanel
 from pct.evaluation.metrics import choose_examples
-from pct.evaluation.provenance import provenance_rows
 from pct.evaluation.report import (
     AP_NAMES,
     POSE_LEGEND,
+    SPACE_NAMES,
     Block,
     Figure,
     Report,
@@ -24,8 +24,10 @@ from pct.evaluation.report import (
     error_cells,
     format_number,
     format_percent,
+    group_table,
     joint_table,
     pose_figure,
+    space_cells,
 )
 from pct.evaluation.tokens.completion import hide_joints, hide_part, ridge_ratio
 from pct.evaluation.tokens.evaluate import TokenizerEvaluation
@@ -59,44 +61,34 @@ _BASELINES = (
 def tokenizer_report(evaluation: TokenizerEvaluation) -> Report:
     """Return the report on what was measured, its pictures drawn."""
     numbers = evaluation.numbers
-    about, result, book, unit = (numbers[key] for key in ("provenance", "reconstruction", "codebook", "unit"))
+    result, book, unit = (numbers[key] for key in ("reconstruction", "codebook", "unit"))
     flat = unit == "px"
     where = f"persons of {result['num_images']:,} images" if flat else f"poses of {result['num_clips']:,} clips"
-    baseline = about["baseline_data"] or ("" if numbers["completion"]["num_baseline_poses"] else "none")
     ratio = ridge_ratio(numbers["completion"]["rows"], str(_HIDDEN[unit]))
-    groups = [_group_table("kind of action", result), _group_table("subject", result)] if not flat else []
-    figures = _draw_examples(evaluation)
     return Report(
         f"How well a {'' if flat else '3D '}pose survives as tokens",
-        f"{about['model']}. Measured on {result['num_poses']:,} {where} of `{about['data']}`, {about['date'][:10]}.",
         [
             *_result_cards(result),
             (format_percent(book["use"]["usage"]), f"of the {book['codebook_size']:,} ids used"),
             (f"{book['bits_per_pose']:.0f} bits", f"entropy of a pose, of {book['most_bits_per_pose']:.0f} stored"),
             *([] if ratio is None else [(f"{ratio:.2f} ×", f"error on {_HIDDEN[unit]} hidden joints against ridge")]),
         ],
-        about["notes"],
         [
-            Section("Reconstruction", [*_result_tables(result), *figures, *groups]),
+            Section("Reconstruction", [*_result_tables(result), *_draw_examples(evaluation)]),
             worth_section(numbers["worth"], unit),
             _completion(evaluation),
             _codebook(evaluation),
             Section("Joint by joint", [joint_table(result["joints"], unit)]),
             Section("How it was measured", [_METHOD]),
         ],
-        provenance_rows(
-            about | {"baseline_data": baseline},
-            f"{about['data']}: {result['num_poses']:,} {where}",
-            {"Model": f"fingerprint {about['fingerprint']}; {about['model']}"},
-        ),
         numbers,
+        f"{result['num_poses']:,} {where}",
     )
 
 
 def _result_cards(result: Numbers) -> list[tuple[str, str]]:
     if "mpjpe" in result:
-        measures = {"MPJPE": "mpjpe", "P-MPJPE": "p_mpjpe"}
-        return [(f"{result[key]['mean']:.2f} mm", f"{name} of the poses") for name, key in measures.items()]
+        return [(f"{result[key]:.2f} mm", SPACE_NAMES[key]) for key in ("mpjpe", "p_mpjpe")]
     return [
         (format_percent(result["coco"]["ap"]), "AP of the reconstructed poses (COCO's evaluator)"),
         (f"{format_number(result['error']['median'])} px", "median joint error in the crop"),
@@ -106,20 +98,13 @@ def _result_cards(result: Numbers) -> list[tuple[str, str]]:
 
 def _result_tables(result: Numbers) -> list[Table]:
     if "mpjpe" in result:
-        measures = {"MPJPE": "mpjpe", "P-MPJPE": "p_mpjpe", "N-MPJPE": "n_mpjpe"}
-        rows = [[name, *error_cells(result[key])] for name, key in measures.items()]
-        rows.append(["MPJPE, mean of the kinds of actions", format_number(result["action_mean"]), "", ""])
-        return [Table(["mm", "mean", "median", "90 % below"], rows)]
+        kinds = {**result["kinds"], "mean of the kinds": result["action_mean"]}
+        groups = [group_table("kind of action", kinds), group_table("subject", result["subjects"])]
+        return [Table([*SPACE_NAMES.values()], [space_cells(result)]), *groups]
     header = ["mean error px", "median", "90 % below", "mean OKS", *(f"PCK@{a}" for a in result["pck"])]
     shares = map(format_percent, result["pck"].values())
     cells = [*error_cells(result["error"]), f"{result['mean_oks']:.4f}", *shares]
     return [Table([*AP_NAMES.values()], [ap_cells(result["coco"])]), Table(header, [cells])]
-
-
-def _group_table(what: str, result: Numbers) -> Table:
-    groups = result["subjects" if what == "subject" else "kinds"]
-    rows = [[g["name"], f"{g['num_poses']:,}", format_number(g["mpjpe"]), format_number(g["p_mpjpe"])] for g in groups]
-    return Table([what, "poses", "MPJPE mm", "P-MPJPE mm"], rows)
 
 
 def _draw_examples(found: TokenizerEvaluation) -> list[Figure]:

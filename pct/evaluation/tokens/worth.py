@@ -12,13 +12,12 @@ from torch import Tensor
 
 from pct.evaluation.metrics import joint_distances
 from pct.evaluation.tokens.codec import Codec
-from pct.evaluation.tokens.coders import Coder, TrainingPoses, build_coders
+from pct.evaluation.tokens.coders import Coder, build_coders
+from pct.evaluation.tokens.completion import RidgeRegression
 from pct.evaluation.tokens.likeness import measure_likeness
 from pct.evaluation.tokens.locality import BodyLimits, measure_locality
 from pct.tokenizer.codebook import CodebookUse
 
-# More training poses than these take longer and change the numbers by a few hundredths.
-_FITTED = 65_536
 # Lengths of prefixes that are measured, beside a coder's shortest and its whole sequence.
 _PREFIXES = {1, 2, 4, 6, 8, 10, 12, 16, 24, 34}
 
@@ -51,7 +50,7 @@ def measure_worth(
     codecs: Sequence[Codec],
     keypoints: Tensor,
     visible: Tensor,
-    training: TrainingPoses | None = None,
+    baseline: RidgeRegression | None = None,
     seed: int = 0,
     say: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
@@ -61,32 +60,31 @@ def measure_worth(
         codecs: The tokenizers, of one skeleton and pose space.
         keypoints: Test joints (N, K, D) in report units.
         visible: True where a joint is labelled (N, K).
-        training: Training poses; without them there are only tokenizers and plain bins.
+        baseline: What was fitted to training poses, and these; without them there are only tokenizers and plain bins.
         seed: Of everything random.
         say: Called with a sentence at each stage.
 
     Returns:
-        Names of the ``coders``, ``num_fitted`` training poses that some of them were fitted to, and ``rate``,
-        ``stability``, ``likeness`` and ``locality`` as what measures them gives them.
+        Names of the ``coders``, and ``rate``, ``stability``, ``likeness`` and ``locality`` as what measures them gives
+        them.
 
     Raises:
         ValueError: If there is no tokenizer, or they are not of one skeleton and pose space.
     """
     say = say or (lambda sentence: None)
-    fitted = None if training is None else training.select(_FITTED, seed)
     say("writing poses in plainer ways")
     scale = SCALES[codecs[0].unit] if codecs else SCALES["px"]
-    coders = build_coders(codecs, fitted, scale.bins, scale.step, seed)
+    coders = build_coders(codecs, baseline, scale.bins, scale.step, seed)
     indices = [coder.encode(keypoints, visible) for coder in coders]
     say("changing poses and ids a little")
     # A test subject that is taller than all others is a person as well.
-    every = [(keypoints, visible)] + ([] if training is None else [(training.keypoints, training.visible)])
-    joints, known = map(torch.cat, zip(*every, strict=True))
-    limits = BodyLimits(joints, known, codecs[0].tokenizer.skeleton)
+    every, known = [keypoints], [visible]
+    if baseline is not None:
+        every, known = [keypoints, baseline.keypoints], [visible, baseline.visible]
+    limits = BodyLimits(torch.cat(every), torch.cat(known), codecs[0].tokenizer.skeleton)
     pairs = list(zip(coders, indices, strict=True))
     return {
         "coders": [coder.name for coder in coders],
-        "num_fitted": 0 if fitted is None else len(fitted.keypoints),
         "rate": [point for coder, ids in pairs for point in measure_rate(coder, ids, keypoints, visible)],
         "stability": measure_stability(coders, indices, keypoints, visible, scale.noise, codecs[0].root, seed),
         "likeness": measure_likeness(coders, indices, keypoints, visible, seed),

@@ -14,8 +14,7 @@ _INTRO = (
 )
 _FITTED = (
     " The KLT rounds the principal components of the training poses; residual k-means takes the nearest centre of "
-    "whole poses, then of what is left, and so on. Both were fitted to {num_fitted:,} training poses, joints that are "
-    "not labelled filled in by a Gaussian."
+    "whole training poses, then of what is left, and so on; a Gaussian fills in joints that are not labelled."
 )
 _RATE = (
     "Error is the mean distance at labelled joints. Bits are those of a pose with all joints, as plain integers and by "
@@ -28,15 +27,15 @@ _LIKENESS = (
 )
 _LOCALITY = (
     "On {num_poses:,} of the best labelled poses: how many joints move by more than {threshold:g} {unit} when one id "
-    "becomes another pose's; how far joints, and the one that moves most, go when one id becomes any other; and how "
-    "many sequences of ids from many poses decode to a possible person, with limbs no longer (in space: nor shorter) "
-    "and no more uneven than nearly all true ones. Of the real poses {real} pass."
+    "becomes another pose's; how far joints, and the one that moves most, go in {unit} when one id becomes any other; "
+    "how many sequences of ids from many poses decode to a possible person, with limbs no longer (in space: nor "
+    "shorter) and no more uneven than nearly all true ones. Of the real poses {real} pass."
 )
 
 
 def worth_section(worth: Mapping[str, Any], unit: str) -> Section:
     """Return the section on what the tokens are worth, in report units."""
-    fitted = _FITTED.format(**worth) if worth["num_fitted"] else ""
+    fitted = _FITTED if any(coder.startswith("KLT") for coder in worth["coders"]) else ""
     like, locality = worth["likeness"], worth["locality"]
     words = "" if like is None else _LIKENESS.format(**like)
     words += _LOCALITY.format(**locality, unit=unit, real=format_percent(locality["real_plausible"]))

@@ -1,4 +1,4 @@
-"""Evaluate a lifter on 2D-3D pairs: every usual measure in millimetres, under errors of the detector that one sets."""
+"""Evaluate a lifter on 2D-3D pairs, under errors of the detector that one sets: the usual measures, and the report."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from pct.checkpoint import fingerprint
-from pct.evaluation.metrics import joint_errors
+from pct.drawing.poses2d import COLOURED, TARGET, PoseLayer, PosePanel
+from pct.evaluation.metrics import choose_examples, joint_errors
 from pct.evaluation.metrics3d import (
     MPI_INF_3DHP_14,
     joint_errors_3d,
@@ -21,11 +22,26 @@ from pct.evaluation.metrics3d import (
     summarise_3d,
 )
 from pct.evaluation.provenance import make_provenance
+from pct.evaluation.report import (
+    POSE_LEGEND,
+    SPACE_NAMES,
+    SPACE_WORDS,
+    Figure,
+    Report,
+    Section,
+    Table,
+    group_table,
+    joint_table,
+    pose_figure,
+    space_cells,
+)
 from pct.lifting.detector_noise import DetectorNoise, NoiseConfig
 from pct.lifting.lifter import Lifter
 from pct.lifting.pairs import PosePairs
 from pct.skeleton import Skeleton
 from pct.tokenizer import PoseTokenizer
+
+_POSES = 4
 
 
 @dataclass(frozen=True)
@@ -134,3 +150,46 @@ def tokenizer_floor(tokenizer: PoseTokenizer, pairs: PosePairs) -> float:
     target = pairs.root_relative(tokenizer.space.root)
     decoded = tokenizer.decode(tokenizer.encode(target)).cpu() * tokenizer.space.report_scale
     return float(mpjpe(decoded, target).mean())
+
+
+def lifting_report(found: LiftingEvaluation) -> Report:
+    """Return the report on what was measured, its pictures drawn."""
+    numbers = found.numbers
+    errors = ["a detector's errors on the 2D joints"] if numbers["noise"] else []
+    errors += [f"{numbers['missing']} joints missing in each pose"] if numbers["missing"] else []
+    errors += ["mean with the mirrored pose"] if numbers["flip"] else []
+    cells, likely = space_cells(numbers), numbers["likely_mpjpe"]
+    words = f"{SPACE_WORDS} Both are over {len(numbers['pck_joints'])} joints."
+    if likely is not None:
+        words += f" What the most likely tokens decode to has an MPJPE of {likely:.1f} mm."
+    return Report(
+        "2D poses lifted to 3D",
+        list(zip(cells[:3], ("MPJPE", "median over the poses", "P-MPJPE"), strict=True)),
+        [
+            Section("Accuracy", [words, Table([*SPACE_NAMES.values()], [cells])]),
+            Section("Poses", _draw_poses(found)),
+            Section("By action", [group_table("action", numbers["per_action"])]),
+            Section("Joint by joint", [joint_table(numbers["joints"], "mm")]),
+        ],
+        numbers,
+        f"{numbers['poses']:,} poses",
+        ", ".join(errors) or "true 2D joints",
+    )
+
+
+def _draw_poses(found: LiftingEvaluation) -> list[Figure]:
+    errors = mpjpe(found.keypoints, found.target)
+    figures = []
+    for kind, rows in choose_examples(errors, _POSES).items():
+        panels = [
+            PosePanel(
+                (
+                    PoseLayer(found.target[row], None, TARGET),
+                    PoseLayer(found.keypoints[row], found.visible[row], COLOURED),
+                ),
+                f"MPJPE {float(errors[row]):.0f} mm",
+            )
+            for row in rows.tolist()
+        ]
+        figures.append(pose_figure(panels, found.skeleton, f"Poses with {kind} MPJPE. {POSE_LEGEND}", kind))
+    return figures
