@@ -17,8 +17,9 @@ from torch.nn.parallel import DistributedDataParallel
 from pct import distributed
 from pct.checkpoint import explain
 from pct.tokenizer.quantizer import Quantizer
-from pct.training.run_config import LoopSettings, OptimSection
+from pct.training.run_config import LoopSettings, OptimSection, TrainingRun
 from pct.training.run_files import CHECKPOINT, MetricsLog, load_checkpoint, save_checkpoint
+from pct.training.run_folder import MODEL_FOLDER
 from pct.training.steps import StepLosses
 from pct.training.stopping import TrainingStopped, stop_on_signal
 
@@ -63,6 +64,19 @@ def build_optimizer(
     return torch.optim.AdamW(settings, lr=config.lr, betas=config.betas)
 
 
+def start_run(run: TrainingRun) -> torch.device:
+    """Set the number of threads, join the other processes if there are any, and return the run's device."""
+    if run.threads:
+        torch.set_num_threads(run.threads)
+    return distributed.start(run.device)
+
+
+def save_trained(model: Any, folder: Path) -> None:
+    """Save a trained model under ``folder/model``, from the main process."""
+    if distributed.is_main():
+        model.save_pretrained(folder / MODEL_FOLDER, force=True)
+
+
 def train(
     model: nn.Module,
     batches: Batches,
@@ -74,7 +88,7 @@ def train(
     progress: Callable[[Iterable[int], int], Any] | None = None,
     lr_scales: Mapping[str, float] | None = None,
 ) -> None:
-    """Train ``model`` in place, from the folder's checkpoint if there is one.
+    """Train ``model`` in place, from the folder's checkpoint if there is one; it ends in evaluation mode.
 
     Args:
         model: On its device; all processes hold the same weights.
@@ -129,6 +143,7 @@ def train(
             if asked and not last:
                 raise TrainingStopped(done, asked)
     distributed.barrier()
+    model.eval()
 
 
 def _wrap(model: nn.Module) -> nn.Module:

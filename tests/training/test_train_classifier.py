@@ -22,7 +22,7 @@ from pct.skeleton import COCO17, Skeleton
 from pct.tokenizer import PoseTokenizer
 from pct.training.photos.batches import evaluation_batches
 from pct.training.photos.config import PhotoRun, load_classifier_run, load_heatmap_run
-from pct.training.photos.data import val_persons
+from pct.training.photos.data import open_persons
 from pct.training.photos.recipe import train_classifier, train_heatmap_model
 from pct.training.run_files import load_checkpoint, read_metrics
 from pct.training.run_folder import prepare_folder
@@ -104,7 +104,7 @@ def train_heatmaps(config: Path, *arguments: str, out: str = "run") -> int:
 def val_batch(config: Path) -> PhotoBatch:
     run = load_classifier_run(config, [])
     tokenizer = PoseTokenizer.from_pretrained(run.tokenizer)
-    return next(evaluation_batches(val_persons(run.data, tokenizer), tokenizer.space, (32, 32), 6))
+    return next(evaluation_batches(open_persons(run.data, tokenizer)[1], tokenizer.space, (32, 32), 6))
 
 
 def losses(folder: Path) -> list[dict[str, float]]:

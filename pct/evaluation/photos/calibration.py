@@ -126,7 +126,7 @@ def fit_sharpness(
     """
     space, device = model.tokenizer.space, next(model.parameters()).device
     tried: dict[float, list[Tensor]] = {sharpness: [] for sharpness in _SHARPNESSES}
-    crops = evaluation_batches(persons, space.crop_space, image_size_of(model), options.batch_size, 0, report)
+    crops = evaluation_batches(persons, space.crop_space, image_size_of(model), options.batch_size, report)
     for batch in crops:
         images, bbox = batch.images.to(device), batch.bbox.to(device)
         with torch.inference_mode():

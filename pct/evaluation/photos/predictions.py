@@ -185,7 +185,7 @@ def predict_persons(
     generator = torch.Generator().manual_seed(options.seed)
     parts: list[ModelPoses] = []
     crops = space_of(model).crop_space
-    batches = evaluation_batches(persons, crops, image_size_of(model), options.batch_size, 0, report)
+    batches = evaluation_batches(persons, crops, image_size_of(model), options.batch_size, report)
     for batch in (batch.to(device) for batch in batches):
         boxes = np.array([person.bbox for _, person in persons.notes[-len(batch) :]], np.float32)
         if isinstance(model, PoseClassifier):

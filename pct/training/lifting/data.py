@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,30 +12,32 @@ from torch import Tensor
 from pct.lifting.pairs import CameraConfig, PosePairs, clip_windows, photograph
 from pct.pose_space import PoseSpace
 from pct.poses import Poses
-from pct.skeleton import Skeleton
 from pct.training.tokenizer.augment3d import HIDE_NOTHING, BodyAugment, BodyAugmentConfig
 
 
-class PairSource(Protocol):
-    """Rows that 2D-3D pairs are drawn from.
+class PairSource(ABC):
+    """Rows of a table that 2D-3D pairs are drawn from.
 
-    Attributes:
+    Args:
+        table: The rows.
         frames: Frames F of each row: the one it is of, in the middle, and its neighbours in the clip.
     """
 
-    frames: int
+    def __init__(self, table: Poses, frames: int = 1) -> None:
+        self.table, self.frames, self.skeleton = table, frames, table.skeleton
 
-    @property
-    def skeleton(self) -> Skeleton:
-        """Whose joints the poses have."""
+    def __len__(self) -> int:
+        return len(self.table)
 
-    def __len__(self) -> int: ...
-
+    @abstractmethod
     def draw(self, rows: Tensor, generator: torch.Generator) -> PosePairs:
         """Return the pairs of each of ``rows`` (B,), (B * F) in all; the same state of the generator gives the same."""
 
+    def _windows(self, rows: Tensor) -> Tensor:
+        return clip_windows(self.table.clip_index, rows, self.frames).flatten() if self.frames > 1 else rows
 
-class PhotographedBodies:
+
+class PhotographedBodies(PairSource):
     """Bodies, each time mirrored and stretched anew and seen by another camera; of a clip, one that follows the hip.
 
     Args:
@@ -47,20 +50,16 @@ class PhotographedBodies:
     def __init__(
         self, bodies: Poses, camera: CameraConfig, augment: BodyAugmentConfig | None = None, frames: int = 1
     ) -> None:
-        self.bodies, self.camera, self.skeleton, self.frames = bodies, camera, bodies.skeleton, frames
+        super().__init__(bodies, frames)
+        self.camera = camera
         self._augment = None
         if augment is not None:
             upright = replace(augment, turn=0.0, pitch=(0.0, 0.0), steep_share=0.0, roll=0.0)
             self._augment = BodyAugment(bodies.skeleton, PoseSpace(kind="root3d"), upright, HIDE_NOTHING)
 
-    def __len__(self) -> int:
-        return len(self.bodies)
-
     def draw(self, rows: Tensor, generator: torch.Generator) -> PosePairs:
         """Return the pairs of each of ``rows`` (B,)."""
-        if self.frames > 1:
-            rows = clip_windows(self.bodies.clip_index, rows, self.frames).flatten()
-        bodies = self.bodies.select(rows)
+        bodies = self.table.select(self._windows(rows))
         if self.frames > 1:
             bodies = replace(bodies, keypoints=bodies.keypoints - bodies.reference()[:, None])
         if self._augment is not None:
@@ -78,7 +77,7 @@ class PhotographedBodies:
         return replace(bodies, keypoints=keypoints, visible=visible)
 
 
-class RecordedPairs:
+class RecordedPairs(PairSource):
     """Pairs as cameras and detectors saw them.
 
     Args:
@@ -88,21 +87,15 @@ class RecordedPairs:
     """
 
     def __init__(self, pairs: PosePairs, flip_prob: float = 0.0, frames: int = 1) -> None:
-        self.pairs, self.flip_prob, self.skeleton, self.frames = pairs, flip_prob, pairs.skeleton, frames
-
-    def __len__(self) -> int:
-        return len(self.pairs)
+        super().__init__(pairs, frames)
+        self.pairs, self.flip_prob = pairs, flip_prob
 
     def draw(self, rows: Tensor, generator: torch.Generator) -> PosePairs:
         """Return the pairs of ``rows`` (B,), some of them mirrored."""
-        if self.frames > 1:
-            rows = clip_windows(self.pairs.clip_index, rows, self.frames).flatten()
-        pairs = self.pairs.select(rows)
+        pairs = self.pairs.select(self._windows(rows))
         if not self.flip_prob:
             return pairs
-        flip = (torch.rand(len(rows) // self.frames, generator=generator) < self.flip_prob).repeat_interleave(
-            self.frames
-        )
+        flip = (torch.rand(len(rows), generator=generator) < self.flip_prob).repeat_interleave(self.frames)
         mirrored = pairs.flip()
 
         def choose(name: str) -> Tensor:

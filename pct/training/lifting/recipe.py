@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 
-from pct import distributed
 from pct.files.motion.h36m import load_h36m
 from pct.lifting.config import LifterConfig, LifterSizes
 from pct.lifting.detector_noise import DetectorNoise, NoiseConfig
@@ -22,8 +21,7 @@ from pct.training.lifting.config import LifterRun
 from pct.training.lifting.data import PairSource, PhotographedBodies, RecordedPairs
 from pct.training.lifting.steps import LiftingStep
 from pct.training.lifting.validation import LiftingValidation
-from pct.training.loop import train
-from pct.training.run_folder import MODEL_FOLDER
+from pct.training.loop import save_trained, start_run, train
 from pct.training.tokenizer.data import load_bodies
 
 # Poses that the means and deviations of 2D joints are taken from.
@@ -51,9 +49,7 @@ def train_lifter(run: LifterRun, folder: Path, progress: Any = None) -> Lifter:
     Raises:
         ValueError: If data, tokenizer and network do not fit together.
     """
-    if run.threads:
-        torch.set_num_threads(run.threads)
-    device = distributed.start(run.device)
+    device = start_run(run)
     tokenizer = _load_tokenizer(run.tokenizer) if run.tokenizer else None
     data = load_pairs(run, _skeleton(run, tokenizer))
     lifter = build_lifter(run, data.train.skeleton, tokenizer)
@@ -67,9 +63,7 @@ def train_lifter(run: LifterRun, folder: Path, progress: Any = None) -> Lifter:
     noisy, clean = (fixed_pairs(data.val, space, n, run.val_poses) for n in (run.noise, NoiseConfig.clean()))
     validate = LiftingValidation(lifter, noisy, clean)
     train(lifter, batches, LiftingStep(lifter, run.loss), run.optim, run, folder, validate, progress)
-    lifter.eval()
-    if distributed.is_main():
-        lifter.save_pretrained(folder / MODEL_FOLDER, force=True)
+    save_trained(lifter, folder)
     return lifter
 
 

@@ -75,7 +75,7 @@ class PhotoBatches:
         """
         if self._num_workers and step != self._next:
             self.close()
-            self._ahead = _in_order(self._parts, count(step), self._num_workers)
+            self._ahead = _made_ahead(self._parts, count(step), self._num_workers)
             # Before multiprocessing's own end, which would kill the workers amid their work.
             atexit.register(_close, weakref.ref(self))
         part = next(self._ahead) if self._num_workers else self._parts[step]
@@ -95,7 +95,6 @@ def evaluation_batches(
     space: PoseSpace,
     image_size: tuple[int, int],
     batch_size: int,
-    num_workers: int = 0,
     report: Callable[[str], None] | None = None,
 ) -> Iterator[PhotoBatch]:
     """Yield all persons in order, in plain crops with all their labels; the last batch may be smaller.
@@ -105,14 +104,18 @@ def evaluation_batches(
         space: Where the model's coordinates lie; its padding gives the crop.
         image_size: Height and width of the model's input in pixels.
         batch_size: Persons a batch.
-        num_workers: Processes that make batches ahead; 0 makes each when it is asked for.
         report: Called once for each photo that cannot be read, and whose persons are skipped; by default a warning.
     """
-    parts, reports = _EvaluationParts(PersonCrops(source, space, image_size), batch_size), _Reports(report)
-    for part in _in_order(parts, range(len(parts)), num_workers):
-        reports.add(part.faults)
-        if part.batch is not None:
-            yield part.batch
+    persons, reports = PersonCrops(source, space, image_size), _Reports(report)
+    for start in range(0, len(source), batch_size):
+        crops = []
+        for index in range(start, min(len(source), start + batch_size)):
+            try:
+                crops.append(persons.plain(index))
+            except PhotoError as error:
+                reports.add([str(error)])
+        if crops:
+            yield PhotoBatch.from_crops(crops)
 
 
 @dataclass(frozen=True)
@@ -179,27 +182,6 @@ class _TrainingParts(Dataset[_Part]):
         return _Part(PhotoBatch.from_crops(crops), faults)
 
 
-class _EvaluationParts(Dataset[_Part]):
-    """All persons in order."""
-
-    def __init__(self, crops: PersonCrops, batch_size: int) -> None:
-        self.crops, self.batch_size = crops, batch_size
-
-    def __len__(self) -> int:
-        return -(-len(self.crops.source) // self.batch_size)
-
-    def __getitem__(self, number: int) -> _Part:
-        faults: list[str] = []
-        crops = []
-        end = min(len(self.crops.source), (number + 1) * self.batch_size)
-        for index in range(number * self.batch_size, end):
-            try:
-                crops.append(self.crops.plain(index))
-            except PhotoError as error:
-                faults.append(str(error))
-        return _Part(PhotoBatch.from_crops(crops) if crops else None, faults)
-
-
 class _Reports:
     """Says once of each photo that it cannot be read."""
 
@@ -213,10 +195,8 @@ class _Reports:
                 self._report(f"{fault}; its persons are skipped")
 
 
-def _in_order(parts: Dataset[_Part], numbers: Iterable[int], num_workers: int) -> Iterator[_Part]:
-    """Yield the parts of ``numbers``; ``num_workers`` processes make them ahead."""
-    if num_workers == 0:
-        return (parts[number] for number in numbers)
+def _made_ahead(parts: Dataset[_Part], numbers: Iterable[int], num_workers: int) -> Iterator[_Part]:
+    """Yield the parts of ``numbers``, which processes make ahead."""
     # One number is one part: nothing is left to collate.
     loader: Any = DataLoader(
         parts,

@@ -20,38 +20,29 @@ _TRAIN_SEED, _VAL_SEED = 1, 500_001
 def open_persons(data: PhotoData, tokenizer: PoseTokenizer) -> tuple[PersonSource, PersonSource, np.ndarray | None]:
     """Return the persons to train on, those to validate and calibrate on, and the former's probabilities (N,) if any.
 
-    Raises:
-        ValueError: As :func:`train_persons` and :func:`pct.training.photos.sets.open_sets`; for sets of 2D photos with
-            a 3D tokenizer.
-    """
-    if not data.sets:
-        return train_persons(data, tokenizer), val_persons(data, tokenizer), None
-    if tokenizer.space.kind == "root3d":
-        raise ValueError("data.sets are photos with 2D joints, and the tokenizer's poses are 3D; give data.train")
-    train, held = open_sets(data.sets, tokenizer.skeleton, data.min_keypoints, data.val_share)
-    return train, held if held is not None else val_persons(data, tokenizer), train.weights
-
-
-def train_persons(data: PhotoData, tokenizer: PoseTokenizer) -> PersonSource:
-    """Return the persons to train on, with the joints of the tokenizer.
+    None of the generated people that are validated on is trained on.
 
     Raises:
-        ValueError: If the file is none, its joints are not the tokenizer's, or a 3D tokenizer's are not known.
+        ValueError: If a file is none, its joints are not the tokenizer's, or a 3D tokenizer's are not known; for sets
+            of 2D photos with a 3D tokenizer.
     """
-    if data.train == "generated":
-        return _generated(data, data.num_generated, _TRAIN_SEED, tokenizer)
-    return file_persons(data.train, data.train_images, tokenizer, data.min_keypoints, True, data.category)
-
-
-def val_persons(data: PhotoData, tokenizer: PoseTokenizer) -> PersonSource:
-    """Return the persons to validate and calibrate on; none of the generated ones is trained on.
-
-    Raises:
-        ValueError: As :func:`train_persons`.
-    """
-    if data.val in ("", "generated"):
-        return _generated(data, data.num_val, _VAL_SEED, tokenizer)
-    return file_persons(data.val, data.val_images, tokenizer, category=data.category)
+    train: PersonSource
+    val: PersonSource | None = None
+    weights = None
+    if data.sets:
+        if tokenizer.space.kind == "root3d":
+            raise ValueError("data.sets are photos with 2D joints, and the tokenizer's poses are 3D; give data.train")
+        sets, val = open_sets(data.sets, tokenizer.skeleton, data.min_keypoints, data.val_share)
+        train, weights = sets, sets.weights
+    elif data.train == "generated":
+        train = _generated(data, data.num_generated, _TRAIN_SEED, tokenizer)
+    else:
+        train = file_persons(data.train, data.train_images, tokenizer, data.min_keypoints, True, data.category)
+    if val is None and data.val in ("", "generated"):
+        val = _generated(data, data.num_val, _VAL_SEED, tokenizer)
+    elif val is None:
+        val = file_persons(data.val, data.val_images, tokenizer, category=data.category)
+    return train, val, weights
 
 
 def file_persons(

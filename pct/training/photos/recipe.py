@@ -24,7 +24,7 @@ from pct.photos.saved_backbone import SavedBackbone
 from pct.pose_space import PoseSpace
 from pct.tokenizer import PoseTokenizer
 from pct.tokenizer.model import GUIDANCE_FOLDER
-from pct.training.loop import train
+from pct.training.loop import save_trained, start_run, train
 from pct.training.photos.batches import PersonCrops, PhotoBatches
 from pct.training.photos.config import ClassifierRun, HeatmapRun, PhotoRun
 from pct.training.photos.data import open_persons
@@ -32,7 +32,7 @@ from pct.training.photos.features import FeatureBatches, store_features
 from pct.training.photos.steps import HeatmapStep, TokenStep
 from pct.training.photos.validation import PhotoValidation, classifier_predictor, heatmap_predictor
 from pct.training.run_config import OptimSection
-from pct.training.run_folder import MODEL_FOLDER, PRETRAIN_FOLDER
+from pct.training.run_folder import PRETRAIN_FOLDER
 
 # Of the augmented crops whose features are stored.
 _CROPS_SEED = 0
@@ -51,9 +51,7 @@ class PhotoSetting:
     @classmethod
     def of(cls, run: PhotoRun) -> PhotoSetting:
         """Load what a run asks for."""
-        if run.threads:
-            torch.set_num_threads(run.threads)
-        device = distributed.start(run.device)
+        device = start_run(run)
         tokenizer = PoseTokenizer.from_pretrained(run.tokenizer, device)
         _check_guide(tokenizer, run)
         train, val, weights = open_persons(run.data, tokenizer)
@@ -92,11 +90,10 @@ def train_classifier(run: ClassifierRun, folder: Path, progress: Any = None) -> 
     scales = _learning_rate_scales(model.backbone, run)
     batches = _batches(run, setting, run.seed, model.backbone)
     train(model, batches, step, run.optim, run, folder, validate, progress, scales)
-    model.eval()
     if distributed.is_main():
         calibration = calibrate_classifier(model, setting.val, limit=run.val_persons)
         model.config = replace(config, calibration=calibration)
-        model.save_pretrained(folder / MODEL_FOLDER, force=True)
+    save_trained(model, folder)
     return model
 
 
@@ -111,8 +108,7 @@ def train_heatmap_model(run: HeatmapRun, folder: Path, progress: Any = None) -> 
     if run.freeze_backbone:
         model.freeze_backbone()
     _train_heatmaps(model, run, run.steps, run.loss.sigma, run.optim, setting, folder, progress)
-    if distributed.is_main():
-        model.save_pretrained(folder / MODEL_FOLDER, force=True)
+    save_trained(model, folder)
     return model
 
 
@@ -144,7 +140,6 @@ def _train_heatmaps(
     batches = _batches(run, setting, run.seed + 1, model.backbone)
     step = HeatmapStep(model, sigma)
     train(model, batches, step, optim, replace(run, steps=steps), folder, validate, progress, scales)
-    model.eval()
 
 
 def _image_size(run: PhotoRun) -> tuple[int, int]:

@@ -11,15 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pct import distributed
 from pct.evaluation.tokens.completion import hide_joints
 from pct.poses import Poses
 from pct.skeleton import Skeleton
 from pct.tokenizer import PoseTokenizer, TokenizerConfig
 from pct.tokenizer.codebook import CodebookUse
 from pct.training.batches import pose_batches
-from pct.training.loop import train
-from pct.training.run_folder import MODEL_FOLDER, REPORT_FOLDER
+from pct.training.loop import save_trained, start_run, train
+from pct.training.run_folder import REPORT_FOLDER
 from pct.training.steps import TokenizerStep
 from pct.training.tokenizer.augment import CropAugment, PoseAugment
 from pct.training.tokenizer.augment3d import BodyAugment, seen_by_cameras
@@ -83,19 +82,14 @@ def train_tokenizer(run: TokenizerRun, folder: Path, progress: Any = None) -> Tr
     Raises:
         ValueError: If the data cannot be used.
     """
-    if run.threads:
-        torch.set_num_threads(run.threads)
-    device = distributed.start(run.device)
-    split = load_split(run)
+    device, split = start_run(run), load_split(run)
     model = build_tokenizer(run, split.train.skeleton).to(device)
     keypoints = run.space.training_space.normalise(split.train.keypoints, split.train.reference(run.space.root))
     augment = build_augmentation(run, split.train.skeleton)
     batches = pose_batches(keypoints, split.train.visible, augment, run.batch_size, run.seed)
     validate = Validation(model, split.val, run.val_poses)
     train(model, batches, TokenizerStep(run.loss), run.optim, run, folder, validate, progress)
-    model.eval()
-    if distributed.is_main():
-        model.save_pretrained(folder / MODEL_FOLDER, force=True)
+    save_trained(model, folder)
     return TrainedTokenizer(model, split)
 
 
