@@ -22,7 +22,7 @@ from pct.bulk.photo_rows import find_photo_rows
 from pct.people.poses import generate_poses
 from pct.skeleton import COCO17
 
-BATCH = 8
+BATCH = 4
 
 
 def one_process(rows: list[dict[str, Any]]) -> Iterator[int]:
@@ -66,10 +66,10 @@ def main() -> None:
     ray.data.DataContext.get_current().enable_progress_bars = False
     rows = find_photo_rows(args.photos)[: args.count]
     for number in range(args.rounds):
-        alone = rate(one_process(rows))
-        one, two = rate(with_actors(1, rows)), rate(with_actors(2, rows))
-        print(f"round {number + 1}: {len(rows)} photos; one process {alone:.2f} photos/s; one actor {one:.2f} "
-              f"({one / alone:.2f} x); two actors {two:.2f} ({two / alone:.2f} x)", flush=True)  # fmt: skip
+        print(f"round {number + 1}, {len(rows)} photos, a second:", flush=True)
+        ways = {"two actors": with_actors(2, rows), "one process": one_process(rows), "one actor": with_actors(1, rows)}
+        for name, batches in ways.items():
+            print(f"  {name} {rate(batches):.2f}", flush=True)
     poses = generate_poses(50_000, COCO17, seed=0)
     encode = pct.ray.EncodePoses(threads=1)
     start, parts = time.process_time(), range(0, len(poses), 4096)
