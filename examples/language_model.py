@@ -7,6 +7,9 @@
 A pose is a sentence of 34 words. The model reads it from left to right, so its loss is the number of bits that a pose
 needs; the entropy of each token by itself is what a model without context would need. Samples are poses that nobody
 had: whatever the ids, they decode.
+
+115,916 persons of COCO train2017, measured on the 4,876 of val2017 (2026-11-27, 1,500 steps on one CPU core, seed 0):
+126.1 bits a pose; each token by itself 237.0.
 """
 
 from __future__ import annotations
