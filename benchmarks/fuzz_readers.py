@@ -76,7 +76,7 @@ def _write_arrays(folder: Path, poses: Poses) -> None:
     columns = {"keypoints": (np.dtype(np.float32), 34), "annotation_id": (np.dtype(np.int64), 0)}
     with ColumnWriter(folder / "arrays/poses.parquet", columns, {}) as writer:
         writer.write({"keypoints": arrays["keypoints"].reshape(12, 34), "annotation_id": np.arange(12)})
-    bodies = np.random.default_rng(0).normal(0, 400, (30, 17, 3)).astype(np.float32)
+    bodies = np.random.default_rng(0).normal(0, 120, (30, 17, 3)).astype(np.float32)
     clips = {name: np.array(["a", "b"]) for name in ("clip_id", "subject_id", "action", "source")}
     mocap = {"joints": bodies, "clip_start": np.array([0, 10, 30]), "fps": 50.0, "joint_names": np.array(JOINT_NAMES)}
     np.savez(folder / "motion/mocap.npz", **mocap, **clips)

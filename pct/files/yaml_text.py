@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,11 @@ def read_yaml_text(path: str | Path) -> str:
         if len(data) > _MOST_BYTES:
             raise ValueError(f"{path}: {len(data):,} bytes; a file of settings has at most {_MOST_BYTES:,}")
         text = data.decode()
+        depth = 0
+        for bracket in re.findall(r"[][{}]", text):  # the parser's time grows with the square of the depth
+            depth += 1 if bracket in "[{" else -1
+            if depth > _DEEPEST:
+                raise ValueError(f"{path}: over {_DEEPEST} brackets in each other; that is no file of settings")
         _check_size(path, yaml.parse(text, yaml.SafeLoader))
     except OSError as error:
         raise ValueError(f"{path}: {error.strerror or error}") from None
