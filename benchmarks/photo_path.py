@@ -1,0 +1,81 @@
+"""From a photo's file to poses without given boxes: `python benchmarks/photo_path.py coco_photos [--model photos]`.
+
+On the val2017 photos of a folder (annotations.json with coco_split, images/): COCO's AP of the poses, the share of the
+labelled persons that get a box (IoU 0.5 and more), and the processor's time a photo from its file to the result, on
+one thread. Persons that nobody labelled count as errors.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from pct import PoseEstimator
+from pct.evaluation.metrics import PoseResults, coco_results_ap
+from pct.evaluation.photos.predictions import NotedPersons
+from pct.photos.detection.detector import load_detector
+from pct.photos.persons import CocoPersons
+
+# Boxes of a detector that are tried; the shipped default is 0.3.
+SCORES = (0.3, 0.1)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the benchmark and return the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, help="folder with annotations.json and images/")
+    parser.add_argument("--model", default="photos", help="classifier (default: %(default)s)")
+    parser.add_argument("--flip", action="store_true", help="flip test")
+    args = parser.parse_args(argv)
+    torch.set_num_threads(1)
+    coco = json.loads((args.folder / "annotations.json").read_text(encoding="utf-8"))
+    names = {i["id"]: i["file_name"] for i in coco["images"] if i.get("coco_split") == "val2017"}
+    persons = NotedPersons(CocoPersons(args.folder / "annotations.json", args.folder / "images"))
+    for row in tqdm(range(len(persons)), desc="labels"):
+        persons[row]
+    table = persons.table()
+    rows = torch.isin(table.labels.image_ids, torch.tensor(list(names)))
+    labels = type(table.labels)(
+        *(getattr(table.labels, name)[rows] for name in ("keypoints", "visible", "bbox", "area", "image_ids"))
+    )
+    for score in SCORES:
+        detector = load_detector("nanodet", min_score=score)
+        estimator = PoseEstimator.from_pretrained(args.model, flip=args.flip, detector=detector)
+        results, hits, seconds = [], 0, []
+        for image_id, name in tqdm(names.items(), desc=f"photos, boxes from {score}"):
+            start = time.process_time()
+            (result,) = estimator(args.folder / "images" / name)
+            seconds.append(time.process_time() - start)
+            ids = torch.full((len(result),), image_id)
+            results.append(PoseResults(torch.from_numpy(result.keypoints.xy), ids, torch.from_numpy(result.scores)))
+            hits += count_found(labels.bbox[labels.image_ids == image_id].numpy(), result.boxes.xyxy)
+        columns = [
+            torch.cat([getattr(part, name) for part in results]) for name in ("keypoints", "image_ids", "scores")
+        ]
+        ap = coco_results_ap(PoseResults(*columns), labels, torch.from_numpy(estimator.skeleton.oks_sigmas))
+        print(
+            f"boxes from score {score}: {len(columns[0]):,} poses on {len(names)} photos; AP {100 * ap['ap']:.1f}, AP50 "
+            f"{100 * ap['ap50']:.1f}; persons found {hits / len(labels):.3f}; {1e3 * np.median(seconds):.0f} ms a photo "
+            f"(median, {np.mean([len(part) for part in results]):.1f} poses each)"
+        )
+    return 0
+
+
+def count_found(boxes: np.ndarray, found: np.ndarray) -> int:
+    """Return how many true boxes (N, 4; x, y, width, height) overlap one of the found ones (M, 4; corners)."""
+    low, high = boxes[:, None, :2], boxes[:, None, :2] + boxes[:, None, 2:]
+    inside = np.clip(np.minimum(high, found[None, :, 2:]) - np.maximum(low, found[None, :, :2]), 0, None).prod(axis=-1)
+    areas = boxes[:, 2:].prod(axis=1)[:, None] + (found[:, 2:] - found[:, :2]).prod(axis=1)[None]
+    return int((inside >= 0.5 * (areas - inside)).any(axis=1).sum())
+
+
+if __name__ == "__main__":
+    sys.exit(main())
