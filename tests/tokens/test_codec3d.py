@@ -104,7 +104,7 @@ def test_files_that_do_not_fit_are_named(tmp_path) -> None:
         (write_bodies(tmp_path / "16.npz", keypoints=sixteen, visible=None), r"shape \(12, 17, 3\)|\(12, 16, 3\)"),
         (
             write_bodies(tmp_path / "names.npz", keypoint_names=np.array(H36M16.keypoint_names)),
-            "has the 16 joints hip, right_hip.* skeleton h36m17 has the 17 joints",
+            "has the 16 joints of h36m16; .* skeleton h36m17 has the 17 joints",
         ),
         (write_json(tmp_path / "coco.json", []), "a .json file holds 2D poses, and the model's are 3D; give a .npz"),
         (write_bodies(tmp_path / "spelt.npz", visibel=np.ones((12, 17)), visible=None), "did you mean 'visible'"),
