@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from pct.photos.boxes import load_photo_boxes
 
 from pct import PoseTokenizer, TokenizerConfig
 from pct.files.coco import write_coco_poses
@@ -24,6 +23,7 @@ from pct.files.photo import photo_size, read_photo
 from pct.files.pose_files import read_poses
 from pct.files.video import VideoReader, VideoWriter
 from pct.people.poses import generate_poses
+from pct.photos.detection.boxes import load_photo_boxes
 from pct.poses import Poses
 from pct.skeleton import COCO17, H36M17, Skeleton
 from pct.tokens.codec import encode_file

@@ -28,11 +28,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from pct.photos.predict_files import check_folder
 
 from pct.cli.main import main as pct
 from pct.files.coco import write_coco_poses
 from pct.people.poses import generate_poses
+from pct.photos.results.predict_files import check_folder
 from pct.skeleton import COCO17
 from pct.training.run_files import load_checkpoint, read_metrics
 

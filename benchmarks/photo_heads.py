@@ -47,19 +47,18 @@ from pct.files.output import write_atomically
 from pct.layers.losses import keypoint_loss
 from pct.photos.classifier import PoseClassifier
 from pct.photos.crop import PhotoBatch
+from pct.photos.heads.tokens import QueryBlock, grid_positions
 from pct.photos.persons import CocoPersons
-from pct.photos.positions import grid_positions
 from pct.photos.predict import restore_poses
 from pct.photos.saved_backbone import SavedBackbone
-from pct.photos.token_head import QueryBlock
 from pct.pose_space import PoseSpace
-from pct.training.batches import DeviceBatches
-from pct.training.loop import LoopSettings, train
+from pct.training.loop import train
 from pct.training.photos.batches import evaluation_batches
 from pct.training.photos.config import ClassifierRun, load_classifier_run
 from pct.training.photos.features import FeatureBatches, StoredFeatures
 from pct.training.photos.recipe import PhotoSetting, train_classifier
 from pct.training.photos.steps import TokenStep
+from pct.training.run_config import LoopSettings
 from pct.training.steps import StepLosses
 
 Rows = dict[str, dict[str, Any]]
@@ -71,7 +70,7 @@ TIMED = 30
 
 
 class CoordinateHead(nn.Module):
-    """What :class:`~pct.photos.anchored_head.AnchoredTokenHead` is up to its pose, without the tokens.
+    """What :class:`~pct.photos.heads.tokens.AnchoredTokenHead` is up to its pose, without the tokens.
 
     Maps features (B, 84, 17, 5) of MoveNet to joints (B, 17, 2) in model units.
     """
@@ -214,7 +213,7 @@ def train_coordinates(run: ClassifierRun, stored: StoredFeatures, weights: Any, 
         bar = _bar("coordinates")
         train(
             head,
-            DeviceBatches(batches, torch.device("cpu")),
+            batches,
             CoordinateStep(run),
             run.optim,
             settings,

@@ -61,11 +61,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             torch.cat([getattr(part, name) for part in results]) for name in ("keypoints", "image_ids", "scores")
         ]
         ap = coco_results_ap(PoseResults(*columns), labels, torch.from_numpy(estimator.skeleton.oks_sigmas))
-        print(
-            f"boxes from score {score}: {len(columns[0]):,} poses on {len(names)} photos; AP {100 * ap['ap']:.1f}, AP50 "
-            f"{100 * ap['ap50']:.1f}; persons found {hits / len(labels):.3f}; {1e3 * np.median(seconds):.0f} ms a photo "
-            f"(median, {np.mean([len(part) for part in results]):.1f} poses each)"
-        )
+        ms, each = 1e3 * np.median(seconds), len(columns[0]) / len(names)
+        print(f"boxes from score {score}: AP {100 * ap['ap']:.1f}, AP50 {100 * ap['ap50']:.1f}", end=", ")
+        print(f"persons found {hits / len(labels):.3f}, {ms:.0f} ms a photo (median), {each:.1f} poses a photo")
     return 0
 
 
