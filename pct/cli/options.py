@@ -25,7 +25,7 @@ def add_model(parser: argparse.ArgumentParser, default: str = DEFAULT_MODEL, wha
 
 def add_category(parser: argparse.ArgumentParser) -> None:
     """Add ``--category``."""
-    text = "the only category of a COCO file that is read, by name or id (default: all that fit)"
+    text = "of a COCO file, by name or id (default: all)"
     parser.add_argument("--category", metavar="NAME|ID", help=text)
 
 

@@ -10,14 +10,12 @@ SUMMARY = "poses of persons on photos"
 DESCRIPTION = """\
 Estimate the poses of the persons on photos and videos.
 
-A small detector finds the persons, offline, unless --boxes or another option says where.
-OUT gets keypoints.json (COCO results: bbox, keypoints as x, y, confidence, score),
-tokens.parquet (their token table; `pct decode --model FOLDER/tokenizer` reads it)
-and drawn/ (with the poses on them). Bad photos and boxes are reported, skipped and counted.
+A small detector finds the persons, offline, unless --boxes or another option says where. OUT gets
+keypoints.json (COCO results), tokens.parquet (`pct decode --model FOLDER/tokenizer` reads it) and
+drawn/ (with the poses on them). Bad photos and boxes are reported, skipped and counted.
 """
 EXAMPLES = """\
 examples:
-  pct predict photo.jpg
   pct predict val2017 --boxes detections.json --flip -o results
   pct predict walk.mp4 --model runs/mine/model --detector fasterrcnn_resnet50_fpn_v2
 """
@@ -37,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     boxes.add_argument("--whole-photos", dest="detector", action="store_const", const="none", help=whole)
     add_category(parser)
     parser.add_argument("--detector-weights", metavar="FILE", help="its weights; fetched from the network if not given")
-    least = "least score of a box (default: 0.3; torchvision 0.5; --boxes 0)"
+    least = "least score of a box (default: 0.3, of --boxes 0)"
     parser.add_argument("--min-score", type=share, metavar="X", help=least)
     flip = "flip test, twice the time (default: as the model says)"
     parser.add_argument("--flip", action=argparse.BooleanOptionalAction, help=flip)

@@ -98,7 +98,7 @@ BAD = {
     ),
     "words": ("encode", {**COLUMNS, "bbox": ["a"] * 6}, "column 'bbox' must hold numbers"),
     "flat": ("encode", {**COLUMNS, "keypoints": POSES.reshape(6, -1)}, r"column 'keypoints' has shape \(6, 6\)"),
-    "nothing known": ("encode", {**COLUMNS, "visible": VISIBLE * 0}, "row 0 has no visible joint"),
+    "nothing known": ("encode", {**COLUMNS, "visible": VISIBLE * 0}, "row 0 has no known joint"),
     "no fingerprint": ("decode", {"tokens": TOKENS["tokens"], "bbox": BOXES}, "no column 'fingerprint'"),
     "no box": ("decode", {n: TOKENS[n] for n in ("tokens", "fingerprint")}, "no column 'bbox'"),
     "another model": ("decode", {**TOKENS, "fingerprint": ["0" * 16] * 6}, "another model, with fingerprint 0000"),
