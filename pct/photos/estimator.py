@@ -16,10 +16,10 @@ from pct.files.ahead import map_ahead
 from pct.files.coco import AREA_SHARE
 from pct.files.photo import as_photo
 from pct.files.video import VIDEO_SUFFIXES
+from pct.photos.backbone import fold_batch_norms
 from pct.photos.classifier import PoseClassifier
 from pct.photos.crop import fit_bbox_to_aspect, normalise_pixels, plain_crop
 from pct.photos.detection.detector import PersonDetector, load_detector
-from pct.photos.folding import fold_batch_norms
 from pct.photos.predict import area_in_model_units, predict_tokens, restore_poses
 from pct.photos.results.poses import PersonPoses
 from pct.photos.results.result import PoseResult

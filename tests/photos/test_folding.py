@@ -6,8 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from pct.photos.backbone import Backbone
-from pct.photos.folding import fold_batch_norms
+from pct.photos.backbone import Backbone, fold_batch_norms
 
 
 @pytest.mark.parametrize(
