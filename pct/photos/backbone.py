@@ -223,13 +223,16 @@ def fold_batch_norms(network: Network) -> Network:
     batch norms. What timm's batch norms do besides (drop and activation) stays in their place.
 
     Args:
-        network: In evaluation mode; the copy must not be trained.
+        network: In evaluation mode; the copy must not be trained. One without batch norms is returned as it is: copies
+            of large networks would take their memory twice.
 
     Raises:
         ValueError: If ``network`` is in training mode, in which batch norms are something else.
     """
     if network.training:
         raise ValueError("batch norms can be folded in evaluation mode only; call eval() first")
+    if not any(isinstance(module, nn.BatchNorm2d) for module in network.modules()):
+        return network
     folded = copy.deepcopy(network)
     for module in list(folded.modules()):
         for (name, convolution), (norm_name, norm) in pairwise(list(module.named_children())):
