@@ -58,7 +58,7 @@ def main() -> None:
         share = np.mean([np.isin(rows, best).mean() for rows, best in zip(found.rows, true, strict=True)])
         print(f"by {by}: {share:.0%} of the {args.k} nearest by joints, {ms:.1f} ms a query of {len(index):,} poses")
     found = index.search(queries[:6], 3)
-    rows = [np.vstack([query[None], index.tokens(rows)]) for query, rows in zip(queries, found.rows, strict=False)]
+    rows = [np.vstack([query[None], index.tokens(rows)]) for query, rows in zip(queries[:6], found.rows, strict=True)]
     names = [name for _ in rows for name in ("query", "nearest", "second", "third")[: len(rows[0])]]
     write_png(draw_tokens(tokenizer, np.concatenate(rows), names), args.out, force=True)
 

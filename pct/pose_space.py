@@ -67,6 +67,11 @@ class PoseSpace:
         return 2 if self.kind == "crop2d" else 3
 
     @property
+    def reference_name(self) -> str:
+        """What places a pose, by the name of its column in tables: ``bbox``, or in 3D ``root``."""
+        return "bbox" if self.kind == "crop2d" else "root"
+
+    @property
     def report_scale(self) -> float:
         """Factor from model units to the unit errors are reported in: pixels of the crop, or millimetres."""
         if self.kind == "root3d":

@@ -17,13 +17,11 @@ from typing import Any
 from pct.bulk.encode import EncodePhotos, EncodePoses
 from pct.bulk.parts import done_ids, join_parts
 from pct.bulk.photo_rows import find_photo_rows
-from pct.packages import missing_package
+from pct.packages import explain_missing
 
-try:
+with explain_missing():
     import ray.data
     from ray.data import ActorPoolStrategy, Dataset
-except ModuleNotFoundError as error:
-    raise ModuleNotFoundError(missing_package("ray"), name="ray") from error
 
 __all__ = ["EncodePhotos", "EncodePoses", "actors", "done_ids", "join_parts", "read_photos", "read_poses"]
 

@@ -52,7 +52,7 @@ class EncodePhotos:
             torch.set_num_threads(threads)
         found = load_detector(detector, device=device)
         self.estimator, self.out = PoseEstimator.from_pretrained(model, device, detector=found), out
-        self.place = "root" if self.estimator.space.kind == "root3d" else "bbox"
+        self.place = self.estimator.space.reference_name
         self.fingerprint = self.estimator.model.tokenizer.fingerprint()
 
     def __call__(self, batch: Mapping[str, Any]) -> pa.Table:
@@ -118,7 +118,7 @@ class EncodePoses:
         if threads is not None:
             torch.set_num_threads(threads)
         self.tokenizer, self.out = PoseTokenizer.from_pretrained(model, device), out
-        self.place = "root" if self.tokenizer.space.kind == "root3d" else "bbox"
+        self.place = self.tokenizer.space.reference_name
         self.fingerprint = self.tokenizer.fingerprint()
 
     def __call__(self, batch: Mapping[str, Any]) -> pa.Table:

@@ -93,8 +93,7 @@ def done_ids(folder: str | Path, fingerprint: str | None = None) -> set[Any]:
         TokenFileError: If a part was made by another model.
     """
     found: set[Any] = set()
-    for path, rows in _read_parts(folder, ["id", "fingerprint"], fingerprint):
-        del path
+    for rows in _read_parts(folder, ["id", "fingerprint"], fingerprint):
         found.update(rows["id"].to_pylist())
     return found
 
@@ -119,10 +118,10 @@ def join_parts(
         FileExistsError: If ``out`` exists and ``force`` is not set.
     """
     metadata = describe_model(tokenizer, model_name)
-    place = "root" if metadata.is_3d else "bbox"
+    place = tokenizer.space.reference_name
     summary, kept = PartsSummary(), {}
     columns = ["id", "person", place, "tokens", "error", "fingerprint"]
-    for _, rows in _read_parts(folder, columns, metadata.fingerprint):
+    for rows in _read_parts(folder, columns, metadata.fingerprint):
         for row in rows.to_pylist():
             key = row["id"], row["person"]
             summary.repeated += key in kept
@@ -147,7 +146,7 @@ def join_parts(
     return summary
 
 
-def _read_parts(folder: str | Path, columns: list[str], fingerprint: str | None) -> Iterator[tuple[Path, pa.Table]]:
+def _read_parts(folder: str | Path, columns: list[str], fingerprint: str | None) -> Iterator[pa.Table]:
     import pyarrow.parquet as pq
 
     for path in sorted(Path(folder).glob(_PATTERN)):
@@ -158,7 +157,7 @@ def _read_parts(folder: str | Path, columns: list[str], fingerprint: str | None)
                 f"{path}: made by the model with fingerprint {others.pop()}, this one has {fingerprint}; "
                 "use another folder"
             )
-        yield path, rows
+        yield rows
 
 
 def _image_ids(ids: list[Any]) -> np.ndarray:

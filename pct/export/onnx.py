@@ -113,7 +113,7 @@ def to_onnx(graph: Graph, metadata: dict[str, str]) -> bytes:
 def _tokenizer_graphs(tokenizer: PoseTokenizer, length: int) -> dict[str, Graph]:
     joints, space = tokenizer.skeleton.num_keypoints, tokenizer.space
     place = space.standard_reference().expand(_ROWS, -1).clone()
-    name = "root" if space.kind == "root3d" else "bbox"
+    name = space.reference_name
     poses = {"keypoints": torch.rand(_ROWS, joints, space.num_dims), "visible": torch.ones(_ROWS, joints).bool()}
     indices = torch.zeros(_ROWS, length, dtype=torch.int64)
     return {

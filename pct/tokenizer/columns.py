@@ -42,7 +42,7 @@ class TokenColumns:
         tokenizer = cast("PoseTokenizer", self)
         keypoints = _numbers(batch, KEYPOINTS, 3)
         visible = _numbers(batch, VISIBLE, 2) > 0 if VISIBLE in batch else torch.isfinite(keypoints).all(dim=-1)
-        name = _place_column(tokenizer)
+        name = tokenizer.space.reference_name
         if name in batch:
             place = _numbers(batch, name, 2)
         elif name == "root":
@@ -73,11 +73,7 @@ class TokenColumns:
                     f"row {row} holds tokens of another model, with fingerprint {theirs}; this model has {ours}"
                 )
         indices = torch.as_tensor(np.asarray(_column(batch, TOKENS)))
-        return {KEYPOINTS: tokenizer.decode(indices, _numbers(batch, _place_column(tokenizer), 2)).cpu().numpy()}
-
-
-def _place_column(tokenizer: PoseTokenizer) -> str:
-    return "root" if tokenizer.space.kind == "root3d" else "bbox"
+        return {KEYPOINTS: tokenizer.decode(indices, _numbers(batch, tokenizer.space.reference_name, 2)).cpu().numpy()}
 
 
 def _column(batch: Mapping[str, Any], name: str) -> Any:
