@@ -47,7 +47,7 @@ from pct.files.output import write_atomically
 from pct.layers.losses import keypoint_loss
 from pct.photos.classifier import PoseClassifier
 from pct.photos.crop import PhotoBatch
-from pct.photos.heads.tokens import QueryBlock, grid_positions
+from pct.photos.heads.tokens import PlaceReader, grid_positions
 from pct.photos.persons import CocoPersons
 from pct.photos.predict import restore_poses
 from pct.photos.saved_backbone import SavedBackbone
@@ -69,40 +69,22 @@ FLIP = PredictionOptions(flip=True)
 TIMED = 30
 
 
-class CoordinateHead(nn.Module):
+class CoordinateHead(PlaceReader):
     """What :class:`~pct.photos.heads.tokens.AnchoredTokenHead` is up to its pose, without the tokens.
 
     Maps features (B, 84, 17, 5) of MoveNet to joints (B, 17, 2) in model units.
     """
 
-    def __init__(self, channels: int, grid: tuple[int, int], width: int = 128, blocks: int = 2) -> None:
-        super().__init__()
-        joints, places = grid
-        self.register_buffer("positions", grid_positions(grid, 32), persistent=False)
-        self.project, self.norm = nn.Linear(channels + 32, width), nn.LayerNorm(width)
-        self.queries = nn.Parameter(torch.randn(joints, width) * 0.5)
-        self.blocks = nn.ModuleList(QueryBlock(joints, width, 8) for _ in range(blocks))
-        self.last_norm, self.choose, self.offer = nn.LayerNorm(width), nn.Linear(width, width), nn.Linear(width, width)
-        self.preference = nn.Parameter(torch.zeros(joints, joints * places))
-        self.shift = nn.Linear(width, 2)
-        with torch.no_grad():
-            self.preference[torch.arange(joints), torch.arange(joints) * places] = 4.0
-            self.choose.weight.mul_(0.1)
-            self.shift.weight.zero_()
-            self.shift.bias.zero_()
+    def __init__(self, channels: int, grid: tuple[int, int]) -> None:
+        super().__init__(channels, grid)
+        self.register_buffer("positions", grid_positions(grid, self.position_channels), persistent=False)
 
     positions: Tensor
 
     def forward(self, features: Tensor) -> Tensor:
         """Return the joints (B, 17, 2)."""
         rows = features.flatten(2).transpose(1, 2)
-        memory = self.norm(self.project(torch.cat([rows, self.positions.expand(len(rows), -1, -1)], dim=-1)))
-        x = self.queries.expand(len(rows), -1, -1)
-        for block in self.blocks:
-            x = block(x, memory)
-        x = self.last_norm(x)
-        scores = self.choose(x) @ self.offer(memory).transpose(1, 2) / x.shape[-1] ** 0.5 + self.preference
-        return scores.float().softmax(dim=-1) @ rows[..., :2].float() + self.shift(x).float()
+        return self.read_pose(torch.cat([rows, self.positions.expand(len(rows), -1, -1)], dim=-1))[0]
 
 
 class CoordinateStep:

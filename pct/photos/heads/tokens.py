@@ -128,7 +128,36 @@ class QueryTokenHead(QueryReader):
         return self.logits(self.read(features)[0])
 
 
-class AnchoredTokenHead(QueryReader):
+class PlaceReader(QueryReader):
+    """A pose from features that say where joints may be: a learned query a joint chooses among all places.
+
+    Args:
+        channels: Channels of the features, without the codes of their places; the first two are x and y in model units.
+        grid: Joints K, and places told of each.
+        width: Width of the hidden vectors.
+        sizes: Further ones of :class:`QueryReader`.
+    """
+
+    def __init__(self, channels: int, grid: tuple[int, int], width: int = 128, **sizes: int) -> None:
+        joints, places = grid
+        super().__init__(channels, joints, width, **sizes)
+        self.choose, self.offer = nn.Linear(width, width), nn.Linear(width, width)
+        self.preference = nn.Parameter(torch.zeros(joints, joints * places))
+        self.shift = nn.Linear(width, 2)
+        with torch.no_grad():
+            self.preference[torch.arange(joints), torch.arange(joints) * places] = _OWN_PLACE
+            self.choose.weight.mul_(0.1)
+            self.shift.weight.zero_()
+            self.shift.bias.zero_()
+
+    def read_pose(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Map features (B, K * places, channels + position_channels) to joints (B, K, 2) and queries (B, K, width)."""
+        x, memory = self.read(features)
+        scores = self.choose(x) @ self.offer(memory).transpose(1, 2) / math.sqrt(x.shape[-1]) + self.preference
+        return scores.float().softmax(dim=-1) @ features[..., :2].float() + self.shift(x).float(), x
+
+
+class AnchoredTokenHead(PlaceReader):
     """Tokens from features that say where joints may be (:class:`~pct.photos.movenet.MoveNetFeatures`).
 
     A learned query a joint attends to all places and chooses among them; the frozen encoder of the tokenizer says what
@@ -155,25 +184,14 @@ class AnchoredTokenHead(QueryReader):
         width: int = 128,
         **sizes: int,
     ) -> None:
-        joints, places = grid
-        super().__init__(channels, joints, width, **sizes)
+        super().__init__(channels, grid, width, **sizes)
         self._see = see
-        self.choose, self.offer = nn.Linear(width, width), nn.Linear(width, width)
-        self.preference = nn.Parameter(torch.zeros(joints, joints * places))
-        self.shift = nn.Linear(width, 2)
-        self.to_tokens = nn.Linear(joints, num_tokens)
+        self.to_tokens = nn.Linear(grid[0], num_tokens)
         self.logits = CodebookLogits(width, tables, anchored=True)
-        with torch.no_grad():
-            self.preference[torch.arange(joints), torch.arange(joints) * places] = _OWN_PLACE
-            self.choose.weight.mul_(0.1)
-            self.shift.weight.zero_()
-            self.shift.bias.zero_()
 
     def forward(self, features: Tensor) -> Tensor:
         """Map features (B, K * places, channels + position_channels) to logits (B, M, V), float32."""
-        x, memory = self.read(features)
-        scores = self.choose(x) @ self.offer(memory).transpose(1, 2) / math.sqrt(x.shape[-1]) + self.preference
-        pose = scores.float().softmax(dim=-1) @ features[..., :2].float() + self.shift(x).float()
+        pose, x = self.read_pose(features)
         hidden = self.to_tokens(x.transpose(1, 2)).transpose(1, 2)
         return self.logits(hidden, self._see(pose))
 
