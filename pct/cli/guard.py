@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 # Of a message, in characters.
 _LONGEST = 499
@@ -24,9 +25,9 @@ def guard(program: str, action: Callable[[], int | None]) -> int:
     from pct.files.output import stop_in_order
 
     stop_in_order()
-    warnings.showwarning = lambda message, *_: print(f"{program}: note: {one_line(message)}", file=sys.stderr)
     try:
-        return action() or 0
+        with _notes(program):
+            return action() or 0
     except KeyboardInterrupt:
         print(f"{program}: interrupted; nothing was written", file=sys.stderr)
         return 130
@@ -39,6 +40,17 @@ def guard(program: str, action: Callable[[], int | None]) -> int:
             raise
         print(f"{program}: error: {explain(error)}", file=sys.stderr)
         return 1
+
+
+@contextmanager
+def _notes(program: str) -> Iterator[None]:
+    """Print warnings as notes in the block; whoever called the program from Python has theirs back behind it."""
+    shown = warnings.showwarning
+    warnings.showwarning = lambda message, *_: print(f"{program}: note: {one_line(message)}", file=sys.stderr)
+    try:
+        yield
+    finally:
+        warnings.showwarning = shown
 
 
 def one_line(text: object) -> str:
