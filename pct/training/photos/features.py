@@ -13,22 +13,26 @@ import numpy as np
 import torch
 
 from pct.files.photo import PhotoError
-from pct.photos.backbone import Backbone
+from pct.photos.backbone import Backbone, fold_batch_norms
 from pct.photos.crop import PersonCrop, PhotoBatch
 from pct.training.batches import EpochOrder
 from pct.training.photos.batches import PersonCrops
 
 _FEATURES, _LABELS, _ABOUT = "features.npy", "labels.npz", "features.json"
 _NAMES = ("keypoints", "visibility", "bbox", "area", "affine", "image_ids", "annotation_ids")
+_COPIES = "copies"
 _BATCH = 16
 
 
 class StoredFeatures:
-    """The folder of stored features: C copies of N persons, copy by copy.
+    """The folder of stored features: a few crops of each of N persons, person by person.
 
     Args:
         folder: That :func:`store_features` wrote.
         about: What the features must have been made from.
+
+    Attributes:
+        copies: Crops of each person (N,), int64.
 
     Raises:
         ValueError: If the folder is none, or its features were made from something else, which is named.
@@ -40,6 +44,7 @@ class StoredFeatures:
             self.features = np.load(folder / _FEATURES, mmap_mode="r", allow_pickle=False)
             with np.load(folder / _LABELS, allow_pickle=False) as labels:
                 self.labels = {name: torch.from_numpy(labels[name]) for name in _NAMES}
+                self.copies = labels[_COPIES]
         except (OSError, ValueError, KeyError) as error:
             raise ValueError(f"{folder} is no folder of stored features: {error}") from error
         for name, value in json.loads(json.dumps(about)).items():
@@ -48,8 +53,7 @@ class StoredFeatures:
                     f"{folder}: its features were made with {name} {stored.get(name)}, this run has {value}; give "
                     "another folder, which is then filled"
                 )
-        self.copies, self.image_size = int(about["copies"]), about["image_size"]
-        self.num_persons = len(self.features) // self.copies
+        self.image_size = about["image_size"]
 
     def rows(self, rows: np.ndarray) -> PhotoBatch:
         """Return the crops of some rows (B,), with features in place of their pixels."""
@@ -74,14 +78,15 @@ class FeatureBatches:
 
     def __init__(self, stored: StoredFeatures, batch_size: int, seed: int, weights: np.ndarray | None = None) -> None:
         self.stored, self.batch_size, self.seed = stored, batch_size, seed
-        self._order = EpochOrder(stored.num_persons, batch_size, seed, weights)
+        self._order = EpochOrder(len(stored.copies), batch_size, seed, weights)
+        self._first = np.cumsum(stored.copies) - stored.copies
         self.steps_per_epoch = self._order.steps_per_epoch
 
     def __getitem__(self, step: int) -> PhotoBatch:
         """Return the batch of ``step``."""
         persons = self._order[step]
-        copies = np.random.default_rng((self.seed, step)).integers(self.stored.copies, size=self.batch_size)
-        return self.stored.rows(copies * self.stored.num_persons + persons)
+        copies = np.random.default_rng((self.seed, step)).integers(self.stored.copies[persons])
+        return self.stored.rows(self._first[persons] + copies)
 
 
 def store_features(
@@ -90,6 +95,7 @@ def store_features(
     crops: PersonCrops,
     about: Mapping[str, Any],
     report: Callable[[str], None],
+    weights: np.ndarray | None = None,
 ) -> StoredFeatures:
     """Return the features in a folder, which is filled first if it does not exist; it appears whole or not at all.
 
@@ -97,8 +103,9 @@ def store_features(
         folder: Where.
         backbone: Frozen.
         crops: The persons, with augmentation.
-        about: What the features depend on, with ``copies`` (crops a person) and ``image_size``.
+        about: What the features depend on, with ``copies`` (crops a person, the mean) and ``image_size``.
         report: Told how far it is, and once of each photo that cannot be read; another person then takes the place.
+        weights: Probability of each person (N,): one that is drawn more often has more crops. None: all alike.
 
     Raises:
         ValueError: As :class:`StoredFeatures`.
@@ -110,7 +117,7 @@ def store_features(
     hidden = folder.with_name(f".{folder.name}.{os.getpid()}.part")
     hidden.mkdir()
     try:
-        _fill(hidden, backbone, crops, int(about["copies"]), report)
+        _fill(hidden, backbone, crops, spread_copies(len(crops.source), int(about["copies"]), weights), report)
         (hidden / _ABOUT).write_text(json.dumps(about, indent=1), encoding="utf-8")
         os.rename(hidden, folder)
     finally:
@@ -118,37 +125,43 @@ def store_features(
     return StoredFeatures(folder, about)
 
 
+def spread_copies(persons: int, mean: int, weights: np.ndarray | None) -> np.ndarray:
+    """Return how many crops of each person (N,) there are, int64: about ``mean``, by probability, and at least one."""
+    return np.full(persons, mean) if weights is None else np.maximum(1, np.rint(weights * persons * mean)).astype(int)
+
+
 @torch.inference_mode()
-def _fill(folder: Path, backbone: Backbone, crops: PersonCrops, copies: int, report: Callable[[str], None]) -> None:
-    persons, device = len(crops.source), next(backbone.parameters()).device
-    shape = (persons * copies, backbone.channels, *backbone.grid)
+def _fill(
+    folder: Path, backbone: Backbone, crops: PersonCrops, copies: np.ndarray, report: Callable[[str], None]
+) -> None:
+    device = next(backbone.parameters()).device
+    persons = np.repeat(np.arange(len(copies)), copies)
+    numbers = np.arange(len(persons)) - np.repeat(np.cumsum(copies) - copies, copies)
+    shape = (len(persons), backbone.channels, *backbone.grid)
     written = np.lib.format.open_memmap(folder / _FEATURES, mode="w+", dtype=np.float16, shape=shape)
     # Made whole at the first batch: tensors kept from every batch would leave holes all over the heap.
     labels: dict[str, np.ndarray] = {}
     said: set[str] = set()
-    backbone.eval()
+    look = fold_batch_norms(backbone.eval())
     for first in range(0, len(written), _BATCH):
-        rows = range(first, min(first + _BATCH, len(written)))
+        rows = slice(first, min(first + _BATCH, len(written)))
         faults: list[str] = []
-        batch = PhotoBatch.from_crops([_draw(crops, row, persons, faults) for row in rows]).to(device)
+        batch = PhotoBatch.from_crops([_draw(crops, *place, faults) for place in zip(persons[rows], numbers[rows], strict=True)]).to(device)
         for fault in sorted(set(faults) - said):
             report(f"{fault}; other persons take the place of its own")
         said |= set(faults)
-        written[rows.start : rows.stop] = backbone(batch.images).cpu().half().numpy()
+        written[rows] = look(batch.images).cpu().half().numpy()
         for name in _NAMES:
             values = getattr(batch, name).cpu().numpy()
-            labels.setdefault(name, np.zeros((len(written), *values.shape[1:]), values.dtype))[first : rows.stop] = (
-                values
-            )
+            labels.setdefault(name, np.zeros((len(written), *values.shape[1:]), values.dtype))[rows] = values
         if first // _BATCH % 50 == 0:
             report(f"features of {first:,} of {len(written):,} crops are stored")
     written.flush()
-    np.savez(folder / _LABELS, **cast(dict[str, Any], labels))
+    np.savez(folder / _LABELS, **cast(dict[str, Any], {**labels, _COPIES: copies}))
 
 
-def _draw(crops: PersonCrops, row: int, persons: int, faults: list[str]) -> PersonCrop:
-    copy, person = divmod(row, persons)
-    crop = crops.drawn(person, copy, person, faults)
+def _draw(crops: PersonCrops, person: int, copy: int, faults: list[str]) -> PersonCrop:
+    crop = crops.drawn(int(person), int(copy), int(person), faults)
     if crop is None:
         raise PhotoError(f"{faults[-1]}; so do many persons in a row")
     return crop

@@ -152,16 +152,13 @@ def _batches(run: PhotoRun, setting: PhotoSetting, seed: int, backbone: Backbone
     if run.features:
         # The same crops for runs of all seeds, which then share the features.
         crops = PersonCrops(setting.train, space, size, _CROPS_SEED, augment)
-        stored = store_features(Path(run.features), backbone, crops, _about(run, space, backbone), print)
+        stored = store_features(Path(run.features), backbone, crops, _about(run, space, backbone), print, setting.weights)
         return FeatureBatches(stored, run.batch_size, seed, setting.weights)
     return PhotoBatches(setting.train, space, size, run.batch_size, seed, augment, run.workers, weights=setting.weights)
 
 
 def _about(run: PhotoRun, space: PoseSpace, backbone: Backbone) -> dict[str, Any]:
     """Return all that stored features depend on."""
-    data = asdict(run.data)
-    for given in data["sets"]:
-        del given["weight"]  # says how often a person is taken, not how it looks
     return {
         "backbone": fingerprint({"name": backbone.name, "stage": backbone.stage}, backbone.state_dict()),
         "image_size": list(backbone.image_size),
@@ -169,7 +166,7 @@ def _about(run: PhotoRun, space: PoseSpace, backbone: Backbone) -> dict[str, Any
         "seed": _CROPS_SEED,
         "space": space.to_dict(),
         "augment": asdict(run.augment),
-        "data": data,
+        "data": asdict(run.data),
     }
 
 
