@@ -103,7 +103,7 @@ def decode_photo(data: bytes, name: str | Path) -> np.ndarray:
         raise PhotoError(f"{name}: the photo is empty (0 bytes)")
     try:
         # A truncated file is an error here and not a picture that is grey from somewhere on.
-        with Image.open(io.BytesIO(data)) as image:
+        with _open(io.BytesIO(data)) as image:
             _check_size(image, name)
             image.load()
             ImageOps.exif_transpose(image, in_place=True)
@@ -130,12 +130,21 @@ def _check_size(image: Any, name: str | Path) -> None:
         raise PhotoError(f"{name}: the photo is too large, {width}x{height} pixels; at most {most:,} are read")
 
 
+def _open(source: Any) -> Any:
+    """Open a picture without Pillow's warning of many pixels: how many are too many is said here."""
+    from PIL import Image
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        return Image.open(source)
+
+
 def photo_size(path: str | Path) -> tuple[int, int]:
     """Return width and height in pixels of a photo as :func:`read_photo` gives it, without decoding it."""
     from PIL import Image
 
     try:
-        with Image.open(path) as image:
+        with _open(path) as image:
             # Of a TIFF, Pillow says the size as turned in some versions; its own tags do not.
             width, height = (image.tag_v2[256], image.tag_v2[257]) if image.format == "TIFF" else image.size
             # Orientations 5 to 8 of the EXIF standard lie on their side.

@@ -16,6 +16,8 @@ from pct.files.photo import PhotoError, decode_photo, photo_size, read_bytes
 
 # Decoded photos that are kept: several persons of one photo follow each other in a file.
 _DECODED = 4
+# Of faults of one kind.
+_SHOWN = 5
 
 
 class PhotoFolder:
@@ -26,22 +28,33 @@ class PhotoFolder:
         image_folder: Where their ``file_name`` is looked for.
         cache: Keep the encoded bytes of every photo that was read in memory; for sets of a few thousand small ones.
 
-    Raises:
-        ValueError: If an image entry is bad or two have the same id.
+    Attributes:
+        faults: What is wrong with image entries of the file, a sentence each; they count as not there. Of two that
+            have the same id and differ, none counts.
     """
 
     def __init__(self, annotations_path: str | Path, image_folder: str | Path, cache: bool = False) -> None:
         self.folder = Path(image_folder)
         self._images: dict[int, Mapping[str, Any]] = {}
+        self.faults: list[str] = []
+        twice = set[int]()
         for image in iter_coco_images(annotations_path):
             fault = _find_fault(image)
-            if fault is None and image["id"] in self._images:
-                fault = f"image {image['id']} is there twice; ids must differ"
+            if fault is None:
+                kept = {name: image.get(name) for name in ("file_name", "width", "height", "camera")}
+                if self._images.setdefault(image["id"], kept) != kept:
+                    fault = f"image {image['id']} is there twice, and the entries differ"
+                    twice.add(image["id"])
             if fault is not None:
-                raise ValueError(f"{annotations_path}: {fault}")
-            self._images[image["id"]] = {n: image.get(n) for n in ("file_name", "width", "height", "camera")}
+                self.faults.append(f"{annotations_path}: {fault}")
+        for image_id in twice:
+            del self._images[image_id]
         self._bytes: dict[Path, bytes] | None = {} if cache else None
         self._decoded: dict[int, np.ndarray] = {}
+
+    def __contains__(self, image_id: object) -> bool:
+        """Whether there is a good entry with the id."""
+        return type(image_id) is int and image_id in self._images
 
     def path(self, image_id: int) -> Path | None:
         """Return where the photo is or should be, or None if no image has the id.
@@ -145,8 +158,13 @@ def find_usable(
         image_ids: One a person.
         bbox: One a person: x, y, width, height in image pixels.
         names: What a report calls each person, such as ``annotation 7``.
-        report: Called once for all missing photos, once for each other photo that cannot be read and for each box.
+        report: Called once for all missing photos, for each bad image entry (of many, the first few), once for each
+            other photo that cannot be read and for each box.
     """
+    for fault in photos.faults[:_SHOWN]:
+        report(f"{fault}; its persons are skipped")
+    if len(photos.faults) > _SHOWN:
+        report(f"{photos.folder}: the persons of {len(photos.faults) - _SHOWN:,} more bad image entries are skipped")
     sizes = _sizes(photos, Counter(image_ids), report)
     usable = np.zeros(len(image_ids), bool)
     for row, (image_id, (x, y, width, height)) in enumerate(zip(image_ids, bbox, strict=True)):
@@ -173,23 +191,23 @@ def _sizes(photos: PhotoFolder, persons: Counter[int], report: Callable[[str], N
         except PhotoError as error:
             report(f"{error}; its persons are skipped")
     if missing:
-        paths = [photos.path(image_id) for image_id in missing[:5]]
+        paths = [photos.path(image_id) for image_id in missing[:_SHOWN]]
         shown = [
             f"image {id_} without an entry" if p is None else p.name for id_, p in zip(missing, paths, strict=False)
         ]
-        listed = ", ".join(shown) + (", ..." if len(missing) > 5 else "")
+        listed = ", ".join(shown) + (", ..." if len(missing) > _SHOWN else "")
         lost = sum(persons[image_id] for image_id in missing)
         report(f"{photos.folder}: {len(missing)} photos are missing ({listed}); their {lost} persons are skipped")
     return sizes
 
 
 def _find_fault(image: Any) -> str | None:
-    if not isinstance(image, Mapping) or not isinstance(image.get("id"), int):
+    if not isinstance(image, Mapping) or type(image.get("id")) is not int:
         return f"image entry {str(image)[:60]!r}; expected an object with an integer id and a file_name"
     if not isinstance(image.get("file_name"), str) or not image["file_name"]:
         return f"image {image['id']} has file_name {image.get('file_name')!r}; expected the name of its photo"
     sizes = [image.get(name) for name in ("width", "height")]
-    if not all(size is None or (isinstance(size, int) and size >= 0) for size in sizes):
+    if not all(size is None or (type(size) is int and size >= 0) for size in sizes):
         return f"image {image['id']} has width and height {sizes}; expected whole numbers of pixels, or neither"
     fault = find_camera_fault(image)
     return None if fault is None else f"image {image['id']}: {fault}"

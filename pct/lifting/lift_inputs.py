@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from pct.files.pose_checks import Fault, PoseBatch
 from pct.files.pose_files import PoseFileError, check_pose_file, pose_suffix, read_names, read_poses
 from pct.lifting.pose2d_bridge import BRIDGES, bridge_poses2d
 from pct.poses import Poses
-from pct.skeleton import MPII16, SKELETONS, Skeleton
+from pct.skeleton import COCO17, MPII16, SKELETONS, Skeleton
 from pct.tokenizer import PoseTokenizer
 from pct.tokens.codec import check_decodes, decode_batches
 from pct.tokens.table import TokenReader, is_token_file
@@ -135,10 +136,14 @@ def find_skeleton(
         category: Name or id of the only category of a COCO file that counts.
 
     Raises:
-        PoseFileError: If the file does not name its joints and nobody says, or names joints of no known skeleton.
+        PoseFileError: If the file does not name its joints and nobody says (those of COCO results are taken for
+            COCO's), or names joints of no known skeleton.
     """
     lists = _joint_names(path, category)
     if not lists:
+        if given is None and path.suffix == ".json" and COCO17 in _sources(skeleton):
+            warnings.warn(f"{path}: COCO results do not name their joints; taken for coco17 (--skeleton)", stacklevel=2)
+            return COCO17
         if given is None:
             known = ", ".join(s.name for s in _sources(skeleton))
             raise PoseFileError(f"{path}: the file does not name its joints; say whose they are (--skeleton): {known}")

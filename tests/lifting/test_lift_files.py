@@ -215,6 +215,23 @@ def test_bad_poses_are_reported_skipped_and_counted(
     assert "skipped 2 bad ones (" in error
 
 
+@pytest.mark.filterwarnings("default::UserWarning")
+def test_coco_results_are_cocos_joints_unless_one_says_otherwise(
+    tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    annotated = write_json(tmp_path / "poses.json", COCO17)
+    expected = lift(annotated, model, "--image-size", "1000x800")["keypoints"]
+    results = [{**person, "score": 0.5} for person in json.loads(annotated.read_text())["annotations"]]
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    found = lift(tmp_path / "results.json", model, "--force", "--image-size", "1000x800")["keypoints"]
+    np.testing.assert_array_equal(found, expected)
+    assert "results.json: COCO results do not name their joints; taken for coco17" in capsys.readouterr().err
+    other = lift(tmp_path / "results.json", model, "--force", "--image-size", "1000x800", "--skeleton", "h36m17")[
+        "keypoints"
+    ]
+    assert not np.array_equal(other, expected)
+
+
 def test_a_pose_that_loses_all_joints_on_the_way_is_skipped(
     tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

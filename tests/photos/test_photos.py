@@ -153,16 +153,34 @@ def test_persons_with_few_labelled_joints_are_left_out(tmp_path: Path) -> None:
         persons(path, min_keypoints=labelled + 1)
 
 
-def test_bad_image_entries_are_errors(tmp_path: Path) -> None:
-    for key, value, reason in (("id", "x", "integer id"), ("file_name", 3, "file_name 3"), ("width", -1, "width")):
-        path = write_people(tmp_path)
-        change(path, lambda values, key=key, value=value: values["images"][1].update({key: value}))
-        with pytest.raises(ValueError, match=reason):
-            persons(path)
+@pytest.mark.parametrize(
+    ("change_of_second", "reason"),
+    [
+        ({"id": "x"}, "integer id"),
+        ({"id": True}, "integer id"),
+        ({"file_name": 3}, "file_name 3"),
+        ({"width": -1}, "width"),
+    ],
+)
+def test_bad_image_entries_are_reported_and_the_others_read(
+    tmp_path: Path, change_of_second: dict[str, Any], reason: str
+) -> None:
+    path = write_people(tmp_path)
+    change(path, lambda values: values["images"][1].update(change_of_second))
+    source, said = persons(path)
+    assert {int(i) for i in source.poses.image_ids} == {1, 3, 4, 5, 6}
+    assert reason in said[0]
+    assert said[0].endswith("its persons are skipped")
+
+
+def test_of_two_image_entries_with_one_id_none_counts_unless_they_are_alike(tmp_path: Path) -> None:
     path = write_people(tmp_path)
     change(path, lambda values: values["images"].append(values["images"][0]))
-    with pytest.raises(ValueError, match="image 1 is there twice"):
-        persons(path)
+    assert len(persons(path)[0]) == 12
+    change(path, lambda values: values["images"].append({**values["images"][1], "id": 1}))
+    source, said = persons(path)
+    assert 1 not in source.poses.image_ids
+    assert "image 1 is there twice, and the entries differ" in said[0]
 
 
 def test_cached_bytes_give_the_same_photos_without_the_files(tmp_path: Path) -> None:

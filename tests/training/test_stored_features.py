@@ -83,6 +83,13 @@ def test_a_photo_in_two_sets_is_named(data: Path) -> None:
         open_sets([photo_set(data, "second"), photo_set(data, "second")], COCO17, 1, 0.0)
 
 
+def test_a_set_may_take_one_category_only(data: Path) -> None:
+    with pytest.raises(ValueError, match="cat"):
+        open_sets([photo_set(data, "second", category="cat")], COCO17, 1, 0.0)
+    one, _ = open_sets([photo_set(data, "second", category="person")], COCO17, 1, 0.0)
+    assert len(one) == len(open_sets([photo_set(data, "second")], COCO17, 1, 0.0)[0])
+
+
 def test_a_filter_that_fits_no_photo_names_what_there_is(data: Path) -> None:
     with pytest.raises(ValueError, match="no photo has part=val; part is test, train"):
         open_sets([photo_set(data, "first", where="part=val")], COCO17, 1, 0.0)
@@ -124,6 +131,11 @@ def test_a_head_trains_on_stored_features_which_are_kept_and_checked(
     assert run(config) == 0
     stored = config.parent / "features"
     assert sorted(path.name for path in stored.iterdir()) == ["features.json", "features.npy", "labels.npz"]
+    with np.load(stored / "labels.npz") as labels:
+        copies = labels["copies"]
+    # The first set has two thirds of the batches, and fewer persons.
+    assert copies[0] > copies[-1] >= 1
+    assert len(np.load(stored / "features.npy", mmap_mode="r")) == copies.sum()
     before = (stored / "features.npy").stat().st_mtime_ns
     assert np.load(stored / "features.npy", mmap_mode="r").dtype == np.float16
     assert run(config, "optim.lr=0.002", out="again") == 0

@@ -23,12 +23,14 @@ class PhotoSet:
         weight: Share of the set in the batches, beside the other sets'.
         where: ``field=value`` takes only the photos of the file with that value (``coco_split=train2017``), and of
             these none whose scene (``group``) is also on another photo; empty takes all.
+        category: Name or id of the only category that is read; empty takes all that fit.
     """
 
     annotations: str = ""
     images: str = ""
     weight: float = setting(1.0, POSITIVE)
     where: str = setting("", Rule("field=value", lambda where: not where or "=" in where))
+    category: str = ""
 
 
 @dataclass
@@ -79,6 +81,8 @@ class PhotoData:
         for number, given in enumerate(self.sets):
             files, both = f"{given.annotations!r}, {given.images!r}", bool(given.annotations and given.images)
             check(path, f"data.sets[{number}]", files, both, "annotations and the folder of their images")
+        apart = not (self.sets and self.category)
+        check(path, "data.category", repr(self.category), apart, "empty: each of data.sets has a category of its own")
         plain = not self.sets or self.train == "generated"
         check(path, "data.train", self.train, plain, "left out where data.sets are given")
 

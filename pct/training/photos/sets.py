@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from pct.files.coco import iter_coco_images
+from pct.files.photo_folder import PhotoFolder
 from pct.photos.persons import CocoPersons, PersonPhoto, PersonSource
 from pct.skeleton import Skeleton
 from pct.training.photos.config import PhotoSet
@@ -80,8 +81,9 @@ def open_sets(
             min_keypoints=min_keypoints,
             report=warnings.warn,
             cache=True,
+            category=given.category or None,
         )
-        scenes = _find_scenes(given)
+        scenes = _find_scenes(given, persons.photos)
         paths = {(Path(given.images) / name).resolve() for name, _ in scenes.values()}
         if paths & seen:
             raise ValueError(f"{given.annotations}: {min(paths & seen)} is in another set too; give each photo once")
@@ -95,12 +97,12 @@ def open_sets(
     return PersonSets(train, shares), PersonSets(val, shares) if val_share else None
 
 
-def _find_scenes(given: PhotoSet) -> dict[int, tuple[str, str]]:
-    """Return file name and scene of the photos that fit ``where``, by id.
+def _find_scenes(given: PhotoSet, photos: PhotoFolder) -> dict[int, tuple[str, str]]:
+    """Return file name and scene of the photos that fit ``where``, by id; of ``photos`` no bad entry counts.
 
     Photos whose scene is also on a photo that does not fit are left out: the other one may be tested on.
     """
-    images = list(iter_coco_images(given.annotations))
+    images = [i for i in iter_coco_images(given.annotations) if isinstance(i, dict) and i.get("id") in photos]
     field, _, value = given.where.partition("=")
     fits = [not given.where or str(image.get(field)) == value for image in images]
     if not any(fits):
