@@ -232,11 +232,13 @@ def measure_seed(run: ClassifierRun, runs: Path, trunk: SeenTrunk, tests: Mappin
     model = PoseClassifier.from_pretrained(folder / "model")
     model.backbone = trunk  # the same weights, and every crop is looked at once only
     stored = StoredFeatures(Path(run.features), {"copies": run.feature_copies, "image_size": list(trunk.image_size)})
-    batches = FeatureBatches(stored, run.batch_size, run.seed, setting.weights)
+    batches = FeatureBatches(stored, run.batch_size, run.seed, setting.train.weights)
     fresh = CoordinateHead(stored.features.shape[1], tuple(stored.features.shape[2:]))
     ratio = processor_time(TokenStep(setting.tokenizer, run.loss), model.requires_grad_(True), batches)
     ratio /= processor_time(CoordinateStep(run), fresh, batches)
-    head = train_coordinates(run, stored, setting.weights, round(run.steps * ratio), runs / f"coordinates_s{run.seed}")
+    head = train_coordinates(
+        run, stored, setting.train.weights, round(run.steps * ratio), runs / f"coordinates_s{run.seed}"
+    )
     rows: Rows = {name: {} for name in ("tokens", "coordinates, constant score", "coordinates, heatmaps' heights")}
     for name, test in tests.items():
         found = predict_persons(model.eval(), NotedPersons(test.persons), FLIP)

@@ -50,6 +50,13 @@ def test_no_other_constants_are_better() -> None:
             assert error(Calibration(found.factor * factor, found.floor * floor)) >= best
 
 
+def test_joints_without_weight_do_not_count() -> None:
+    one, other = make_joints(Calibration(1.0, 0.5)), make_joints(Calibration(0.1, 1.5))
+    both = [torch.cat(parts) for parts in zip(one, other, strict=True)]
+    weights = torch.cat([torch.full_like(one[0], 0.3), torch.zeros_like(other[0])])
+    assert fit_calibration(*both, weights=weights) == fit_calibration(*one)
+
+
 def test_without_joints_nothing_can_be_fitted() -> None:
     with pytest.raises(ValueError, match="at least one joint"):
         fit_calibration(torch.zeros(0), torch.zeros(0))

@@ -104,7 +104,7 @@ def train_heatmaps(config: Path, *arguments: str, out: str = "run") -> int:
 def val_batch(config: Path) -> PhotoBatch:
     run = load_classifier_run(config, [])
     tokenizer = PoseTokenizer.from_pretrained(run.tokenizer)
-    return next(evaluation_batches(open_persons(run.data, tokenizer)[1], tokenizer.space, (32, 32), 6))
+    return next(evaluation_batches(open_persons(run.data, tokenizer)[1].source, tokenizer.space, (32, 32), 6))
 
 
 def losses(folder: Path) -> list[dict[str, float]]:

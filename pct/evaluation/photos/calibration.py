@@ -6,6 +6,7 @@ import copy
 from collections.abc import Callable
 from dataclasses import replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -36,7 +37,9 @@ _GRID, _ROUNDS = 15, 5
 _SHARPNESSES = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
 
 
-def fit_calibration(spread: Tensor, similarity: Tensor, num_dims: int = 2) -> Calibration:
+def fit_calibration(
+    spread: Tensor, similarity: Tensor, num_dims: int = 2, weights: Tensor | None = None
+) -> Calibration:
     """Find the calibration whose confidences have the least mean squared distance to the similarities.
 
     The mean squared distance is least for a confidence that is the mean of the similarities at each spread, which is
@@ -47,6 +50,7 @@ def fit_calibration(spread: Tensor, similarity: Tensor, num_dims: int = 2) -> Ca
             the joint; see :func:`pct.photos.predict.joint_spread`.
         similarity: Keypoint similarity that the same joints reach (J,), in [0, 1].
         num_dims: Coordinates a joint: 2 on photos, 3 in space.
+        weights: Of the joints in the mean (J,); None counts all alike.
 
     Raises:
         ValueError: If there are no joints, or the shapes differ.
@@ -64,7 +68,7 @@ def fit_calibration(spread: Tensor, similarity: Tensor, num_dims: int = 2) -> Ca
         points = torch.cartesian_prod(*axes)
         tried = [Calibration(factor, floor) for factor, floor in points.exp().tolist()]
         stated = [confidence_from_spread(spread, c, num_dims) for c in tried]
-        errors = [(confidence - similarity).square().mean().item() for confidence in stated]
+        errors = [_mean((confidence - similarity).square(), weights) for confidence in stated]
         number = min(range(len(errors)), key=errors.__getitem__)
         best = tried[number]
         step = (high - low) / (_GRID - 1)
@@ -79,6 +83,7 @@ def calibrate_classifier(
     limit: int | None = None,
     progress: Callable[[int], None] | None = None,
     report: Callable[[str], None] | None = None,
+    weights: np.ndarray | None = None,
 ) -> Calibration:
     """Fit the calibration of a classifier.
 
@@ -89,6 +94,7 @@ def calibrate_classifier(
         limit: At most so many persons, the first ones.
         progress: Called with the number of persons that were done.
         report: Called once for each photo that cannot be read; by default a warning.
+        weights: How much each person of ``source`` counts (N,); None counts all alike.
 
     Raises:
         ValueError: If the persons' joints are not the model's, or none of them has a label.
@@ -98,15 +104,17 @@ def calibrate_classifier(
     persons = NotedPersons(source, limit)
     # What publishers give as the pose is the mixture as it is.
     own = model.tokenizer.space.conventions == CropConventions()
-    sharpness = fit_sharpness(model, persons, options, report) if own else 1.0
+    sharpness = fit_sharpness(model, persons, options, report, weights) if own else 1.0
     # Spread and similarity are those of the poses that the sharpness gives.
     sharp = copy.copy(model)
     sharp.config = replace(model.config, calibration=replace(model.config.calibration, sharpness=sharpness))
     persons = NotedPersons(source, limit)
     found = predict_persons(sharp, persons, options, progress, report)
     assert found.spread is not None
-    similarity, known = reached_similarity(found.keypoints, persons.table(), model)
-    fitted = fit_calibration(found.spread[known], similarity[known], model.tokenizer.space.num_dims)
+    table = persons.table()
+    similarity, known = reached_similarity(found.keypoints, table, model)
+    counts = _joint_weights(weights, table, known)
+    fitted = fit_calibration(found.spread[known], similarity[known], model.tokenizer.space.num_dims, counts)
     return replace(fitted, sharpness=sharpness)
 
 
@@ -115,6 +123,7 @@ def fit_sharpness(
     persons: NotedPersons,
     options: PredictionOptions,
     report: Callable[[str], None] | None = None,
+    weights: np.ndarray | None = None,
 ) -> float:
     """Return the sharpness of the expected pose, of a few tried, that has the best mean keypoint similarity.
 
@@ -123,6 +132,7 @@ def fit_sharpness(
         persons: Held-out persons, read here for the first time.
         options: Flip test and batches.
         report: Called once for each photo that cannot be read; by default a warning.
+        weights: How much each person counts (N,); None counts all alike.
     """
     space, device = model.tokenizer.space, next(model.parameters()).device
     tried: dict[float, list[Tensor]] = {sharpness: [] for sharpness in _SHARPNESSES}
@@ -139,8 +149,19 @@ def fit_sharpness(
     reached = {}
     for sharpness, poses in tried.items():
         similarity, known = reached_similarity(torch.cat(poses), table, model)
-        reached[sharpness] = float(similarity[known].mean())
+        reached[sharpness] = _mean(similarity[known], _joint_weights(weights, table, known))
     return max(reached, key=reached.__getitem__)
+
+
+def _joint_weights(weights: np.ndarray | None, table: PersonTable, known: Tensor) -> Tensor | None:
+    """Return the weights of the known joints (J,) of persons, by those of all persons of their source."""
+    if weights is None:
+        return None
+    return torch.from_numpy(weights)[table.rows][:, None].expand(known.shape)[known]
+
+
+def _mean(values: Tensor, weights: Tensor | None) -> float:
+    return float(values.mean() if weights is None else (values * weights).sum() / weights.sum())
 
 
 def reached_similarity(keypoints: Tensor, table: PersonTable, model: PhotoModel) -> tuple[Tensor, Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -17,8 +18,16 @@ from pct.training.photos.sets import open_sets
 _TRAIN_SEED, _VAL_SEED = 1, 500_001
 
 
-def open_persons(data: PhotoData, tokenizer: PoseTokenizer) -> tuple[PersonSource, PersonSource, np.ndarray | None]:
-    """Return the persons to train on, those to validate and calibrate on, and the former's probabilities (N,) if any.
+@dataclass(frozen=True)
+class Persons:
+    """Persons, and the probability of each (N,), with sum 1; None if all are alike."""
+
+    source: PersonSource
+    weights: np.ndarray | None = None
+
+
+def open_persons(data: PhotoData, tokenizer: PoseTokenizer) -> tuple[Persons, Persons]:
+    """Return the persons to train on, and those to validate and calibrate on.
 
     None of the generated people that are validated on is trained on.
 
@@ -26,23 +35,21 @@ def open_persons(data: PhotoData, tokenizer: PoseTokenizer) -> tuple[PersonSourc
         ValueError: If a file is none, its joints are not the tokenizer's, or a 3D tokenizer's are not known; for sets
             of 2D photos with a 3D tokenizer.
     """
-    train: PersonSource
-    val: PersonSource | None = None
-    weights = None
+    val: Persons | None = None
     if data.sets:
         if tokenizer.space.kind == "root3d":
             raise ValueError("data.sets are photos with 2D joints, and the tokenizer's poses are 3D; give data.train")
-        sets, val = open_sets(data.sets, tokenizer.skeleton, data.min_keypoints, data.val_share)
-        train, weights = sets, sets.weights
+        sets, held = open_sets(data.sets, tokenizer.skeleton, data.min_keypoints, data.val_share)
+        train, val = Persons(sets, sets.weights), None if held is None else Persons(held, held.weights)
     elif data.train == "generated":
-        train = _generated(data, data.num_generated, _TRAIN_SEED, tokenizer)
+        train = Persons(_generated(data, data.num_generated, _TRAIN_SEED, tokenizer))
     else:
-        train = file_persons(data.train, data.train_images, tokenizer, data.min_keypoints, True, data.category)
+        train = Persons(file_persons(data.train, data.train_images, tokenizer, data.min_keypoints, True, data.category))
     if val is None and data.val in ("", "generated"):
-        val = _generated(data, data.num_val, _VAL_SEED, tokenizer)
+        val = Persons(_generated(data, data.num_val, _VAL_SEED, tokenizer))
     elif val is None:
-        val = file_persons(data.val, data.val_images, tokenizer, category=data.category)
-    return train, val, weights
+        val = Persons(file_persons(data.val, data.val_images, tokenizer, category=data.category))
+    return train, val
 
 
 def file_persons(

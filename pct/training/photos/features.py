@@ -146,7 +146,9 @@ def _fill(
     for first in range(0, len(written), _BATCH):
         rows = slice(first, min(first + _BATCH, len(written)))
         faults: list[str] = []
-        batch = PhotoBatch.from_crops([_draw(crops, *place, faults) for place in zip(persons[rows], numbers[rows], strict=True)]).to(device)
+        batch = PhotoBatch.from_crops(
+            [_draw(crops, *place, faults) for place in zip(persons[rows], numbers[rows], strict=True)]
+        ).to(device)
         for fault in sorted(set(faults) - said):
             report(f"{fault}; other persons take the place of its own")
         said |= set(faults)

@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -19,7 +18,6 @@ from pct.photos.classifier import ClassifierConfig, PoseClassifier
 from pct.photos.clipped import annotated_persons
 from pct.photos.config import BackboneSizes, HeatmapSizes
 from pct.photos.heatmap import HeatmapConfig, HeatmapModel
-from pct.photos.persons import PersonSource
 from pct.photos.saved_backbone import SavedBackbone
 from pct.pose_space import PoseSpace
 from pct.tokenizer import PoseTokenizer
@@ -27,7 +25,7 @@ from pct.tokenizer.model import GUIDANCE_FOLDER
 from pct.training.loop import save_trained, start_run, train
 from pct.training.photos.batches import PersonCrops, PhotoBatches
 from pct.training.photos.config import ClassifierRun, HeatmapRun, PhotoRun
-from pct.training.photos.data import open_persons
+from pct.training.photos.data import Persons, open_persons
 from pct.training.photos.features import FeatureBatches, store_features
 from pct.training.photos.steps import HeatmapStep, TokenStep
 from pct.training.photos.validation import PhotoValidation, classifier_predictor, heatmap_predictor
@@ -40,13 +38,12 @@ _CROPS_SEED = 0
 
 @dataclass(frozen=True)
 class PhotoSetting:
-    """What both kinds of model are trained with; ``weights`` (N,) are probabilities of the persons to train on."""
+    """What both kinds of model are trained with."""
 
     device: torch.device
     tokenizer: PoseTokenizer
-    train: PersonSource
-    val: PersonSource
-    weights: np.ndarray | None = None
+    train: Persons
+    val: Persons
 
     @classmethod
     def of(cls, run: PhotoRun) -> PhotoSetting:
@@ -54,9 +51,11 @@ class PhotoSetting:
         device = start_run(run)
         tokenizer = PoseTokenizer.from_pretrained(run.tokenizer, device)
         _check_guide(tokenizer, run)
-        train, val, weights = open_persons(run.data, tokenizer)
         space = crop_space(run, tokenizer)
-        return cls(device, tokenizer, annotated_persons(train, space), annotated_persons(val, space), weights)
+        train, val = (
+            replace(part, source=annotated_persons(part.source, space)) for part in open_persons(run.data, tokenizer)
+        )
+        return cls(device, tokenizer, train, val)
 
 
 def train_classifier(run: ClassifierRun, folder: Path, progress: Any = None) -> PoseClassifier:
@@ -91,7 +90,9 @@ def train_classifier(run: ClassifierRun, folder: Path, progress: Any = None) -> 
     batches = _batches(run, setting, run.seed, model.backbone)
     train(model, batches, step, run.optim, run, folder, validate, progress, scales)
     if distributed.is_main():
-        calibration = calibrate_classifier(model, setting.val, limit=run.val_persons)
+        calibration = calibrate_classifier(
+            model, setting.val.source, limit=run.val_persons, weights=setting.val.weights
+        )
         model.config = replace(config, calibration=calibration)
     save_trained(model, folder)
     return model
@@ -149,12 +150,17 @@ def _image_size(run: PhotoRun) -> tuple[int, int]:
 
 def _batches(run: PhotoRun, setting: PhotoSetting, seed: int, backbone: Backbone) -> PhotoBatches | FeatureBatches:
     space, augment, size = crop_space(run, setting.tokenizer).training_space, run.augment, _image_size(run)
+    persons = setting.train
     if run.features:
         # The same crops for runs of all seeds, which then share the features.
-        crops = PersonCrops(setting.train, space, size, _CROPS_SEED, augment)
-        stored = store_features(Path(run.features), backbone, crops, _about(run, space, backbone), print, setting.weights)
-        return FeatureBatches(stored, run.batch_size, seed, setting.weights)
-    return PhotoBatches(setting.train, space, size, run.batch_size, seed, augment, run.workers, weights=setting.weights)
+        crops = PersonCrops(persons.source, space, size, _CROPS_SEED, augment)
+        stored = store_features(
+            Path(run.features), backbone, crops, _about(run, space, backbone), print, persons.weights
+        )
+        return FeatureBatches(stored, run.batch_size, seed, persons.weights)
+    return PhotoBatches(
+        persons.source, space, size, run.batch_size, seed, augment, run.workers, weights=persons.weights
+    )
 
 
 def _about(run: PhotoRun, space: PoseSpace, backbone: Backbone) -> dict[str, Any]:
@@ -173,7 +179,7 @@ def _about(run: PhotoRun, space: PoseSpace, backbone: Backbone) -> dict[str, Any
 def _validation(
     predict: Callable[[Any], tuple[Tensor, dict[str, Tensor]]], space: PoseSpace, run: PhotoRun, setting: PhotoSetting
 ) -> PhotoValidation:
-    return PhotoValidation(predict, space, setting.val, _image_size(run), run.val_persons, setting.device)
+    return PhotoValidation(predict, space, setting.val.source, _image_size(run), run.val_persons, setting.device)
 
 
 def _learning_rate_scales(backbone: Backbone, run: PhotoRun) -> Mapping[str, float] | None:
