@@ -23,6 +23,8 @@ except ImportError:  # Windows has no such locks: there a file that is open cann
 
 # Errors of a file system that is full, or whose user may write no more.
 _FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EFBIG)
+# Signals that end a process: Ctrl-C, the system's end, and the end of a terminal, which Windows has not.
+_ENDING = (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))
 _NO_FOLLOW, _NO_WAIT = getattr(os, "O_NOFOLLOW", 0), getattr(os, "O_NONBLOCK", 0)
 
 
@@ -77,10 +79,12 @@ def atomic_output(path: Path, force: bool = True, ending: str = ".tmp") -> Itera
         OutputError: If the disk is full.
     """
     _remove_left_behind(path, ending)
-    temporary, descriptor = _make_temporary(path, ending)
-    if fcntl is None:
-        os.close(descriptor)  # Windows renames and removes no file that is open
+    temporary, descriptor = None, -1
     try:
+        with undisturbed():
+            temporary, descriptor = _make_temporary(path, ending)
+        if fcntl is None:
+            os.close(descriptor)  # Windows renames and removes no file that is open
         yield temporary
         with temporary.open("r+b") as file:
             os.fsync(file.fileno())
@@ -90,9 +94,11 @@ def atomic_output(path: Path, force: bool = True, ending: str = ".tmp") -> Itera
             raise
         raise OutputError(f"output {path} cannot be written: {os.strerror(error.errno or 0)}") from error
     finally:
-        temporary.unlink(missing_ok=True)
-        if fcntl is not None:
-            os.close(descriptor)
+        with undisturbed():
+            if temporary is not None:
+                temporary.unlink(missing_ok=True)
+                if fcntl is not None:
+                    os.close(descriptor)
 
 
 def _make_temporary(path: Path, ending: str) -> tuple[Path, int]:
@@ -187,6 +193,23 @@ def write_atomically(path: Path, data: bytes) -> None:
         temporary.write_bytes(data)
 
 
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Let signals that end this process wait until the block is done, which is short and must not be half done."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals are handled in the main thread alone
+        return
+    waiting = list[int]()
+    handlers = {number: signal.signal(number, lambda n, _: waiting.append(n)) for number in _ENDING}
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler or signal.SIG_DFL)
+        if waiting:
+            signal.raise_signal(signal.Signals(waiting[0]))
+
+
 def stop_in_order() -> None:
     """Let SIGTERM and SIGHUP end this process as Ctrl-C does: what is half written is removed first."""
 
@@ -194,7 +217,7 @@ def stop_in_order() -> None:
         raise SystemExit(128 + number)
 
     if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
+        for number in _ENDING[1:]:
             # Who ignores the end of a session (nohup) goes on doing so.
             if signal.getsignal(number) == signal.SIG_DFL:
                 signal.signal(number, stop)

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from pct.files.output import OutputError, lock_file
+from pct.files.output import OutputError, lock_file, undisturbed
 
 # Whole outputs that are being given their names; who finds them there finishes it. And how those half made are called.
 _READY, _HALF = ".results.ready", ".results."
@@ -35,17 +35,17 @@ def outputs_together(folder: Path, names: Sequence[str], force: bool = False) ->
         OutputError: If one of them is a link or a device.
     """
     made_here = not folder.exists()
-    folder.mkdir(parents=True, exist_ok=True)
-    with _alone(folder):
-        _finish(folder, names)
-        _remove_left_behind(folder)
-        half = folder / f"{_HALF}{secrets.token_hex(8)}"
-        half.mkdir()
-        descriptor = _open_folder(half)
-        lock_file(descriptor, alone=False)
+    half, descriptor = folder / f"{_HALF}{secrets.token_hex(8)}", -1
     try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with _alone(folder), undisturbed():
+            _finish(folder, names)
+            _remove_left_behind(folder)
+            half.mkdir()
+            descriptor = _open_folder(half)
+            lock_file(descriptor, alone=False)
         yield half
-        with _alone(folder):
+        with _alone(folder), undisturbed():
             _finish(folder, names)
             check_names(folder, names, force)
             for name in names:
@@ -54,18 +54,19 @@ def outputs_together(folder: Path, names: Sequence[str], force: bool = False) ->
             half.rename(folder / _READY)
             _finish(folder, names)
     finally:
-        shutil.rmtree(half, ignore_errors=True)
-        if descriptor >= 0:
-            os.close(descriptor)
-        if made_here:
-            with suppress(OSError):
-                folder.rmdir()  # if nothing came of it
+        with undisturbed():
+            shutil.rmtree(half, ignore_errors=True)
+            if descriptor >= 0:
+                os.close(descriptor)
+            if made_here:
+                with suppress(OSError):
+                    folder.rmdir()  # if nothing came of it
 
 
 def finish_outputs(folder: Path, names: Sequence[str]) -> None:
     """Give outputs their names that a process had made when it was killed."""
     if (folder / _READY).exists():
-        with _alone(folder):
+        with _alone(folder), undisturbed():
             _finish(folder, names)
 
 

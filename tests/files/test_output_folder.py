@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from contextlib import suppress
 from pathlib import Path
 
@@ -83,6 +84,25 @@ def test_who_is_killed_between_the_names_is_finished_by_the_next(
             write(tmp_path, "new", force=True)
     finish_outputs(tmp_path, NAMES)
     assert content(tmp_path) == whole("new")
+
+
+def test_a_signal_while_names_are_given_waits_until_all_have_theirs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace, handler = Path.replace, signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def interrupted(path: Path, target: Path) -> Path:
+        signal.raise_signal(signal.SIGINT)
+        return replace(path, target)
+
+    monkeypatch.setattr(Path, "replace", interrupted)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            write(tmp_path, "new")
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    assert content(tmp_path) == whole("new")
+    assert not list(tmp_path.glob(".*"))
 
 
 def test_of_two_writers_one_wins_and_half_made_outputs_of_the_dead_go(tmp_path: Path) -> None:
