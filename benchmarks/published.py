@@ -39,11 +39,11 @@ def compare(arrays: dict[str, np.ndarray], boxes: str, results: str, flip: bool)
     photos = [arrays[f"in/photo_{number}"] for number in arrays["in/photo_of_box"]]
     places = list(zip(photos, arrays[boxes], strict=True))
     if "state/keypoint_head.final_layer.weight" in arrays:
-        heatmaps = HeatmapEstimator(convert_heatmap_model(state).build(), flip)
+        heatmaps = HeatmapEstimator(convert_heatmap_model(state), flip)
         found = [heatmaps.predict(photo, box[None]) for photo, box in places]
         keypoints, scores, tokens = np.concatenate([f.keypoints for f in found]), [f.scores[0] for f in found], ""
     else:
-        classifier = PoseEstimator(convert_classifier(state).build(), flip)
+        classifier = PoseEstimator(convert_classifier(state), flip)
         poses = [classifier.predict(photo, box[None]) for photo, box in places]
         keypoints, scores = np.concatenate([p.keypoints for p in poses]), [p.published_score for p in poses]
         equal = np.concatenate([p.indices for p in poses]) == arrays["classify/indices"]

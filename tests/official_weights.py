@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 
 from pct import PoseTokenizer
+from pct.photos.backbone import Backbone
 from pct.photos.guide import features_at_joints
+from pct.published.swin import convert_backbone
 from pct.published.tokenizer import PREFIX, convert_tokenizer
 
 STRIDE = 32
@@ -20,6 +22,13 @@ def assert_relative(ours: Tensor, expected: Tensor, tolerance: float = 1e-4) -> 
     assert ours.shape == expected.shape
     error = float((ours - expected).abs().max() / expected.abs().max())
     assert error < tolerance, f"relative error {error:.2e}"
+
+
+def build_backbone(official: dict[str, Tensor], crop_size: int = 256, prefix: str = "backbone.") -> Backbone:
+    sizes, state = convert_backbone(official, crop_size, prefix)
+    backbone = sizes.build()
+    backbone.load_state_dict(state)
+    return backbone.eval()
 
 
 def read_arrays(path: Path) -> dict[str, Tensor]:
@@ -49,7 +58,7 @@ class Reference:
         return self.arrays[name]
 
     def build(self, units: str) -> PoseTokenizer:
-        return convert_tokenizer(self.state, units=units, crop_size=self.crop_size).build()
+        return convert_tokenizer(self.state, units=units, crop_size=self.crop_size)
 
 
 class Shapes(dict[str, tuple[int, ...]]):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Mapping
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +15,12 @@ from torch import Tensor
 
 from pct.checkpoint import read_tensors
 
-# Our name -> the official one, inside a mixer block.
-MIXER_NAMES = {
-    "norm1": "layernorm1",
-    "norm2": "layernorm2",
-    "token_mlp.0": "MLP_token.ff.0",
-    "token_mlp.2": "MLP_token.ff.3",
-    "channel_mlp.0": "MLP_channel.ff.0",
-    "channel_mlp.2": "MLP_channel.ff.3",
+# Patterns in our names with what stands in their place in the official ones, one after the other.
+Names = Mapping[str, str]
+MIXER_NAMES: Names = {
+    r"\.norm([12])\.": r".layernorm\1.",
+    r"\.(token|channel)_mlp\.0\.": r".MLP_\1.ff.0.",
+    r"\.(token|channel)_mlp\.2\.": r".MLP_\1.ff.3.",
 }
 
 
@@ -58,72 +58,94 @@ def read_official(path: str | Path) -> dict[str, Tensor]:
     return {str(name).removeprefix("module."): tensor for name, tensor in content.items()}
 
 
-def size_of(tensors: Mapping[str, Tensor], name: str, axis: int, prefix: str) -> int:
-    """Return the length of an axis of the tensor ``name``.
+def official_name(name: str, names: Names) -> str:
+    """Turn the name of one of our parameters into the official one."""
+    for pattern, official in names.items():
+        name = re.sub(pattern, official, name)
+    return name
+
+
+class OfficialPart:
+    """The tensors of one part of an official state dict, by their names without its prefix.
 
     Args:
-        tensors: Official tensors by their names without ``prefix``.
-        name: Which tensor.
-        axis: Which of its axes.
-        prefix: What its name in the file starts with, for the errors.
-
-    Raises:
-        ValueError: If there is no such tensor or axis.
+        official: Official names with tensors.
+        prefix: What the names of the part start with.
+        without: What the names of another part within it start with.
     """
-    if name not in tensors:
-        raise ValueError(f"the official checkpoint lacks {prefix}{name}")
-    if axis >= tensors[name].ndim:
-        raise ValueError(f"{prefix}{name} has shape {tuple(tensors[name].shape)}; expected {axis + 1} axes or more")
-    return tensors[name].shape[axis]
+
+    def __init__(self, official: Mapping[str, Tensor], prefix: str = "", without: str | None = None) -> None:
+        self.prefix = prefix
+        others = () if without is None else without
+        self.tensors = {
+            name.removeprefix(prefix): tensor
+            for name, tensor in official.items()
+            if name.startswith(prefix) and not name.startswith(others)
+        }
+
+    def size(self, name: str, axis: int) -> int:
+        """Return the length of an axis of the tensor ``name``.
+
+        Raises:
+            ValueError: If there is no such tensor or axis.
+        """
+        if name not in self.tensors:
+            raise ValueError(f"the official checkpoint lacks {self.prefix}{name}")
+        shape = self.tensors[name].shape
+        if axis >= len(shape):
+            raise ValueError(f"{self.prefix}{name} has shape {tuple(shape)}; expected {axis + 1} axes or more")
+        return shape[axis]
+
+    def count(self, start: str) -> int:
+        """Return one more than the highest number N among the names that begin with ``start`` and then ``N.``.
+
+        Raises:
+            ValueError: If most of the numbers are missing: a file must not make anyone build a million empty blocks.
+        """
+        numbers = {name.removeprefix(start).split(".")[0] for name in self.tensors if name.startswith(start)}
+        count = max((int(number) for number in numbers if number.isdecimal()), default=-1) + 1
+        if count > 2 * len(numbers):
+            raise ValueError(
+                f"the official checkpoint counts {start} to {count - 1} but holds only {len(numbers)} of them"
+            )
+        return count
+
+    def rename(self, ours: Mapping[str, Tensor], names: Names, what: str) -> dict[str, Tensor]:
+        """Give the tensors our names, after a check that exactly the expected ones with the expected shapes exist.
+
+        Args:
+            ours: State dict of our network, for names, shapes and types.
+            names: From our names to the official ones.
+            what: What the tensors should be, for the errors.
+
+        Raises:
+            ValueError: If tensors are missing, unexpected, of another shape or not finite; the first eight are named.
+        """
+        wanted = {official_name(name, names): name for name in ours}
+        problems = [f"{self.prefix}{n} is missing" for n in wanted if n not in self.tensors]
+        problems += [f"{self.prefix}{n} is unexpected" for n in self.tensors if n not in wanted]
+        state = {}
+        for official, tensor in self.tensors.items():
+            if official not in wanted:
+                continue
+            like = ours[wanted[official]]
+            # The official mask vector is (1, 1, C).
+            if tuple(tensor.shape) not in (tuple(like.shape), (1, 1, *like.shape)):
+                shape, expected = tuple(tensor.shape), tuple(like.shape)
+                problems.append(f"{self.prefix}{official} has shape {shape}, expected {expected}")
+            elif not torch.isfinite(tensor).all():
+                problems.append(f"{self.prefix}{official} holds NaN or infinite numbers")
+            else:
+                state[wanted[official]] = tensor.detach().to(like.dtype).reshape(like.shape).clone()
+        if problems:
+            more = f" and {len(problems) - 8} more" if len(problems) > 8 else ""
+            raise ValueError(f"this is not the official {what}: " + "; ".join(problems[:8]) + more)
+        return state
 
 
-def count_numbered(tensors: Mapping[str, Tensor], start: str) -> int:
-    """Return one more than the highest number N among the names that begin with ``start`` and then ``N.``.
-
-    Raises:
-        ValueError: If most of the numbers are missing: a file must not make anyone build a million empty blocks.
-    """
-    numbers = {name.removeprefix(start).split(".")[0] for name in tensors if name.startswith(start)}
-    count = max((int(number) for number in numbers if number.isdecimal()), default=-1) + 1
-    if count > 2 * len(numbers):
-        raise ValueError(f"the official checkpoint counts {start} to {count - 1} but holds only {len(numbers)} of them")
-    return count
-
-
-def rename_tensors(
-    tensors: Mapping[str, Tensor], names: Mapping[str, str], ours: Mapping[str, Tensor], prefix: str, what: str
-) -> dict[str, Tensor]:
-    """Give official tensors our names, after a check that exactly the expected ones with the expected shapes exist.
-
-    Args:
-        tensors: Official tensors by their names without ``prefix``.
-        names: Our names with the official ones; no tensor may be left over.
-        ours: State dict of our network, for shapes and types.
-        prefix: What the names in the file start with, for the errors.
-        what: What the tensors should be, for the errors.
-
-    Raises:
-        ValueError: If tensors are missing, unexpected, of another shape or not finite; the first eight are named.
-    """
-    known = set(names.values())
-    problems = [f"{prefix}{n} is missing" for n in names.values() if n not in tensors]
-    problems += [f"{prefix}{n} is unexpected" for n in tensors if n not in known]
-    state = {}
-    for name, official_name in names.items():
-        if official_name not in tensors:
-            continue
-        tensor, expected = tensors[official_name], tuple(ours[name].shape)
-        # The official mask vector is (1, 1, C).
-        if tuple(tensor.shape) != expected and tuple(tensor.shape) != (1, 1, *expected):
-            problems.append(f"{prefix}{official_name} has shape {tuple(tensor.shape)}, expected {expected}")
-        elif not torch.isfinite(tensor).all():
-            problems.append(f"{prefix}{official_name} holds NaN or infinite numbers")
-        else:
-            state[name] = tensor.detach().to(ours[name].dtype).reshape(expected).clone()
-    if problems:
-        more = f" and {len(problems) - 8} more" if len(problems) > 8 else ""
-        raise ValueError(f"this is not the official {what}: " + "; ".join(problems[:8]) + more)
-    return state
+def count_parts(official: Iterable[str]) -> dict[str, int]:
+    """Return how many names there are of each part, which is what they start with before the first dot."""
+    return dict(Counter(name.split(".")[0] for name in official))
 
 
 def _numpy_scalars() -> list[Any]:

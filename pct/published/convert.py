@@ -10,9 +10,13 @@ from torch import Tensor, nn
 
 from pct.photos.classifier import PoseClassifier
 from pct.photos.config import BackboneSizes
-from pct.published.checkpoint import read_official
-from pct.published.photos import convert_classifier, convert_heatmap_model, kind_of
-from pct.published.tokenizer import ConversionCheck, ConvertedTokenizer, check_conversion, convert_tokenizer
+from pct.photos.heatmap import HeatmapModel
+from pct.published.checkpoint import count_parts, read_official
+from pct.published.photos import HEAD, convert_classifier, convert_heatmap_model, kind_of
+from pct.published.swin import PREFIX as BACKBONE
+from pct.published.swin import is_table
+from pct.published.tokenizer import GUIDE, ConversionCheck, check_conversion, convert_tokenizer
+from pct.published.tokenizer import PREFIX as TOKENIZER
 from pct.skeleton import COCO17, Skeleton
 from pct.tokenizer import PoseTokenizer, TokenizerConfig
 
@@ -49,28 +53,31 @@ def convert_checkpoint(
     """
     official = read_official(checkpoint)
     kind = "tokenizer" if tokenizer_only else kind_of(official)
+    model: PoseClassifier | PoseTokenizer | HeatmapModel
     if kind == "heatmap":
         if units == "pixels":
             raise ValueError("pixels are kept by tokenizers and classifiers; heatmaps have no coordinates in pixels")
-        return _convert_heatmap(official, skeleton, crop_size, out, force)
-    check = check_conversion(official, skeleton, crop_size)
-    _require_agreement(check)
-    model: PoseClassifier | PoseTokenizer
-    if kind == "classifier":
-        classifier = convert_classifier(official, skeleton, units, crop_size)
-        tokenizer, left, model = classifier.tokenizer, classifier.left, classifier.build()
-        what = f"a classifier with {_backbone(classifier.config.backbone)}, its token head and tokenizer"
+        heatmaps = convert_heatmap_model(official, skeleton, crop_size)
+        model, lines = heatmaps, _describe_heatmap(heatmaps)
     else:
-        tokenizer = convert_tokenizer(official, skeleton, units, crop_size)
-        left, model, what = tokenizer.ignored, tokenizer.build(), "a tokenizer"
+        check = check_conversion(official, skeleton, crop_size)
+        _require_agreement(check)
+        convert = convert_classifier if kind == "classifier" else convert_tokenizer
+        coded = convert(official, skeleton, units, crop_size)
+        model, lines = coded, _describe(coded, check)
     model.save_pretrained(out, force=force)
-    first = f"converted to {out}: {what}: {_tokenizer(tokenizer.config)}; left: {_left(left)}"
-    return [first, *_describe(model, tokenizer, check)]
+    return [f"converted to {out}: {lines[0]}; left: {_left(official, model)}", *lines[1:]]
 
 
-def _describe(model: nn.Module, tokenizer: ConvertedTokenizer, check: ConversionCheck) -> list[str]:
-    config, space = tokenizer.config, tokenizer.config.space
+def _describe(model: PoseClassifier | PoseTokenizer, check: ConversionCheck) -> list[str]:
+    if isinstance(model, PoseTokenizer):
+        tokenizer, what = model, "a tokenizer"
+    else:
+        tokenizer = model.tokenizer
+        what = f"a classifier with {_backbone(model.config.backbone)}, its token head and tokenizer"
+    config, space = tokenizer.config, tokenizer.space
     lines = [
+        f"{what}: {_tokenizer(config)}",
         f"parameters: {_count(model):,} and a codebook of {config.codebook_size * config.codebook_dim:,} numbers",
         f"units of the model: {space.units} (crop of {space.crop_size} pixels, {space.padding} times the longer side "
         f"of the person's box); {_CONVENTIONS}",
@@ -86,22 +93,27 @@ def _describe(model: nn.Module, tokenizer: ConvertedTokenizer, check: Conversion
     return lines
 
 
-def _convert_heatmap(
-    official: Mapping[str, Tensor], skeleton: Skeleton, crop_size: int, out: str | Path, force: bool
-) -> list[str]:
-    """Write a heatmap model and return what to say."""
-    converted = convert_heatmap_model(official, skeleton, crop_size)
-    model, config = converted.build(), converted.config
-    model.save_pretrained(out, force=force)
-    sizes = config.heatmap
+def _describe_heatmap(model: HeatmapModel) -> list[str]:
+    config, sizes = model.config, model.config.heatmap
     return [
-        f"converted to {out}: a heatmap model with {_backbone(config.backbone)} and {sizes.num_deconvs} deconvolutions "
-        f"of {sizes.width} channels ({sizes.kernel} x {sizes.kernel}), {config.skeleton.name}; "
-        f"left: {_left(converted.left)}",
+        f"a heatmap model with {_backbone(config.backbone)} and {sizes.num_deconvs} deconvolutions of {sizes.width} "
+        f"channels ({sizes.kernel} x {sizes.kernel}), {config.skeleton.name}",
         f"parameters: {_count(model):,}",
         f"crop of {config.space.crop_size} pixels, {config.space.padding} times the longer side of the person's box; "
         + _CONVENTIONS,
     ]
+
+
+def _left(official: Mapping[str, Tensor], model: nn.Module) -> str:
+    """Say how many tensors of which parts of the file the model did not take."""
+    tokenizer = model if isinstance(model, PoseTokenizer) else getattr(model, "tokenizer", None)
+    taken = [TOKENIZER] if tokenizer is model else [BACKBONE, HEAD]
+    taken += [GUIDE] if tokenizer is not None and tokenizer.guide is not None else []
+    left = count_parts(name for name in official if not name.startswith(tuple(taken)))
+    if tokenizer is not model:
+        tables = sum(name.startswith(BACKBONE) and is_table(name) for name in official)
+        left |= {"tables that follow from the window sizes": tables} if tables else {}
+    return ", ".join(f"{count} tensors of {part}" for part, count in left.items()) or "nothing"
 
 
 def _require_agreement(check: ConversionCheck) -> None:
@@ -120,10 +132,6 @@ def _tokenizer(config: TokenizerConfig) -> str:
 
 def _backbone(sizes: BackboneSizes) -> str:
     return sizes.name + "".join(f" {name}={value}" for name, value in sizes.options.items())
-
-
-def _left(left: Mapping[str, int]) -> str:
-    return ", ".join(f"{count} tensors of {part}" for part, count in left.items()) or "nothing"
 
 
 def _count(model: nn.Module) -> int:

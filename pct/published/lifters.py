@@ -13,27 +13,37 @@ from torch import Tensor
 from pct.files.npz import NpzReader
 from pct.lifting.config import LifterConfig
 from pct.lifting.lifter import Lifter
-from pct.published.checkpoint import count_numbered, rename_tensors, size_of
+from pct.published.checkpoint import Names, OfficialPart
 from pct.skeleton import H36M16, H36M17
 
 # What FCN was trained on: 2D joints without neck_nose, 3D joints without the hip.
 _JOINTS_2D = [H36M17.keypoint_names.index(name) for name in H36M16.keypoint_names]
 _JOINTS_3D = list(range(1, 17))
-_FCN_NAMES = {"start.0": "w1", "start.1": "batch_norm1", "head": "w2"}
-_FCN_UNITS = {"0.0": "w1", "0.1": "batch_norm1", "1.0": "w2", "1.1": "batch_norm2"}
-_STGCN_NAMES = {
-    "input_norm": "data_bn",
-    "whole": "conv4",
-    "join": "conv2",
-    "non_local.theta": "non_local.theta",
-    "non_local.phi": "non_local.phi",
-    "non_local.value": "non_local.g",
-    "non_local.out": "non_local.W.0",
-    "non_local.norm": "non_local.W.1",
-    "head": "fcn",
+_FCN_NAMES: Names = {
+    r"^blocks\.(\d+)\.0\.0\.": r"linear_stages.\1.w1.",
+    r"^blocks\.(\d+)\.0\.1\.": r"linear_stages.\1.batch_norm1.",
+    r"^blocks\.(\d+)\.1\.0\.": r"linear_stages.\1.w2.",
+    r"^blocks\.(\d+)\.1\.1\.": r"linear_stages.\1.batch_norm2.",
+    r"^start\.0\.": "w1.",
+    r"^start\.1\.": "batch_norm1.",
+    r"^head\.": "w2.",
 }
-_STGCN_BLOCKS = {"fine": "st_gcn_networks", "coarse": "st_gcn_pool"}
-_STGCN_LAYERS = {"layers.0": "gcn.conv", "layers.1": "tcn.0", "layers.4": "tcn.3", "layers.5": "tcn.4"}
+_STGCN_NAMES: Names = {
+    r"^fine\.": "st_gcn_networks.",
+    r"^coarse\.": "st_gcn_pool.",
+    r"\.layers\.0\.": ".gcn.conv.",
+    r"\.layers\.1\.": ".tcn.0.",
+    r"\.layers\.4\.": ".tcn.3.",
+    r"\.layers\.5\.": ".tcn.4.",
+    r"\.shortcut\.": ".residual.",
+    r"^input_norm\.": "data_bn.",
+    r"^whole\.": "conv4.",
+    r"^join\.": "conv2.",
+    r"^non_local\.value\.": "non_local.g.",
+    r"^non_local\.out\.": "non_local.W.0.",
+    r"^non_local\.norm\.": "non_local.W.1.",
+    r"^head\.": "fcn.",
+}
 # Groups of the graph of a single frame; those of several frames have two more, for time.
 _GROUPS = 4
 _COUNTER = "num_batches_tracked"
@@ -114,14 +124,15 @@ def convert_fcn(
     Raises:
         ValueError: If the tensors are not those of such a network.
     """
-    width, depth = size_of(official, "w1.weight", 0, ""), count_numbered(official, "linear_stages.")
+    part = OfficialPart(_with_counters(official))
+    width, depth = part.size("w1.weight", 0), part.count("linear_stages.")
     lifter = Lifter(
         LifterConfig("fcn", width, depth, in_channels=2, normalizer="screen", z_score=True, skeleton=H36M17)
     )
     ours = lifter.trunk.state_dict()
     shapes = {**ours, "start.0.weight": torch.empty(width, 32), "head.weight": torch.empty(48, width)}
     shapes["head.bias"] = torch.empty(48)
-    state = rename_tensors(_with_counters(official), {n: _fcn_name(n) for n in ours}, shapes, "", "FCN")
+    state = part.rename(shapes, _FCN_NAMES, "FCN")
     mean, std = statistics.mean3d / lifter.space.millimetres, statistics.std3d / lifter.space.millimetres
     start, head, bias = torch.zeros(width, 17, 2), torch.zeros(17, 3, width), torch.zeros(17, 3)
     start[:, _JOINTS_2D] = state["start.0.weight"].unflatten(1, (16, 2))
@@ -144,18 +155,16 @@ def convert_stgcn(official: Mapping[str, Tensor]) -> Lifter:
     Raises:
         ValueError: If the tensors are not those of such a network, or it is one of several frames.
     """
-    width = size_of(official, "st_gcn_networks.0.tcn.0.weight", 0, "")
-    groups = size_of(official, "st_gcn_networks.0.gcn.conv.weight", 0, "") / width
+    part = OfficialPart({name: _as_linear(name, tensor) for name, tensor in _with_counters(official).items()})
+    width = part.size("st_gcn_networks.0.tcn.0.weight", 0)
+    groups = OfficialPart(official).size("st_gcn_networks.0.gcn.conv.weight", 0) / width
     if groups != _GROUPS:
         raise ValueError(
             f"its graph has {groups:g} groups of edges, as that of several frames has; only the network of a single "
             f"frame, with {_GROUPS}, can be converted"
         )
     lifter = Lifter(LifterConfig("stgcn", width, in_channels=2, normalizer="screen", skeleton=H36M17))
-    ours = lifter.trunk.state_dict()
-    tensors = {name: _as_linear(name, tensor) for name, tensor in _with_counters(official).items()}
-    names = {name: _stgcn_name(name) for name in ours}
-    state = rename_tensors(tensors, names, ours, "", "local-to-global network of one frame")
+    state = part.rename(lifter.trunk.state_dict(), _STGCN_NAMES, "local-to-global network of one frame")
     for name, tensor in state.items():
         reads = re.fullmatch(r"(non_local\.(theta|phi|value)|head\.1)\.weight", name)
         if reads or (re.match(r"non_local\.(out|norm)\.", name) and tensor.ndim):
@@ -175,24 +184,3 @@ def _as_linear(name: str, tensor: Tensor) -> Tensor:
     flat = tensor[..., 0, 0] if tensor.ndim == 4 and tensor.shape[2:] == (1, 1) else tensor
     graph = ".gcn.conv." in name and len(flat) % _GROUPS == 0
     return flat.unflatten(0, (_GROUPS, -1)) if graph else flat
-
-
-def _fcn_name(name: str) -> str:
-    """Turn the name of a parameter of our FCN into the official one."""
-    stem, kind = name.rsplit(".", 1)
-    block = re.fullmatch(r"blocks\.(\d+)\.(.+)", stem)
-    if block:
-        return f"linear_stages.{block.group(1)}.{_FCN_UNITS[block.group(2)]}.{kind}"
-    return f"{_FCN_NAMES[stem]}.{kind}"
-
-
-def _stgcn_name(name: str) -> str:
-    """Turn the name of a parameter of our local-to-global network into the official one."""
-    stem, kind = name.rsplit(".", 1)
-    block = re.fullmatch(r"(fine|coarse)\.(\d+)\.(layers\.\d|shortcut)(\.\d)?", stem)
-    if block:
-        part, number, layer, place = block.groups()
-        inner = f"residual{place}" if layer == "shortcut" else _STGCN_LAYERS[layer]
-        return f"{_STGCN_BLOCKS[part]}.{number}.{inner}.{kind}"
-    known = next(ours for ours in _STGCN_NAMES if stem == ours or stem.startswith(f"{ours}."))
-    return f"{_STGCN_NAMES[known]}{stem.removeprefix(known)}.{kind}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -52,79 +53,64 @@ def convert_movenet(path: str | Path) -> tuple[BackboneSizes, Backbone]:
     backbone = sizes.build()
     assert isinstance(backbone.network, MoveNetFeatures)
     with torch.no_grad():
-        _fill(backbone.network, model, path)
+        for module in backbone.modules():
+            if isinstance(module, nn.BatchNorm2d) and module.running_mean is not None:
+                # The published file has multiplied them in; what is left of them is their bias.
+                module.weight.fill_(math.sqrt(1.0 + module.eps))
+        for ours, published in _layers(backbone.network):
+            for place, name_of_it in zip(ours, published, strict=True):
+                _fill(place, name_of_it, model, path)
+        _fill(backbone.network.center_weight, _CENTER_WEIGHT, model, path)
     return sizes, backbone.eval()
 
 
-def _fill(network: MoveNetFeatures, model: TfjsModel, path: str | Path) -> None:
-    trunk: Any = network.trunk
-    _fill_normed(trunk.conv_stem, trunk.bn1, model, "Conv1/Conv2D", path)
-    blocks: list[Any] = [block for stage in trunk.blocks for block in stage]
-    for number, block in enumerate(blocks):
-        name = f"block_{number}" if number else "expanded_conv"
-        if number:
-            _fill_normed(block.conv_pw, block.bn1, model, f"{name}_expand/Conv2D", path)
-        _fill_normed(block.conv_dw, block.bn2 if number else block.bn1, model, f"{name}_depthwise/depthwise", path)
-        project, norm = (block.conv_pwl, block.bn3) if number else (block.conv_pw, block.bn2)
-        _fill_normed(project, norm, model, f"{name}_project/Conv2D", path)
-    _fill_normed(trunk.conv_head, trunk.bn2, model, "Conv_1/Conv2D", path)
-    convs: list[Any] = [network.top, *network.laterals]
-    for number, conv in enumerate(convs):
-        name = f"{_ROOT}conv2d_{number}" if number else f"{_ROOT}conv2d"
-        conv.weight.copy_(_weight(model, f"{name}/Conv2D/ReadVariableOp", conv, path))
-        conv.bias.copy_(_tensor(model, f"{name}/BiasAdd/ReadVariableOp", conv.bias, path))
-    mixes: list[Any] = list(network.mixes)
-    for number, mix in enumerate(mixes):
+def _layers(network: Any) -> Iterator[tuple[tuple[Tensor, ...], tuple[str, ...]]]:
+    """Yield the places of weights and biases of every layer, with the names of what they are filled with."""
+    trunk = network.trunk
+
+    def normed(conv: Any, norm: Any, name: str) -> tuple[tuple[Tensor, ...], tuple[str, ...]]:
+        name = f"{_ROOT}model/{name}"
+        return (conv.weight, norm.bias), (f"{name}_weights", f"{name}_bn_offset")
+
+    def plain(conv: Any, name: str) -> tuple[tuple[Tensor, ...], tuple[str, ...]]:
+        return (conv.weight, conv.bias), (f"{name}/Conv2D/ReadVariableOp", f"{name}/BiasAdd/ReadVariableOp")
+
+    def separable(mix: Any, *names: str) -> tuple[tuple[Tensor, ...], tuple[str, ...]]:
+        return (mix.depthwise.weight, mix.pointwise.weight, mix.pointwise.bias), names
+
+    yield normed(trunk.conv_stem, trunk.bn1, "Conv1/Conv2D")
+    first, *blocks = [block for stage in trunk.blocks for block in stage]
+    yield normed(first.conv_dw, first.bn1, "expanded_conv_depthwise/depthwise")
+    yield normed(first.conv_pw, first.bn2, "expanded_conv_project/Conv2D")
+    for number, block in enumerate(blocks, 1):
+        yield normed(block.conv_pw, block.bn1, f"block_{number}_expand/Conv2D")
+        yield normed(block.conv_dw, block.bn2, f"block_{number}_depthwise/depthwise")
+        yield normed(block.conv_pwl, block.bn3, f"block_{number}_project/Conv2D")
+    yield normed(trunk.conv_head, trunk.bn2, "Conv_1/Conv2D")
+    for number, conv in enumerate([network.top, *network.laterals]):
+        yield plain(conv, f"{_ROOT}conv2d_{number}" if number else f"{_ROOT}conv2d")
+    for number, mix in enumerate(network.mixes):
         inner = f"{_ROOT}separable_conv2d_{number}" if number else f"{_ROOT}separable_conv2d"
-        names = ("separable_conv2d/ReadVariableOp", "separable_conv2d_weights", "separable_conv2d_bn_offset")
-        _fill_separable(mix, model, [f"{inner}/{name}" for name in names], path)
-    for ours, (published, first, last) in _HEADS.items():
-        head: Any = network.heads[ours]
-        mix, conv = head[0], head[1]
-        root = f"{_HEAD_ROOT}{published}"
-        inner = f"{root}/separable_conv2d_{first}"
-        names = ("separable_conv2d/ReadVariableOp", "separable_conv2d/ReadVariableOp_1", "BiasAdd/ReadVariableOp")
-        _fill_separable(mix, model, [f"{inner}/{name}" for name in names], path)
-        conv.weight.copy_(_weight(model, f"{root}/conv2d_{last}/Conv2D/ReadVariableOp", conv, path))
-        conv.bias.copy_(_tensor(model, f"{root}/conv2d_{last}/BiasAdd/ReadVariableOp", conv.bias, path))
-    network.center_weight.copy_(_tensor(model, _CENTER_WEIGHT, network.center_weight[..., None], path)[..., 0])
+        inner = f"{inner}/separable_conv2d"
+        yield separable(mix, f"{inner}/ReadVariableOp", f"{inner}_weights", f"{inner}_bn_offset")
+    for ours, (published, number, last) in _HEADS.items():
+        root, (mix, conv) = f"{_HEAD_ROOT}{published}", network.heads[ours]
+        inner = f"{root}/separable_conv2d_{number}"
+        depthwise = f"{inner}/separable_conv2d/ReadVariableOp"
+        yield separable(mix, depthwise, f"{depthwise}_1", f"{inner}/BiasAdd/ReadVariableOp")
+        yield plain(conv, f"{root}/conv2d_{last}")
 
 
-def _fill_separable(mix: Any, model: TfjsModel, names: list[str], path: str | Path) -> None:
-    depthwise, pointwise = mix.depthwise, mix.pointwise
-    depthwise.weight.copy_(_weight(model, names[0], depthwise, path))
-    pointwise.weight.copy_(_weight(model, names[1], pointwise, path))
-    pointwise.bias.copy_(_tensor(model, names[2], pointwise.bias, path))
-
-
-def _fill_normed(conv: nn.Conv2d, norm: nn.BatchNorm2d, model: TfjsModel, name: str, path: str | Path) -> None:
-    """Fill a convolution whose batch norm the published file has multiplied in: what is left of that is its bias."""
-    conv.weight.copy_(_weight(model, f"{_ROOT}model/{name}_weights", conv, path))
-    norm.bias.copy_(_tensor(model, f"{_ROOT}model/{name}_bn_offset", norm.bias, path))
-    assert norm.running_mean is not None
-    assert norm.running_var is not None
-    norm.running_mean.zero_()
-    norm.running_var.fill_(1.0)
-    norm.weight.fill_(math.sqrt(1.0 + norm.eps))
-
-
-def _weight(model: TfjsModel, name: str, conv: nn.Conv2d, path: str | Path) -> Tensor:
-    """Return a convolution's weight in torch's order; TensorFlow has (height, width, in, out or multiplier)."""
-    found = model.weights.get(name)
-    if found is None or found.ndim != 4:
-        raise ValueError(f"{path}: no convolution {name}; this is another network")
-    order = (2, 3, 0, 1) if conv.groups > 1 else (3, 2, 0, 1)
-    return _checked(torch.from_numpy(found).permute(*order), conv.weight, name, path)
-
-
-def _tensor(model: TfjsModel, name: str, wanted: Tensor, path: str | Path) -> Tensor:
-    found = model.weights.get(name)
-    if found is None:
+def _fill(place: Tensor, name: str, model: TfjsModel, path: str | Path) -> None:
+    """Fill a weight or bias; TensorFlow's convolutions have (height, width, in, out or multiplier)."""
+    if name not in model.weights:
         raise ValueError(f"{path}: no {name}; this is another network")
-    return _checked(torch.from_numpy(found), wanted, name, path)
-
-
-def _checked(found: Tensor, wanted: Tensor, name: str, path: str | Path) -> Tensor:
-    if found.shape != wanted.shape:
-        raise ValueError(f"{path}: {name} is {tuple(found.shape)}, not {tuple(wanted.shape)}; this is another network")
-    return found
+    found = torch.from_numpy(model.weights[name])
+    if found.ndim == 4:
+        depthwise = place.shape[1] == 1 and found.shape[3] == 1
+        found = found.permute(2, 3, 0, 1) if depthwise else found.permute(3, 2, 0, 1)
+    elif found.ndim == 3:
+        found = found[..., 0]
+    if found.shape != place.shape:
+        raise ValueError(f"{path}: {name} is {tuple(found.shape)}, not {tuple(place.shape)}; this is another network")
+    place.copy_(found)

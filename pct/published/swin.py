@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from pct.photos.backbone import Backbone
 from pct.photos.config import BackboneSizes
-from pct.published.checkpoint import count_numbered, rename_tensors, size_of
+from pct.published.checkpoint import Names, OfficialPart
 
 PREFIX = "backbone."
 # Pixels a step of the last feature map.
@@ -27,32 +25,16 @@ _KNOWN: dict[tuple[int, tuple[int, ...], tuple[int, ...]], str] = {
     (128, (2, 2, 18, 2), (4, 8, 16, 32)): _BASE,
     (192, (2, 2, 18, 2), (6, 12, 24, 48)): "swinv2_large_window12to16_192to256",
 }
+# timm's downsampling starts a stage, the published one ends the stage before.
+_DOWNSAMPLING = {rf"^layers\.{i}\.downsample": f"layers.{i - 1}.downsample" for i in (1, 2, 3)}
+_NAMES: Names = {r"^network\.": "", r"\.cpb_mlp\.": ".rpe_mlp.", **_DOWNSAMPLING, r"^norm\.": "norm3."}
 # Functions of the window sizes, which some checkpoints store; timm computes them.
 _TABLE, _INDEX, _MASK = "relative_coords_table", "relative_position_index", "attn_mask"
 
 
-@dataclass(frozen=True)
-class ConvertedBackbone:
-    """A published Swin Transformer V2 in our form.
-
-    Attributes:
-        sizes: What to build.
-        state: Its state dict under our names.
-        rebuilt: Number of stored tensors that follow from the window sizes and were not taken.
-    """
-
-    sizes: BackboneSizes
-    state: dict[str, Tensor]
-    rebuilt: int
-
-    def build(self) -> Backbone:
-        """Return the backbone, in evaluation mode."""
-        backbone = self.sizes.build()
-        backbone.load_state_dict(self.state)
-        return backbone.eval()
-
-
-def convert_backbone(official: Mapping[str, Tensor], crop_size: int = 256, prefix: str = PREFIX) -> ConvertedBackbone:
+def convert_backbone(
+    official: Mapping[str, Tensor], crop_size: int = 256, prefix: str = PREFIX
+) -> tuple[BackboneSizes, dict[str, Tensor]]:
     """Turn a published Swin Transformer V2 into ours. Widths, depths and heads are read off the shapes.
 
     Args:
@@ -60,29 +42,35 @@ def convert_backbone(official: Mapping[str, Tensor], crop_size: int = 256, prefi
         crop_size: Side in pixels of the square crop it was trained on.
         prefix: ``backbone.``, or ``extra_backbone.`` for the one that guides a published tokenizer.
 
+    Returns:
+        What to build, and its state dict.
+
     Raises:
         ValueError: If tensors are missing, unexpected or of another shape than the rest implies, or a stored table is
             that of other window sizes.
     """
     if crop_size < STRIDE or crop_size % STRIDE:
         raise ValueError(f"the crop of a published backbone has a multiple of {STRIDE} pixels a side, got {crop_size}")
-    tensors = {name.removeprefix(prefix): t for name, t in official.items() if name.startswith(prefix)}
-    if not tensors:
+    part = OfficialPart(official, prefix)
+    if not part.tensors:
         raise ValueError(f"no backbone in this checkpoint: no name starts with {prefix}")
-    sizes = _read_sizes(tensors, crop_size, prefix)
+    sizes = _read_sizes(part, crop_size)
     with torch.device("meta"):
         ours = sizes.build().state_dict()
-    rebuilt = {name for name in tensors if name.rsplit(".", 1)[-1] in (_TABLE, _INDEX, _MASK)}
-    _check_windows({name: tensors[name] for name in rebuilt}, crop_size, prefix)
-    weights = {name: tensor for name, tensor in tensors.items() if name not in rebuilt}
-    state = rename_tensors(weights, {name: _official_name(name) for name in ours}, ours, prefix, "backbone")
-    return ConvertedBackbone(sizes, state, len(rebuilt))
+    tables = {name: part.tensors.pop(name) for name in list(part.tensors) if is_table(name)}
+    _check_windows(tables, crop_size, prefix)
+    return sizes, part.rename(ours, _NAMES, "backbone")
 
 
-def _read_sizes(tensors: Mapping[str, Tensor], crop_size: int, prefix: str) -> BackboneSizes:
-    depths = [count_numbered(tensors, f"layers.{i}.blocks.") for i in range(count_numbered(tensors, "layers."))]
-    heads = [size_of(tensors, f"layers.{i}.blocks.0.attn.logit_scale", 0, prefix) for i in range(len(depths))]
-    width = size_of(tensors, "patch_embed.proj.weight", 0, prefix)
+def is_table(name: str) -> bool:
+    """Whether an official tensor follows from the sizes of the windows, so that it is not taken."""
+    return name.rsplit(".", 1)[-1] in (_TABLE, _INDEX, _MASK)
+
+
+def _read_sizes(part: OfficialPart, crop_size: int) -> BackboneSizes:
+    depths = [part.count(f"layers.{i}.blocks.") for i in range(part.count("layers."))]
+    heads = [part.size(f"layers.{i}.blocks.0.attn.logit_scale", 0) for i in range(len(depths))]
+    width = part.size("patch_embed.proj.weight", 0)
     if len(depths) != len(_PRETRAINED_WINDOWS):
         raise ValueError(f"a published backbone has {len(_PRETRAINED_WINDOWS)} stages; this one has {len(depths)}")
     if any(width * 2**i % n for i, n in enumerate(heads)):
@@ -92,14 +80,6 @@ def _read_sizes(tensors: Mapping[str, Tensor], crop_size: int, prefix: str) -> B
     if crop_size != 256:
         options["window_size"] = max(1, crop_size // _PIXELS_PER_WINDOW_CELL)
     return BackboneSizes(name=name or _BASE, image_size=(crop_size, crop_size), options=options)
-
-
-def _official_name(name: str) -> str:
-    """Turn our parameter name into the official one, without the prefix."""
-    name = name.removeprefix("network.").replace(".cpb_mlp.", ".rpe_mlp.")
-    # timm's downsampling starts a stage, the published one ends the stage before.
-    name = re.sub(r"^layers\.(\d+)\.downsample", lambda match: f"layers.{int(match[1]) - 1}.downsample", name)
-    return re.sub(r"^norm\.", "norm3.", name)
 
 
 def _check_windows(tables: Mapping[str, Tensor], crop_size: int, prefix: str) -> None:

@@ -25,8 +25,7 @@ from pct.photos.heatmap_estimator import HeatmapEstimator
 from pct.photos.persons import PersonPhoto
 from pct.photos.predict import mirror_keypoints
 from pct.pose_space import PoseSpace
-from pct.published.photos import convert_classifier, convert_heatmap_model, convert_token_head
-from pct.published.swin import convert_backbone
+from pct.published.photos import convert_classifier, convert_heatmap_model
 from pct.published.tokenizer import convert_tokenizer
 from pct.skeleton import COCO17
 
@@ -84,15 +83,16 @@ def test_the_whole_path_is_the_published_one() -> None:
     pixels = torch.from_numpy(cv2.warpAffine(photo, matrix, (SIDE, SIDE), flags=cv2.INTER_LINEAR))
     mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
     image = ((pixels / 255 - mean) / std).permute(2, 0, 1)[None]
-    backbone, head = convert_backbone(official, SIDE).build(), convert_token_head(official, 6, 16, SIDE).build()
-    tokenizer = convert_tokenizer(official, units="pixels", crop_size=SIDE).build()
+    classifier = convert_classifier(official, crop_size=SIDE)
+    backbone, head = classifier.backbone, classifier.head
+    tokenizer = convert_tokenizer(official, units="pixels", crop_size=SIDE)
     with torch.no_grad():
         features = [backbone(view).flatten(2).transpose(1, 2) for view in (image, image.flip(-1))]
         logits = torch.cat([head(view) for view in features])
         straight, turned = tokenizer.decode_soft(logits.softmax(dim=-1)).numpy()
     turned = turned[COCO17.flip_index]
     turned[:, 0] = SIDE - 1 - turned[:, 0]
-    poses = PoseEstimator(convert_classifier(official, crop_size=SIDE).build()).predict(photo, BOX[None])
+    poses = PoseEstimator(classifier).predict(photo, BOX[None])
     expected = ((straight + turned) / 2 - half) * size / SIDE + center
     np.testing.assert_allclose(poses.keypoints[0], expected, atol=2e-3)
     assert poses.published_score[0] == pytest.approx(float(logits.amax(dim=-1).mean()), abs=1e-5)
@@ -136,14 +136,14 @@ def test_only_published_models_take_cut_boxes() -> None:
 
 
 def test_conventions_are_saved_with_a_classifier_and_a_heatmap_model(tmp_path: Path) -> None:
-    convert_classifier(make_classifier_weights(), crop_size=SIDE).build().save_pretrained(tmp_path / "tokens")
+    convert_classifier(make_classifier_weights(), crop_size=SIDE).save_pretrained(tmp_path / "tokens")
     estimator = PoseEstimator.from_pretrained(tmp_path / "tokens")
     assert estimator.flip
     assert (estimator.space.conventions, estimator.space.padding) == (PUBLISHED, 1.12)
     assert estimator.space.training_space.padding == 1.25
     assert not PoseEstimator.from_pretrained(tmp_path / "tokens", flip=False).flip
     official = {**make_backbone_weights(), **make_heatmap_head_weights()}
-    convert_heatmap_model(official, crop_size=SIDE).build().save_pretrained(tmp_path / "heatmaps")
+    convert_heatmap_model(official, crop_size=SIDE).save_pretrained(tmp_path / "heatmaps")
     heatmaps = HeatmapEstimator.from_pretrained(tmp_path / "heatmaps")
     assert heatmaps.flip
     assert (heatmaps.model.config.space.conventions, heatmaps.model.config.space.padding) == (PUBLISHED, 1.25)
@@ -153,7 +153,7 @@ def test_conventions_are_saved_with_a_classifier_and_a_heatmap_model(tmp_path: P
 
 
 def test_the_program_ranks_by_the_published_score_and_flips(tmp_path: Path) -> None:
-    model = convert_classifier(make_classifier_weights(), crop_size=SIDE).build()
+    model = convert_classifier(make_classifier_weights(), crop_size=SIDE)
     model.save_pretrained(tmp_path / "model")
     photo = np.random.default_rng(0).integers(0, 256, (90, 120, 3), np.uint8)
     cv2.imwrite(str(tmp_path / "photo.png"), photo[..., ::-1])
@@ -198,6 +198,6 @@ def test_a_heatmap_model_of_another_kernel_is_refused() -> None:
 
 def test_published_scores_do_not_bound_heights() -> None:
     official = {**make_backbone_weights(), **make_heatmap_head_weights()}
-    model = convert_heatmap_model(official, crop_size=SIDE).build()
+    model = convert_heatmap_model(official, crop_size=SIDE)
     assert isinstance(model, HeatmapModel)
     assert float(model.decode(torch.full((1, 17, 16, 16), 3.0))[1].max()) == 3.0

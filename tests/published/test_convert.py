@@ -16,8 +16,8 @@ from pct import PoseTokenizer, get_skeleton
 from pct.cli import main as cli
 from pct.layers.losses import keypoint_loss
 from pct.photos.guide import features_at_joints
-from pct.published.checkpoint import read_official
-from pct.published.tokenizer import PREFIX, _official_name, check_conversion, convert_tokenizer
+from pct.published.checkpoint import official_name, read_official
+from pct.published.tokenizer import PREFIX, TOKENIZER_NAMES, check_conversion, convert_tokenizer
 
 
 @pytest.fixture(scope="module", params=["unguided", "guided"])
@@ -89,7 +89,7 @@ def test_training_step_equals_reference(reference: Reference) -> None:
     assert_relative(state["quantizer.codebook.ema_count"], reference["train/ema_cluster_size_after"])
     assert_relative(state["quantizer.codebook.ema_sum"], reference["train/ema_w_after"])
     for name, parameter in tokenizer.named_parameters():
-        norm = reference[f"train/grad_norm/{_official_name(name)}"]
+        norm = reference[f"train/grad_norm/{official_name(name, TOKENIZER_NAMES)}"]
         assert parameter.grad is not None, name
         # A bias that is constant over the channels passes no gradient through the layer norm after it: only rounding
         # is left (1e-8 where the others are 1e-1), and rounding has no relative error.
@@ -132,7 +132,7 @@ def test_whole_checkpoint_is_converted_by_the_tool(tmp_path: Path, capsys: pytes
     tokenizer = PoseTokenizer.from_pretrained(tmp_path / "model")
     assert tokenizer.config.ema_rule == "published"
     assert tokenizer.config.guidance_channels == 7
-    expected = convert_tokenizer(official, get_skeleton("crowdpose14")).build()
+    expected = convert_tokenizer(official, get_skeleton("crowdpose14"))
     assert tokenizer.fingerprint() == expected.fingerprint()
     assert cli.main(["convert", *arguments]) == 1
     assert "--force" in capsys.readouterr().err
@@ -166,11 +166,11 @@ def test_numbers_of_numpy_beside_the_weights_are_read(tmp_path: Path, numpy_1: b
 @pytest.mark.parametrize("precision", [torch.float16, torch.bfloat16])
 def test_weights_of_half_precision_become_float32(precision: torch.dtype) -> None:
     official = {n: t.to(precision) if t.is_floating_point() else t for n, t in make_official().items()}
-    state = convert_tokenizer(official, units="pixels").state
+    state = convert_tokenizer(official, units="pixels").state_dict()
     for name, tensor in state.items():
         if tensor.is_floating_point():
             assert tensor.dtype == torch.float32, name
-            official_tensor = official[PREFIX + _official_name(name)]
+            official_tensor = official[PREFIX + official_name(name, TOKENIZER_NAMES)]
             assert torch.equal(tensor, official_tensor.float().reshape(tensor.shape)), name
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ import torch.nn.functional as F
 from official_weights import (
     Reference,
     assert_relative,
+    build_backbone,
     make_backbone_weights,
     make_classifier_weights,
     make_heatmap_head_weights,
@@ -26,7 +28,8 @@ from pct.layers.losses import keypoint_loss
 from pct.photos.classifier import ClassifierOutput, PoseClassifier
 from pct.photos.guide import features_at_joints
 from pct.photos.heatmap import HeatmapModel
-from pct.published.photos import convert_classifier, convert_heatmap_model, convert_token_head, kind_of
+from pct.published.checkpoint import OfficialPart
+from pct.published.photos import convert_classifier, convert_heatmap_model, kind_of
 from pct.published.swin import _coordinates, _read_sizes, convert_backbone
 from pct.published.tokenizer import convert_tokenizer
 from pct.tokenizer.codebook import TRAINING_BUFFERS
@@ -52,10 +55,15 @@ def reference(request: pytest.FixtureRequest, shared_dir: Path) -> Reference:
     return Reference(shared_dir / "reference" / f"coco17_{request.param}.npz")
 
 
-def classify(reference: Reference, units: str) -> ClassifierOutput:
-    """Convert the reference with a backbone of fitting width beside it and feed its feature map to the head."""
+def convert(reference: Reference, units: Literal["unit", "pixels"] = "unit") -> PoseClassifier:
+    """Convert the reference with a backbone of fitting width beside it."""
     official = {**reference.state, **make_backbone_weights(width=3, heads=(1, 1, 1, 1))}
-    classifier = convert_classifier(official, units=units, crop_size=reference.crop_size).build()
+    return convert_classifier(official, units=units, crop_size=reference.crop_size)
+
+
+def classify(reference: Reference, units: Literal["unit", "pixels"]) -> ClassifierOutput:
+    """Feed the reference's feature map to the converted head."""
+    classifier = convert(reference, units)
     classifier.backbone = GivenFeatures(reference["in/feature_map"])
     with torch.no_grad():
         return classifier(torch.zeros(6, 3, reference.crop_size, reference.crop_size))
@@ -86,7 +94,7 @@ def test_losses_equal_reference(reference: Reference) -> None:
 @pytest.mark.shared
 def test_labels_equal_reference(reference: Reference) -> None:
     """The labels of the reference's loss are those of its own tokenizer, guided or not."""
-    tokenizer = convert_tokenizer(reference.state, units="pixels", crop_size=reference.crop_size).build()
+    tokenizer = convert_tokenizer(reference.state, units="pixels", crop_size=reference.crop_size)
     with torch.no_grad():
         output = tokenizer(reference.keypoints, reference.visible, reference.features)
     assert torch.equal(output.indices, reference["classify/target_indices"])
@@ -94,7 +102,7 @@ def test_labels_equal_reference(reference: Reference) -> None:
 
 @pytest.mark.shared
 def test_head_sizes_are_read_off_the_shapes(reference: Reference) -> None:
-    sizes = convert_token_head(reference.state, 34, 64, reference.crop_size).sizes
+    sizes = convert(reference).config.head
     found = {
         "conv_channels": sizes.conv_channels,
         "head_dim": sizes.width,
@@ -108,10 +116,10 @@ def test_head_sizes_are_read_off_the_shapes(reference: Reference) -> None:
 @pytest.mark.shared
 def test_backbone_equals_reference(shared_dir: Path) -> None:
     arrays = read_arrays(shared_dir / "reference" / "swinv2_backbone.npz")
-    converted = convert_backbone(state_of(arrays))
-    assert converted.sizes.options["depths"] == arrays["hyper/depths"].tolist()
-    assert converted.sizes.options["num_heads"] == arrays["hyper/num_heads"].tolist()
-    backbone = converted.build()
+    sizes, _ = convert_backbone(state_of(arrays))
+    assert sizes.options["depths"] == arrays["hyper/depths"].tolist()
+    assert sizes.options["num_heads"] == arrays["hyper/num_heads"].tolist()
+    backbone = build_backbone(state_of(arrays))
     with torch.no_grad():
         assert_relative(backbone(arrays["in/image"]), arrays["out/feature_map"])
     windows = [stage.blocks[0].attn.window_size[0] for stage in backbone.network.layers]
@@ -122,7 +130,7 @@ def test_backbone_equals_reference(shared_dir: Path) -> None:
 
 def test_windows_are_shifted_in_the_first_two_stages_only() -> None:
     """The reference has no stage there with a second block, which is the one that is shifted."""
-    backbone = convert_backbone(make_backbone_weights(depths=(2, 2, 2, 2))).build()
+    backbone = build_backbone(make_backbone_weights(depths=(2, 2, 2, 2)))
     shifts = [[block.shift_size[0] for block in stage.blocks] for stage in backbone.network.layers]
     assert shifts == [[0, 8], [0, 8], [0, 0], [0, 0]]
 
@@ -143,7 +151,7 @@ def test_published_sizes_are_those_of_the_configs(
     for stage, (depth, number) in enumerate(zip(depths, heads, strict=True)):
         for i in range(depth):
             official[f"layers.{stage}.blocks.{i}.attn.logit_scale"] = torch.zeros(number, 1, 1)
-    sizes = _read_sizes(official, 256, "backbone.")
+    sizes = _read_sizes(OfficialPart(official), 256)
     classifier = load_classifier_run(CONFIGS / f"classifier_coco_{size}.yaml", [])
     heatmap = load_heatmap_run(CONFIGS / f"heatmap_coco_{size}.yaml", [])
     assert sizes == replace(classifier.backbone, image_size=tuple(classifier.backbone.image_size))
@@ -156,19 +164,16 @@ def test_published_sizes_are_those_of_the_configs(
 
 def test_a_whole_classifier_survives_conversion_and_its_folder(tmp_path: Path) -> None:
     official = make_classifier_weights()
-    converted = convert_classifier(official, crop_size=SIDE)
-    assert converted.left == {}
-    assert converted.config.backbone.image_size == (SIDE, SIDE)
-    assert converted.tokenizer.config.space.padding == 1.12
-    classifier = converted.build()
+    classifier = convert_classifier(official, crop_size=SIDE)
+    assert classifier.config.backbone.image_size == (SIDE, SIDE)
+    assert classifier.tokenizer.space.padding == 1.12
     classifier.save_pretrained(tmp_path / "model")
     loaded = PoseClassifier.from_pretrained(tmp_path / "model")
     images = torch.randn(3, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         expected, output = classifier(images), loaded(images)
-        # Part by part, as published: backbone, then head, then mixture and decoder.
-        features = convert_backbone(official, SIDE).build()(images)
-        logits = convert_token_head(official, 6, 16, SIDE).build()(features.flatten(2).transpose(1, 2))
+        features = build_backbone(official, SIDE)(images)
+        logits = classifier.head(features.flatten(2).transpose(1, 2))
     assert torch.equal(output.logits, expected.logits)
     assert torch.equal(output.keypoints, expected.keypoints)
     torch.testing.assert_close(output.logits, logits)
@@ -181,23 +186,21 @@ def test_pixels_and_units_predict_the_same_pose() -> None:
     official = make_classifier_weights()
     images = torch.randn(2, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        unit = convert_classifier(official, crop_size=SIDE).build()(images)
-        pixels = convert_classifier(official, units="pixels", crop_size=SIDE).build()(images)
+        unit = convert_classifier(official, crop_size=SIDE)(images)
+        pixels = convert_classifier(official, units="pixels", crop_size=SIDE)(images)
     torch.testing.assert_close((unit.keypoints + 1) * SIDE / 2, pixels.keypoints, atol=1e-3, rtol=0)
 
 
 def test_a_guided_classifier_keeps_its_guide_and_labels_alike_after_loading(tmp_path: Path) -> None:
     official = make_classifier_weights(guided=True)
-    converted = convert_classifier(official, crop_size=SIDE)
-    assert converted.left == {}
-    classifier = converted.build()
+    classifier = convert_classifier(official, crop_size=SIDE)
     classifier.save_pretrained(tmp_path / "model")
     tokenizer = PoseClassifier.from_pretrained(tmp_path / "model").tokenizer
     generator = torch.Generator().manual_seed(0)
     images = torch.randn(2, 3, SIDE, SIDE, generator=generator)
     keypoints = torch.rand(2, 17, 2, generator=generator) * SIDE
     # The published rule: the cell int(x / 32 + 0.5) of the second backbone's map.
-    feature_map = convert_backbone(official, SIDE, prefix="extra_backbone.").build()(images)
+    feature_map = build_backbone(official, SIDE, "extra_backbone.")(images)
     expected = features_at_joints(feature_map, keypoints, 32)
     features = tokenizer.guide(images, keypoints / (SIDE / 2) - 1)
     torch.testing.assert_close(features, expected)
@@ -217,8 +220,8 @@ def test_a_guide_of_another_width_is_refused() -> None:
 def test_the_backbone_of_the_guidance_is_converted_by_its_prefix() -> None:
     official = make_classifier_weights(guided=True)
     extra = {n.removeprefix("extra_"): t for n, t in official.items() if n.startswith("extra_backbone.")}
-    ours = convert_backbone(official, SIDE, prefix="extra_backbone.").state
-    expected = convert_backbone(extra, SIDE).state
+    ours = convert_backbone(official, SIDE, prefix="extra_backbone.")[1]
+    expected = convert_backbone(extra, SIDE)[1]
     assert ours.keys() == expected.keys()
     assert all(torch.equal(ours[name], expected[name]) for name in ours)
 
@@ -226,12 +229,12 @@ def test_the_backbone_of_the_guidance_is_converted_by_its_prefix() -> None:
 @pytest.mark.parametrize("kernel", [2, 4])
 def test_heatmap_models_compute_the_published_layers(tmp_path: Path, kernel: int) -> None:
     official = {**make_backbone_weights(), **make_heatmap_head_weights(kernel=kernel)}
-    model = convert_heatmap_model(official, crop_size=SIDE).build()
+    model = convert_heatmap_model(official, crop_size=SIDE)
     model.save_pretrained(tmp_path / "model")
     images = torch.randn(2, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
     head = {name.removeprefix("keypoint_head."): t for name, t in official.items()}
     with torch.no_grad():
-        x = convert_backbone(official, SIDE).build()(images)
+        x = build_backbone(official, SIDE)(images)
         for i in range(3):
             x = F.conv_transpose2d(x, head[f"deconv_layers.{3 * i}.weight"], stride=2, padding=kernel // 2 - 1)
             norm = [head[f"deconv_layers.{3 * i + 1}.{n}"] for n in ("running_mean", "running_var", "weight", "bias")]
@@ -243,7 +246,7 @@ def test_heatmap_models_compute_the_published_layers(tmp_path: Path, kernel: int
 def test_published_heatmaps_have_their_joints_at_the_corners_of_the_cells() -> None:
     """Column c, row r of the published heatmaps means the pixel (4 c, 4 r) of the crop."""
     official = {**make_backbone_weights(), **make_heatmap_head_weights()}
-    model = convert_heatmap_model(official, crop_size=SIDE).build()
+    model = convert_heatmap_model(official, crop_size=SIDE)
     heatmaps = torch.zeros(1, 17, 16, 16)
     heatmaps[:, :, 3, 10] = 1.0
     keypoints, _ = model.decode(heatmaps)
@@ -284,12 +287,10 @@ def test_stored_tables_are_compared_and_counted() -> None:
     official[f"{attention}.relative_coords_table"] = _coordinates(16, 12)[None]
     official[f"{attention}.relative_position_index"] = torch.zeros(256, 256, dtype=torch.int64)
     official["backbone.layers.0.blocks.1.attn_mask"] = torch.zeros(16, 256, 256)
-    converted = convert_backbone(official)
-    assert converted.rebuilt == 3
-    table = converted.build().network.layers[2].blocks[0].attn.relative_coords_table
+    table = build_backbone(official).network.layers[2].blocks[0].attn.relative_coords_table
     torch.testing.assert_close(table, _coordinates(16, 12)[None])
     half = {name: t.half() if t.is_floating_point() else t for name, t in official.items()}
-    assert convert_backbone(half).rebuilt == 3
+    convert_backbone(half)
     official[f"{attention}.relative_coords_table"] = _coordinates(16, 16)[None]
     with pytest.raises(ValueError, match="relative_coords_table is not that of windows of 16, pre-trained with 12"):
         convert_backbone(official)
@@ -318,7 +319,7 @@ def test_the_tool_converts_a_whole_classifier(tmp_path: Path, capsys: pytest.Cap
     assert "left: nothing\n" in said
     assert "guided" in said
     loaded = PoseClassifier.from_pretrained(tmp_path / "model")
-    expected = convert_classifier(official, get_skeleton("crowdpose14"), crop_size=SIDE).build()
+    expected = convert_classifier(official, get_skeleton("crowdpose14"), crop_size=SIDE)
     # Counts and sums of the codebook serve training only and are not saved.
     kept = {name: t for name, t in loaded.state_dict().items() if name.rpartition(".")[2] not in TRAINING_BUFFERS}
     assert all(torch.equal(t, expected.state_dict()[name]) for name, t in kept.items())

@@ -43,7 +43,7 @@ class Pipeline:
     @cached_property
     def model(self):  # type: ignore[no-untyped-def]
         state = state_of(self.arrays)
-        return (convert_heatmap_model if self.name == "heatmap" else convert_classifier)(state).build()
+        return (convert_heatmap_model if self.name == "heatmap" else convert_classifier)(state)
 
     def predict(self, boxes: np.ndarray, flip: bool | None) -> list:
         """Predict each box by itself, as its photo may differ; a converted model's own conventions do the rest."""
@@ -131,7 +131,7 @@ def test_labels_of_a_guided_classifier_equal_reference(guided: Pipeline) -> None
 
 def test_the_step_of_stage_two_loses_what_the_reference_loses(guided: Pipeline) -> None:
     """With the losses of the paper's configs, on a model whose units are pixels, as theirs are."""
-    model = convert_classifier(state_of(guided.arrays), units="pixels").build()
+    model = convert_classifier(state_of(guided.arrays), units="pixels")
     run = load_classifier_run(CONFIGS / "classifier_coco_base.yaml", [])
     with torch.no_grad():
         losses = TokenStep(model.tokenizer, run.loss)(model, _training_batch(guided, model))

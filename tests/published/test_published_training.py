@@ -46,7 +46,7 @@ def people(tmp_path_factory: pytest.TempPathFactory) -> CocoPersons:
 
 @pytest.fixture(scope="module")
 def guided() -> PoseClassifier:
-    return convert_classifier(make_classifier_weights(guided=True), crop_size=SIDE).build()
+    return convert_classifier(make_classifier_weights(guided=True), crop_size=SIDE)
 
 
 def test_the_tokenizer_config_is_as_released() -> None:
@@ -68,7 +68,7 @@ def test_the_photo_configs_are_as_released(size: str) -> None:
     sizes = heatmaps.heatmap
     assert (sizes.num_deconvs, sizes.width, sizes.kernel) == (3, RELEASED_WIDTHS[size], 2)
     assert sizes.cell_center == 0
-    tokenizer = convert_tokenizer(make_tokenizer_weights()).build()
+    tokenizer = convert_tokenizer(make_tokenizer_weights())
     space = crop_space(heatmaps, tokenizer)
     assert (space.padding, space.conventions) == (1.25, replace(PUBLISHED, train_padding=0.0))
     assert crop_space(run, tokenizer) == tokenizer.space
