@@ -158,6 +158,7 @@ def _read_config(part: OfficialPart, skeleton: Skeleton, space: PoseSpace) -> To
         encoder_width=part.size("feature_embed.weight", 1),
         decoder_width=part.size("decoder_start.weight", 0),
         guidance_channels=part.size("start_img_embed.weight", 1) if "start_img_embed.weight" in part.tensors else 0,
+        ema_decay=0.9,  # it is not in the weights
         ema_rule="published",
         **sizes,
     )
