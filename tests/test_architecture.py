@@ -58,7 +58,6 @@ FLOORS = {
     "pct.photos.predict": 4,
     "pct.photos.results": 4,
     "pct.lifting.lift_files": 4,
-    "pct.lifting.lift_inputs": 4,
     "pct.published": 4,
     "pct.export": 4,
     "pct.bulk": 4,

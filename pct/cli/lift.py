@@ -50,7 +50,6 @@ def run(args: argparse.Namespace) -> None:
     from pct.files.output import check_output
     from pct.files.pose_files import check_pose_file, count_poses
     from pct.lifting.lift_files import LIFT_SUFFIXES, lift_file
-    from pct.lifting.lift_inputs import LiftInput
     from pct.lifting.lifter import Lifter
     from pct.skeleton import get_skeleton
     from pct.tokenizer import PoseTokenizer
@@ -62,19 +61,15 @@ def run(args: argparse.Namespace) -> None:
             check_output(out, suffixes, args.force)
     device = find_device(args)
     lifter = Lifter.from_pretrained(args.model, device)
-    source = LiftInput(
-        path,
-        lifter.skeleton,
-        given=get_skeleton(args.skeleton) if args.skeleton else None,
-        tokenizer=PoseTokenizer.from_pretrained(args.tokenizer, device) if is_token_file(path) else None,
-        image_size=args.image_size,
-        category=args.category,
-    )
     with progress(args, lambda: count_poses(path)) as move, reports() as report:
         summary = lift_file(
             lifter,
-            source,
+            path,
             args.out,
+            skeleton=get_skeleton(args.skeleton) if args.skeleton else None,
+            tokenizer=PoseTokenizer.from_pretrained(args.tokenizer, device) if is_token_file(path) else None,
+            image_size=args.image_size,
+            category=args.category,
             flip=args.flip,
             tokens_out=args.tokens,
             model_name=args.model,

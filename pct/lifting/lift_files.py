@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,19 +13,27 @@ from torch import Tensor
 
 from pct.drawing.poses2d import PoseLayer, PosePanel, write_png
 from pct.drawing.poses3d import pose_gallery_3d
+from pct.files.coco import iter_coco_images
+from pct.files.coco_categories import choose_categories, explain_mismatch
+from pct.files.json_stream import is_json_list
 from pct.files.motion.checks import find_odd_axes
-from pct.files.npz import write_npz
+from pct.files.mpii import is_mpii_file
+from pct.files.npz import NpzReader, write_npz
 from pct.files.output import check_output
-from pct.files.pose_checks import notes_of
-from pct.lifting.lift_inputs import LiftInput, leave_out
+from pct.files.pose_checks import Fault, PoseBatch, notes_of
+from pct.files.pose_files import PoseFileError, check_pose_file, pose_suffix, read_names, read_poses
 from pct.lifting.lifter import Lifter
+from pct.lifting.pose2d_bridge import BRIDGES, bridge_poses2d
 from pct.poses import Poses
+from pct.skeleton import COCO17, MPII16, SKELETONS, Skeleton
+from pct.tokenizer import PoseTokenizer
 from pct.tokenizer.own import TOKENIZER_FOLDER
-from pct.tokens.codec import EncodeSummary, count_batch, describe_model
-from pct.tokens.table import PoseTokens, TokenWriter
+from pct.tokens.codec import EncodeSummary, check_decodes, count_batch, decode_batches, describe_model
+from pct.tokens.table import PoseTokens, TokenReader, TokenWriter, is_token_file
 
 LIFT_SUFFIXES = (".npz",)
 _NO_SIZE = "this lifter reads places on the screen, and {}; give width and height in pixels (--image-size 1920x1080)"
+_SHOWN = 12
 
 
 class LiftSummary(EncodeSummary):
@@ -34,14 +44,17 @@ class LiftSummary(EncodeSummary):
 
 def lift_file(
     lifter: Lifter,
-    source: LiftInput,
+    source: str | Path,
     out: str | Path,
     *,
+    skeleton: Skeleton | None = None,
+    tokenizer: PoseTokenizer | None = None,
+    image_size: tuple[float, float] | None = None,
+    category: str | int | None = None,
     flip: bool = False,
     tokens_out: str | Path | None = None,
     model_name: str = "",
     picture: str | Path | None = None,
-    picture_count: int = 12,
     force: bool = False,
     batch_size: int = 4096,
     report: Callable[[str], None] | None = None,
@@ -57,48 +70,54 @@ def lift_file(
 
     Args:
         lifter: The model, in evaluation mode.
-        source: The 2D poses.
+        source: Pose file (``.json`` in COCO format, ``.npz``, ``.parquet``) or token table of 2D poses; joints of
+            another skeleton than the lifter's are brought to it where it is known how.
         out: File to write; it appears only when it is whole.
+        skeleton: Of the file's poses, for files that do not name their joints.
+        tokenizer: The model that made the token table.
+        image_size: Width and height in pixels of all images; by default what a COCO file's ``images`` say.
+        category: Name or id of the only category of a COCO file that is read.
         flip: Average with the result of the mirrored poses.
         tokens_out: Token table (``.parquet``) of the lifted poses to write, for lifters with a token head; the root of
             every pose is at the origin.
         model_name: Name of the lifter that the table carries for people to read.
         picture: Picture (``.png``) of the first poses to write.
-        picture_count: How many poses it shows.
         force: Whether existing files are replaced.
         batch_size: Poses at a time.
         report: Called with a sentence for each bad pose; it is skipped.
         progress: Called with the number of poses done after each batch.
 
     Raises:
-        ValueError: If not one pose can be lifted, no image size is known that the lifter needs, or tokens are asked of
-            a lifter without a token head.
+        ValueError: If the file is missing or broken, its joints are not known or cannot be brought to the lifter's
+            (both skeletons are named), the token table is of another model, not one pose can be lifted, no image size
+            is known that the lifter needs, or tokens are asked of a lifter without a token head.
         FileExistsError: If a file exists and ``force`` is not set.
         OutputError: If a file cannot be written.
     """
     if batch_size < 1:
         raise ValueError(f"batch size must be at least 1, got {batch_size}")
-    path = check_output(out, LIFT_SUFFIXES, force)
+    source, path = check_pose_file(source), check_output(out, LIFT_SUFFIXES, force)
     _check_outputs(lifter, tokens_out, picture, force)
-    on_screen = lifter.normalizer.kind == "screen"
-    if on_screen and not source.knows_sizes:
-        raise ValueError(f"{source.path}: {_NO_SIZE.format('no image size is known')}")
-    summary = LiftSummary(path)
-    pieces: list[dict[str, np.ndarray]] = []
-    for batch in source.batches(batch_size):
-        if on_screen:
-            unknown = ~torch.isfinite(source.sizes_of(batch.poses.image_ids)).all(dim=1)
-            batch = leave_out(batch, unknown, "image size not known", _NO_SIZE.format("the image's size is not known"))
-        for fault in batch.faults:
-            if report is not None:
-                report(str(fault))
+    if is_token_file(source):
+        if tokenizer is None:
+            raise ValueError(f"{source} is a token table; give the tokenizer that made it")
+        found, batches = tokenizer.skeleton, _read_table(source, tokenizer, skeleton, batch_size)
+    else:
+        found = _find_skeleton(source, lifter.skeleton, skeleton, category)
+        batches = read_poses(source, found, batch_size, category=category, need_names=skeleton is None)
+    _check_bridge(source, found, lifter.skeleton)
+    sizes = _read_sizes(source, image_size) if lifter.normalizer.kind == "screen" else None
+    summary, pieces = LiftSummary(path), []
+    for batch in batches:
+        batch, image_sizes = _prepare(batch, lifter.skeleton, sizes)
+        for fault in batch.faults if report is not None else ():
+            report(str(fault))
         if len(batch.poses):
-            sizes = source.sizes_of(batch.poses.image_ids) if on_screen else None
-            pieces.append(_lift(lifter, batch.poses, sizes, flip))
+            pieces.append(_lift(lifter, batch.poses, image_sizes, flip))
         count_batch(summary, batch, progress)
     if not pieces:
         kinds = ", ".join(summary.skipped)
-        raise ValueError(f"{source.path}: no pose that can be lifted; {summary.skipped.total():,} are bad ({kinds})")
+        raise ValueError(f"{source}: no pose that can be lifted; {summary.skipped.total():,} are bad ({kinds})")
     arrays = {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
     lifted = torch.from_numpy(arrays["keypoints"])
     summary.notes += find_odd_axes(lifted, torch.ones(lifted.shape[:2], dtype=torch.bool), lifter.skeleton)
@@ -108,7 +127,9 @@ def lift_file(
     if tokens_out is not None:
         _write_tokens(lifter, arrays, tokens_out, model_name, force)
     if picture is not None:
-        write_png(_draw(lifter, arrays, picture_count), picture, force)
+        shown = zip(arrays["keypoints"][:_SHOWN], arrays["annotation_ids"][:_SHOWN].tolist(), strict=True)
+        panels = [PosePanel((PoseLayer(pose),), f"annotation {number}") for pose, number in shown]
+        write_png(pose_gallery_3d(panels, lifter.skeleton), picture, force)
     write_npz(path, {name: (a.shape, a.dtype, [a]) for name, a in arrays.items()}, force)
     return summary
 
@@ -124,14 +145,119 @@ def _check_outputs(lifter: Lifter, tokens_out: str | Path | None, picture: str |
         check_output(picture, (".png",), force)
 
 
+def _read_table(path: Path, tokenizer: PoseTokenizer, given: Skeleton | None, batch_size: int) -> Iterator[PoseBatch]:
+    """Yield the decoded poses of a token table."""
+    skeleton = tokenizer.skeleton
+    if given is not None and given.keypoint_names != skeleton.keypoint_names:
+        raise ValueError(f"{path}: the table's poses have the joints of {skeleton.name}, not of {given.name}")
+    if tokenizer.space.kind != "crop2d":
+        raise ValueError(f"{path}: tokens of {tokenizer.space.kind} poses; only 2D poses can be lifted")
+    with TokenReader(path) as reader:
+        check_decodes(tokenizer, reader)
+        for tokens, decoded in decode_batches(tokenizer, reader, batch_size):
+            keypoints, bbox = torch.from_numpy(decoded), torch.from_numpy(tokens.bbox)
+            known = torch.ones(keypoints.shape[:2], dtype=torch.bool)
+            ids = (torch.from_numpy(tokens.image_ids), torch.from_numpy(tokens.annotation_ids))
+            yield PoseBatch(Poses(skeleton, keypoints, known, bbox, bbox[:, 2] * bbox[:, 3], *ids), ())
+
+
+def _find_skeleton(path: Path, skeleton: Skeleton, given: Skeleton | None, category: str | int | None) -> Skeleton:
+    """Return the skeleton of the poses of a file, for a lifter of ``skeleton``; it must not be other than ``given``.
+
+    Raises:
+        PoseFileError: If the file does not name its joints and nobody says (those of COCO results are taken for
+            COCO's), or names joints of no known skeleton.
+    """
+    lists = _joint_names(path, category)
+    if not lists:
+        results = pose_suffix(path) == ".json" and is_json_list(path)
+        if given is None and results and COCO17 in _sources(skeleton):
+            warnings.warn(f"{path}: COCO results do not name their joints; taken for coco17 (--skeleton)", stacklevel=2)
+            return COCO17
+        if given is None:
+            known = ", ".join(s.name for s in _sources(skeleton))
+            raise PoseFileError(f"{path}: the file does not name its joints; say whose they are (--skeleton): {known}")
+        return given
+    # What the lifter reads first: a file may have several categories.
+    for candidate in (*([given] if given is not None else []), *_sources(skeleton), *SKELETONS.values()):
+        if candidate.keypoint_names in lists:
+            if given is not None and given.keypoint_names != candidate.keypoint_names:
+                raise PoseFileError(f"{path}: the file's joints are those of {candidate.name}, not of {given.name}")
+            return candidate
+    raise PoseFileError(explain_mismatch(path, "the file", lists[0], skeleton))
+
+
+def _joint_names(path: Path, category: str | int | None) -> list[tuple[str, ...]]:
+    """Return the names of the joints that a file gives, of each category; none are an empty list."""
+    suffix = pose_suffix(path)
+    if suffix == ".json" and is_json_list(path):
+        return [MPII16.keypoint_names] if is_mpii_file(path) else []
+    if suffix == ".json":
+        lists = [c.get("keypoints") for c in choose_categories(path, category)]
+        return [tuple(map(str, names)) for names in lists if isinstance(names, list) and names]
+    if suffix == ".npz":
+        with NpzReader(path) as arrays:
+            if "keypoint_names" in arrays.names:
+                return [read_names(arrays, "keypoint_names")]
+    return []
+
+
+def _sources(skeleton: Skeleton) -> tuple[Skeleton, ...]:
+    """Return the skeletons whose poses can be brought to ``skeleton``, itself first."""
+    return (skeleton, *(source for source, target in BRIDGES if target.keypoint_names == skeleton.keypoint_names))
+
+
+def _check_bridge(path: Path, source: Skeleton, skeleton: Skeleton) -> None:
+    sources = _sources(skeleton)
+    if source.keypoint_names not in {s.keypoint_names for s in sources}:
+        raise PoseFileError(
+            f"{path}: the poses have the joints of skeleton {source.name}; this lifter has those of "
+            f"{skeleton.name} and reads poses of {', '.join(s.name for s in sources)}"
+        )
+
+
+def _read_sizes(path: Path, image_size: tuple[float, float] | None) -> Callable[[Tensor], Tensor]:
+    """Return what gives width and height (B, 2) of images by their ids: the given ones, or those of a COCO file."""
+    sizes: dict[int, tuple[float, float]] = {}
+    if image_size is None and pose_suffix(path) == ".json" and not is_json_list(path):
+        for image in iter_coco_images(path):
+            if isinstance(image, dict) and type(image.get("id")) is int:
+                width, height = image.get("width"), image.get("height")
+                if all(isinstance(pixels, (int, float)) and 0 < pixels < 1e6 for pixels in (width, height)):
+                    sizes[image["id"]] = (width, height)  # type: ignore[assignment]
+    if image_size is None and not sizes:
+        raise ValueError(f"{path}: {_NO_SIZE.format('no image size is known')}")
+    other = image_size or (float("nan"), float("nan"))
+    return lambda ids: torch.tensor([sizes.get(i, other) for i in ids.tolist()], dtype=torch.float32).reshape(-1, 2)
+
+
+def _prepare(
+    batch: PoseBatch, skeleton: Skeleton, sizes: Callable[[Tensor], Tensor] | None
+) -> tuple[PoseBatch, Tensor | None]:
+    """Return the poses that can be lifted in the lifter's joints, and their images' sizes where it needs them."""
+    poses = batch.poses
+    keypoints, visible = bridge_poses2d(poses.keypoints, poses.visible, poses.skeleton, skeleton)
+    batch = replace(batch, poses=replace(poses, skeleton=skeleton, keypoints=keypoints, visible=visible))
+    # A pose of which only eyes were known has nothing that the lifter could read.
+    sentence = f"none of its known joints tells where a joint of {skeleton.name} is"
+    batch = _leave_out(batch, ~visible.any(dim=1), "no joint that the lifter reads", sentence)
+    if sizes is None:
+        return batch, None
+    unknown = ~torch.isfinite(sizes(batch.poses.image_ids)).all(dim=1)
+    batch = _leave_out(batch, unknown, "image size not known", _NO_SIZE.format("the image's size is not known"))
+    return batch, sizes(batch.poses.image_ids)
+
+
+def _leave_out(batch: PoseBatch, bad: Tensor, kind: str, sentence: str) -> PoseBatch:
+    """Return the poses without those of the mask ``bad`` (B,), which become faults."""
+    faults = (Fault(f"annotation {i}", kind, sentence) for i in batch.poses.annotation_ids[bad].tolist())
+    return replace(batch, poses=batch.poses.select(~bad), faults=(*batch.faults, *faults))
+
+
 def _lift(lifter: Lifter, poses: Poses, sizes: Tensor | None, flip: bool) -> dict[str, np.ndarray]:
     lifted = lifter.lift(poses.keypoints, poses.visible, sizes, flip)
-    tensors: dict[str, Tensor] = {
-        "keypoints": lifted.keypoints,
-        "observed": poses.visible,
-        "image_ids": poses.image_ids,
-        "annotation_ids": poses.annotation_ids,
-    }
+    tensors = {"keypoints": lifted.keypoints, "observed": poses.visible}
+    tensors |= {"image_ids": poses.image_ids, "annotation_ids": poses.annotation_ids}
     if lifted.indices is not None and lifted.probs is not None:
         tensors |= {"indices": lifted.indices.int(), "token_probs": lifted.probs}
     return {name: tensor.cpu().numpy() for name, tensor in tensors.items()}
@@ -146,9 +272,3 @@ def _write_tokens(
     metadata = describe_model(lifter.tokenizer, f"{model_name}/{TOKENIZER_FOLDER}" if model_name else "")
     with TokenWriter(out, metadata, force) as writer:
         writer.write(table)
-
-
-def _draw(lifter: Lifter, arrays: Mapping[str, np.ndarray], count: int) -> np.ndarray:
-    shown = zip(arrays["keypoints"][:count], arrays["annotation_ids"][:count].tolist(), strict=True)
-    panels = [PosePanel((PoseLayer(pose),), f"annotation {number}") for pose, number in shown]
-    return pose_gallery_3d(panels, lifter.skeleton)
