@@ -20,7 +20,7 @@ class CropConventions:
             of the pixel grid, half a pixel right of and below its middle, and a mirror is side - 1 - x.
         train_padding: Padding of the crops in training, before augmentation; 0 is that of the pose space, which
             predictions are made with.
-        clip_boxes: Whether annotated boxes are cut at the photo's edges (:func:`pct.photos.clipped.clip_boxes`).
+        clip_boxes: Whether annotated boxes are cut at the photo's edges (:func:`pct.photos.person_views.clip_boxes`).
         flip_test: Whether poses are the mean over the photo and its mirror image unless something else is asked for.
         peaks: How joints are found in heatmaps: ``parabola`` (the top of the bell through the highest cell and its
             neighbours) or ``quarter`` (a quarter of a cell towards the higher neighbour).

@@ -71,13 +71,10 @@ FLOORS = {
 # What is not a model in the rooms of models: crops and persons on photos, pairs and files for lifters.
 NO_MODELS = {
     "pct.photos.augment",
-    "pct.photos.detections",
-    "pct.photos.clipped",
+    "pct.photos.person_views",
     "pct.photos.crop",
     "pct.photos.crop_transform",
     "pct.photos.persons",
-    "pct.photos.persons3d",
-    "pct.photos.mpii_persons",
     "pct.lifting.count",
     "pct.lifting.pairs",
     "pct.lifting.pose2d_bridge",

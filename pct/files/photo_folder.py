@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
@@ -27,18 +27,25 @@ class PhotoFolder:
         annotations_path: COCO-format file with ``images``.
         image_folder: Where their ``file_name`` is looked for.
         cache: Keep the encoded bytes of every photo that was read in memory; for sets of a few thousand small ones.
+        images: Their entries, where the file has no ``images`` as COCO's have.
 
     Attributes:
         faults: What is wrong with image entries of the file, a sentence each; they count as not there. Of two that
             have the same id and differ, none counts.
     """
 
-    def __init__(self, annotations_path: str | Path, image_folder: str | Path, cache: bool = False) -> None:
+    def __init__(
+        self,
+        annotations_path: str | Path,
+        image_folder: str | Path,
+        cache: bool = False,
+        images: Iterable[Any] | None = None,
+    ) -> None:
         self.folder = Path(image_folder)
         self._images: dict[int, Mapping[str, Any]] = {}
         self.faults: list[str] = []
         twice = set[int]()
-        for image in iter_coco_images(annotations_path):
+        for image in iter_coco_images(annotations_path) if images is None else images:
             fault = _find_fault(image)
             if fault is None:
                 kept = {name: image.get(name) for name in ("file_name", "width", "height", "camera")}

@@ -1,4 +1,4 @@
-"""Persons on photos: what a sample is (PersonPhoto), what gives samples (PersonSource), and COCO files with photos."""
+"""Persons on photos: what a sample is (PersonPhoto), what gives samples (PersonSource), and those of files."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
+from pct.files.coco import AREA_SHARE
 from pct.files.coco3d import read_keypoints3d
 from pct.files.coco_categories import CocoCategory, find_category
 from pct.files.keypoint_file import with_areas
+from pct.files.mpii import load_mpii_poses
 from pct.files.photo_folder import PhotoFolder, find_usable
 from pct.files.pose_checks import notes_of
 from pct.files.pose_json import read_annotations
@@ -66,11 +68,60 @@ class PersonSource(Protocol):
     def __getitem__(self, index: int, /) -> PersonPhoto: ...
 
 
-class CocoPersons:
-    """The labelled persons of a COCO-format file with its photos, a :class:`PersonSource` in file order.
+class PhotoPersons:
+    """The persons of a table with their photos, a :class:`PersonSource` in the table's order.
 
-    Persons whose photo is missing or whose box lies outside it are reported and skipped. A photo that turns out to be
-    broken when it is read raises :class:`~pct.files.photo.PhotoError`.
+    A photo that turns out to be broken when it is read raises :class:`~pct.files.photo.PhotoError`.
+
+    Attributes:
+        photos: Of the persons, by image id.
+        poses: Labels of the persons.
+        visibility: COCO's labels of their joints (N, K), int64.
+
+    Args:
+        photos: The photos.
+        poses: The table.
+        visibility: The labels.
+        keypoints3d: Human3.6M's joints (17, 3) of each person, None where they are not known.
+    """
+
+    def __init__(
+        self,
+        photos: PhotoFolder,
+        poses: Poses,
+        visibility: np.ndarray,
+        keypoints3d: Sequence[np.ndarray | None] | None = None,
+    ) -> None:
+        self.photos, self.poses, self.visibility = photos, poses, visibility
+        self._keypoints3d = [None] * len(poses) if keypoints3d is None else keypoints3d
+
+    @property
+    def skeleton(self) -> Skeleton:
+        """The table's."""
+        return self.poses.skeleton
+
+    def __len__(self) -> int:
+        return len(self.poses)
+
+    def __getitem__(self, index: int) -> PersonPhoto:
+        poses, image_id = self.poses, int(self.poses.image_ids[index])
+        return PersonPhoto(
+            image=self.photos.read(image_id),
+            bbox=poses.bbox[index].numpy(),
+            keypoints=poses.keypoints[index].numpy(),
+            visibility=self.visibility[index],
+            area=float(poses.area[index]),
+            image_id=image_id,
+            annotation_id=int(poses.annotation_ids[index]),
+            keypoints3d=self._keypoints3d[index],
+            intrinsics=self.photos.intrinsics(image_id),
+        )
+
+
+class CocoPersons(PhotoPersons):
+    """The labelled persons of a COCO-format file with its photos, in file order.
+
+    Persons whose photo is missing or whose box lies outside it are reported and skipped.
 
     Args:
         annotations_path: COCO-format keypoint file.
@@ -100,47 +151,123 @@ class CocoPersons:
         category: str | int | None = None,
     ) -> None:
         report = report or warnings.warn
-        self.photos = PhotoFolder(annotations_path, image_folder, cache)
+        photos = PhotoFolder(annotations_path, image_folder, cache)
         chosen = find_category(annotations_path, skeleton, category)
         poses, persons = _read_persons(annotations_path, chosen, report)
         names = [f"{annotations_path}: annotation {p['id']}" for p in persons]
-        image_ids, boxes = [p["image_id"] for p in persons], [p["bbox"] for p in persons]
-        usable = find_usable(self.photos, image_ids, boxes, names, report)
-        triplets = np.array([p["keypoints"] for p in persons], np.float64)
-        triplets = triplets.reshape(len(persons), chosen.skeleton.num_keypoints, 3)
+        image_ids = [p["image_id"] for p in persons]
+        usable = find_usable(photos, image_ids, [p["bbox"] for p in persons], names, report)
+        labels = np.array([p["keypoints"][2::3] for p in persons], np.float64).reshape(poses.visible.shape)
         # Whatever is neither "not labelled" nor "labelled but hidden" is a joint that is seen.
-        visibility = np.where(triplets[..., 2] > 0, np.where(triplets[..., 2] == 1, 1, 2), 0).astype(np.int64)
+        visibility = np.where(labels > 0, np.where(labels == 1, 1, 2), 0).astype(np.int64)
         usable &= (visibility > 0).sum(axis=1) >= min_keypoints
         keypoints3d = [read_keypoints3d(p, name, report) for p, name in zip(persons, names, strict=True)]
-        cameras = {i: self.photos.intrinsics(i) for i in set(image_ids)}
         if need_3d:
-            known = [k is not None and cameras[i] is not None for k, i in zip(keypoints3d, image_ids, strict=True)]
-            usable &= _find_3d(annotations_path, known, report)
+            cameras = {i for i in set(image_ids) if photos.intrinsics(i) is not None}
+            known = np.array([k is not None and i in cameras for k, i in zip(keypoints3d, image_ids, strict=True)])
+            if lost := len(known) - int(known.sum()):
+                lacking = "have no keypoints3d, or their photo no camera"
+                report(f"{annotations_path}: {lost:,} persons {lacking}; they are skipped")
+            usable &= known
         if not usable.any():
             wanted = f"a photo in {image_folder} and at least {min_keypoints} labelled joints"
             raise ValueError(f"{annotations_path}: no person with {wanted}{' and 3D joints' if need_3d else ''}")
-        self.skeleton = chosen.skeleton
-        self.poses = with_areas(poses.select(torch.from_numpy(usable)))
-        self.visibility = visibility[usable]
-        self._keypoints3d = [joints for joints, keep in zip(keypoints3d, usable, strict=True) if keep]
-        self._cameras = cameras
+        kept = np.flatnonzero(usable)
+        poses = with_areas(poses.select(torch.from_numpy(kept)))
+        super().__init__(photos, poses, visibility[kept], [keypoints3d[row] for row in kept])
+
+
+class MpiiPersons(PhotoPersons):
+    """The persons of an MPII file with photos, in file order.
+
+    Persons whose photo is missing or whose box lies outside it are reported and skipped. MPII's JSON layout does not
+    say which joints are hidden: all that are annotated count as seen (visibility 2).
+
+    Args:
+        path: MPII annotations in the JSON layout; see :func:`pct.files.mpii.load_mpii_poses`.
+        image_folder: Folder of the photos.
+        report: Called with a sentence for what is skipped; by default a warning.
+
+    Attributes:
+        head_size: Head length (N,) in pixels, the normaliser of PCKh; NaN where the file has none.
+
+    Raises:
+        ValueError: If the file is not such a file, or no person has a photo.
+    """
+
+    def __init__(
+        self, path: str | Path, image_folder: str | Path, *, report: Callable[[str], None] | None = None
+    ) -> None:
+        found = load_mpii_poses(path, report)
+        images = [{"id": number, "file_name": name} for number, name in enumerate(found.image_names)]
+        photos, poses = PhotoFolder(path, image_folder, images=images), found.table
+        names = [f"{path}: person {row}" for row in poses.annotation_ids.tolist()]
+        usable = find_usable(photos, poses.image_ids.tolist(), poses.bbox.tolist(), names, report or warnings.warn)
+        if not usable.any():
+            raise ValueError(f"{path}: none of its {len(images)} photos is in {image_folder}")
+        rows = torch.from_numpy(usable)
+        poses, self.head_size = poses.select(rows), found.head_size[rows]
+        super().__init__(photos, poses, 2 * poses.visible.numpy().astype(np.int64))
+
+
+@dataclass(frozen=True)
+class Detections:
+    """Boxes of N detected persons.
+
+    Attributes:
+        image_ids: Photo of each box (N,), int64.
+        bbox: Boxes (N, 4) as x, y, width, height in image pixels, float32.
+        scores: The detector's confidence of each box (N,), float32.
+    """
+
+    image_ids: np.ndarray
+    bbox: np.ndarray
+    scores: np.ndarray
 
     def __len__(self) -> int:
-        return len(self.poses)
+        return len(self.scores)
 
-    def __getitem__(self, index: int) -> PersonPhoto:
-        poses, image_id = self.poses, int(self.poses.image_ids[index])
-        return PersonPhoto(
-            image=self.photos.read(image_id),
-            bbox=poses.bbox[index].numpy(),
-            keypoints=poses.keypoints[index].numpy(),
-            visibility=self.visibility[index],
-            area=float(poses.area[index]),
-            image_id=image_id,
-            annotation_id=int(poses.annotation_ids[index]),
-            keypoints3d=self._keypoints3d[index],
-            intrinsics=self._cameras[image_id],
-        )
+    def select(self, rows: np.ndarray) -> Detections:
+        """Return the boxes of ``rows``: indices, or a mask (N,)."""
+        return Detections(self.image_ids[rows], self.bbox[rows], self.scores[rows])
+
+
+class DetectedPersons(PhotoPersons):
+    """Detected boxes with their photos: persons without labels.
+
+    Boxes outside their photo, and boxes whose photo is missing, are reported and skipped. ``area`` is 0.52 of the box
+    area, ``annotation_id`` the row of the box in ``detections``.
+
+    Args:
+        detections: The boxes.
+        annotations_path: COCO-format file with the ``images``.
+        image_folder: Folder of the photos.
+        skeleton: Joints that are to be predicted.
+        report: Called with a sentence for what is skipped; by default a warning.
+
+    Attributes:
+        detections: The boxes that are left, in their order.
+    """
+
+    def __init__(
+        self,
+        detections: Detections,
+        annotations_path: str | Path,
+        image_folder: str | Path,
+        skeleton: Skeleton,
+        *,
+        report: Callable[[str], None] | None = None,
+    ) -> None:
+        photos = PhotoFolder(annotations_path, image_folder)
+        names = [f"detection {row}" for row in range(len(detections))]
+        image_ids, boxes = detections.image_ids.tolist(), detections.bbox.tolist()
+        rows = np.flatnonzero(find_usable(photos, image_ids, boxes, names, report or warnings.warn))
+        self.detections = found = detections.select(rows)
+        shape, bbox = (len(rows), skeleton.num_keypoints), torch.from_numpy(found.bbox)
+        area, ids = AREA_SHARE * bbox[:, 2] * bbox[:, 3], torch.from_numpy(found.image_ids)
+        unknown = torch.zeros(*shape, dtype=torch.bool)
+        poses = Poses(skeleton, torch.zeros(*shape, 2), unknown, bbox, area, ids, torch.from_numpy(rows))
+        super().__init__(photos, poses, np.zeros(shape, np.int64))
 
 
 def _read_persons(
@@ -157,11 +284,3 @@ def _read_persons(
     for sentence in notes_of({}, left_out):
         report(f"{path}: {sentence}")
     return Poses.concatenate(tables), entries
-
-
-def _find_3d(path: str | Path, known: Sequence[bool], report: Callable[[str], None]) -> np.ndarray:
-    """Return a mask (N,) of the persons whose pose in space and camera are known, and report the number of others."""
-    there = np.array(known, bool)
-    if not there.all():
-        report(f"{path}: {(~there).sum():,} persons have no keypoints3d, or their photo no camera; they are skipped")
-    return there

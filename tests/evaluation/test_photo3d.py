@@ -25,8 +25,8 @@ from pct.people.write import write_people
 from pct.photos.classifier import PoseClassifier
 from pct.photos.detection.detector import WholePhoto
 from pct.photos.estimator import PoseEstimator
+from pct.photos.person_views import Persons3D
 from pct.photos.persons import CocoPersons
-from pct.photos.persons3d import Persons3D
 from pct.photos.results.predict_files import predict_files
 from pct.skeleton import H36M17
 from pct.tokens.codec import decode_file

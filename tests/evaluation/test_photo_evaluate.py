@@ -32,10 +32,9 @@ from pct.evaluation.photos.predictions import (
 from pct.files.coco_categories import find_category
 from pct.people.dataset import GeneratedPersons
 from pct.photos.classifier import PoseClassifier
-from pct.photos.detections import DetectedPersons, load_detections
+from pct.photos.detection.boxes import load_photo_boxes
 from pct.photos.estimator import PoseEstimator
-from pct.photos.mpii_persons import MpiiPersons
-from pct.photos.persons import CocoPersons
+from pct.photos.persons import CocoPersons, DetectedPersons, MpiiPersons
 from pct.pose_space import PoseSpace
 from pct.skeleton import COCO17, CROWDPOSE14, MPII16
 
@@ -173,7 +172,7 @@ def test_token_accuracy_is_that_of_the_logits(people: Path) -> None:
 
 
 def open_boxes(path: Path, boxes_path: Path) -> DetectedBoxes:
-    persons = DetectedPersons(load_detections(boxes_path), path, path.parent, COCO17)
+    persons = DetectedPersons(load_photo_boxes(boxes_path).detections, path, path.parent, COCO17)
     labels = read_all_labels(path, find_category(path, COCO17), range(100))
     return DetectedBoxes(persons, labels)
 

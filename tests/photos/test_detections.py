@@ -11,7 +11,8 @@ import pytest
 from tiny_photos import write_people
 
 from pct.files.photo import read_photo
-from pct.photos.detections import DetectedPersons, Detections, load_detections
+from pct.photos.detection.boxes import load_photo_boxes
+from pct.photos.persons import DetectedPersons, Detections
 from pct.skeleton import COCO17
 
 
@@ -23,7 +24,7 @@ def load(folder: Path, entries: object, **options) -> tuple[Detections, list[str
     said: list[str] = []
     path = folder / "boxes.json"
     path.write_text(json.dumps(entries))
-    return load_detections(path, report=said.append, **options), said
+    return load_photo_boxes(path, report=said.append, **options).detections, said
 
 
 def test_boxes_come_in_file_order(tmp_path: Path) -> None:
@@ -94,7 +95,7 @@ def test_no_detection_is_a_result(tmp_path: Path) -> None:
     assert said == []
 
 
-@pytest.mark.parametrize("entries", [{}, {"annotations": []}, 5, "text"])
+@pytest.mark.parametrize("entries", [5, "text"])
 def test_a_file_that_is_no_list_is_refused(tmp_path: Path, entries: object) -> None:
     with pytest.raises(ValueError, match="expected a list, as COCO results are"):
         load(tmp_path, entries)
@@ -104,7 +105,7 @@ def test_a_truncated_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "boxes.json"
     path.write_text(json.dumps([detection(1), detection(2)])[:-20])
     with pytest.raises(ValueError, match="malformed or truncated JSON after 1 entries"):
-        load_detections(path)
+        load_photo_boxes(path)
 
 
 def test_persons_have_their_photo_and_no_labels(tmp_path: Path) -> None:
@@ -129,7 +130,7 @@ def test_boxes_outside_or_without_their_photo_are_reported_and_skipped(tmp_path:
     found, _ = load(tmp_path, entries)
     said: list[str] = []
     persons = DetectedPersons(found, people, tmp_path, COCO17, report=said.append)
-    assert persons.rows.tolist() == [3]
+    assert persons.poses.annotation_ids.tolist() == [3]
     assert persons.detections.scores.tolist() == [np.float32(0.9)]
     assert persons[0].annotation_id == 3
     assert len(said) == 2

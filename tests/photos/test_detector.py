@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from pct.checkpoint import CheckpointError
-from pct.photos.detection.detector import TorchvisionDetector
+from pct.photos.detection.detector import TorchvisionDetector, load_detector
 
 SMALL = "ssdlite320_mobilenet_v3_large"
 PHOTO = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)
@@ -58,7 +58,7 @@ def weights(tmp_path_factory):
 @pytest.mark.parametrize("name", ["ssd.pth", "ssd.safetensors"])
 def test_weights_of_a_local_file_are_those_that_detect(weights, name: str) -> None:
     model, folder = weights
-    detector = TorchvisionDetector.from_torchvision(SMALL, folder / name, min_score=0.0)
+    detector = load_detector(SMALL, folder / name, min_score=0.0)
     boxes, scores = detector.detect(PHOTO)
     with torch.no_grad():
         found = model([torch.from_numpy(PHOTO).permute(2, 0, 1) / 255])[0]
@@ -70,7 +70,7 @@ def test_weights_of_a_local_file_are_those_that_detect(weights, name: str) -> No
 
 def test_unknown_detectors_are_refused_with_the_nearest_names() -> None:
     with pytest.raises(ValueError, match=r"no detector 'fasterrcnn_resnet50'; .*fasterrcnn_resnet50_fpn"):
-        TorchvisionDetector.from_torchvision("fasterrcnn_resnet50")
+        load_detector("fasterrcnn_resnet50")
 
 
 def test_without_a_network_the_error_says_what_to_do(monkeypatch) -> None:
@@ -80,19 +80,19 @@ def test_without_a_network_the_error_says_what_to_do(monkeypatch) -> None:
     monkeypatch.setattr(torch.hub, "load_state_dict_from_url", fail)
     monkeypatch.setattr(torchvision.models._api, "load_state_dict_from_url", fail)
     with pytest.raises(ValueError, match=r"could not be fetched .*--detector-weights FILE"):
-        TorchvisionDetector.from_torchvision(SMALL)
+        load_detector(SMALL)
 
 
 def test_files_that_are_not_its_weights_are_refused(tmp_path, weights) -> None:
     _, folder = weights
     with pytest.raises(CheckpointError, match="no such file of weights"):
-        TorchvisionDetector.from_torchvision(SMALL, tmp_path / "none.pth")
+        load_detector(SMALL, tmp_path / "none.pth")
     torch.save({"weight": torch.zeros(2)}, tmp_path / "other.pth")
     with pytest.raises(CheckpointError, match=f"not the weights of {SMALL}"):
-        TorchvisionDetector.from_torchvision(SMALL, tmp_path / "other.pth")
+        load_detector(SMALL, tmp_path / "other.pth")
     (tmp_path / "cut.pth").write_bytes((folder / "ssd.pth").read_bytes()[:1000])
     with pytest.raises(ValueError, match=r"cut\.pth is not a readable PyTorch checkpoint"):
-        TorchvisionDetector.from_torchvision(SMALL, tmp_path / "cut.pth")
+        load_detector(SMALL, tmp_path / "cut.pth")
 
 
 class _Trap:
@@ -103,5 +103,5 @@ class _Trap:
 def test_weights_are_read_without_running_code(tmp_path, capsys) -> None:
     torch.save({"weight": _Trap()}, tmp_path / "trap.pth")
     with pytest.raises(ValueError, match="holds pickled objects, which can run code and are refused"):
-        TorchvisionDetector.from_torchvision(SMALL, tmp_path / "trap.pth")
+        load_detector(SMALL, tmp_path / "trap.pth")
     assert "never" not in capsys.readouterr().out

@@ -17,8 +17,8 @@ from pct.people.scene import SceneSource
 from pct.people.write import write_people
 from pct.photos.augment import PhotoAugmentConfig
 from pct.photos.crop import PhotoBatch, crop_person, jitter_crop, plain_crop
+from pct.photos.person_views import Persons3D, photo_targets
 from pct.photos.persons import CocoPersons, PersonPhoto
-from pct.photos.persons3d import Persons3D, photo_targets
 from pct.pose_space import PoseSpace
 from pct.skeleton import COCO17, H36M16, H36M17
 

@@ -15,7 +15,7 @@ from tiny_videos import write_video
 from pct.cli import main as cli
 from pct.files.photo_inputs import PhotoInput
 from pct.files.video import VideoReader
-from pct.photos.detection.detector import TorchvisionDetector
+from pct.photos.detection import detector
 from pct.photos.estimator import PoseEstimator
 from pct.photos.results.predict_files import predict_files
 from pct.tokenizer import PoseTokenizer
@@ -206,16 +206,14 @@ def test_videos_give_a_pose_a_frame_and_a_drawn_video(here, model, capsys) -> No
 
 
 def test_a_detector_finds_the_persons(here, model, capsys, monkeypatch) -> None:
-    def find(name: str, weights: str, min_score: float, device: object) -> object:
-        assert (name, weights, min_score) == ("some_detector", "w.pth", 0.25)
+    class Fixed(torch.nn.Module):
+        def forward(self, photos: list[torch.Tensor]) -> list[dict[str, torch.Tensor]]:
+            boxes, scores = torch.tensor([[1.0, 2, 31, 42], [1, 2, 9, 9]]), torch.tensor([0.5, 0.2])
+            return [{"boxes": boxes, "labels": torch.ones(2), "scores": scores}]
 
-        class Detector:
-            def detect(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-                return np.array([[1, 2, 30, 40]], np.float32), np.array([0.5], np.float32)
-
-        return Detector()
-
-    monkeypatch.setattr(TorchvisionDetector, "from_torchvision", find)
+    monkeypatch.setattr(
+        detector, "_load_torchvision", lambda name, weights: {("some_detector", Path("w.pth")): Fixed()}[name, weights]
+    )
     make_photo(here / "1.png")
     options = ("--detector", "some_detector", "--detector-weights", "w.pth", "--min-score", 0.25)
     assert run(capsys, "1.png", "--model", model, *options)[0] == 0

@@ -16,12 +16,12 @@ from tiny_photo_models import make_coco_tokenizer
 from pct import PoseTokenizer
 from pct.cli import main as cli
 from pct.conventions import PUBLISHED, CropConventions
-from pct.photos.clipped import annotated_persons, clip_boxes
 from pct.photos.crop import plain_crop
 from pct.photos.estimator import PoseEstimator
 from pct.photos.heads.heatmap import find_quarter_tops
 from pct.photos.heatmap import HeatmapModel
 from pct.photos.heatmap_estimator import HeatmapEstimator
+from pct.photos.person_views import annotated_persons, clip_boxes
 from pct.photos.persons import PersonPhoto
 from pct.photos.predict import mirror_keypoints
 from pct.pose_space import PoseSpace

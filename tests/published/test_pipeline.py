@@ -13,11 +13,11 @@ from official_weights import assert_relative, read_arrays, state_of
 from torch import Tensor
 
 from pct.photos.classifier import PoseClassifier
-from pct.photos.clipped import clip_boxes
 from pct.photos.crop import PhotoBatch, crop_person, plain_crop
 from pct.photos.estimator import PoseEstimator
 from pct.photos.heatmap import HeatmapModel
 from pct.photos.heatmap_estimator import HeatmapEstimator
+from pct.photos.person_views import clip_boxes
 from pct.photos.persons import PersonPhoto
 from pct.published.photos import convert_classifier, convert_heatmap_model
 from pct.skeleton import COCO17

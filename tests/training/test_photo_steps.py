@@ -20,7 +20,7 @@ from tiny_photo_models import (
 from pct.layers.losses import keypoint_loss, similarity_loss
 from pct.photos.classifier import ClassifierConfig, ClassifierOutput, PoseClassifier
 from pct.photos.crop import PhotoBatch
-from pct.photos.persons3d import photo_targets
+from pct.photos.person_views import photo_targets
 from pct.pose_space import PoseSpace
 from pct.skeleton import H36M17
 from pct.tokenizer import PoseTokenizer

@@ -24,8 +24,8 @@ from pct.evaluation.photos.predictions import (
     space_of,
 )
 from pct.photos.classifier import PoseClassifier
-from pct.photos.clipped import annotated_persons
 from pct.photos.config import Calibration
+from pct.photos.person_views import annotated_persons
 from pct.photos.persons import PersonSource
 from pct.photos.predict import confidence_from_spread, merge_views, restore_poses
 from pct.training.photos.batches import evaluation_batches

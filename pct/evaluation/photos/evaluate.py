@@ -31,9 +31,8 @@ from pct.evaluation.photos.predictions import (
 from pct.evaluation.provenance import make_provenance
 from pct.files.coco import AREA_SHARE
 from pct.photos.classifier import PoseClassifier
-from pct.photos.clipped import annotated_persons
-from pct.photos.detections import DetectedPersons
-from pct.photos.persons import PersonSource
+from pct.photos.person_views import annotated_persons
+from pct.photos.persons import DetectedPersons, PersonSource
 from pct.pose_space import PoseSpace
 from pct.skeleton import Skeleton
 
@@ -108,7 +107,7 @@ def evaluate_photos(
 
     Args:
         models: By the name that the report calls them; in evaluation mode, all of 2D or all of 3D poses.
-        source: The persons with their labels; for 3D poses with 3D joints (:class:`~pct.photos.persons3d.Persons3D`).
+        source: The persons with their labels; for 3D poses :class:`~pct.photos.person_views.Persons3D`.
         options: Flip test, samples, batches.
         limit: At most so many persons, the first ones.
         boxes: Detected boxes, for AP without the annotated ones; not for 3D poses.

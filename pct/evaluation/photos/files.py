@@ -20,10 +20,9 @@ from pct.files.keypoint_file import with_areas
 from pct.files.mpii import is_mpii_file
 from pct.files.photo_folder import locate_photo
 from pct.files.pose_json import read_annotations
-from pct.photos.detections import DetectedPersons, load_detections
-from pct.photos.mpii_persons import MpiiPersons
-from pct.photos.persons import CocoPersons
-from pct.photos.persons3d import Persons3D
+from pct.photos.detection.boxes import load_photo_boxes
+from pct.photos.person_views import Persons3D
+from pct.photos.persons import CocoPersons, DetectedPersons, MpiiPersons
 from pct.poses import Poses
 from pct.skeleton import Skeleton
 
@@ -125,7 +124,7 @@ def _open_boxes(
     photos = {i["id"] for i in iter_coco_images(annotations_path) if locate_photo(folder, i["file_name"]).is_file()}
     if image_ids is not None:
         photos &= image_ids
-    detections = load_detections(path, report=say)
+    detections = load_photo_boxes(path, report=say).detections
     detections = detections.select(np.isin(detections.image_ids, list(photos)))
     if not len(detections):
         raise ValueError(f"{path}: no box on the {len(photos):,} photos of {annotations_path} in {folder}")

@@ -15,8 +15,8 @@ from pct.files.coco import AREA_SHARE
 from pct.photos.classifier import PoseClassifier
 from pct.photos.crop import PhotoBatch
 from pct.photos.heatmap import HeatmapModel
+from pct.photos.person_views import rows_of
 from pct.photos.persons import PersonPhoto, PersonSource
-from pct.photos.persons3d import rows_of
 from pct.photos.predict import area_in_model_units, predict_heatmaps, predict_tokens, restore_poses
 from pct.pose_space import PoseSpace
 from pct.skeleton import H36M17, Skeleton
@@ -168,7 +168,7 @@ def predict_persons(
 ) -> ModelPoses:
     """Predict the poses of all persons whose photo can be read.
 
-    Models of 3D poses take persons with 3D joints (:class:`~pct.photos.persons3d.Persons3D`).
+    Models of 3D poses take persons with 3D joints (:class:`~pct.photos.person_views.Persons3D`).
 
     Args:
         model: In evaluation mode, on any device.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import unicodedata
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -12,11 +13,13 @@ from typing import Any
 import numpy as np
 
 from pct.files.coco import iter_coco_annotations, iter_coco_images
-from pct.files.coco_categories import CocoCategory, find_persons
-from pct.files.json_stream import is_json_object
+from pct.files.coco_categories import CocoCategory, find_persons, is_crowd, show_id
+from pct.files.json_stream import is_json_object, iter_json_list
 from pct.files.photo_inputs import PhotoInput, number_in_name
-from pct.photos.detections import Detections, load_detections, read_boxes
+from pct.files.pose_checks import LARGEST_PIXEL
+from pct.photos.persons import Detections
 from pct.photos.results.sources import BoxFinder, Frame
+from pct.skeleton import COCO17
 
 
 @dataclass(frozen=True)
@@ -117,23 +120,77 @@ def load_photo_boxes(
     if not path.is_file():
         raise ValueError(f"{path}: no such file of boxes")
     if not is_json_object(path):
-        detections = load_detections(path, category=category, min_score=min_score, report=report)
-        return PhotoBoxes(path, detections, None)
+        if category is not None and not str(category).lstrip("-").isdecimal():
+            raise ValueError(f"{path}: COCO results name no categories; choose {category!r} by its id")
+        chosen = CocoCategory(COCO17, frozenset([1 if category is None else int(category)]))
+        return PhotoBoxes(path, _read(path, iter_json_list(path), chosen, min_score, report), None)
     names: dict[str, int] = {}
     for image in filter(_is_image, iter_coco_images(path)):
         first = names.setdefault(image["file_name"], image["id"])
         if first != image["id"]:
             raise ValueError(f"{path}: images {first} and {image['id']} have the same file_name {image['file_name']!r}")
-    chosen = find_persons(path, category)
-    detections = read_boxes(
-        path, iter_coco_annotations(path), chosen, _name_persons(chosen), min_score, report, score=1.0
+    entries = ({"score": 1.0, **a} if isinstance(a, Mapping) else a for a in iter_coco_annotations(path))
+    return PhotoBoxes(path, _read(path, entries, find_persons(path, category), min_score, report), names or None)
+
+
+def _read(
+    path: Path, entries: Iterable[Any], chosen: CocoCategory, min_score: float, report: Callable[[str], None]
+) -> Detections:
+    """Read the boxes of persons from entries with ``image_id``, ``bbox``, ``score``, ``category_id`` and ``iscrowd``.
+
+    Raises:
+        ValueError: If there are entries, and all are of other categories.
+    """
+    rows: list[tuple[int, list[float], float]] = []
+    left_out: Counter[str] = Counter()
+    number = -1
+    for number, entry in enumerate(entries):
+        other = "crowds" if is_crowd(entry) else chosen.find_other(entry, all_persons=True)
+        fault = None if other is not None else _find_fault(entry)
+        if other is not None:
+            left_out[other] += 1
+        elif fault is not None:
+            report(f"{path}: entry {number}: {fault}; it is skipped")
+        elif entry["score"] >= min_score:
+            rows.append((entry["image_id"], entry["bbox"], entry["score"]))
+    shown = ", ".join(f"{kind}: {count:,}" for kind, count in left_out.most_common(5))
+    if left_out and left_out.total() == number + 1:
+        ids = sorted(chosen.category_ids or ())
+        names = (f"category {chosen.names[i]} (id {i})" if i in chosen.names else f"category {i}" for i in ids)
+        persons = ", ".join(names) or "of any category"
+        raise ValueError(
+            f"{path}: none of {number + 1:,} boxes is of a person, {persons} ({shown}); choose another (--category)"
+        )
+    if left_out:
+        report(f"{path}: left out {left_out.total():,} boxes ({shown})")
+    return Detections(
+        image_ids=np.array([image_id for image_id, _, _ in rows], np.int64),
+        bbox=np.array([bbox for _, bbox, _ in rows], np.float32).reshape(-1, 4),
+        scores=np.array([score for _, _, score in rows], np.float32),
     )
-    return PhotoBoxes(path, detections, names or None)
 
 
-def _name_persons(chosen: CocoCategory) -> str:
-    ids = sorted(chosen.category_ids or ())
-    return ", ".join(f"category {chosen.names[id_]} (id {id_})" for id_ in ids) or "of any category"
+def _find_fault(entry: Any) -> str | None:
+    if not isinstance(entry, Mapping):
+        return f"{str(entry)[:40]!r} is not a detection; expected an object with image_id, category_id, bbox, score"
+    image_id, bbox, score = entry.get("image_id"), entry.get("bbox"), entry.get("score")
+    if type(image_id) is not int or not -(2**63) <= image_id < 2**63:
+        return f"image_id is {show_id(image_id)}; it must be an integer of 64 bits"
+    if type(entry.get("category_id", 1)) is not int:
+        return f"category_id is {repr(entry['category_id'])[:40]}; it must be an integer"
+    if not isinstance(bbox, list) or len(bbox) != 4 or not all(_is_number(value) for value in bbox):
+        return f"bbox is {str(bbox)[:80]}; it must be 4 finite numbers (x, y, width, height) below {LARGEST_PIXEL:.0f}"
+    if not (bbox[2] > 0 and bbox[3] > 0):
+        return f"bbox is {bbox!r}; width and height must be positive"
+    if max(map(abs, bbox)) <= 1 and any(value != round(value) for value in bbox):
+        return f"bbox is {bbox!r}, shares of the image; multiply them by its width and height"
+    if not _is_number(score):
+        return f"score is {repr(score)[:40]}; it must be a finite number"
+    return None
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and abs(value) < LARGEST_PIXEL
 
 
 def _parts(path: str) -> tuple[str, ...]:

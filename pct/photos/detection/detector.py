@@ -46,35 +46,6 @@ class WholePhoto:
         return np.array([[0, 0, width, height]], np.float32), np.ones(1, np.float32)
 
 
-def load_detector(
-    name: str | Path = DEFAULT_DETECTOR,
-    weights: str | Path | None = None,
-    min_score: float | None = None,
-    device: str | torch.device = "cpu",
-) -> PersonDetector:
-    """Load what finds persons on photos.
-
-    Args:
-        name: ``nanodet``, which ships with the package, a folder of such a model, the name of a detector of
-            torchvision, such as ``fasterrcnn_mobilenet_v3_large_320_fpn`` or ``fasterrcnn_resnet50_fpn_v2``, or
-            ``none``, which takes each whole photo for one person.
-        weights: Of torchvision's; see :meth:`TorchvisionDetector.from_torchvision`.
-        min_score: Boxes with a lower score are left out; by default 0.3, 0.5 for torchvision's.
-        device: Where it runs.
-
-    Raises:
-        ValueError: If there is no such detector (the nearest names are given), or its weights cannot be fetched.
-        CheckpointError: If a file is missing, broken, or of another model.
-    """
-    if name == "none":
-        return WholePhoto()
-    if str(name) != DEFAULT_DETECTOR and not Path(name).is_dir():
-        return TorchvisionDetector.from_torchvision(str(name), weights, 0.5 if min_score is None else min_score, device)
-    if weights is not None:
-        raise ValueError(f"{weights} are weights of a detector of torchvision; name it with --detector NAME")
-    return NanoDet.from_pretrained(name, DETECTOR_SCORE if min_score is None else min_score, device)
-
-
 class TorchvisionDetector:
     """Finds persons by a detector of torchvision.
 
@@ -88,46 +59,6 @@ class TorchvisionDetector:
     def __init__(self, model: nn.Module, min_score: float = 0.5, device: str | torch.device = "cpu") -> None:
         self.model, self.min_score, self.device = model.to(device).eval(), min_score, device
 
-    @classmethod
-    def from_torchvision(
-        cls,
-        name: str,
-        weights: str | Path | None = None,
-        min_score: float = 0.5,
-        device: str | torch.device = "cpu",
-    ) -> TorchvisionDetector:
-        """Load a detector of torchvision.
-
-        Args:
-            name: Such as ``fasterrcnn_mobilenet_v3_large_320_fpn`` or ``fasterrcnn_resnet50_fpn_v2``.
-            weights: Its weights as a local file (``.pth`` or ``.safetensors``); by default those that torchvision
-                fetches from the network and keeps.
-            min_score: As for the class.
-            device: As for the class.
-
-        Raises:
-            ValueError: If torchvision has no such detector (the nearest names are given), its weights cannot be
-                fetched, or the file is broken or would run code.
-            CheckpointError: If the file is missing or of another detector.
-        """
-        from torchvision.models import detection, get_model, list_models
-
-        known = list_models(module=detection)
-        if name not in known:
-            near = difflib.get_close_matches(name, [DEFAULT_DETECTOR, *known], n=3, cutoff=0.3)
-            raise ValueError(f"there is no detector {name!r}; the nearest names are {', '.join(near or known)}")
-        if weights is not None:
-            model = get_model(name, weights=None, weights_backbone=None)
-            return cls(_load(model, name, Path(weights)), min_score, device)
-        try:
-            model = get_model(name, weights="DEFAULT")
-        except (URLError, OSError, http.client.HTTPException) as error:
-            raise ValueError(
-                f"the weights of detector {name} could not be fetched ({error}); fetch them elsewhere and give "
-                "--detector-weights FILE, or give --boxes FILE"
-            ) from None
-        return cls(model, min_score, device)
-
     @torch.no_grad()
     def detect(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Find the persons on a photo; see :class:`PersonDetector`."""
@@ -140,13 +71,60 @@ class TorchvisionDetector:
         return boxes[order].cpu().numpy(), found["scores"][kept][order].cpu().numpy()
 
 
-def _load(model: nn.Module, name: str, path: Path) -> nn.Module:
-    if not path.is_file():
-        raise CheckpointError(f"{path}: no such file of weights")
-    state = read_official(path)
+def load_detector(
+    name: str | Path = DEFAULT_DETECTOR,
+    weights: str | Path | None = None,
+    min_score: float | None = None,
+    device: str | torch.device = "cpu",
+) -> PersonDetector:
+    """Load what finds persons on photos.
+
+    Args:
+        name: ``nanodet``, which ships with the package, a folder of such a model, the name of a detector of
+            torchvision, such as ``fasterrcnn_mobilenet_v3_large_320_fpn`` or ``fasterrcnn_resnet50_fpn_v2``, or
+            ``none``, which takes each whole photo for one person.
+        weights: Of torchvision's, as a local file (``.pth`` or ``.safetensors``); by default those that torchvision
+            fetches from the network and keeps.
+        min_score: Boxes with a lower score are left out; by default 0.3, 0.5 for torchvision's.
+        device: Where it runs.
+
+    Raises:
+        ValueError: If there is no such detector (the nearest names are given), its weights cannot be fetched, or their
+            file is broken or would run code.
+        CheckpointError: If a file is missing or of another model.
+    """
+    if name == "none":
+        return WholePhoto()
+    if str(name) != DEFAULT_DETECTOR and not Path(name).is_dir():
+        model = _load_torchvision(str(name), None if weights is None else Path(weights))
+        return TorchvisionDetector(model, 0.5 if min_score is None else min_score, device)
+    if weights is not None:
+        raise ValueError(f"{weights} are weights of a detector of torchvision; name it with --detector NAME")
+    return NanoDet.from_pretrained(name, DETECTOR_SCORE if min_score is None else min_score, device)
+
+
+def _load_torchvision(name: str, weights: Path | None) -> nn.Module:
+    from torchvision.models import detection, get_model, list_models
+
+    known = list_models(module=detection)
+    if name not in known:
+        near = difflib.get_close_matches(name, [DEFAULT_DETECTOR, *known], n=3, cutoff=0.3)
+        raise ValueError(f"there is no detector {name!r}; the nearest names are {', '.join(near or known)}")
+    if weights is None:
+        try:
+            fetched: nn.Module = get_model(name, weights="DEFAULT")
+        except (URLError, OSError, http.client.HTTPException) as error:
+            raise ValueError(
+                f"the weights of detector {name} could not be fetched ({error}); fetch them elsewhere and give "
+                "--detector-weights FILE, or give --boxes FILE"
+            ) from None
+        return fetched
+    if not weights.is_file():
+        raise CheckpointError(f"{weights}: no such file of weights")
+    model: nn.Module = get_model(name, weights=None, weights_backbone=None)
     try:
-        model.load_state_dict(state)
+        model.load_state_dict(read_official(weights))
     except RuntimeError as error:
         first = " ".join(str(error).split())[:200]
-        raise CheckpointError(f"{path}: these are not the weights of {name}: {first}") from None
+        raise CheckpointError(f"{weights}: these are not the weights of {name}: {first}") from None
     return model

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from pct.people.dataset import GeneratedPersons
+from pct.photos.person_views import Persons3D
 from pct.photos.persons import CocoPersons, PersonSource
-from pct.photos.persons3d import Persons3D
 from pct.tokenizer import PoseTokenizer
 from pct.training.photos.config import PhotoData
 from pct.training.photos.sets import open_sets

@@ -15,9 +15,9 @@ from pct.checkpoint import CheckpointError, fingerprint
 from pct.evaluation.photos.calibration import calibrate_classifier
 from pct.photos.backbone import Backbone
 from pct.photos.classifier import ClassifierConfig, PoseClassifier
-from pct.photos.clipped import annotated_persons
 from pct.photos.config import BackboneSizes, HeatmapSizes
 from pct.photos.heatmap import HeatmapConfig, HeatmapModel
+from pct.photos.person_views import annotated_persons
 from pct.photos.saved_backbone import SavedBackbone
 from pct.pose_space import PoseSpace
 from pct.tokenizer import PoseTokenizer

@@ -14,7 +14,7 @@ from pct.evaluation.photos.metrics import joint_scale
 from pct.layers.losses import keypoint_loss, similarity_loss
 from pct.photos.crop import PhotoBatch
 from pct.photos.heatmap import HeatmapModel
-from pct.photos.persons3d import PhotoTargets, photo_targets
+from pct.photos.person_views import PhotoTargets, photo_targets
 from pct.pose_space import PoseSpace
 from pct.tokenizer import PoseTokenizer
 from pct.training.photos.config import TokenLoss

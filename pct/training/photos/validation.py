@@ -13,8 +13,8 @@ from pct.layers.losses import keypoint_loss
 from pct.photos.classifier import PoseClassifier
 from pct.photos.crop import PhotoBatch
 from pct.photos.heatmap import HeatmapModel
+from pct.photos.person_views import photo_targets
 from pct.photos.persons import PersonSource
-from pct.photos.persons3d import photo_targets
 from pct.pose_space import PoseSpace
 from pct.skeleton import Skeleton
 from pct.training.photos.batches import evaluation_batches

@@ -1,7 +1,8 @@
-"""Persons on photos for models of 3D poses: a source with the joints of their 3D poses, and targets from batches."""
+"""Persons of a source as a model takes them: boxes cut at the photo's edges, joints of 3D poses, and their targets."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,11 +16,73 @@ from pct.pose_space import PoseSpace
 from pct.skeleton import H36M17, Skeleton
 
 
-class Persons3D:
-    """The persons of another source with the joints of their 3D poses, a :class:`~pct.photos.persons.PersonSource`.
+class PersonView:
+    """The persons of another source, each changed in the same way, a :class:`~pct.photos.persons.PersonSource`.
+
+    Attributes:
+        skeleton: Whose joints the changed persons have.
+
+    Args:
+        source: The persons.
+        change: From a person to the changed one; it can be pickled, for worker processes.
+        skeleton: The source's by default.
+    """
+
+    def __init__(
+        self, source: PersonSource, change: Callable[[PersonPhoto], PersonPhoto], skeleton: Skeleton | None = None
+    ) -> None:
+        self.skeleton = source.skeleton if skeleton is None else skeleton
+        self.source, self._change = source, change
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, index: int) -> PersonPhoto:
+        return self._change(self.source[index])
+
+
+def annotated_persons(source: PersonSource, space: PoseSpace) -> PersonSource:
+    """Return persons with annotated boxes as a model of ``space`` takes them; boxes of detectors are taken as they are.
+
+    Args:
+        source: The persons.
+        space: Says by its conventions whether the boxes are cut at the photo's edges.
+    """
+    return PersonView(source, _clip) if space.conventions.clip_boxes else source
+
+
+def _clip(person: PersonPhoto) -> PersonPhoto:
+    height, width = person.image.shape[:2]
+    return replace(person, bbox=clip_boxes(person.bbox, width, height).astype(np.float32))
+
+
+def clip_boxes(boxes: np.ndarray, width: int, height: int) -> np.ndarray:
+    """Cut annotated boxes at the edges of their photo, as the published PCT release does before it crops.
+
+    The upper left corner moves to 0 where it is less, and the box keeps its size; then the lower right one moves to
+    (width - 1, height - 1) where it is more.
+
+    Args:
+        boxes: (..., 4) as x, y, width, height in image pixels.
+        width: Of the photo in pixels.
+        height: Of the photo in pixels.
+
+    Returns:
+        Boxes (..., 4), float64; one that would be empty is returned as it is.
+    """
+    boxes = np.asarray(boxes, np.float64)
+    corner = np.maximum(boxes[..., :2], 0)
+    size = np.minimum(corner + np.maximum(boxes[..., 2:], 0), [width - 1, height - 1]) - corner
+    return np.where((size > 0).all(axis=-1, keepdims=True), np.concatenate([corner, size], axis=-1), boxes)
+
+
+class Persons3D(PersonView):
+    """The persons of another source with the joints of their 3D poses.
 
     ``keypoints`` are the 3D joints projected onto the photo. A joint outside the photo has visibility 0, one that the
     source says is hidden 1. The others have 2, also joints that the source has no label for.
+
+    ``__getitem__`` raises a ValueError where a person's 3D joints or camera are not known.
 
     Args:
         source: Persons with Human3.6M's 17 joints in ``keypoints3d``, and ``intrinsics``.
@@ -30,30 +93,15 @@ class Persons3D:
     """
 
     def __init__(self, source: PersonSource, skeleton: Skeleton = H36M17) -> None:
-        self.source, self._skeleton, self._rows = source, skeleton, rows_of(skeleton)
-        names = source.skeleton.keypoint_names
+        super().__init__(source, self._project, skeleton)
+        self._rows, names = rows_of(skeleton), source.skeleton.keypoint_names
         self._labels = [names.index(name) if name in names else -1 for name in skeleton.keypoint_names]
 
-    @property
-    def skeleton(self) -> Skeleton:
-        """The 3D joints."""
-        return self._skeleton
-
-    def __len__(self) -> int:
-        return len(self.source)
-
-    def __getitem__(self, index: int) -> PersonPhoto:
-        """Return a person.
-
-        Raises:
-            ValueError: If its 3D joints or camera are not known.
-            PhotoError: If its photo cannot be read.
-        """
-        person = self.source[index]
+    def _project(self, person: PersonPhoto) -> PersonPhoto:
         if person.keypoints3d is None or person.intrinsics is None:
             raise ValueError(
-                f"annotation {person.annotation_id} (person {index}) has no keypoints3d, or its photo no camera; leave "
-                "such persons out (need_3d)"
+                f"annotation {person.annotation_id} has no keypoints3d, or its photo no camera; leave such persons out "
+                "(need_3d)"
             )
         pixels = _project(person.keypoints3d[self._rows], person.intrinsics)
         height, width = person.image.shape[:2]
@@ -61,8 +109,7 @@ class Persons3D:
         inside: np.ndarray = np.all((pixels >= -0.5) & (pixels < limit), axis=1)  # not where NaN
         labels = np.append(person.visibility, 0)[self._labels]
         visibility = np.where(inside, np.where(labels == 1, 1, 2), 0).astype(np.int64)
-        keypoints = np.where(inside[:, None], pixels, np.float32(0))
-        return replace(person, keypoints=keypoints, visibility=visibility)
+        return replace(person, keypoints=np.where(inside[:, None], pixels, np.float32(0)), visibility=visibility)
 
 
 @dataclass(frozen=True)
