@@ -29,9 +29,8 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from pct import PoseTokenizer
-from pct.evaluation.metrics import joint_similarity
-from pct.evaluation.photos.measures import measure_image
-from pct.evaluation.photos.metrics import expected_calibration_error
+from pct.evaluation.metrics import expected_calibration_error
+from pct.evaluation.photos.evaluate import measure_image
 from pct.evaluation.photos.predictions import (
     EXPECTED,
     LIKELY,
@@ -151,10 +150,9 @@ class TestSet:
 
     def measure(self, poses: ModelPoses, space: PoseSpace) -> dict[str, Any]:
         """Return the evaluation's numbers of poses of all persons in order, and the error of their confidence."""
-        numbers = measure_image(poses, self.table, self.persons.skeleton, space)
-        labels, sigmas = self.table.labels, torch.from_numpy(self.persons.skeleton.oks_sigmas)
-        reached = joint_similarity(poses.keypoints, labels.keypoints, labels.area, sigmas)
-        error = expected_calibration_error(poses.confidence[labels.visible], reached[labels.visible])
+        numbers = measure_image(poses, self.table, space)
+        reached, known = self.table.similarity(poses.keypoints, space)
+        error = expected_calibration_error(poses.confidence[known], reached[known])
         hits = {} if poses.token_hits is None else {"hits": poses.token_hits.float().mean(dim=(0, 1)).tolist()}
         return {**numbers, **hits, "ece": error["ece"]}
 

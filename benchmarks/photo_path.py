@@ -19,7 +19,7 @@ import torch
 from tqdm import tqdm
 
 from pct import PoseEstimator
-from pct.evaluation.metrics import PoseResults, coco_results_ap
+from pct.evaluation.coco_ap import PoseResults, coco_results_ap
 from pct.evaluation.photos.predictions import NotedPersons
 from pct.photos.detection.detector import load_detector
 from pct.photos.persons import CocoPersons
@@ -41,11 +41,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     persons = NotedPersons(CocoPersons(args.folder / "annotations.json", args.folder / "images"))
     for row in tqdm(range(len(persons)), desc="labels"):
         persons[row]
-    table = persons.table()
-    rows = torch.isin(table.labels.image_ids, torch.tensor(list(names)))
-    labels = type(table.labels)(
-        *(getattr(table.labels, name)[rows] for name in ("keypoints", "visible", "bbox", "area", "image_ids"))
-    )
+    labels = persons.table().labels
+    labels = labels.select(torch.isin(labels.image_ids, torch.tensor(list(names))))
     for score in SCORES:
         detector = load_detector("nanodet", min_score=score)
         estimator = PoseEstimator.from_pretrained(args.model, flip=args.flip, detector=detector)
@@ -60,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         columns = [
             torch.cat([getattr(part, name) for part in results]) for name in ("keypoints", "image_ids", "scores")
         ]
-        ap = coco_results_ap(PoseResults(*columns), labels, torch.from_numpy(estimator.skeleton.oks_sigmas))
+        ap = coco_results_ap(PoseResults(*columns), labels)
         ms, each = 1e3 * np.median(seconds), len(columns[0]) / len(names)
         print(f"boxes from score {score}: AP {100 * ap['ap']:.1f}, AP50 {100 * ap['ap50']:.1f}", end=", ")
         print(f"persons found {hits / len(labels):.3f}, {ms:.0f} ms a photo (median), {each:.1f} poses a photo")

@@ -15,7 +15,8 @@ import torch
 from PIL import Image
 
 from pct import PoseEstimator, PoseTokenizer
-from pct.drawing.poses2d import PoseLayer, picture_gallery, write_jpeg
+from pct.drawing.panels import picture_gallery
+from pct.drawing.poses2d import PoseLayer, write_jpeg
 from pct.drawing.poses3d import FRONT, TURNED, draw_pose_3d
 from pct.lifting.lifter import Lifter
 from pct.lifting.pose2d_bridge import bridge_poses2d

@@ -84,6 +84,11 @@ class PoseSpace:
         return "mm" if self.kind == "root3d" else "px"
 
     @property
+    def report_space(self) -> PoseSpace:
+        """This space in the unit errors are reported in: pixels of the crop, or millimetres from the root."""
+        return replace(self, units="pixels") if self.kind == "crop2d" else replace(self, millimetres=1.0)
+
+    @property
     def bounds(self) -> tuple[float, float]:
         """Lowest and highest coordinate inside the crop, in model units; one unit around the root for ``root3d``."""
         return (0.0, float(self.crop_size)) if (self.kind, self.units) == ("crop2d", "pixels") else (-1.0, 1.0)

@@ -1,4 +1,4 @@
-"""Load a script of tools/ as a module, for tests that call it as a user does but in their own process."""
+"""Load a script of tools/ or benchmarks/ as a module, for tests that call it in their own process."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import importlib.util
 from pathlib import Path
 from types import ModuleType
 
-TOOLS = Path(__file__).parents[1] / "tools"
+ROOT = Path(__file__).parents[1]
 
 
-def load_tool(name: str) -> ModuleType:
-    """Return ``tools/NAME.py``, executed anew."""
-    spec = importlib.util.spec_from_file_location(name, TOOLS / f"{name}.py")
+def load_tool(name: str, folder: str = "tools") -> ModuleType:
+    """Return ``FOLDER/NAME.py``, executed anew."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / folder / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

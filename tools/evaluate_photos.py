@@ -73,14 +73,14 @@ def _run(options: argparse.Namespace) -> None:
     import torch
 
     from pct.evaluation.photos.files import run_photo_evaluation
-    from pct.evaluation.photos.predictions import PredictionOptions, space_of
+    from pct.evaluation.photos.predictions import PredictionOptions
     from pct.evaluation.report import check_report_folder
 
     if options.threads:
         torch.set_num_threads(options.threads)
     check_report_folder(options.out, options.force)
     models = _load_models(options)
-    is_3d = space_of(next(iter(models.values()))).kind == "root3d"
+    is_3d = next(iter(models.values())).space.kind == "root3d"
     if is_3d and (options.boxes or options.heatmap):
         raise ValueError("--boxes and --heatmap are for 2D poses; the poses of --model are 3D")
     found, page = run_photo_evaluation(

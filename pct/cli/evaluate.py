@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
     from pct.cli.common import load_tokenizer, say
-    from pct.evaluation.coco_engine import use_coco_engine
+    from pct.evaluation.coco_ap import use_coco_engine
     from pct.evaluation.report import check_report_folder
     from pct.evaluation.tokens.files import run_evaluation
     from pct.files.pose_files import PoseFileError, check_pose_file

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pct.drawing.poses2d import COLOURED, TARGET, PoseLayer, PosePanel, pose_gallery
-from pct.drawing.poses3d import pose_gallery_3d
+from pct.drawing.panels import PosePanel, pose_gallery
+from pct.drawing.poses2d import COLOURED, TARGET, PoseLayer
 from pct.files.pose_files import PoseFileError
 from pct.pose_space import PoseSpace
 from pct.tokenizer import PoseTokenizer
@@ -62,9 +62,8 @@ def draw_tokens(tokenizer: PoseTokenizer, indices: np.ndarray, captions: Sequenc
 
 
 def _arrange(tokenizer: PoseTokenizer, panels: list[PosePanel]) -> np.ndarray:
-    if tokenizer.space.kind == "root3d":
-        return pose_gallery_3d(panels, tokenizer.skeleton, columns=min(4, math.ceil(math.sqrt(len(panels) / 2))))
-    return pose_gallery(panels, tokenizer.skeleton, crop_size=tokenizer.space.crop_size)
+    columns = min(4, math.ceil(math.sqrt(len(panels) / 2))) if tokenizer.space.kind == "root3d" else 4
+    return pose_gallery(panels, tokenizer.skeleton, columns, crop_size=tokenizer.space.crop_size)
 
 
 def _token_panels(tokenizer: PoseTokenizer, path: str | Path, count: int) -> list[PosePanel]:
@@ -103,7 +102,5 @@ def _pose_panels(
 
 def _to_panel(space: PoseSpace, keypoints: Tensor, bbox: Tensor) -> np.ndarray:
     """Bring joints (B, K, D) from image pixels into pixels of the crop, or relative to their roots."""
-    if space.kind == "root3d":
-        return (keypoints - keypoints[:, space.root, None]).numpy()
-    crop = PoseSpace(padding=space.padding, crop_size=space.crop_size, units="pixels")
-    return crop.normalise(keypoints, bbox).numpy()
+    reference = bbox if space.kind == "crop2d" else keypoints[:, space.root]
+    return space.report_space.normalise(keypoints, reference).numpy()

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from pct.drawing.poses2d import encode_png, render_figure
+from pct.drawing.poses2d import encode_png
 from pct.files.output import open_atomically
 
 _DPI = 110
@@ -201,6 +201,15 @@ def plot_calibration(curves: Mapping[str, Sequence[tuple[float, float, int]]]) -
         axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
         _dress(axes, name, "confidence", "keypoint similarity", legend=True)
     return render_figure(figure)
+
+
+def render_figure(figure: Any) -> np.ndarray:
+    """Draw a matplotlib figure and return it as an RGB picture."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
 def _figure(width: float, height: float) -> Any:

@@ -1,12 +1,10 @@
-"""Draw poses: on photos, on empty crops, and as galleries with captions (OpenCV; captions by matplotlib)."""
+"""Draw 2D poses on pictures, and write pictures to files (OpenCV)."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -70,21 +68,6 @@ class PoseLayer:
     draw_unknown: bool = True
 
 
-@dataclass(frozen=True)
-class PosePanel:
-    """One picture of a gallery.
-
-    Attributes:
-        layers: Poses over each other, the first at the bottom.
-        caption: Text below.
-        background: RGB picture (S, S, 3), uint8, of the crop; None is white.
-    """
-
-    layers: tuple[PoseLayer, ...]
-    caption: str = ""
-    background: np.ndarray | None = None
-
-
 def draw_pose(
     image: np.ndarray,
     keypoints: ArrayLike,
@@ -132,65 +115,6 @@ def draw_pose(
     return canvas
 
 
-def draw_panel(panel: PosePanel, skeleton: Skeleton, crop_size: int = 256, size: int = 320) -> np.ndarray:
-    """Draw the poses of a panel on a square whose frame is the crop's; RGB uint8 (size, size, 3)."""
-    import cv2
-
-    background = np.full((1, 1, 3), 255, np.uint8) if panel.background is None else panel.background
-    image = np.asarray(cv2.resize(background, (size, size), interpolation=cv2.INTER_AREA), np.uint8)
-    scale = size / crop_size
-    for layer in panel.layers:
-        # The frame's edges are the outer edges of pixels, whose centres are whole numbers where we draw.
-        points = np.asarray(layer.keypoints, dtype=np.float64) * scale - 0.5
-        image = draw_pose(image, points, layer.visible, skeleton, layer.style.scaled(size), layer.draw_unknown)
-    image[[0, -1]] = image[:, [0, -1]] = 205
-    return image
-
-
-def pose_gallery(
-    panels: Sequence[PosePanel], skeleton: Skeleton, columns: int = 4, crop_size: int = 256, size: int = 320
-) -> np.ndarray:
-    """Arrange panels in rows, each with its caption under it.
-
-    Args:
-        panels: The pictures; joints in crop pixels, [0, crop_size].
-        skeleton: Whose joints they have.
-        columns: Pictures a row.
-        crop_size: Side of the crop in the joints' pixels.
-        size: Side of a picture in pixels.
-
-    Returns:
-        The gallery on white, RGB uint8.
-
-    Raises:
-        ValueError: If there are no panels.
-    """
-    pictures = [draw_panel(panel, skeleton, crop_size, size) for panel in panels]
-    return picture_gallery(pictures, [panel.caption for panel in panels], columns)
-
-
-def picture_gallery(pictures: Sequence[np.ndarray], captions: Sequence[str], columns: int = 4) -> np.ndarray:
-    """Arrange pictures of one size, RGB uint8 (H, W, 3), in rows on white, each with its caption under it.
-
-    Raises:
-        ValueError: If there are no pictures.
-    """
-    if not pictures:
-        raise ValueError("a gallery needs at least one panel")
-    columns = min(columns, len(pictures))
-    rows = math.ceil(len(pictures) / columns)
-    lines = max(caption.count("\n") + 1 if caption else 0 for caption in captions)
-    gap, text = 12, 19 * lines + (10 if lines else 0)
-    high, wide = pictures[0].shape[:2]
-    canvas = np.full((rows * (high + gap + text) + gap, columns * (wide + gap) + gap, 3), 255, dtype=np.uint8)
-    labels = []
-    for i, (picture, caption) in enumerate(zip(pictures, captions, strict=True)):
-        x, y = gap + i % columns * (wide + gap), gap + i // columns * (high + gap + text)
-        canvas[y : y + high, x : x + wide] = picture
-        labels.append((x + wide / 2, y + high + 6, caption))
-    return _write_labels(canvas, labels)
-
-
 def draw_lines(image: np.ndarray, ends: ArrayLike, color: Color, thickness: int = 1) -> np.ndarray:
     """Draw straight lines with ``ends`` (L, 2, 2) in pixels on a copy of an RGB picture (H, W, 3), uint8."""
     import cv2
@@ -227,15 +151,6 @@ def write_png(image: np.ndarray, path: str | Path, force: bool = False) -> None:
         file.write(encode_png(image))
 
 
-def render_figure(figure: Any) -> np.ndarray:
-    """Draw a matplotlib figure and return it as an RGB picture."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
-
-
 def _encode(image: np.ndarray, suffix: str) -> bytes:
     import cv2
 
@@ -244,19 +159,6 @@ def _encode(image: np.ndarray, suffix: str) -> bytes:
     if not done:
         raise ValueError(f"a picture of shape {image.shape} cannot be written as {suffix}")
     return data.tobytes()
-
-
-def _write_labels(canvas: np.ndarray, labels: Sequence[tuple[float, float, str]]) -> np.ndarray:
-    """Write centred texts with their upper edge at (x, y): OpenCV's own fonts are made of strokes and hard to read."""
-    from matplotlib.figure import Figure
-
-    height, width = canvas.shape[:2]
-    dpi = 100
-    figure = Figure(figsize=(width / dpi, height / dpi), dpi=dpi)
-    figure.figimage(canvas)
-    for x, y, text in labels:
-        figure.text(x / width, 1 - y / height, text, ha="center", va="top", fontsize=9.5, color="#3a3d45")
-    return render_figure(figure)
 
 
 def _check(

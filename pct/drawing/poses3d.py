@@ -1,4 +1,4 @@
-"""Pictures of 3D poses: from the front and turned, over a floor with a grid and the pose's shadow; galleries.
+"""Pictures of 3D poses: from the front and turned, over a floor with a grid and the pose's shadow.
 
 Axes are those of a camera: x right, y down, z away from the viewer, in millimetres.
 """
@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from pct.drawing.poses2d import PoseLayer, PosePanel, PoseStyle, draw_lines, draw_pose, picture_gallery
+from pct.drawing.poses2d import PoseLayer, PoseStyle, draw_lines, draw_pose
 from pct.skeleton import Skeleton
 
 _SHADOW = (224, 226, 232)
@@ -104,32 +104,6 @@ def draw_pose_3d(layers: Sequence[PoseLayer], skeleton: Skeleton, view: View = F
         image = draw_pose(image, placed, layer.visible, ordered, layer.style.scaled(size), layer.draw_unknown)
     image[[0, -1]] = image[:, [0, -1]] = _FRAME
     return image
-
-
-def pose_gallery_3d(
-    panels: Sequence[PosePanel],
-    skeleton: Skeleton,
-    columns: int = 2,
-    size: int = 300,
-    views: Sequence[View] = (FRONT, TURNED),
-) -> np.ndarray:
-    """Arrange 3D poses in rows, each seen from several sides, with its caption under it.
-
-    Args:
-        panels: The poses; joints (K, 3) of their layers in millimetres, camera axes.
-        skeleton: Whose joints they have.
-        columns: Poses a row.
-        size: Side of one view in pixels.
-        views: The views of each pose, side by side.
-
-    Returns:
-        The gallery on white, RGB uint8.
-
-    Raises:
-        ValueError: If there are no panels, or joints have a wrong shape.
-    """
-    pictures = [np.hstack([draw_pose_3d(p.layers, skeleton, view, size) for view in views]) for p in panels]
-    return picture_gallery(pictures, [panel.caption for panel in panels], columns)
 
 
 def _draw_floor(scene: _Scene, view: View, size: int) -> np.ndarray:

@@ -11,8 +11,18 @@ import torch
 from torch import Tensor
 
 from pct.checkpoint import fingerprint
-from pct.drawing.poses2d import COLOURED, TARGET, PoseLayer, PosePanel
-from pct.evaluation.metrics import choose_examples, joint_errors
+from pct.drawing.panels import PosePanel
+from pct.drawing.poses2d import COLOURED, TARGET, PoseLayer
+from pct.evaluation.blocks import (
+    SPACE_NAMES,
+    SPACE_WORDS,
+    choose_examples,
+    example_figures,
+    group_table,
+    joint_table,
+    space_cells,
+)
+from pct.evaluation.metrics import joint_errors
 from pct.evaluation.metrics3d import (
     MPI_INF_3DHP_14,
     joint_errors_3d,
@@ -22,19 +32,7 @@ from pct.evaluation.metrics3d import (
     summarise_3d,
 )
 from pct.evaluation.provenance import make_provenance
-from pct.evaluation.report import (
-    POSE_LEGEND,
-    SPACE_NAMES,
-    SPACE_WORDS,
-    Figure,
-    Report,
-    Section,
-    Table,
-    group_table,
-    joint_table,
-    pose_figure,
-    space_cells,
-)
+from pct.evaluation.report import Figure, Report, Section, Table
 from pct.lifting.detector_noise import DetectorNoise, NoiseConfig
 from pct.lifting.lifter import Lifter
 from pct.lifting.pairs import PosePairs
@@ -179,17 +177,10 @@ def lifting_report(found: LiftingEvaluation) -> Report:
 
 def _draw_poses(found: LiftingEvaluation) -> list[Figure]:
     errors = mpjpe(found.keypoints, found.target)
-    figures = []
-    for kind, rows in choose_examples(errors, _POSES).items():
-        panels = [
-            PosePanel(
-                (
-                    PoseLayer(found.target[row], None, TARGET),
-                    PoseLayer(found.keypoints[row], found.visible[row], COLOURED),
-                ),
-                f"MPJPE {float(errors[row]):.0f} mm",
-            )
-            for row in rows.tolist()
-        ]
-        figures.append(pose_figure(panels, found.skeleton, f"Poses with {kind} MPJPE. {POSE_LEGEND}", kind))
-    return figures
+
+    def draw(row: int) -> PosePanel:
+        lifted = PoseLayer(found.keypoints[row], found.visible[row], COLOURED)
+        return PosePanel((PoseLayer(found.target[row], None, TARGET), lifted), f"MPJPE {float(errors[row]):.0f} mm")
+
+    examples = choose_examples(errors, _POSES)
+    return example_figures(examples, draw, found.skeleton, {kind: f"Poses with {kind} MPJPE." for kind in examples})

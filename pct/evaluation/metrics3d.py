@@ -20,9 +20,6 @@ MPI_INF_3DHP_14 = (
 AUC_THRESHOLDS = tuple(range(0, 151, 5))
 _TAKE = re.compile(r"\s+\d+$")
 _TINY = 1e-300
-# The likeness of 3D joints, in millimetres, for all joints: 0.61 where a joint is 100 mm off, 0.32 at the 150 mm where
-# MPI-INF-3DHP counts it as missed.
-JOINT_SCALE_MM = 100.0
 
 
 def joint_indices(skeleton: Skeleton, names: Sequence[str]) -> tuple[int, ...]:
@@ -182,15 +179,6 @@ def summarise_3d(
         "pck": pck3d(counted),
         "auc": pck3d(counted, AUC_THRESHOLDS),
     }
-
-
-def joint_similarity_3d(keypoints: Tensor, target_keypoints: Tensor) -> Tensor:
-    """Return the likeness of 3D joints (N, K, 3) in millimetres, ``exp(-d^2 / 2 s^2)`` (N, K), float64 in [0, 1].
-
-    The scale s is :data:`JOINT_SCALE_MM`.
-    """
-    squared = (keypoints.double() - target_keypoints.double()).square().sum(dim=-1)
-    return torch.exp(-squared / (2 * JOINT_SCALE_MM**2))
 
 
 def _check(keypoints: Tensor, target_keypoints: Tensor, root: int) -> None:

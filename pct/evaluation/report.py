@@ -7,51 +7,15 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from pct.drawing.poses2d import PosePanel, encode_png, pose_gallery
-from pct.drawing.poses3d import pose_gallery_3d
+from pct.drawing.poses2d import encode_png
 from pct.files.output import OutputError, open_atomically, write_atomically
-from pct.skeleton import Skeleton
-
-if TYPE_CHECKING:
-    from pct.evaluation.metrics import CocoAP
 
 _NUMBERS, _PAGE, _PICTURES = "metrics.json", "index.html", "pictures"
-# What a table of COCO's AP shows, by key.
-AP_NAMES = {
-    "ap": "AP",
-    "ap50": "AP50",
-    "ap75": "AP75",
-    "ap_medium": "AP medium",
-    "ap_large": "AP large",
-    "ar": "AR",
-    "ar50": "AR50",
-    "ar75": "AR75",
-}
-# What a table of 3D errors shows, by key, and what that means.
-SPACE_NAMES = {
-    "mpjpe": "MPJPE",
-    "median": "median",
-    "p90": "90 % below",
-    "p_mpjpe": "P-MPJPE",
-    "n_mpjpe": "N-MPJPE",
-    "pck": "PCK",
-    "auc": "AUC",
-}
-POSE_LEGEND = (
-    "The true pose is the broad grey one; the model's is drawn over it, the person's left side in orange and the right "
-    "side in blue. Joints that the model was not given are hollow."
-)
-_VIEWS = "Each pose is seen from the camera and from its right, over a floor with squares of half a metre."
-SPACE_WORDS = (
-    "Joints of each pose, true or found, are taken from its own root, and the axes are the camera's. MPJPE is the mean "
-    "distance of all joints, the root included; P-MPJPE after the best rotation, shift and scale of each pose, N-MPJPE "
-    "after the best scale. PCK counts joints nearer than 150 mm, AUC is its mean from 0 to 150 mm."
-)
 
 
 @dataclass(frozen=True)
@@ -240,52 +204,3 @@ def render_markdown(blocks: Sequence[Block], folder: Path, prefix: str = "") -> 
         else:
             parts.append(block)
     return "\n\n".join(parts)
-
-
-def ap_cells(coco: CocoAP) -> list[str]:
-    """Return the cells of a table under ``AP_NAMES``."""
-    return [format_percent(coco[key]) for key in AP_NAMES]  # type: ignore[literal-required]
-
-
-def space_cells(scores: Mapping[str, float]) -> list[str]:
-    """Return the cells of a table under ``SPACE_NAMES``, from :func:`pct.evaluation.metrics3d.summarise_3d`."""
-    shares = ("pck", "auc")
-    return [format_percent(scores[key]) if key in shares else f"{scores[key]:.1f} mm" for key in SPACE_NAMES]
-
-
-def error_cells(error: Mapping[str, float | None], digits: int = 2) -> list[str]:
-    """Return mean, median and what 90 % stay below, from :func:`pct.evaluation.metrics.summarise`."""
-    return [format_number(error[key], digits) for key in ("mean", "median", "p90")]
-
-
-def joint_table(joints: Sequence[Mapping[str, Any]], unit: str, caption: str = "") -> Table:
-    """Return the errors of each joint, from :func:`pct.evaluation.metrics.joint_errors`."""
-    rows = [
-        [joint["name"].replace("_", " "), f"{joint['error']['count']:,}", *error_cells(joint["error"])]
-        for joint in joints
-    ]
-    return Table(["joint", "labelled", f"mean {unit}", f"median {unit}", "90 % below"], rows, caption=caption)
-
-
-def group_table(what: str, errors: Mapping[str, float]) -> Table:
-    """Return mean errors by name, from :func:`pct.evaluation.metrics3d.per_action_mean`."""
-    return Table([what, "MPJPE mm"], [[name, format_number(error, 1)] for name, error in errors.items()])
-
-
-def pose_figure(
-    panels: Sequence[PosePanel], skeleton: Skeleton, caption: str, name: str, crop_size: int = 256
-) -> Figure:
-    """Draw poses, 2D ones in their crop, 3D ones from two sides."""
-    if np.asarray(panels[0].layers[0].keypoints).shape[-1] == 3:
-        return Figure.of(pose_gallery_3d(panels, skeleton, size=270), f"{caption} {_VIEWS}", name)
-    return Figure.of(pose_gallery(panels, skeleton, crop_size=crop_size), caption, name)
-
-
-def format_percent(value: float | None) -> str:
-    """Return a share in per cent, or a dash for None."""
-    return "–" if value is None else f"{100 * value:.1f} %"
-
-
-def format_number(value: float | None, digits: int = 2) -> str:
-    """Return a number with some decimals, or a dash for None."""
-    return "–" if value is None else f"{value:.{digits}f}"

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pct.drawing.poses2d import PoseLayer, PosePanel, write_png
-from pct.drawing.poses3d import pose_gallery_3d
+from pct.drawing.panels import PosePanel, pose_gallery
+from pct.drawing.poses2d import PoseLayer, write_png
 from pct.files.coco import iter_coco_images
 from pct.files.coco_categories import choose_categories, explain_mismatch
 from pct.files.json_stream import is_json_list
@@ -129,7 +129,7 @@ def lift_file(
     if picture is not None:
         shown = zip(arrays["keypoints"][:_SHOWN], arrays["annotation_ids"][:_SHOWN].tolist(), strict=True)
         panels = [PosePanel((PoseLayer(pose),), f"annotation {number}") for pose, number in shown]
-        write_png(pose_gallery_3d(panels, lifter.skeleton), picture, force)
+        write_png(pose_gallery(panels, lifter.skeleton), picture, force)
     write_npz(path, {name: (a.shape, a.dtype, [a]) for name, a in arrays.items()}, force)
     return summary
 

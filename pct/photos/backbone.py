@@ -142,6 +142,11 @@ class BackboneModel(nn.Module):
     backbone: Backbone
     backbone_is_frozen = False
 
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Height and width of the crops in pixels."""
+        return self.backbone.image_size
+
     def freeze_backbone(self) -> None:
         """Keep the backbone as it is, in evaluation mode, while the head is trained."""
         self.backbone.requires_grad_(False).eval()

@@ -14,6 +14,8 @@ from pct.photos.config import BackboneSizes, Calibration, HeadSizes
 from pct.photos.heads.published import PublishedTokenHead
 from pct.photos.heads.tokens import AnchoredTokenHead, QueryTokenHead, grid_positions
 from pct.photos.movenet import MOVENETS
+from pct.pose_space import PoseSpace
+from pct.skeleton import Skeleton
 from pct.tokenizer import PoseTokenizer
 from pct.tokenizer.own import load_with_tokenizer, save_with_tokenizer
 
@@ -93,6 +95,16 @@ class PoseClassifier(BackboneModel):
         self.register_buffer("positions", positions, persistent=False)
 
     positions: Tensor
+
+    @property
+    def space(self) -> PoseSpace:
+        """What the coordinates of the poses mean."""
+        return self.tokenizer.space
+
+    @property
+    def skeleton(self) -> Skeleton:
+        """Whose joints the poses have."""
+        return self.tokenizer.skeleton
 
     def forward(self, images: Tensor, features: Tensor | None = None) -> ClassifierOutput:
         """Map normalised crops to logits and expected poses in model units.

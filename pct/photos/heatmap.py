@@ -68,6 +68,16 @@ class HeatmapModel(BackboneModel):
         self.head = config.heatmap.build(self.backbone, config.skeleton.num_keypoints)
 
     @property
+    def space(self) -> PoseSpace:
+        """What the coordinates of the poses mean."""
+        return self.config.space
+
+    @property
+    def skeleton(self) -> Skeleton:
+        """Whose joints the poses have."""
+        return self.config.skeleton
+
+    @property
     def grid(self) -> tuple[int, int]:
         """Height and width of the heatmaps."""
         scale = 2**self.config.heatmap.num_deconvs

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pct.evaluation.photos.metrics import joint_scale
+from pct.evaluation.metrics import joint_scale
 from pct.files.coco import AREA_SHARE
 from pct.photos.classifier import PoseClassifier
 from pct.photos.config import Calibration
@@ -104,7 +104,7 @@ def joint_spread(keypoints: Tensor, samples: Tensor, scale: Tensor) -> Tensor:
     Args:
         keypoints: Expected poses (B, K, D).
         samples: Sampled poses (S, B, K, D), in the same unit of length.
-        scale: Of the joints (B, K) in that unit; see :func:`pct.evaluation.photos.metrics.joint_scale`.
+        scale: Of the joints (B, K) in that unit; see :func:`pct.evaluation.metrics.joint_scale`.
 
     Returns:
         Mean squared distances (B, K) over the squared scale: the exponent of the keypoint similarity is minus one half

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from pct.drawing.poses2d import COLOURED, PoseLayer, PosePanel, draw_pose, encode_png, pose_gallery, write_png
+from pct.drawing.panels import PosePanel, pose_gallery
+from pct.drawing.poses2d import COLOURED, PoseLayer, draw_pose, encode_png, write_png
 from pct.skeleton import COCO17, Skeleton
 
 ARM = Skeleton(

@@ -8,8 +8,8 @@ import pytest
 import torch
 from tiny_estimator import make_varied_classifier
 
-from pct.evaluation.photos.calibration import calibrate_classifier, fit_calibration, fit_sharpness, reached_similarity
-from pct.evaluation.photos.metrics import expected_calibration_error
+from pct.evaluation.metrics import expected_calibration_error
+from pct.evaluation.photos.calibration import calibrate_classifier, fit_calibration, fit_sharpness
 from pct.evaluation.photos.predictions import NotedPersons, PredictionOptions, predict_persons
 from pct.people.dataset import GeneratedPersons
 from pct.photos.config import Calibration
@@ -90,7 +90,7 @@ def test_the_sharpness_is_the_best_of_those_tried() -> None:
         model.config = replace(model.config, calibration=Calibration(sharpness=sharpness))
         persons = NotedPersons(people)
         found = predict_persons(model, persons, options)
-        similarity, known = reached_similarity(found.keypoints, persons.table(), model)
+        similarity, known = persons.table().similarity(found.keypoints, model.space)
         return float(similarity[known].mean())
 
     values = {sharpness: reached(sharpness) for sharpness in (1.0, 2.0, 6.0)}

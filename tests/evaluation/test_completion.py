@@ -1,4 +1,4 @@
-"""Tests of the completion measure: hidden joints are measured and never seen; the ridge is a real one."""
+"""Tests of the completion: hidden joints are measured and never seen; the ridge and its Gaussian are real ones."""
 
 from __future__ import annotations
 
@@ -6,14 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from pct.evaluation.tokens.completion import (
-    MIN_LEFT,
-    MeanPose,
-    RidgeRegression,
-    hide_joints,
-    hide_part,
-    measure_completion,
-)
+from pct.evaluation.tokens.completion import MIN_LEFT, hide_joints, hide_part, mean_pose, measure_completion
+from pct.evaluation.tokens.ridge import PatternMoments, RidgeRegression, conditional_mean, fit_gaussian
 
 
 def _linear_poses(n: int, k: int = 9, noise: float = 0.05, seed: int = 0) -> Tensor:
@@ -40,12 +34,8 @@ def test_hidden_joints_are_known_ones_of_the_asked_number_and_enough_are_left() 
     assert (number[known < 4 + MIN_LEFT] == 0).all()
     assert torch.equal(hidden, hide_joints(visible, 4, seed=3))
     assert not torch.equal(hidden, hide_joints(visible, 4, seed=4))
-
-
-def test_every_known_joint_can_be_hidden() -> None:
-    hidden = hide_joints(torch.ones(500, 9, dtype=torch.bool), 2, seed=0)
-    share = hidden.double().mean(dim=0)
-    assert ((share - 2 / 9).abs() < 0.07).all()
+    every = hide_joints(torch.ones(500, 9, dtype=torch.bool), 2, seed=0)
+    assert ((every.double().mean(dim=0) - 2 / 9).abs() < 0.07).all()
 
 
 def test_a_hidden_part_leaves_the_rest() -> None:
@@ -98,7 +88,7 @@ def test_values_of_hidden_joints_do_not_change_a_completion() -> None:
 def test_mean_pose_is_the_mean_over_labelled_joints() -> None:
     keypoints = torch.tensor([[[2.0, 0.0], [1.0, 1.0]], [[4.0, 2.0], [99.0, 99.0]]])
     visible = torch.tensor([[True, True], [True, False]])
-    filled = MeanPose(keypoints, visible)(torch.full((1, 2, 2), torch.nan), torch.zeros(1, 2, dtype=torch.bool), None)  # type: ignore[arg-type]
+    filled = mean_pose(keypoints, visible)(torch.full((1, 2, 2), torch.nan), torch.zeros(1, 2, dtype=torch.bool), None)  # type: ignore[arg-type]
     assert torch.equal(filled[0].float(), torch.tensor([[3.0, 1.0], [1.0, 1.0]]))
 
 
@@ -146,7 +136,7 @@ def test_ridge_learns_from_incomplete_poses_alone() -> None:
     full = torch.ones(200, 9, dtype=torch.bool)
     hidden = hide_joints(full, 3, 0)
     filled = ridge(test, full & ~hidden, hidden)
-    mean = MeanPose(train, visible)(test, full & ~hidden, hidden)
+    mean = mean_pose(train, visible)(test, full & ~hidden, hidden)
     ridge_error = (filled - test)[hidden].norm(dim=-1).mean()
     mean_error = (mean - test)[hidden].norm(dim=-1).mean()
     assert ridge_error < 0.15 * mean_error
@@ -159,8 +149,29 @@ def test_ridge_of_few_or_equal_poses_stays_finite(train: Tensor) -> None:
     visible[:, 2:5] = False
     filled = ridge(_linear_poses(3, seed=1), visible, ~visible)
     assert torch.isfinite(filled).all()
-
-
-def test_ridge_needs_poses() -> None:
     with pytest.raises(ValueError, match="at least 2"):
         RidgeRegression(_linear_poses(1), torch.ones(1, 9, dtype=torch.bool))
+
+
+@pytest.mark.parametrize(("n", "hidden", "atol", "worst"), [(500, False, 1e-9, 1e-9), (20_000, True, 0.02, 0.05)])
+def test_the_gaussian_of_complete_and_incomplete_poses_is_mean_and_covariance(
+    n: int, hidden: bool, atol: float, worst: float
+) -> None:
+    x = _linear_poses(n, 5, noise=0.5)
+    visible = _random_visible(n, 5, 0.7) if hidden else torch.ones(n, 5, dtype=torch.bool)
+    mean, covariance = fit_gaussian(PatternMoments.of(x, visible))
+    flat = x.double().flatten(1)
+    torch.testing.assert_close(mean, flat.mean(0), atol=atol, rtol=0)
+    true = torch.cov(flat.t(), correction=0)
+    assert (covariance - true).norm() / true.norm() < worst
+
+
+def test_conditional_mean_is_least_squares_on_the_known_numbers() -> None:
+    x = _linear_poses(300, 5, noise=0.5).double().flatten(1)
+    known = torch.tensor([True, True, True, True, False, False, True, True, False, True])
+    mean, covariance = x.mean(0), torch.cov(x.t(), correction=0)
+    estimate = conditional_mean(x, known.expand_as(x), mean, covariance, 1e-12)
+    design = torch.cat([torch.ones(len(x), 1, dtype=x.dtype), x[:, known]], dim=1)
+    expected = design @ torch.linalg.lstsq(design, x[:, ~known]).solution
+    torch.testing.assert_close(estimate[:, ~known], expected, atol=1e-6, rtol=1e-6)
+    torch.testing.assert_close(estimate[:, known], x[:, known], atol=1e-6, rtol=1e-6)

@@ -1,125 +1,45 @@
-"""Tests of the pose measures: hand calculations and an independent AP."""
+"""Tests of the pose measures against hand calculations."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
 
 from pct.evaluation.metrics import (
-    CocoAP,
-    PersonLabels,
-    PoseResults,
-    given_box_ap,
+    expected_calibration_error,
     joint_distances,
     joint_errors,
+    joint_scale,
+    joint_similarity,
+    measure_torso_pck,
     oks,
     pck,
     summarise,
 )
+from pct.pose_space import PoseSpace
+from pct.poses import Poses
 from pct.skeleton import COCO17
 
-SIGMAS = torch.tensor(COCO17.oks_sigmas)
 
-
-def _poses(n: int, seed: int = 0) -> dict[str, torch.Tensor]:
-    g = torch.Generator().manual_seed(seed)
-    target = torch.rand(n, 17, 2, generator=g) * 100 + 20
-    visible = torch.rand(n, 17, generator=g) < 0.8
-    visible[:, 0] = True
-    area = torch.rand(n, generator=g) * 20000 + 1500
-    bbox = torch.cat([target.amin(1), target.amax(1) - target.amin(1)], dim=1)
-    return {
-        "target_keypoints": target,
-        "visible": visible,
-        "bbox": bbox,
-        "area": area,
-        "image_ids": torch.arange(n) + 7,
-    }
-
-
-def _ap(
-    keypoints: torch.Tensor, poses: dict[str, torch.Tensor], sigmas: torch.Tensor = SIGMAS, scores: float = 1.0
-) -> CocoAP:
-    """Return the AP of one prediction a person, all with one score."""
-    target, *columns = poses.values()
-    results = PoseResults(keypoints, poses["image_ids"], torch.full((len(keypoints),), scores))
-    return given_box_ap(results, PersonLabels(target, *columns), sigmas)
-
-
-def test_oks_equals_a_hand_calculation() -> None:
+def test_oks_equals_a_hand_calculation_and_is_the_mean_similarity_of_the_labelled_joints() -> None:
     keypoints = torch.tensor([[[3.0, 4.0], [0.0, 0.0], [9.0, 9.0]]])
     target = torch.tensor([[[0.0, 0.0], [0.0, 2.0], [float("nan"), 0.0]]])
     visible = torch.tensor([[True, True, False]])
-    value = oks(keypoints, target, visible, torch.tensor([100.0]), torch.tensor([0.1, 0.05, 0.1], dtype=torch.float64))
+    sigmas = torch.tensor([0.1, 0.05, 0.1], dtype=torch.float64)
+    value = oks(keypoints, target, visible, torch.tensor([100.0]), sigmas)
     first = math.exp(-25 / (2 * 100 * 0.2**2))
     second = math.exp(-4 / (2 * 100 * 0.1**2))
     assert value.item() == pytest.approx((first + second) / 2, rel=1e-12)
-
-
-def test_perfect_poses_have_ap_one_and_error_zero() -> None:
-    poses = _poses(12)
-    result = _ap(poses["target_keypoints"], poses)
-    assert (result["ap"], result["ap50"], result["ap75"], result["ar"]) == (1, 1, 1, 1)
-    distances = joint_distances(poses["target_keypoints"], poses["target_keypoints"], poses["visible"])
-    assert distances.abs().max() == 0
-    assert pck(distances, poses["visible"], torch.ones(12), 0.05) == 1
-
-
-def _independent_ap(similarity: np.ndarray) -> float:
-    """AP with one person an image and equal scores: best precision at each of 101 recalls or above."""
-    per_threshold = []
-    for threshold in np.arange(0.5, 0.96, 0.05):
-        hits = np.cumsum(similarity >= threshold)
-        recall, precision = hits / len(similarity), hits / np.arange(1, len(similarity) + 1)
-        at = [precision[recall >= r].max(initial=0.0) for r in np.linspace(0, 1, 101)]
-        per_threshold.append(np.mean(at))
-    return float(np.mean(per_threshold))
-
-
-@pytest.mark.parametrize("noise", [2.0, 6.0])
-def test_ap_equals_an_independent_calculation(noise: float) -> None:
-    poses = _poses(60, seed=1)
-    keypoints = poses["target_keypoints"] + noise * torch.randn(60, 17, 2, generator=torch.Generator().manual_seed(2))
-    result = _ap(keypoints, poses)
-    similarity = oks(keypoints, poses["target_keypoints"], poses["visible"], poses["area"], SIGMAS).numpy()
-    assert 0 < _independent_ap(similarity) < 1
-    assert result["ap"] == pytest.approx(_independent_ap(similarity), abs=1e-9)
-    recall = np.mean([(similarity >= t).mean() for t in np.arange(0.5, 0.96, 0.05)])
-    assert result["ar"] == pytest.approx(recall, abs=1e-9)
-
-
-def test_an_image_with_more_than_twenty_persons_counts_all_of_them() -> None:
-    poses = _poses(25, seed=3)
-    offset = torch.arange(25).float()[:, None, None] * 500
-    poses["target_keypoints"] = poses["target_keypoints"] + offset
-    poses["image_ids"] = torch.zeros(25, dtype=torch.int64)
-    assert _ap(poses["target_keypoints"], poses)["ap"] == 1
-
-
-def test_ap_uses_the_sigmas_of_the_skeleton() -> None:
-    poses = _poses(20, seed=4)
-    keypoints = poses["target_keypoints"] + 4
-    strict, lenient = (_ap(keypoints, poses, SIGMAS * factor)["ap"] for factor in (1 / 4, 4))
-    assert strict is not None
-    assert lenient is not None
-    assert strict < lenient
-
-
-def test_a_class_without_persons_has_no_ap() -> None:
-    poses = _poses(3)
-    poses["area"] = torch.full((3,), 50_000.0)
-    result = _ap(poses["target_keypoints"], poses)
-    assert result["ap_medium"] is None
-    assert result["ap_large"] == 1
-
-
-def test_evaluator_prints_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    poses = _poses(2)
-    _ap(poses["target_keypoints"], poses)
-    assert capsys.readouterr().out == ""
+    scale = joint_scale(PoseSpace(units="pixels"), COCO17, torch.tensor([100.0], dtype=torch.float64))
+    assert scale[0].tolist() == pytest.approx([20 * sigma for sigma in COCO17.oks_sigmas])
+    assert joint_similarity(keypoints, target, scale[:, :3])[0, 0].item() == pytest.approx(
+        math.exp(-25 / (2 * scale[0, 0].item() ** 2))
+    )
+    metres = joint_scale(PoseSpace("root3d"), COCO17, torch.ones(1))
+    assert metres[0].tolist() == pytest.approx([0.1] * 17)
 
 
 def test_errors_and_pck_count_labelled_joints_only() -> None:
@@ -146,3 +66,51 @@ def test_nine_tenths_of_the_joints_stay_below_p90() -> None:
 def test_a_joint_exactly_at_the_threshold_is_correct() -> None:
     distances, visible = torch.tensor([[0.5, 0.75], [1.0, 2.0]]), torch.ones(2, 2, dtype=torch.bool)
     assert pck(distances, visible, torch.tensor([2.0, 4.0]), 0.25) == 0.5
+
+
+def test_pck_goes_by_the_torso_of_each_person() -> None:
+    names = COCO17.keypoint_names
+    shoulder, hip, wrist = (names.index(name) for name in ("left_shoulder", "right_hip", "left_wrist"))
+    visible = torch.zeros(3, 17, dtype=torch.bool)
+    visible[:, [shoulder, hip, wrist]] = True
+    visible[2, hip] = False  # no torso: does not count
+    target = torch.rand(3, 17, 2, generator=torch.Generator().manual_seed(0)) * 100
+    target[:, shoulder], target[:, hip] = torch.tensor([0.0, 0.0]), torch.tensor([30.0, 40.0])
+    labels, moved = Poses(COCO17, target, visible), target.clone()
+    moved[0, wrist, 0] += 9.9  # a fifth of 50 pixels is 10
+    moved[1, wrist, 0] += 10.1
+    moved[2] += 500
+    found = measure_torso_pck(moved, labels)
+    assert found is not None
+    assert (found["left_wrist"], found["left_shoulder"], found["nose"]) == (0.5, 1, None)
+    assert found["mean"] == pytest.approx(5 / 6)
+    other = replace(COCO17, keypoint_names=tuple(name.replace("hip", "hub") for name in names))
+    assert measure_torso_pck(moved, replace(labels, skeleton=other)) is None
+
+
+def test_calibration_error_equals_a_hand_calculation() -> None:
+    confidence = torch.tensor([0.05, 0.15, 0.9, 1.0, 0.8])
+    similarity = torch.tensor([0.25, 0.15, 0.5, 0.6, 0.8])
+    table = expected_calibration_error(confidence, similarity, num_bins=5)
+    assert [b["count"] for b in table["bins"]] == [2, 0, 0, 0, 3]
+    assert (table["bins"][4]["confidence"], table["bins"][4]["similarity"]) == pytest.approx((0.9, 1.9 / 3))
+    assert table["bins"][1]["confidence"] is None
+    assert table["ece"] == pytest.approx((2 * abs(0.1 - 0.2) + 3 * abs(0.9 - 1.9 / 3)) / 5)
+    assert [(b["low"], b["high"]) for b in table["bins"]][:2] == [(0.0, 0.2), (0.2, 0.4)]
+    assert expected_calibration_error(confidence[:0], similarity[:0])["ece"] is None
+
+
+def test_calibrated_confidence_has_no_error_and_boasting_has() -> None:
+    g = torch.Generator().manual_seed(0)
+    confidence = torch.rand(200_000, generator=g)
+    outcome = (torch.rand(200_000, generator=g) < confidence).float()
+    assert expected_calibration_error(confidence, outcome)["ece"] < 0.005
+    assert expected_calibration_error(confidence.sqrt(), outcome)["ece"] == pytest.approx(2 / 3 - 1 / 2, abs=0.005)
+
+
+@pytest.mark.parametrize("bad", [1.5, -0.1, math.nan])
+def test_confidence_outside_its_range_is_refused(bad: float) -> None:
+    with pytest.raises(ValueError, match=r"in \[0, 1\]; got"):
+        expected_calibration_error(torch.tensor([0.5, bad]), torch.zeros(2))
+    with pytest.raises(ValueError, match="one similarity a confidence"):
+        expected_calibration_error(torch.zeros(3), torch.zeros(2))

@@ -173,8 +173,7 @@ def test_token_accuracy_is_that_of_the_logits(people: Path) -> None:
 
 def open_boxes(path: Path, boxes_path: Path) -> DetectedBoxes:
     persons = DetectedPersons(load_photo_boxes(boxes_path).detections, path, path.parent, COCO17)
-    labels = read_all_labels(path, find_category(path, COCO17), range(100))
-    return DetectedBoxes(persons, labels)
+    return DetectedBoxes(persons, *read_all_labels(path, find_category(path, COCO17), range(100)))
 
 
 def test_the_annotated_boxes_given_as_detected_ones_have_the_same_ap(tmp_path: Path) -> None:
@@ -222,11 +221,10 @@ def test_unlabelled_persons_and_crowds_are_read_for_detected_boxes(tmp_path: Pat
     del third["keypoints"]
     third["iscrowd"] = 1
     path.write_text(json.dumps(content))
-    labels = read_all_labels(path, find_category(path), [1, 2, 3])
+    labels, crowd = read_all_labels(path, find_category(path), [1, 2, 3])
     assert labels.visible.any(dim=1).tolist() == [True, False, False]
-    assert labels.crowd is not None
-    assert labels.crowd.tolist() == [False, False, True]
-    assert read_all_labels(path, find_category(path), [2]).image_ids.tolist() == [2]
+    assert crowd.tolist() == [False, False, True]
+    assert read_all_labels(path, find_category(path), [2])[0].image_ids.tolist() == [2]
     with pytest.raises(ValueError, match="no person on the 1 images"):
         read_all_labels(path, find_category(path), [7])
     first["bbox"] = [1, 2, 0, 4]
@@ -234,7 +232,7 @@ def test_unlabelled_persons_and_crowds_are_read_for_detected_boxes(tmp_path: Pat
     with pytest.raises(ValueError, match="annotation 101: bbox is"):
         read_all_labels(path, find_category(path), [1, 2])
     said: list[str] = []
-    assert len(read_all_labels(path, find_category(path), [1, 2], said.append)) == 1
+    assert len(read_all_labels(path, find_category(path), [1, 2], said.append)[0]) == 1
     assert len(said) == 1
 
 

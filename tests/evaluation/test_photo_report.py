@@ -97,7 +97,7 @@ def test_examples_are_what_their_names_say(written: tuple[PhotoEvaluation, Path]
     joint = int(np.flatnonzero(person.visibility == 2)[0])
     pixel = np.rint(person.keypoints[joint]).astype(int)
     bbox = torch.from_numpy(person.bbox)[None]
-    place = found.space.normalise(torch.tensor(pixel)[None, None].float(), bbox)[0, 0] - 0.5
+    place = found.space.report_space.normalise(torch.tensor(pixel)[None, None].float(), bbox)[0, 0] - 0.5
     column, row = np.rint(place.numpy()).astype(int)
     np.testing.assert_allclose(labels.background[row, column], person.image[pixel[1], pixel[0]], atol=25)
     assert [len(panel.layers) for panel in (labels, tokens, heatmaps)] == [1, 1, 1]

@@ -14,9 +14,8 @@ from tiny_bodies import make_tokenizer_3d, write_mocap
 from tiny_evaluation import make_person_tokenizer, make_table
 
 from pct.cli.main import main
-from pct.evaluation.tokens.evaluate import TokenizerEvaluation, evaluate_tokenizer
+from pct.evaluation.tokens.evaluate import TokenizerEvaluation, action_kind, evaluate_tokenizer
 from pct.evaluation.tokens.files import read_poses, run_evaluation
-from pct.evaluation.tokens.reconstruction import action_kind
 from pct.evaluation.tokens.report import completion_panels
 from pct.files.coco import write_coco_poses
 from pct.files.motion.mocap import load_mocap
@@ -119,7 +118,7 @@ def test_a_2d_report_from_files_is_whole(persons: TokenizerEvaluation) -> None:
     assert notes[1] == "Only 38 randomly chosen poses of the file were evaluated."
     assert re.search(r"[23] of 38 persons", notes[2])
     page = (folder / "report" / "index.html").read_text()
-    for words in ("How well a pose survives", "ridge regression", "lower body", "residual k-means", "noise 4 px"):
+    for words in ("How well a pose survives", "ridge regression", "lower body", "bins of 8 px", "noise 4 px"):
         assert words in page
     assert {path.stem for path in (folder / "report" / "pictures").iterdir()} == PICTURES
     assert page.count("<figure>") == len(PICTURES)
@@ -149,7 +148,7 @@ def test_worth_has_every_coder_in_every_part(persons: TokenizerEvaluation, bodie
     for evaluation, noise in ((persons, 2.0), (bodies, 10.0)):
         worth = evaluation.numbers["worth"]
         coders, rate = worth["coders"], worth["rate"]
-        assert len(coders) == 6
+        assert len(coders) == 4
         assert set(coders) <= {point["coder"] for point in rate}
         assert {(r["coder"], r["noise"]) for r in worth["stability"]} >= {(coder, noise) for coder in coders}
         assert list(worth["likeness"]["by_ids"]) == list(worth["likeness"]["by_vectors"]) == coders
@@ -194,7 +193,7 @@ def test_3d_errors_equal_a_calculation_through_encode_and_decode(table: Poses, b
 
 
 def test_groups_are_means_of_their_poses(table: Poses, bodies: TokenizerEvaluation) -> None:
-    result, error = bodies.numbers["reconstruction"], bodies.reconstructed.error
+    result, error = bodies.numbers["reconstruction"], bodies.error
     subjects = np.array(table.subject_ids)[table.clip_index]
     for name, mean in result["subjects"].items():
         assert mean == pytest.approx(float(error[torch.from_numpy(subjects == name)].mean()))

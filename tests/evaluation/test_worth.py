@@ -11,11 +11,19 @@ from tiny_bodies import make_tokenizer_3d
 from tiny_evaluation import make_person_tokenizer, make_table
 from torch import Tensor
 
-from pct.evaluation.tokens.codec import Codec
-from pct.evaluation.tokens.coders import Bins
-from pct.evaluation.tokens.likeness import chances, different_ids, expected_recall, measure_likeness
+from pct.evaluation.tokens.coders import Bins, Codec
 from pct.evaluation.tokens.locality import BodyLimits, measure_locality
-from pct.evaluation.tokens.worth import codebook_statistics, entropies, lengths, measure_rate, measure_stability
+from pct.evaluation.tokens.worth import (
+    chances,
+    codebook_statistics,
+    different_ids,
+    entropies,
+    expected_recall,
+    lengths,
+    measure_likeness,
+    measure_rate,
+    measure_stability,
+)
 from pct.people.poses import generate_poses3d
 from pct.skeleton import COCO17
 

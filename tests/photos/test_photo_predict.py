@@ -11,7 +11,7 @@ from tiny_estimator import make_varied_classifier
 from tiny_photo_models import BACKBONE, make_heatmap_model
 from torch import Tensor
 
-from pct.evaluation.photos.metrics import joint_scale
+from pct.evaluation.metrics import joint_scale
 from pct.photos.config import Calibration, HeatmapSizes
 from pct.photos.heatmap import HeatmapConfig, HeatmapModel
 from pct.photos.predict import (

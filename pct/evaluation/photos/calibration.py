@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -11,18 +10,7 @@ import torch
 from torch import Tensor
 
 from pct.conventions import CropConventions
-from pct.evaluation.metrics import joint_similarity
-from pct.evaluation.metrics3d import joint_similarity_3d
-from pct.evaluation.photos.predictions import (
-    NotedPersons,
-    PersonTable,
-    PhotoModel,
-    PredictionOptions,
-    image_size_of,
-    predict_persons,
-    skeleton_of,
-    space_of,
-)
+from pct.evaluation.photos.predictions import NotedPersons, PersonTable, PredictionOptions, predict_persons
 from pct.photos.classifier import PoseClassifier
 from pct.photos.config import Calibration
 from pct.photos.person_views import annotated_persons
@@ -81,8 +69,6 @@ def calibrate_classifier(
     source: PersonSource,
     options: PredictionOptions | None = None,
     limit: int | None = None,
-    progress: Callable[[int], None] | None = None,
-    report: Callable[[str], None] | None = None,
     weights: np.ndarray | None = None,
 ) -> Calibration:
     """Fit the calibration of a classifier.
@@ -92,29 +78,27 @@ def calibrate_classifier(
         source: Persons that were neither trained on nor are to be tested on.
         options: Flip test and samples as they will be used.
         limit: At most so many persons, the first ones.
-        progress: Called with the number of persons that were done.
-        report: Called once for each photo that cannot be read; by default a warning.
         weights: How much each person of ``source`` counts (N,); None counts all alike.
 
     Raises:
         ValueError: If the persons' joints are not the model's, or none of them has a label.
     """
     options = options or PredictionOptions()
-    source = annotated_persons(source, model.tokenizer.space)
+    source = annotated_persons(source, model.space)
     persons = NotedPersons(source, limit)
     # What publishers give as the pose is the mixture as it is.
-    own = model.tokenizer.space.conventions == CropConventions()
-    sharpness = fit_sharpness(model, persons, options, report, weights) if own else 1.0
+    own = model.space.conventions == CropConventions()
+    sharpness = fit_sharpness(model, persons, options, weights) if own else 1.0
     # Spread and similarity are those of the poses that the sharpness gives.
     sharp = copy.copy(model)
     sharp.config = replace(model.config, calibration=replace(model.config.calibration, sharpness=sharpness))
     persons = NotedPersons(source, limit)
-    found = predict_persons(sharp, persons, options, progress, report)
+    found = predict_persons(sharp, persons, options)
     assert found.spread is not None
     table = persons.table()
-    similarity, known = reached_similarity(found.keypoints, table, model)
+    similarity, known = table.similarity(found.keypoints, model.space)
     counts = _joint_weights(weights, table, known)
-    fitted = fit_calibration(found.spread[known], similarity[known], model.tokenizer.space.num_dims, counts)
+    fitted = fit_calibration(found.spread[known], similarity[known], model.space.num_dims, counts)
     return replace(fitted, sharpness=sharpness)
 
 
@@ -122,7 +106,6 @@ def fit_sharpness(
     model: PoseClassifier,
     persons: NotedPersons,
     options: PredictionOptions,
-    report: Callable[[str], None] | None = None,
     weights: np.ndarray | None = None,
 ) -> float:
     """Return the sharpness of the expected pose, of a few tried, that has the best mean keypoint similarity.
@@ -131,13 +114,11 @@ def fit_sharpness(
         model: In evaluation mode.
         persons: Held-out persons, read here for the first time.
         options: Flip test and batches.
-        report: Called once for each photo that cannot be read; by default a warning.
         weights: How much each person counts (N,); None counts all alike.
     """
-    space, device = model.tokenizer.space, next(model.parameters()).device
+    space, device = model.space, next(model.parameters()).device
     tried: dict[float, list[Tensor]] = {sharpness: [] for sharpness in _SHARPNESSES}
-    crops = evaluation_batches(persons, space.crop_space, image_size_of(model), options.batch_size, report)
-    for batch in crops:
+    for batch in evaluation_batches(persons, space.crop_space, model.image_size, options.batch_size):
         images, bbox = batch.images.to(device), batch.bbox.to(device)
         with torch.inference_mode():
             output = model.read_both_views(images) if options.flip else model(images)
@@ -148,7 +129,7 @@ def fit_sharpness(
     table = persons.table()
     reached = {}
     for sharpness, poses in tried.items():
-        similarity, known = reached_similarity(torch.cat(poses), table, model)
+        similarity, known = table.similarity(torch.cat(poses), space)
         reached[sharpness] = _mean(similarity[known], _joint_weights(weights, table, known))
     return max(reached, key=reached.__getitem__)
 
@@ -162,22 +143,3 @@ def _joint_weights(weights: np.ndarray | None, table: PersonTable, known: Tensor
 
 def _mean(values: Tensor, weights: Tensor | None) -> float:
     return float(values.mean() if weights is None else (values * weights).sum() / weights.sum())
-
-
-def reached_similarity(keypoints: Tensor, table: PersonTable, model: PhotoModel) -> tuple[Tensor, Tensor]:
-    """Return the similarity of each joint of found poses (N, K), and where it is known (N, K).
-
-    Args:
-        keypoints: The poses (N, K, D) in image pixels, or in millimetres from the root.
-        table: The true persons.
-        model: Whose poses they are.
-
-    Raises:
-        ValueError: If the poses are 3D, and the persons' are not known.
-    """
-    skeleton, space, labels = skeleton_of(model), space_of(model), table.labels
-    if space.kind == "crop2d":
-        sigmas = torch.from_numpy(skeleton.oks_sigmas)
-        return joint_similarity(keypoints, labels.keypoints, labels.area, sigmas), labels.visible
-    similarity = joint_similarity_3d(keypoints, table.bodies(skeleton, space.root))
-    return similarity, torch.ones_like(labels.visible)

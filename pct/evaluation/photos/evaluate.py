@@ -11,11 +11,24 @@ import torch
 from torch import Tensor
 
 from pct.checkpoint import fingerprint
-from pct.evaluation.metrics import CocoAP, PersonLabels, PoseResults, coco_results_ap, oks
-from pct.evaluation.metrics3d import mpjpe
-from pct.evaluation.photos.calibration import reached_similarity
-from pct.evaluation.photos.measures import measure_image, measure_space
-from pct.evaluation.photos.metrics import expected_calibration_error, measure_pckh, rescore, suppress_doubles
+from pct.evaluation.coco_ap import (
+    CocoAP,
+    PoseResults,
+    coco_results_ap,
+    given_box_ap,
+    measure_persons,
+    rescore,
+    suppress_doubles,
+)
+from pct.evaluation.metrics import (
+    expected_calibration_error,
+    joint_errors,
+    measure_pckh,
+    measure_torso_pck,
+    oks,
+    summarise,
+)
+from pct.evaluation.metrics3d import joint_errors_3d, mpjpe, summarise_3d
 from pct.evaluation.photos.predictions import (
     ModelPoses,
     NotedPersons,
@@ -23,10 +36,7 @@ from pct.evaluation.photos.predictions import (
     PhotoModel,
     PredictionOptions,
     check_model,
-    image_size_of,
     predict_persons,
-    skeleton_of,
-    space_of,
 )
 from pct.evaluation.provenance import make_provenance
 from pct.files.coco import AREA_SHARE
@@ -34,7 +44,7 @@ from pct.photos.classifier import PoseClassifier
 from pct.photos.person_views import annotated_persons
 from pct.photos.persons import DetectedPersons, PersonSource
 from pct.pose_space import PoseSpace
-from pct.skeleton import Skeleton
+from pct.poses import Poses
 
 Progress = Callable[[str, int, int], None]
 
@@ -46,10 +56,12 @@ class DetectedBoxes:
     Attributes:
         persons: The boxes with their photos.
         labels: Every person of these photos, crowds and persons without labels too.
+        crowd: True for a region that stands for many persons (N,).
     """
 
     persons: DetectedPersons
-    labels: PersonLabels
+    labels: Poses
+    crowd: Tensor
 
 
 @dataclass(frozen=True)
@@ -61,14 +73,12 @@ class PhotoEvaluation:
             numbers of each model by name. Errors are in ``unit``: ``px`` of a crop of ``crop_size``, or ``mm``.
         table: The persons.
         poses: Of each model by name, in the order of ``table``.
-        skeleton: Whose joints the poses have.
-        space: What their coordinates mean; the units of a 2D one are pixels of the crop.
+        space: What their coordinates mean.
     """
 
     numbers: dict[str, Any]
     table: PersonTable
     poses: dict[str, ModelPoses]
-    skeleton: Skeleton
     space: PoseSpace
 
     @property
@@ -76,17 +86,12 @@ class PhotoEvaluation:
         """Whether the poses are in millimetres from their root."""
         return self.space.kind == "root3d"
 
-    @property
-    def truth(self) -> Tensor:
-        """The true joints (N, K, D) in image pixels, or in millimetres from the root."""
-        return self.table.bodies(self.skeleton, self.space.root) if self.is_3d else self.table.labels.keypoints
-
     def quality(self, name: str) -> Tensor:
         """Return how good each pose (N,) of a model is: its OKS, or minus its MPJPE."""
         keypoints, labels = self.poses[name].keypoints, self.table.labels
         if self.is_3d:
-            return -mpjpe(keypoints, self.truth, root=self.space.root)
-        sigmas = torch.from_numpy(self.skeleton.oks_sigmas)
+            return -mpjpe(keypoints, self.table.truth(self.space), root=self.space.root)
+        sigmas = torch.from_numpy(labels.skeleton.oks_sigmas)
         return oks(keypoints, labels.keypoints, labels.visible, labels.area, sigmas)
 
 
@@ -125,25 +130,24 @@ def evaluate_photos(
         raise ValueError("there is no model to evaluate")
     first = next(iter(models.values()))
     for model in models.values():
-        check_model(model, source.skeleton, space_of(first).kind)
+        check_model(model, source.skeleton, first.space.kind)
     start = time.perf_counter()
     poses, seconds, table = {}, {}, None
     for name, model in models.items():
         begin = time.perf_counter()
-        persons = NotedPersons(annotated_persons(source, space_of(model)), limit)
+        persons = NotedPersons(annotated_persons(source, model.space), limit)
         poses[name] = predict_persons(model, persons, options, _stage(progress, name, len(persons)), report)
         seconds[name] = time.perf_counter() - begin
         table = table or persons.table()
     assert table is not None
-    found = PhotoEvaluation({}, table, poses, source.skeleton, report_space(space_of(first)))
+    found = PhotoEvaluation({}, table, poses, first.space)
     results = {name: _measure(model, name, found, seconds[name]) for name, model in models.items()}
     for name, model in models.items():
         if head_size is not None:
-            heads = head_size[table.rows]
-            results[name]["pckh"] = measure_pckh(poses[name].keypoints, table.labels, heads, found.skeleton)
+            results[name]["pckh"] = measure_pckh(poses[name].keypoints, table.labels, head_size[table.rows])
         if boxes is not None:
             results[name]["detected"] = _measure_detected(model, name, boxes, options, progress, report)
-    one = results[next(iter(models))]
+    one = next(iter(results.values()))
     about = make_provenance(
         one["model"],
         one["fingerprint"],
@@ -156,15 +160,10 @@ def evaluate_photos(
     return replace(found, numbers={"provenance": about, **_describe(found, options, boxes), "models": results})
 
 
-def report_space(space: PoseSpace) -> PoseSpace:
-    """Return the space whose units are pixels of the crop; a 3D one as it is."""
-    return replace(space, units="pixels") if space.kind == "crop2d" else space
-
-
 def _describe(found: PhotoEvaluation, options: PredictionOptions, boxes: DetectedBoxes | None) -> dict[str, Any]:
     table = found.table
     return {
-        "skeleton": found.skeleton.name,
+        "skeleton": found.table.labels.skeleton.name,
         "unit": "mm" if found.is_3d else "px",
         "crop_size": None if found.is_3d else found.space.crop_size,
         "num_persons": len(table.rows),
@@ -176,34 +175,80 @@ def _describe(found: PhotoEvaluation, options: PredictionOptions, boxes: Detecte
     }
 
 
+def measure_image(poses: ModelPoses, table: PersonTable, space: PoseSpace) -> dict[str, Any]:
+    """Measure 2D poses: by COCO's AP, also of the occluded joints, by PCK, and in pixels.
+
+    Args:
+        poses: Found joints in image pixels.
+        table: The true persons.
+        space: Whose crop's pixels errors are in.
+
+    Returns:
+        ``poses``, the scores of each form; of the first one ``joints`` and ``pck_torso``.
+    """
+    labels, skeleton = table.labels, table.labels.skeleton
+    scores = rescore(poses.ranking, threshold=poses.score_threshold)
+    forms, by_form = {}, []
+    for form, keypoints in poses.poses.items():
+        numbers, distances = measure_persons(keypoints, scores, labels, space)
+        by_form.append(distances)
+        forms[form] = {
+            **numbers,
+            "occluded": given_box_ap(keypoints, scores, labels, table.occluded),
+            "seen_error": summarise(distances[labels.visible & ~table.occluded]),
+            "occluded_error": summarise(distances[table.occluded]),
+        }
+    sigmas = skeleton.oks_sigmas.tolist()
+    return {
+        "poses": forms,
+        "joints": joint_errors(skeleton.keypoint_names, by_form[0], labels.visible, sigmas),
+        "pck_torso": measure_torso_pck(poses.keypoints, labels),
+    }
+
+
+def measure_space(poses: ModelPoses, table: PersonTable, space: PoseSpace) -> dict[str, Any]:
+    """Measure 3D poses; the root, which has no error, counts in the means over all joints only.
+
+    Returns:
+        ``poses``, the scores of each form; of the first one the errors of seen, occluded and outside joints, and of
+        each of the ``joints``. Arguments are those of :func:`measure_image`, joints in millimetres from the root.
+    """
+    truth, root = table.truth(space), space.root
+    errors = joint_errors_3d(poses.keypoints, truth, root)
+    others = torch.arange(errors.shape[1]) != root
+    kinds = {"seen_error": 2, "occluded_error": 1, "outside_error": 0}
+    names, known = table.labels.skeleton.keypoint_names, torch.ones_like(errors, dtype=torch.bool)
+    return {
+        "poses": {form: summarise_3d(keypoints, truth, root) for form, keypoints in poses.poses.items()},
+        **{name: summarise(errors[(table.visibility == flag) & others]) for name, flag in kinds.items()},
+        "joints": joint_errors(names, errors, known),
+    }
+
+
 def _measure(model: PhotoModel, name: str, found: PhotoEvaluation, seconds: float) -> dict[str, Any]:
-    poses, labels, is_classifier = found.poses[name], found.table.labels, isinstance(model, PoseClassifier)
-    similarity, known = reached_similarity(poses.keypoints, found.table, model)
-    if found.is_3d:
-        measured = measure_space(poses, found.truth, found.table.visibility, found.skeleton, found.space.root)
-    else:
-        measured = measure_image(poses, found.table, found.skeleton, found.space)
+    poses, table, is_classifier = found.poses[name], found.table, isinstance(model, PoseClassifier)
+    similarity, known = table.similarity(poses.keypoints, found.space)
     tokens = None
     if poses.token_hits is not None:
         # A person without a labelled joint has no true tokens.
-        rows = torch.ones(len(labels), dtype=torch.bool) if found.is_3d else labels.visible.any(dim=1)
-        tokens = dict(zip(("top1", "top5"), poses.token_hits[rows].float().mean(dim=(0, 1)).tolist(), strict=True))
+        hits = poses.token_hits[known.any(dim=1)].float().mean(dim=(0, 1))
+        tokens = dict(zip(("top1", "top5"), hits.tolist(), strict=True))
     return {
         "model": describe_model(model),
         "kind": "tokens" if is_classifier else "heatmaps",
         "fingerprint": fingerprint(model.config.to_dict(), model.state_dict()),
-        **measured,
+        **(measure_space if found.is_3d else measure_image)(poses, table, found.space),
         "calibration": expected_calibration_error(poses.confidence[known], similarity[known]),
         "fitted": asdict(model.config.calibration) if isinstance(model, PoseClassifier) else None,
         "tokens": tokens,
         "seconds": round(seconds, 2),
-        "ms_per_photo": round(1000 * seconds / len(torch.unique(labels.image_ids)), 2),
+        "ms_per_photo": round(1000 * seconds / len(torch.unique(table.labels.image_ids)), 2),
     }
 
 
 def describe_model(model: PhotoModel) -> str:
     """Return a model's sizes in a sentence."""
-    height, width = image_size_of(model)
+    height, width = model.image_size
     parameters = sum(p.numel() for p in model.parameters())
     if isinstance(model, PoseClassifier):
         sizes = model.tokenizer.config
@@ -225,12 +270,12 @@ def _measure_detected(
     persons = NotedPersons(boxes.persons)
     stage = _stage(progress, f"{name}, detected boxes", len(persons))
     found = predict_persons(model, persons, options, stage, report)
-    table, sigmas = persons.table(), torch.from_numpy(skeleton_of(model).oks_sigmas)
+    table, sigmas = persons.table(), torch.from_numpy(model.skeleton.oks_sigmas)
     scores = torch.from_numpy(boxes.persons.detections.scores)[table.rows]
     scores = rescore(found.ranking, scores, found.score_threshold)
     results = PoseResults(found.keypoints, table.labels.image_ids, scores)
     areas = AREA_SHARE * table.labels.bbox[:, 2:].double().prod(dim=1)
-    return coco_results_ap(suppress_doubles(results, areas, sigmas), boxes.labels, sigmas)
+    return coco_results_ap(suppress_doubles(results, areas, sigmas), boxes.labels, boxes.crowd)
 
 
 def _stage(progress: Progress | None, name: str, total: int) -> Callable[[int], None] | None:

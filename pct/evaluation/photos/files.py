@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from pct.evaluation.metrics import PersonLabels
 from pct.evaluation.photos.evaluate import DetectedBoxes, PhotoEvaluation, Progress, evaluate_photos
-from pct.evaluation.photos.predictions import PhotoModel, PredictionOptions, skeleton_of, space_of
+from pct.evaluation.photos.predictions import PhotoModel, PredictionOptions
 from pct.evaluation.photos.report import photo_report
 from pct.evaluation.report import check_report_folder, write_report
 from pct.files.coco import iter_coco_images
@@ -100,11 +100,11 @@ def run_photo_evaluation(
 def _open_persons(
     model: PhotoModel, path: str | Path, image_folder: str | Path, say: Say
 ) -> CocoPersons | MpiiPersons | Persons3D:
-    if space_of(model).kind == "root3d":
-        return Persons3D(CocoPersons(path, image_folder, report=say, need_3d=True), skeleton_of(model))
+    if model.space.kind == "root3d":
+        return Persons3D(CocoPersons(path, image_folder, report=say, need_3d=True), model.skeleton)
     if is_mpii_file(path):
         return MpiiPersons(path, image_folder, report=say)
-    return CocoPersons(path, image_folder, skeleton_of(model), report=say)
+    return CocoPersons(path, image_folder, model.skeleton, report=say)
 
 
 def _image_ids(source: CocoPersons, limit: int | None) -> set[int] | None:
@@ -128,8 +128,8 @@ def _open_boxes(
     detections = detections.select(np.isin(detections.image_ids, list(photos)))
     if not len(detections):
         raise ValueError(f"{path}: no box on the {len(photos):,} photos of {annotations_path} in {folder}")
-    labels = read_all_labels(annotations_path, find_category(annotations_path, skeleton), photos, say)
-    return DetectedBoxes(DetectedPersons(detections, annotations_path, folder, skeleton, report=say), labels)
+    labels, crowd = read_all_labels(annotations_path, find_category(annotations_path, skeleton), photos, say)
+    return DetectedBoxes(DetectedPersons(detections, annotations_path, folder, skeleton, report=say), labels, crowd)
 
 
 def read_all_labels(
@@ -137,8 +137,8 @@ def read_all_labels(
     category: CocoCategory,
     image_ids: Collection[int],
     report: Callable[[str], None] | None = None,
-) -> PersonLabels:
-    """Read every person of some images, crowds and persons without a labelled joint too.
+) -> tuple[Poses, Tensor]:
+    """Read every person of some images, crowds and persons without a labelled joint too, and which are crowds (N,).
 
     COCO's evaluator needs these to know which predictions count neither way.
 
@@ -162,4 +162,4 @@ def read_all_labels(
     table = with_areas(Poses.concatenate(tables))
     if not len(table):
         raise ValueError(f"{path}: no person on the {len(image_ids)} images, so there is nothing to evaluate")
-    return PersonLabels(table.keypoints, table.visible, table.bbox, table.area, table.image_ids, torch.tensor(crowds))
+    return table, torch.tensor(crowds)

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 
-from pct.drawing.poses2d import COLOURED, TARGET, PoseLayer, PosePanel, picture_gallery, pose_gallery
-from pct.drawing.poses3d import FRONT, TURNED, draw_pose_3d
-from pct.evaluation.metrics import choose_examples
+from pct.drawing.panels import PosePanel, pose_gallery
+from pct.drawing.poses2d import COLOURED, TARGET, PoseLayer
+from pct.evaluation.blocks import choose_examples
 from pct.evaluation.photos.evaluate import PhotoEvaluation
 from pct.evaluation.report import Figure
 from pct.photos.crop import plain_crop
 from pct.photos.persons import PersonSource
-from pct.pose_space import PoseSpace
 
 _PERSONS, _SIZE = 4, 232
 _FLAT_LEGEND = (
@@ -38,52 +36,44 @@ def choose_rows(found: PhotoEvaluation) -> dict[str, list[int]]:
     candidates = (labelled >= least).nonzero().flatten()
     hidden = (table.visibility != 2 if found.is_3d else table.occluded)[candidates].sum(dim=1)
     chosen = choose_examples(-found.quality(next(iter(found.poses)))[candidates], _PERSONS)
-    chosen["hidden"] = hidden.argsort(descending=True, stable=True)[:_PERSONS]
+    chosen["hidden"] = hidden.argsort(descending=True, stable=True)[:_PERSONS].tolist()
     return {kind: candidates[rows].tolist() for kind, rows in chosen.items()}
 
 
 def draw_persons(found: PhotoEvaluation, source: PersonSource) -> list[Figure]:
     """Draw the chosen persons with their poses on the photos of ``source``, the persons that were evaluated."""
-    names = list(found.poses)
+    names, figures, skeleton = list(found.poses), [], found.table.labels.skeleton
     legend = _SPACE_LEGEND.format(first=names[0]) if found.is_3d else _FLAT_LEGEND.format(models=" and ".join(names))
-    draw, measure = (_draw_bodies, "error") if found.is_3d else (_draw_crops, "similarity (OKS)")
-    figures = []
+    size, measure = found.space.crop_size, "error" if found.is_3d else "similarity (OKS)"
     for kind, rows in choose_rows(found).items():
         what = "The most hidden joints." if kind == "hidden" else f"Persons with {kind} {measure} of {names[0]}."
-        figures.append(Figure.of(draw(found, source, rows), f"{what} {legend}", kind))
+        persons = [person_panels(found, source, row) for row in rows]
+        columns = len(persons[0]) * (2 if len(rows) > 1 else 1)
+        picture = pose_gallery([panel for person in persons for panel in person], skeleton, columns, _SIZE, size)
+        figures.append(Figure.of(picture, f"{what} {legend}", kind))
     return figures
 
 
 def person_panels(found: PhotoEvaluation, source: PersonSource, row: int) -> list[PosePanel]:
-    """Return the panels of a person on a photo: the labels, then each model's pose, in pixels of the crop."""
+    """Return the panels of a person on a photo, in pixels of the crop: the labels, then each model's pose.
+
+    In space it is one panel: the first model's pose over the true one, beside the photo.
+    """
     table, space, person = found.table, found.space, source[int(found.table.rows[row])]
-    bbox, visibility = table.labels.bbox[row : row + 1], table.visibility[row]
-    image = plain_crop(person.bbox, space, (space.crop_size, space.crop_size)).warp(person.image)
-    target = space.normalise(table.labels.keypoints[row : row + 1], bbox)[0]
+    side, first = _SIZE if found.is_3d else space.crop_size, next(iter(found.poses))
+    image = plain_crop(person.bbox, space.crop_space, (side, side)).warp(person.image)
+    if found.is_3d:
+        truth, pose = table.truth(space)[row], found.poses[first].keypoints[row]
+        layers = (PoseLayer(truth, None, TARGET), PoseLayer(pose, None, COLOURED))
+        error = -float(found.quality(first)[row])
+        return [PosePanel(layers, f"photo {person.image_id}, MPJPE {error:.0f} mm", image)]
+    bbox, visibility, crop = table.labels.bbox[row : row + 1], table.visibility[row], space.report_space
+    target = crop.normalise(table.labels.keypoints[row : row + 1], bbox)[0]
     seen, hidden = ((visibility == flag).sum().item() for flag in (2, 1))
     # Nothing is drawn where there is no label.
     labels = PoseLayer(torch.where(visibility[:, None] > 0, target, torch.nan), visibility == 2)
     panels = [PosePanel((labels,), f"photo {person.image_id}\n{seen} seen, {hidden} hidden", image)]
     for name, poses in found.poses.items():
-        pose = PoseLayer(space.normalise(poses.keypoints[row : row + 1], bbox)[0], None, COLOURED)
-        panels.append(PosePanel((pose,), f"{name}\nOKS {float(found.quality(name)[row]):.2f}", image))
+        layer = PoseLayer(crop.normalise(poses.keypoints[row : row + 1], bbox)[0], None, COLOURED)
+        panels.append(PosePanel((layer,), f"{name}\nOKS {float(found.quality(name)[row]):.2f}", image))
     return panels
-
-
-def _draw_crops(found: PhotoEvaluation, source: PersonSource, rows: list[int]) -> np.ndarray:
-    panels = [panel for row in rows for panel in person_panels(found, source, row)]
-    columns = (1 + len(found.poses)) * (2 if len(rows) > 1 else 1)
-    return pose_gallery(panels, found.skeleton, columns, found.space.crop_size, _SIZE)
-
-
-def _draw_bodies(found: PhotoEvaluation, source: PersonSource, rows: list[int]) -> np.ndarray:
-    name, poses = next(iter(found.poses.items()))
-    pictures, captions, truth, quality = [], [], found.truth, found.quality(name)
-    for row in rows:
-        person = source[int(found.table.rows[row])]
-        crop = plain_crop(person.bbox, PoseSpace(), (_SIZE, _SIZE)).warp(person.image)
-        layers = [PoseLayer(truth[row], None, TARGET), PoseLayer(poses.keypoints[row], None, COLOURED)]
-        views = (draw_pose_3d(layers, found.skeleton, view, _SIZE) for view in (FRONT, TURNED))
-        pictures.append(np.hstack([crop, *views]))
-        captions.append(f"photo {person.image_id}, MPJPE {-float(quality[row]):.0f} mm")
-    return picture_gallery(pictures, captions, columns=2)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from pct.evaluation.metrics import PersonLabels
-from pct.evaluation.photos.metrics import SCORE_THRESHOLD
+from pct.evaluation.coco_ap import SCORE_THRESHOLD
+from pct.evaluation.metrics import joint_scale, joint_similarity
 from pct.files.coco import AREA_SHARE
 from pct.photos.classifier import PoseClassifier
 from pct.photos.crop import PhotoBatch
@@ -19,6 +20,7 @@ from pct.photos.person_views import rows_of
 from pct.photos.persons import PersonPhoto, PersonSource
 from pct.photos.predict import area_in_model_units, predict_heatmaps, predict_tokens, restore_poses
 from pct.pose_space import PoseSpace
+from pct.poses import Poses
 from pct.skeleton import H36M17, Skeleton
 from pct.training.photos.batches import evaluation_batches
 from pct.training.photos.steps import photo_labels
@@ -27,6 +29,8 @@ PhotoModel = PoseClassifier | HeatmapModel
 # The forms of a classifier's poses, of which the first is what people get, and that of heatmaps.
 EXPECTED, LIKELY, SAMPLED, ORACLE = "expected pose", "most likely tokens", "one sample", "true tokens"
 TOP = "top of the heatmap"
+# Of ModelPoses, beside the poses.
+_COLUMNS = ("confidence", "spread", "token_hits", "published_score")
 
 
 @dataclass(frozen=True)
@@ -51,33 +55,47 @@ class PersonTable:
     """The N true persons of an evaluation.
 
     Attributes:
-        labels: As COCO's evaluator takes them.
+        labels: Their joints (N, K, 2) in image pixels, boxes, areas and images.
         visibility: COCO's labels of the joints (N, K): 0 not labelled, 1 labelled but hidden, 2 labelled and seen. Of
             3D poses, whose joints are all known, 0 is a joint outside the photo.
         rows: Their numbers in the source (N,), int64.
         keypoints3d: Human3.6M's joints (N, 17, 3) in camera millimetres; None where they are not known of all.
     """
 
-    labels: PersonLabels
+    labels: Poses
     visibility: Tensor
     rows: Tensor
     keypoints3d: Tensor | None = None
-
-    def bodies(self, skeleton: Skeleton, root: int) -> Tensor:
-        """Return the joints of a skeleton (N, K, 3) in camera axes, in millimetres from joint ``root``.
-
-        Raises:
-            ValueError: If they are not known of all persons, or a joint of ``skeleton`` is none of Human3.6M's.
-        """
-        if self.keypoints3d is None:
-            raise ValueError("there are persons without keypoints3d; models of 3D poses are measured on such only")
-        joints = self.keypoints3d[:, rows_of(skeleton)].double()
-        return (joints - joints[:, root : root + 1]).float()
 
     @property
     def occluded(self) -> Tensor:
         """True where a joint is labelled but hidden (N, K)."""
         return self.visibility == 1
+
+    def truth(self, space: PoseSpace) -> Tensor:
+        """Return the true joints (N, K, D) as models of a space give them: in image pixels, or in mm from the root.
+
+        Raises:
+            ValueError: If they are to be 3D and not known of all persons, or a joint is none of Human3.6M's.
+        """
+        if space.kind == "crop2d":
+            return self.labels.keypoints
+        if self.keypoints3d is None:
+            raise ValueError("there are persons without keypoints3d; models of 3D poses are measured on such only")
+        joints = self.keypoints3d[:, rows_of(self.labels.skeleton)].double()
+        return (joints - joints[:, space.root : space.root + 1]).float()
+
+    def similarity(self, keypoints: Tensor, space: PoseSpace) -> tuple[Tensor, Tensor]:
+        """Return the keypoint similarity of each joint of found poses (N, K), and where the truth is known (N, K).
+
+        Args:
+            keypoints: The poses (N, K, D) in image pixels, or in millimetres from the root.
+            space: Of the model that found them.
+        """
+        labels = self.labels
+        scale = joint_scale(space.report_space, labels.skeleton, labels.area)
+        known = labels.visible if space.kind == "crop2d" else torch.ones_like(labels.visible)
+        return joint_similarity(keypoints, self.truth(space), scale), known
 
 
 @dataclass(frozen=True)
@@ -147,7 +165,8 @@ class NotedPersons:
             return torch.from_numpy(values.reshape(len(persons), *shape))
 
         visibility = stack("visibility", (k,), np.int64)
-        labels = PersonLabels(
+        labels = Poses(
+            self.skeleton,
             stack("keypoints", (k, 2), np.float32),
             visibility > 0,
             stack("bbox", (4,), np.float32),
@@ -184,8 +203,7 @@ def predict_persons(
     device = next(model.parameters()).device
     generator = torch.Generator().manual_seed(options.seed)
     parts: list[ModelPoses] = []
-    crops = space_of(model).crop_space
-    batches = evaluation_batches(persons, crops, image_size_of(model), options.batch_size, report)
+    batches = evaluation_batches(persons, model.space.crop_space, model.image_size, options.batch_size, report)
     for batch in (batch.to(device) for batch in batches):
         boxes = np.array([person.bbox for _, person in persons.notes[-len(batch) :]], np.float32)
         if isinstance(model, PoseClassifier):
@@ -199,33 +217,16 @@ def predict_persons(
     return _join(parts)
 
 
-def space_of(model: PhotoModel) -> PoseSpace:
-    """Return what a model's coordinates mean."""
-    return model.tokenizer.space if isinstance(model, PoseClassifier) else model.config.space
-
-
-def skeleton_of(model: PhotoModel) -> Skeleton:
-    """Return whose joints a model finds."""
-    return model.tokenizer.skeleton if isinstance(model, PoseClassifier) else model.config.skeleton
-
-
-def image_size_of(model: PhotoModel) -> tuple[int, int]:
-    """Return height and width of a model's crops in pixels."""
-    height, width = model.config.backbone.image_size
-    return height, width
-
-
 def check_model(model: PhotoModel, skeleton: Skeleton, kind: str | None = None) -> None:
     """Check that a model finds the joints of a skeleton, in a space of a kind.
 
     Raises:
         ValueError: If it does not.
     """
-    own = skeleton_of(model)
-    if own.keypoint_names != skeleton.keypoint_names:
-        raise ValueError(f"the persons are of skeleton {skeleton.name}; the model's is {own.name}")
-    if kind is not None and space_of(model).kind != kind:
-        raise ValueError(f"only models of {kind} poses are measured here; this one's are {space_of(model).kind}")
+    if model.skeleton.keypoint_names != skeleton.keypoint_names:
+        raise ValueError(f"the persons are of skeleton {skeleton.name}; the model's is {model.skeleton.name}")
+    if kind is not None and model.space.kind != kind:
+        raise ValueError(f"only models of {kind} poses are measured here; this one's are {model.space.kind}")
 
 
 def _token_poses(
@@ -257,22 +258,15 @@ def _token_poses(
 
 def _heatmap_poses(model: HeatmapModel, batch: PhotoBatch, flip: bool) -> ModelPoses:
     keypoints, scores = predict_heatmaps(model, batch.images, flip)
-    poses = {TOP: model.config.space.restore(keypoints, batch.bbox).cpu()}
-    published = model.config.space.conventions.score == "published"
+    poses = {TOP: model.space.restore(keypoints, batch.bbox).cpu()}
+    published = model.space.conventions.score == "published"
     confidence, ranking = scores.clamp(0.0, 1.0).cpu(), scores.cpu() if published else None
     return ModelPoses(poses, confidence, score_threshold=SCORE_THRESHOLD, published_score=ranking)
 
 
 def _join(parts: list[ModelPoses]) -> ModelPoses:
-    def join(name: str) -> Tensor | None:
-        values = [getattr(part, name) for part in parts]
-        return None if values[0] is None else torch.cat(values)
-
-    return ModelPoses(
-        {form: torch.cat([part.poses[form] for part in parts]) for form in parts[0].poses},
-        torch.cat([part.confidence for part in parts]),
-        parts[0].score_threshold,
-        join("spread"),
-        join("token_hits"),
-        join("published_score"),
-    )
+    """Put the poses of batches one after the other."""
+    poses = {form: torch.cat([part.poses[form] for part in parts]) for form in parts[0].poses}
+    names = [name for name in _COLUMNS if getattr(parts[0], name) is not None]
+    columns: dict[str, Any] = {name: torch.cat([getattr(part, name) for part in parts]) for name in names}
+    return replace(parts[0], poses=poses, **columns)

@@ -6,24 +6,20 @@ from collections.abc import Mapping
 from typing import Any
 
 from pct.drawing import plots
-from pct.evaluation.metrics import CocoAP
-from pct.evaluation.photos.evaluate import PhotoEvaluation
-from pct.evaluation.photos.pictures import draw_persons
-from pct.evaluation.report import (
+from pct.evaluation.blocks import (
     AP_NAMES,
     SPACE_NAMES,
     SPACE_WORDS,
-    Block,
-    Figure,
-    Report,
-    Section,
-    Table,
     ap_cells,
+    ap_table,
     format_number,
     format_percent,
     joint_table,
     space_cells,
 )
+from pct.evaluation.photos.evaluate import PhotoEvaluation
+from pct.evaluation.photos.pictures import draw_persons
+from pct.evaluation.report import Block, Figure, Report, Section, Table
 from pct.photos.persons import PersonSource
 
 Models = Mapping[str, Mapping[str, Any]]
@@ -123,13 +119,13 @@ def _image_accuracy(numbers: Mapping[str, Any]) -> list[Block]:
         errors.append([name, *cells, f"{models[name]['ms_per_photo']:.1f} ms"])
     header = ["", "mean OKS", "median error px", "mean", "seen joints", "hidden joints", "time a photo"]
     blocks: list[Block] = [
-        _ap_table({name: scores["coco"] for name, scores in main.items()}, "All labelled joints"),
+        ap_table({name: scores["coco"] for name, scores in main.items()}, "All labelled joints"),
         _HIDDEN.format(**numbers),
-        _ap_table({name: scores["occluded"] for name, scores in main.items()}, "Hidden joints only"),
+        ap_table({name: scores["occluded"] for name, scores in main.items()}, "Hidden joints only"),
         Table(header, errors, caption="Errors"),
     ]
     if detected := {name: result["detected"] for name, result in models.items() if "detected" in result}:
-        blocks += [_DETECTED.format(**numbers), _ap_table(detected, "Detected boxes")]
+        blocks += [_DETECTED.format(**numbers), ap_table(detected, "Detected boxes")]
     for key, (name, words) in _SHARES.items():
         shares = {model: result[key] for model, result in models.items() if result.get(key) is not None}
         if any(values["mean"] is not None for values in shares.values()):
@@ -137,11 +133,6 @@ def _image_accuracy(numbers: Mapping[str, Any]) -> list[Block]:
             rows = [[j.replace("_", " "), *(format_percent(v[j]) for v in shares.values())] for j in joints]
             blocks += [words, Table(["", *shares], rows, caption=name)]
     return blocks
-
-
-def _ap_table(results: Mapping[str, CocoAP], caption: str) -> Table:
-    rows = [[name, *ap_cells(coco)] for name, coco in results.items()]
-    return Table(["", *AP_NAMES.values()], rows, highlight=1, caption=caption)
 
 
 def _space_accuracy(models: Models) -> list[Block]:

@@ -1,25 +1,19 @@
-"""Plainer ways than a tokenizer to write poses as integers: bins, principal components, residual k-means."""
+"""Ways to write poses as integers: a tokenizer, in the units of reports, and beside it plain bins."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from pct.evaluation.tokens.codec import Codec
-from pct.evaluation.tokens.completion import RidgeRegression
-from pct.tokenizer.search import NearestEntry
+from pct.poses import Poses
+from pct.tokenizer import PoseTokenizer
+from pct.training.tokenizer.augment3d import seen_by_cameras
 
 # Longest distance of a joint from the root that bins reach, in millimetres: a raised hand of a tall person.
 _REACH = 1600.0
-# More training poses than these take longer and change the numbers by a few hundredths.
-_FITTED = 65_536
-_CENTRES, _STAGES, _STEPS = 1024, 16, 2
-# Fewer training poses for each centre would be learned by heart.
-_POSES_A_CENTRE = 8
 
 
 class Coder(Protocol):
@@ -50,6 +44,72 @@ class Coder(Protocol):
         ...
 
 
+class Codec(Coder):
+    """``encode`` and ``decode`` in one unit for all poses, so that errors of large and small persons are alike.
+
+    2D joints lie in the square crop: [0, crop_size], x right, y down. 3D joints are relative to the root joint, which
+    is the origin and therefore always known; the decoded root is subtracted from every joint. Everything goes through
+    the tokenizer's own calls.
+
+    Args:
+        tokenizer: The model.
+        name: What reports call it.
+
+    Attributes:
+        unit: ``px`` or ``mm``.
+        root: Joint at the origin of 3D poses; None in 2D.
+    """
+
+    def __init__(self, tokenizer: PoseTokenizer, name: str = "tokenizer") -> None:
+        self.name, self.tokenizer, self.space = name, tokenizer, tokenizer.space
+        self.unit = self.space.report_unit
+        self.root = self.space.root if self.space.kind == "root3d" else None
+        tokens = tokenizer.config.num_tokens
+        self.sizes = (tokenizer.config.codebook_size,) * tokens
+        self.prefixes = tuple(range(tokenizer.shortest_prefix, tokens + 1))
+        self._frame = self.space.standard_reference()[None]
+
+    def view(self, poses: Poses, seed: int = 0) -> Tensor:
+        """Return the joints (N, K, D) of a table in report units; bodies as random cameras of ``seed`` see them.
+
+        Raises:
+            ValueError: If the poses have another number of coordinates than the tokenizer's.
+        """
+        self.check(poses)
+        if poses.num_dims == 3:
+            return seen_by_cameras(poses, self.space, seed) * self.space.millimetres
+        return self.space.report_space.normalise(poses.keypoints, poses.bbox)
+
+    def check(self, poses: Poses) -> None:
+        """Raise a ValueError if a table is not of the tokenizer's number of coordinates."""
+        if poses.num_dims != self.space.num_dims:
+            raise ValueError(f"the poses are {poses.num_dims}D; this tokenizer's pose space is {self.space.kind}")
+
+    def hideable(self, visible: Tensor) -> Tensor:
+        """Return which known joints (N, K) can be hidden: all but the root."""
+        return visible if self.root is None else visible & (torch.arange(visible.shape[1]) != self.root)
+
+    def encode(self, keypoints: Tensor, visible: Tensor) -> Tensor:
+        """See :class:`Coder`; tokens are on the CPU."""
+        return self.tokenizer.encode(keypoints, visible, self._frame.expand(len(keypoints), -1)).cpu()
+
+    def decode(self, indices: Tensor) -> Tensor:
+        """See :class:`Coder`; a decoded root is put at the origin."""
+        decoded = self.tokenizer.decode(indices, self._frame.expand(len(indices), -1)).cpu()
+        return decoded if self.root is None else decoded - decoded[:, self.root : self.root + 1]
+
+    def embed(self, indices: Tensor) -> Tensor:
+        """See :class:`Coder`."""
+        return self.tokenizer.embed(indices).cpu()
+
+    def complete(self, keypoints: Tensor, visible: Tensor, wanted: Tensor | None = None) -> Tensor:
+        """Fill in joints (N, K, D) that are not ``visible`` (N, K); all are, so ``wanted`` is not used."""
+        if self.root is not None:
+            is_root = torch.arange(keypoints.shape[1]) == self.root
+            keypoints, visible = keypoints.masked_fill(is_root[:, None], 0.0), visible | is_root
+        return self.decode(self.encode(keypoints, visible))
+
+
 class Bins(Coder):
     """Every coordinate by itself, rounded to the middle of a bin; see :class:`Coder`.
 
@@ -62,7 +122,7 @@ class Bins(Coder):
     """
 
     def __init__(self, step: float, codec: Codec) -> None:
-        _check_step(step)
+        check_step(step)
         self.step, self.num_keypoints, self.dims = step, codec.tokenizer.skeleton.num_keypoints, codec.space.num_dims
         self.name = f"bins of {step:g} {codec.unit}"
         self.joints = [joint for joint in range(self.num_keypoints) if joint != codec.root]
@@ -88,140 +148,7 @@ class Bins(Coder):
         return middle.masked_fill(indices == self.count, torch.nan)[..., None]
 
 
-class PrincipalComponents(Coder):
-    """The KLT: principal components of the training poses, all rounded with one step; see :class:`Coder`.
-
-    Token m is the pose's coordinate along the m-th component, the one with the largest variance first. Unknown joints
-    are filled in first.
-
-    Args:
-        step: Of the rounding, in report units.
-        baseline: Whose Gaussian the components are of; it fills in unknown joints.
-        whole: Training poses (N, K * D), which say how many steps there are.
-        unit: Name of the report unit.
-
-    Raises:
-        ValueError: If the step is not positive.
-    """
-
-    def __init__(self, step: float, baseline: RidgeRegression, whole: Tensor, unit: str) -> None:
-        _check_step(step)
-        self.name, self.step, self.baseline = f"KLT, step {step:g} {unit}", step, baseline
-        self.mean, covariance = baseline.prior
-        spread, directions = torch.linalg.eigh(covariance)
-        # Directions in which nothing moves, such as those of the root, need no token; the first one always has one.
-        moves = spread.flip(0) > 1e-9 * spread[-1]
-        moves[0] = True
-        self.basis = directions.flip(1)[:, moves].float()  # (K * D, M)
-        levels = self._levels(whole)
-        self.lowest = levels.amin(dim=0)
-        self.sizes = tuple((levels.amax(dim=0) - self.lowest + 1).tolist())
-        self.prefixes = tuple(range(1, len(self.sizes) + 1))
-
-    def encode(self, keypoints: Tensor, visible: Tensor) -> Tensor:
-        """See :class:`Coder`."""
-        levels = self._levels(self.baseline.fill(keypoints, visible)) - self.lowest
-        return levels.clamp(min=0).minimum(torch.tensor(self.sizes) - 1)
-
-    def decode(self, indices: Tensor) -> Tensor:
-        """See :class:`Coder`."""
-        flat = self.embed(indices).squeeze(-1) @ self.basis[:, : indices.shape[1]].t() + self.mean.float()
-        return flat.unflatten(1, self.baseline.keypoints.shape[1:])
-
-    def embed(self, indices: Tensor) -> Tensor:
-        """See :class:`Coder`."""
-        return ((indices + self.lowest[: indices.shape[1]]) * self.step)[..., None]
-
-    def _levels(self, flat: Tensor) -> Tensor:
-        return ((flat - self.mean.float()) @ self.basis / self.step).round().long()
-
-
-class ResidualKMeans(Coder):
-    """K-means centres of whole poses, then of what they leave out, and so on; see :class:`Coder`.
-
-    Unknown joints are filled in first.
-
-    Args:
-        baseline: Whose Gaussian fills in unknown joints.
-        whole: Training poses (N, K * D) that the centres are fitted to.
-        seed: Of the poses that the centres start at.
-    """
-
-    name = "residual k-means"
-
-    def __init__(self, baseline: RidgeRegression, whole: Tensor, seed: int = 0) -> None:
-        self.baseline = baseline
-        generator = torch.Generator().manual_seed(seed)
-        left = whole
-        number = max(1, min(_CENTRES, len(left) // _POSES_A_CENTRE))
-        stages = []
-        for _ in range(_STAGES):
-            stages.append(_fit_centres(left, number, generator))
-            left = left - stages[-1][NearestEntry(stages[-1])(left)]
-        self.centres = torch.stack(stages)  # (M, V, K * D)
-        self.sizes = (number,) * _STAGES
-        self.prefixes = tuple(range(1, _STAGES + 1))
-
-    def encode(self, keypoints: Tensor, visible: Tensor) -> Tensor:
-        """See :class:`Coder`."""
-        left, indices = self.baseline.fill(keypoints, visible), []
-        for centres in self.centres:
-            indices.append(NearestEntry(centres)(left))
-            left = left - centres[indices[-1]]
-        return torch.stack(indices, dim=1)
-
-    def decode(self, indices: Tensor) -> Tensor:
-        """See :class:`Coder`."""
-        return self.embed(indices).sum(dim=1).unflatten(1, self.baseline.keypoints.shape[1:])
-
-    def embed(self, indices: Tensor) -> Tensor:
-        """See :class:`Coder`."""
-        return self.centres[torch.arange(indices.shape[1]), indices]
-
-
-def build_coders(
-    codecs: Sequence[Codec], baseline: RidgeRegression | None, bins: Sequence[float], step: float, seed: int = 0
-) -> list[Coder]:
-    """Return tokenizers, plain bins, and, where there are training poses, what is fitted to them.
-
-    Args:
-        codecs: Tokenizers of one skeleton and pose space.
-        baseline: What was fitted to training poses, and these.
-        bins: Widths of the bins in report units.
-        step: Of the rounding of the principal components, in report units.
-        seed: Of everything random.
-
-    Raises:
-        ValueError: If there is no tokenizer, or they are not of one skeleton and pose space.
-    """
-    if not codecs:
-        raise ValueError("there is no tokenizer to measure")
-    first, *others = codecs
-    for other in others:
-        frames = [(c.unit, c.space.crop_size, c.space.padding, c.tokenizer.skeleton) for c in (first, other)]
-        if frames[0] != frames[1]:
-            raise ValueError(
-                f"{other.name} and {first.name} have other joints or another crop; measure them one by one"
-            )
-    coders: list[Coder] = [*codecs, *(Bins(width, first) for width in bins)]
-    if baseline is not None:
-        rows = torch.randperm(len(baseline.keypoints), generator=torch.Generator().manual_seed(seed))[:_FITTED]
-        whole = baseline.fill(baseline.keypoints[rows], baseline.visible[rows])
-        coders += [PrincipalComponents(step, baseline, whole, first.unit), ResidualKMeans(baseline, whole, seed)]
-    return coders
-
-
-def _check_step(step: float) -> None:
+def check_step(step: float) -> None:
+    """Raise a ValueError unless a step is positive and finite."""
     if not 0 < step < math.inf:
         raise ValueError(f"the step is {step}; it must be positive and finite")
-
-
-def _fit_centres(x: Tensor, number: int, generator: torch.Generator) -> Tensor:
-    """Return centres (number, F) of numbers (N, F) by a few steps of Lloyd's algorithm from random rows."""
-    centres = x[torch.randperm(len(x), generator=generator)[:number]]
-    for _ in range(_STEPS):
-        nearest = NearestEntry(centres)(x)
-        count = torch.bincount(nearest, minlength=number)[:, None]
-        total = torch.zeros_like(centres).index_add_(0, nearest, x)
-        centres = torch.where(count > 0, total / count.clamp(min=1), centres)
-    return centres

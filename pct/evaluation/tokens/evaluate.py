@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
+from pct.evaluation.coco_ap import measure_persons
+from pct.evaluation.metrics import joint_distances, joint_errors, pck
+from pct.evaluation.metrics3d import per_action_mean, summarise_3d
 from pct.evaluation.provenance import make_provenance
-from pct.evaluation.tokens.codec import Codec
-from pct.evaluation.tokens.completion import Fill, MeanPose, RidgeRegression, measure_completion
-from pct.evaluation.tokens.reconstruction import Reconstructed, measure_reconstruction
-from pct.evaluation.tokens.worth import codebook_statistics, measure_worth
+from pct.evaluation.tokens.coders import Codec
+from pct.evaluation.tokens.completion import Fill, mean_pose, measure_completion
+from pct.evaluation.tokens.locality import BodyLimits
+from pct.evaluation.tokens.ridge import RidgeRegression
+from pct.evaluation.tokens.worth import codebook_statistics, measure_worth, plain_bins
 from pct.poses import Poses
 from pct.tokenizer import PoseTokenizer
 
 # Largest number of joints that the completion hides: fewer in space, where poses are of one person's size.
 _MOST_HIDDEN = {"px": 8, "mm": 4}
+_PCK_ALPHAS = (0.05, 0.1, 0.2)
 
 
 @dataclass(frozen=True)
@@ -30,18 +37,37 @@ class TokenizerEvaluation:
             ``crop_size``, or ``mm``), ``reconstruction`` through ``encode`` and ``decode``, ``completion`` of hidden
             joints, use of the ``codebook``, and what tokens are ``worth`` beside other coders.
         codec: The tokenizer.
-        target: True joints (N, K, D) in report units.
-        visible: True where a joint is labelled (N, K).
-        reconstructed: What became of the poses.
+        poses: The poses.
+        target: Their joints (N, K, D) in report units.
+        keypoints: Decoded joints (N, K, D) in report units.
         ridge: The ridge regression, if there is one.
     """
 
     numbers: dict[str, Any]
     codec: Codec
+    poses: Poses
     target: Tensor
-    visible: Tensor
-    reconstructed: Reconstructed
+    keypoints: Tensor
     ridge: RidgeRegression | None
+
+    @property
+    def error(self) -> Tensor:
+        """Mean error of the known joints of each pose (N,) in report units."""
+        visible = self.poses.visible
+        distances = joint_distances(self.keypoints, self.target, visible)
+        return distances.sum(dim=1) / visible.sum(dim=1).clamp(min=1)
+
+    @property
+    def scenes(self) -> Tensor:
+        """The scene of each pose (N,), as poses of one scene look alike: its clip, or itself."""
+        return self.poses.clip_index if self.poses.num_dims == 3 else torch.arange(len(self.poses))
+
+    def label(self, row: int) -> str:
+        """Return what a pose is."""
+        if self.poses.num_dims == 2:
+            return f"annotation {int(self.poses.annotation_ids[row])}"
+        clip = int(self.poses.clip_index[row])
+        return f"{self.poses.clip_ids[clip]}: {self.poses.actions[clip]}"[:48]
 
 
 def evaluate_tokenizer(
@@ -79,18 +105,21 @@ def evaluate_tokenizer(
     say(f"reconstructing {len(poses):,} poses")
     target, visible = codec.view(poses, seed), poses.visible
     indices = codec.encode(target, visible)
-    reconstructed = measure_reconstruction(codec, poses, target, indices)
+    keypoints, reconstruction = measure_reconstruction(codec, poses, target, indices)
     say("fitting the baselines")
     ridge = None if baseline is None else fit_baseline(codec, baseline, seed)
     say("completing poses with hidden joints")
+    completion = _measure_completion(codec, target, visible, ridge, seed)
+    say("changing poses and ids a little")
+    limits = BodyLimits.of(target, visible, tokenizer.skeleton, ridge)
     numbers = {
         "skeleton": tokenizer.skeleton.name,
         "unit": codec.unit,
         "crop_size": codec.space.crop_size if codec.root is None else None,
-        "reconstruction": reconstructed.numbers,
-        "completion": _measure_completion(codec, target, visible, ridge, seed),
+        "reconstruction": reconstruction,
+        "completion": completion,
         "codebook": codebook_statistics(indices, tokenizer.config.codebook_size),
-        "worth": measure_worth([codec], target, visible, ridge, seed, say),
+        "worth": measure_worth(codec, plain_bins(codec), target, visible, limits, seed),
     }
     numbers["provenance"] = make_provenance(
         describe_tokenizer(tokenizer),
@@ -102,7 +131,49 @@ def evaluate_tokenizer(
         seed=seed,
         notes=notes,
     )
-    return TokenizerEvaluation(numbers, codec, target, visible, reconstructed, ridge)
+    return TokenizerEvaluation(numbers, codec, poses, target, keypoints, ridge)
+
+
+def measure_reconstruction(
+    codec: Codec, poses: Poses, target: Tensor, indices: Tensor
+) -> tuple[Tensor, dict[str, Any]]:
+    """Decode the tokens (N, M) of poses and measure how far they are from ``target`` (N, K, D) in report units.
+
+    Returns:
+        The decoded joints (N, K, D) in report units, and plain values for a JSON file, errors in report units:
+        ``num_poses`` and ``joints``. In images, with all labelled joints known and in the annotated boxes: what
+        :func:`~pct.evaluation.coco_ap.measure_persons` gives, and ``pck`` by the share of the box's longer side. In
+        space: what :func:`~pct.evaluation.metrics3d.summarise_3d` gives, and MPJPE by kind of action (``kinds``, and
+        ``action_mean``, their unweighted mean) and by subject.
+    """
+    names, visible = poses.skeleton.keypoint_names, poses.visible
+    if poses.num_dims == 3:
+        keypoints, sigmas = codec.decode(indices), None
+        distances = joint_distances(keypoints, target, visible)
+        errors, clips = distances.mean(dim=1), poses.clip_index.tolist()
+        mean, kinds = per_action_mean(errors, [action_kind(poses.actions[clip]) for clip in clips])
+        subjects = per_action_mean(errors, [poses.subject_ids[clip] for clip in clips])[1]
+        measured: dict[str, Any] = {"num_clips": len(set(clips)), **summarise_3d(keypoints, target, codec.space.root)}
+        measured |= {"action_mean": mean, "kinds": kinds, "subjects": subjects}
+    else:
+        decoded, sigmas = codec.tokenizer.decode(indices, poses.bbox).cpu(), poses.skeleton.oks_sigmas.tolist()
+        keypoints = codec.space.report_space.normalise(decoded, poses.bbox)
+        # A reconstruction has no score of its own: all have the same.
+        measured, distances = measure_persons(decoded, torch.ones(len(poses)), poses, codec.space)
+        # The crop is `padding` times the longer side of the box, so that side has the same length in every crop.
+        side = torch.full((len(poses),), codec.space.crop_size / codec.space.padding)
+        measured["num_images"] = len(torch.unique(poses.image_ids))
+        measured["pck"] = {str(alpha): pck(distances, visible, side, alpha) for alpha in _PCK_ALPHAS}
+    return keypoints, {
+        "num_poses": len(poses),
+        "joints": joint_errors(names, distances, visible, sigmas),
+        **measured,
+    }
+
+
+def action_kind(action: str) -> str:
+    """Return what stands before the first comma or dash of an action: ``basketball - dribble`` is ``basketball``."""
+    return re.split(r",| - ", action)[0].strip()
 
 
 def describe_tokenizer(tokenizer: PoseTokenizer) -> str:
@@ -139,7 +210,7 @@ def _measure_completion(
 ) -> dict[str, Any]:
     fills: dict[str, Fill] = {"tokenizer": codec.complete}
     if ridge is not None:
-        fills |= {"ridge": ridge, "mean pose": MeanPose(ridge.keypoints, ridge.visible)}
+        fills |= {"ridge": ridge, "mean pose": mean_pose(ridge.keypoints, ridge.visible)}
     # The root is the origin: it is never hidden, and nobody needs to be told it.
     lower = [joint for joint in codec.tokenizer.skeleton.lower_body if joint != codec.root]
     rows = measure_completion(target, codec.hideable(visible), fills, lower, _MOST_HIDDEN[codec.unit], seed)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from pct.evaluation.tokens.coders import Coder
+from pct.evaluation.tokens.ridge import RidgeRegression
 from pct.skeleton import Skeleton
 
 _POSES, _SEQUENCES = 256, 1000
@@ -47,6 +48,14 @@ class BodyLimits:
             self.low[len(self.edges) :] -= math.log1p(_SLACK)
         # An image may show a limb from its end; in space it has its length.
         self.low[limbs] += math.log1p(-_SLACK) if in_space else -np.inf
+
+    @classmethod
+    def of(cls, keypoints: Tensor, visible: Tensor, skeleton: Skeleton, baseline: RidgeRegression | None) -> BodyLimits:
+        """Return the limits of test poses and training poses: a test subject taller than all others is a person too."""
+        if baseline is not None:
+            keypoints = torch.cat([keypoints, baseline.keypoints])
+            visible = torch.cat([visible, baseline.visible])
+        return cls(keypoints, visible, skeleton)
 
     def plausible(self, keypoints: Tensor, visible: Tensor | None = None) -> float:
         """Return the share of poses (N, K, D) within the limits; what is not ``visible`` (N, K), or NaN, passes."""

@@ -9,19 +9,17 @@ import torch
 from torch import Tensor
 
 from pct.drawing import plots
-from pct.drawing.poses2d import BASELINE, COLOURED, TARGET, PoseLayer, PosePanel
-from pct.evaluation.metrics import choose_examples
-from pct.evaluation.report import (
+from pct.drawing.panels import PosePanel
+from pct.drawing.poses2d import BASELINE, COLOURED, TARGET, PoseLayer
+from pct.evaluation.blocks import (
     AP_NAMES,
     POSE_LEGEND,
     SPACE_NAMES,
-    Block,
-    Figure,
-    Report,
-    Section,
-    Table,
     ap_cells,
+    choose_examples,
     error_cells,
+    example_figures,
+    first_of_scenes,
     format_number,
     format_percent,
     group_table,
@@ -29,11 +27,13 @@ from pct.evaluation.report import (
     pose_figure,
     space_cells,
 )
+from pct.evaluation.report import Figure, Report, Section, Table
 from pct.evaluation.tokens.completion import hide_joints, hide_part, ridge_ratio
 from pct.evaluation.tokens.evaluate import TokenizerEvaluation
 from pct.evaluation.tokens.worth_report import worth_section
 
 Numbers = Mapping[str, Any]
+_EXAMPLES = {"typical": "Typical reconstructions.", "worst": "The poses with the largest mean error."}
 # How many poses a picture shows, and of how many joints they are completed: a pose in space takes two views.
 _SHOWN = {"px": 8, "mm": 6}
 _HIDDEN = {"px": 4, "mm": 2}
@@ -109,19 +109,14 @@ def _result_tables(result: Numbers) -> list[Table]:
 
 def _draw_examples(found: TokenizerEvaluation) -> list[Figure]:
     """Draw typical and the worst poses, each of another scene, under what became of them."""
-    done, unit, figures = found.reconstructed, found.codec.unit, []
-    words = {"typical": "Typical reconstructions.", "worst": "The poses with the largest mean error."}
-    for kind, rows in choose_examples(done.error, len(done.error)).items():
-        if kind in words:
-            panels = [
-                PosePanel(
-                    (_truth(found, row), PoseLayer(done.keypoints[row], found.visible[row], COLOURED)),
-                    f"error {done.error[row]:.1f} {unit}\n{done.labels[row]}",
-                )
-                for row in _of_different_scenes(rows, done.scenes, _SHOWN[unit])
-            ]
-            figures.append(_gallery(found, panels, f"{words[kind]} {POSE_LEGEND}", kind))
-    return figures
+    error, poses, unit, space = found.error, found.poses, found.codec.unit, found.codec.space
+
+    def draw(row: int) -> PosePanel:
+        layers = (_truth(found, row), PoseLayer(found.keypoints[row], poses.visible[row], COLOURED))
+        return PosePanel(layers, f"error {error[row]:.1f} {unit}\n{found.label(row)}")
+
+    examples = choose_examples(error, _SHOWN[unit], found.scenes)
+    return example_figures(examples, draw, poses.skeleton, _EXAMPLES, space.crop_size)
 
 
 def _completion(found: TokenizerEvaluation) -> Section:
@@ -131,7 +126,8 @@ def _completion(found: TokenizerEvaluation) -> Section:
     words = _COMPLETION.format(unit=unit) + (_BASELINES.format(**completion) if completion["ridge_penalty"] else "")
     caption = f"Joints that were hidden, hollow, are where the model put them. {POSE_LEGEND} Violet: ridge regression."
     panels = completion_panels(found)
-    shown = [_gallery(found, panels, caption, "completions")] if panels else []
+    space = found.codec.space
+    shown = [pose_figure(panels, found.poses.skeleton, caption, "completions", space.crop_size)] if panels else []
     return Section("Completion", [words, completion_table(rows), *shown])
 
 
@@ -150,11 +146,11 @@ def completion_table(rows: Sequence[Numbers]) -> Table:
 
 def completion_panels(found: TokenizerEvaluation) -> list[PosePanel]:
     """Hide joints of random poses, of those with the most labels, or the lower body; fill them in."""
-    codec, visible, seed = found.codec, found.visible, found.numbers["provenance"]["seed"]
+    codec, visible, seed = found.codec, found.poses.visible, found.numbers["provenance"]["seed"]
     labelled, number = visible.sum(dim=1), _SHOWN[codec.unit]
     best = (labelled == labelled.max()).nonzero().flatten()
     order = best[torch.randperm(len(best), generator=torch.Generator().manual_seed(seed))]
-    rows = _of_different_scenes(order, found.reconstructed.scenes, number)
+    rows = first_of_scenes(order, number, found.scenes)
     hideable = codec.hideable(visible[rows])
     some = hide_joints(hideable, _HIDDEN[codec.unit], seed)
     lower = hide_part(hideable, [joint for joint in codec.tokenizer.skeleton.lower_body if joint != codec.root])
@@ -164,7 +160,7 @@ def completion_panels(found: TokenizerEvaluation) -> list[PosePanel]:
 
 def _completion_panel(found: TokenizerEvaluation, row: int, hidden: Tensor) -> PosePanel:
     """Lay the completion of hidden joints (K,) over the baseline's, if there is one, and the true pose."""
-    target, known = found.target[row], found.visible[row] & ~hidden
+    target, known = found.target[row], found.poses.visible[row] & ~hidden
     given = torch.where(known[:, None], target, torch.nan)[None]
     fills = {"ridge": (found.ridge, BASELINE), "tokenizer": (found.codec.complete, COLOURED)}
     layers, errors = [_truth(found, row)], []
@@ -186,33 +182,20 @@ def _codebook(found: TokenizerEvaluation) -> Section:
         "few poses no token can show more than log2 of their number."
     )
     anatomy = {"one token becomes another": worth["locality"]["coders"][0]["anatomy"]}
-    blocks: list[Block] = [
-        words,
+    figures = [
         Figure.of(
             plots.plot_codebook_use(book["counts"], uses),
             "Left: how often each id occurs, most frequent first; dashed: all alike. Right: how many ids a token uses.",
             "codebook_use",
         ),
         Figure.of(
-            plots.plot_token_anatomy(anatomy, found.codec.tokenizer.skeleton.keypoint_names, unit),
+            plots.plot_token_anatomy(anatomy, found.poses.skeleton.keypoint_names, unit),
             f"How far each joint moves, in {unit}, when one token becomes another and the rest stay: what it means.",
             "token_anatomy",
         ),
     ]
-    return Section("Codebook and tokens", blocks)
+    return Section("Codebook and tokens", [words, *figures])
 
 
 def _truth(found: TokenizerEvaluation, row: int) -> PoseLayer:
-    return PoseLayer(found.target[row], found.visible[row], TARGET, draw_unknown=False)
-
-
-def _gallery(found: TokenizerEvaluation, panels: Sequence[PosePanel], caption: str, name: str) -> Figure:
-    return pose_figure(panels, found.codec.tokenizer.skeleton, caption, name, found.codec.space.crop_size)
-
-
-def _of_different_scenes(order: Tensor, scenes: Tensor, number: int) -> list[int]:
-    """Return the first poses in an order that are of scenes not seen before."""
-    rows: dict[int, int] = {}
-    for row, scene in zip(order.tolist(), scenes[order].tolist(), strict=True):
-        rows.setdefault(scene, row)
-    return list(rows.values())[:number]
+    return PoseLayer(found.target[row], found.poses.visible[row], TARGET, draw_unknown=False)

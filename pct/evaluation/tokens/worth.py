@@ -1,9 +1,9 @@
-"""What tokens are worth beside plainer integers: error and bits, ids kept under noise, likeness, locality."""
+"""What tokens are worth beside plainer integers: error and bits, ids kept under noise, like poses, locality."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -11,15 +11,17 @@ import torch
 from torch import Tensor
 
 from pct.evaluation.metrics import joint_distances
-from pct.evaluation.tokens.codec import Codec
-from pct.evaluation.tokens.coders import Coder, build_coders
-from pct.evaluation.tokens.completion import RidgeRegression
-from pct.evaluation.tokens.likeness import measure_likeness
+from pct.evaluation.tokens.coders import Bins, Codec, Coder
 from pct.evaluation.tokens.locality import BodyLimits, measure_locality
 from pct.tokenizer.codebook import CodebookUse
 
 # Lengths of prefixes that are measured, beside a coder's shortest and its whole sequence.
 _PREFIXES = {1, 2, 4, 6, 8, 10, 12, 16, 24, 34}
+NEIGHBOURS = 10
+_MOST_QUERIES = 1000
+_ROWS = 64
+# Distances of vectors are rounded to this share of the largest: those of equal ids must be equal.
+_ROUNDING = 1e-5
 
 
 @dataclass(frozen=True)
@@ -28,65 +30,56 @@ class Scale:
 
     Attributes:
         bins: Widths of plain bins.
-        step: Of the principal components.
         noise: Standard deviations.
         threshold: From which displacement on a joint counts as moved.
     """
 
     bins: tuple[float, ...]
-    step: float
     noise: tuple[float, ...]
     threshold: float
 
 
 # A person of 1.7 m is about 200 pixels tall in a crop: a pixel is not quite a centimetre.
 SCALES = {
-    "px": Scale((1.0, 4.0, 8.0), 4.0, (0.5, 1.0, 2.0, 4.0), 2.0),
-    "mm": Scale((10.0, 40.0, 80.0), 40.0, (2.5, 5.0, 10.0, 20.0), 20.0),
+    "px": Scale((1.0, 4.0, 8.0), (0.5, 1.0, 2.0, 4.0), 2.0),
+    "mm": Scale((10.0, 40.0, 80.0), (2.5, 5.0, 10.0, 20.0), 20.0),
 }
 
 
+def plain_bins(codec: Codec) -> list[Coder]:
+    """Return bins of a few widths around a tokenizer's crop or root."""
+    return [Bins(width, codec) for width in SCALES[codec.unit].bins]
+
+
 def measure_worth(
-    codecs: Sequence[Codec],
+    codec: Codec,
+    others: Sequence[Coder],
     keypoints: Tensor,
     visible: Tensor,
-    baseline: RidgeRegression | None = None,
+    limits: BodyLimits,
     seed: int = 0,
-    say: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
-    """Measure what the tokens of tokenizers are worth.
+    """Measure what the tokens of a tokenizer are worth.
 
     Args:
-        codecs: The tokenizers, of one skeleton and pose space.
+        codec: The tokenizer.
+        others: What it is compared with, in its report units.
         keypoints: Test joints (N, K, D) in report units.
         visible: True where a joint is labelled (N, K).
-        baseline: What was fitted to training poses, and these; without them there are only tokenizers and plain bins.
+        limits: What a possible person is.
         seed: Of everything random.
-        say: Called with a sentence at each stage.
 
     Returns:
         Names of the ``coders``, and ``rate``, ``stability``, ``likeness`` and ``locality`` as what measures them gives
         them.
-
-    Raises:
-        ValueError: If there is no tokenizer, or they are not of one skeleton and pose space.
     """
-    say = say or (lambda sentence: None)
-    say("writing poses in plainer ways")
-    scale = SCALES[codecs[0].unit] if codecs else SCALES["px"]
-    coders = build_coders(codecs, baseline, scale.bins, scale.step, seed)
+    scale, coders = SCALES[codec.unit], [codec, *others]
     indices = [coder.encode(keypoints, visible) for coder in coders]
-    say("changing poses and ids a little")
-    # A test subject that is taller than all others is a person as well.
-    every, known = [keypoints], [visible]
-    if baseline is not None:
-        every, known = [keypoints, baseline.keypoints], [visible, baseline.visible]
-    limits = BodyLimits(torch.cat(every), torch.cat(known), codecs[0].tokenizer.skeleton)
     pairs = list(zip(coders, indices, strict=True))
     return {
         "coders": [coder.name for coder in coders],
         "rate": [point for coder, ids in pairs for point in measure_rate(coder, ids, keypoints, visible)],
-        "stability": measure_stability(coders, indices, keypoints, visible, scale.noise, codecs[0].root, seed),
+        "stability": measure_stability(coders, indices, keypoints, visible, scale.noise, codec.root, seed),
         "likeness": measure_likeness(coders, indices, keypoints, visible, seed),
         "locality": measure_locality(coders, indices, keypoints, visible, limits, scale.threshold, seed),
     }
@@ -190,3 +183,85 @@ def _counts(indices: Tensor, size: int) -> Tensor:
     """Return how often each id below ``size`` occurs at each of the M positions of ids (N, M), (M, size)."""
     offsets = torch.arange(indices.shape[1], device=indices.device) * size
     return torch.bincount((indices + offsets).flatten(), minlength=len(offsets) * size).view(-1, size).cpu()
+
+
+def measure_likeness(
+    coders: Sequence[Coder], indices: Sequence[Tensor], keypoints: Tensor, visible: Tensor, seed: int = 0
+) -> dict[str, Any] | None:
+    """Measure how well ids and vectors find the nearest poses, of those whose joints (N, K, D) are all ``visible``.
+
+    Args:
+        coders: The coders.
+        indices: The ids (N, M) that each of them gives the poses.
+        keypoints: Joints (N, K, D).
+        visible: True where a joint is labelled (N, K).
+        seed: Of the choice of queries, where there are more than 1,000 poses.
+
+    Returns:
+        ``num_queries`` whose neighbours are looked for among ``num_poses`` whole poses, what random ids would give
+        (``chance``), and by coder which share of the ten nearest poses by mean distance of the joints is among the ten
+        with the most equal ids (``by_ids``), and with the nearest vectors (``by_vectors``). None where there are too
+        few whole poses.
+    """
+    rows = visible.all(dim=1)
+    whole = keypoints[rows].float()
+    if len(whole) <= NEIGHBOURS + 1:
+        return None
+    queries = torch.randperm(len(whole), generator=torch.Generator().manual_seed(seed))[:_MOST_QUERIES]
+    joints = sum((torch.cdist(whole[queries, k], whole[:, k]) for k in range(whole.shape[1])), torch.zeros(()))
+    near = chances(joints, NEIGHBOURS, queries)
+    by_ids, by_vectors = {}, {}
+    for coder, every in zip(coders, indices, strict=True):
+        ids = every[rows]
+        distances = (different_ids(ids[queries], ids), _between(coder.embed(ids), queries))
+        by_ids[coder.name], by_vectors[coder.name] = (
+            expected_recall(near, chances(distance, NEIGHBOURS, queries)) for distance in distances
+        )
+    counts = {"num_queries": len(queries), "num_poses": len(whole), "chance": NEIGHBOURS / (len(whole) - 1)}
+    return {**counts, "by_ids": by_ids, "by_vectors": by_vectors}
+
+
+def chances(distances: Tensor, number: int, itself: Tensor | None = None) -> Tensor:
+    """Return how likely each is among the ``number`` nearest, when of equally near ones some are drawn by chance.
+
+    Args:
+        distances: From each query (Q, N).
+        number: How many nearest ones.
+        itself: The row that each query (Q,) itself is, which is not taken.
+
+    Returns:
+        Probabilities (Q, N), float32; they add up to ``number`` for each query.
+
+    Raises:
+        ValueError: If there are fewer than ``number`` to choose from.
+    """
+    choices = distances.shape[1] - (itself is not None)
+    if not 0 < number <= choices:
+        raise ValueError(f"{number} nearest ones of {choices}; ask for at least 1 and at most as many as there are")
+    distances = distances.float()
+    if itself is not None:
+        distances = distances.scatter(1, itself[:, None], torch.inf)
+    last = distances.kthvalue(number, dim=1, keepdim=True).values
+    surely, perhaps = (distances < last).float(), (distances == last).float()
+    room = number - surely.sum(dim=1, keepdim=True)
+    return surely + perhaps * room / perhaps.sum(dim=1, keepdim=True)
+
+
+def expected_recall(true: Tensor, found: Tensor) -> float:
+    """Return which share of the truly nearest is expected among those found, from their :func:`chances` (Q, N)."""
+    return float(((true * found).sum(dim=1) / true.sum(dim=1)).double().mean())
+
+
+def different_ids(queries: Tensor, indices: Tensor) -> Tensor:
+    """Return how many ids differ (Q, N) between ids (Q, M) and (N, M)."""
+    indices = indices.int()
+    return torch.cat([(part[:, None] != indices).sum(dim=2) for part in queries.int().split(_ROWS)])
+
+
+def _between(vectors: Tensor, queries: Tensor) -> Tensor:
+    """Return the rounded distances (Q, N) of vectors (N, M, E) from those of the queries."""
+    # In float64: the square root of a rounded zero would be far from zero.
+    flat = vectors.double().flatten(1)
+    flat = flat - flat.mean(dim=0)
+    distance = torch.cdist(flat[queries], flat)
+    return (distance / (_ROUNDING * distance.max().clamp(min=1e-30))).round()

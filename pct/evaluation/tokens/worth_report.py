@@ -6,20 +6,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from pct.drawing import plots
-from pct.evaluation.report import Block, Figure, Section, Table, format_number, format_percent
+from pct.evaluation.blocks import format_number, format_percent
+from pct.evaluation.report import Block, Figure, Section, Table
 
 _INTRO = (
     "Beside the tokenizer stand plainer ways to write the same poses as integers. Plain bins round every coordinate, "
     "and say of an unknown joint only that it is unknown."
 )
-_FITTED = (
-    " The KLT rounds the principal components of the training poses; residual k-means takes the nearest centre of "
-    "whole training poses, then of what is left, and so on; a Gaussian fills in joints that are not labelled."
-)
 _RATE = (
     "Error is the mean distance at labelled joints. Bits are those of a pose with all joints, as plain integers and by "
     "the entropy of each token. Ids kept: when the joints get Gaussian noise, and in brackets how far the decoded pose "
-    "moves; components that are nearly always zero stay zero, which flatters the KLT."
+    "moves."
 )
 _LIKENESS = (
     "Recall: how many of the ten nearest of {num_poses:,} whole poses are among the ten with the most equal ids, or "
@@ -33,13 +30,12 @@ _LOCALITY = (
 )
 
 
-def worth_section(worth: Mapping[str, Any], unit: str) -> Section:
-    """Return the section on what the tokens are worth, in report units."""
-    fitted = _FITTED if any(coder.startswith("KLT") for coder in worth["coders"]) else ""
+def worth_section(worth: Mapping[str, Any], unit: str, more: str = "") -> Section:
+    """Return the section on what the tokens are worth, in report units, with ``more`` on what they are beside."""
     like, locality = worth["likeness"], worth["locality"]
     words = "" if like is None else _LIKENESS.format(**like)
     words += _LOCALITY.format(**locality, unit=unit, real=format_percent(locality["real_plausible"]))
-    blocks: list[Block] = [_INTRO + fitted, *_figures(worth, unit), _RATE, *_tables(worth, unit), words]
+    blocks: list[Block] = [_INTRO + more, *_figures(worth, unit), _RATE, *_tables(worth, unit), words]
     return Section("What the tokens are worth", [*blocks, _meaning_table(worth)])
 
 

@@ -17,7 +17,7 @@ class PersonPoses:
     Attributes:
         keypoints: The expected poses (N, K, D), float32: what is most accurate.
         scores: Confidence of each joint (N, K) in [0, 1]: the keypoint similarity that is expected of it, measured by
-            OKS's scales on photos and by 100 mm for all joints in space (see :mod:`pct.evaluation.photos.metrics`).
+            OKS's scales on photos and by 100 mm for all joints in space (see :mod:`pct.evaluation.metrics`).
         published_score: The score of each pose (N,) as PCT's release has it: the mean over the tokens of the largest
             logit, a number without bounds that ranks poses and is no probability.
         indices: The most likely integer tokens (N, M), int64.

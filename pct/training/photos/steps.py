@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pct.distributed import mean_over_all
-from pct.evaluation.photos.metrics import joint_scale
+from pct.evaluation.metrics import joint_scale
 from pct.layers.losses import keypoint_loss, similarity_loss
 from pct.photos.crop import PhotoBatch
 from pct.photos.heatmap import HeatmapModel
