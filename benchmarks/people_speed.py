@@ -8,7 +8,7 @@ import time
 
 import torch
 
-from pct.people.scene import SceneSource
+from pct.people.scene import GeneratedPersons
 
 
 def main() -> None:
@@ -16,18 +16,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--num-images", type=int, default=500, help="number of photos (default: 500)")
     parser.add_argument("--image-size", type=int, default=256, help="side of the photos in pixels (default: 256)")
-    parser.add_argument("--backgrounds", metavar="FOLDER", help="photos for the background (default: drawn ones)")
     options = parser.parse_args()
     import cv2
 
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
-    source = SceneSource.open(1, options.image_size, options.backgrounds)
-    source.generate(0)
+    people = GeneratedPersons(options.num_images + 1, 1, options.image_size)
+    people.scene(0)
     wall, busy = time.perf_counter(), time.process_time()
     hidden = labelled = 0
     for index in range(1, options.num_images + 1):
-        visibility = source.generate(index).persons[0].visibility
+        visibility = people[index].visibility
         hidden, labelled = hidden + int((visibility == 1).sum()), labelled + int((visibility > 0).sum())
     wall, busy = time.perf_counter() - wall, time.process_time() - busy
     print(f"{options.num_images} photos of {options.image_size} pixels on one thread")

@@ -98,7 +98,7 @@ ROOMS = {
         "pct.photos.crop_transform",
         "pct.photos.crop",
         "pct.photos.detection.nanodet",
-        "pct.people.scenery",
+        "pct.people.scene",
         "pct.files.video",
         "pct.drawing.poses2d",
         "pct.drawing.panels",

@@ -13,7 +13,7 @@ OUT receives annotations.json (COCO format) and images/. The same options give t
 EXAMPLES = """\
 examples:
   pct make-people people/train --num-images 30000 --seed 1 --workers 2
-  pct make-people people/val --num-images 1000 --seed 2 --backgrounds photos/
+  pct make-people people/val --num-images 1000 --seed 2
 """
 
 
@@ -22,11 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("out", metavar="OUT", help="folder to write")
     parser.add_argument("--num-images", type=int, required=True, metavar="N", help="number of photos")
     parser.add_argument("--seed", type=int, required=True, help="the same seed gives the same photos")
-    parser.add_argument("--first-index", type=int, default=0, metavar="N", help="number of the first scene")
     parser.add_argument("--image-size", type=int, default=256, metavar="N", help="side in pixels (default: 256)")
-    parser.add_argument("--backgrounds", metavar="FOLDER", help="photos for the background (default: drawn ones)")
-    parser.add_argument("--mocap", metavar="FILE", help=".npz file that half of the postures are from")
-    parser.add_argument("--quality", type=int, metavar="N", help="JPEG quality, 1 to 100 (default: drawn, 35 to 95)")
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes (default: 1)")
     parser.add_argument("--force", action="store_true", help="replace a data set that is there")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
@@ -37,19 +33,11 @@ def run(args: argparse.Namespace) -> None:
     import torch
     from tqdm import tqdm
 
-    from pct.people.scene import SceneSource
+    from pct.people.scene import GeneratedPersons
     from pct.people.write import write_people
 
     torch.set_num_threads(1)
-    source = SceneSource.open(args.seed, args.image_size, args.backgrounds, args.mocap, args.quality)
-    with tqdm(total=args.num_images, unit="photo", disable=args.quiet) as bar:
-        written = write_people(
-            args.out,
-            source,
-            args.num_images,
-            first_index=args.first_index,
-            workers=args.workers,
-            force=args.force,
-            progress=bar.update,
-        )
-    print(f"{args.out}: {written.num_images} photos, {written.num_persons} persons")
+    people = GeneratedPersons(args.num_images, args.seed, args.image_size)
+    with tqdm(total=len(people), unit="photo", disable=args.quiet) as bar:
+        number = write_people(args.out, people, args.workers, args.force, bar.update)
+    print(f"{args.out}: {len(people)} photos, {number} persons")

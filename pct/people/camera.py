@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-_NEAREST = 600.0  # millimetres: nothing of the main person is nearer to the camera
+_NEAREST = 600.0  # millimetres: nobody is nearer to the camera
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Camera:
     def draw(cls, size: int, rng: np.random.Generator) -> Camera:
         """Draw a camera that looks slightly down, sometimes from above."""
         pitch = rng.normal(5.0, 7.0) + (rng.uniform(5.0, 40.0) if rng.random() < 0.12 else 0.0)
-        return cls(size, size * float(rng.uniform(0.9, 2.8)), math.radians(float(np.clip(pitch, -20, 60))))
+        return cls(size, size * float(rng.uniform(0.9, 2.8)), math.radians(pitch))
 
     @property
     def intrinsics(self) -> np.ndarray:
@@ -45,9 +45,13 @@ class Camera:
         """Return pixels (..., 2) of points (..., 3) in camera millimetres."""
         return self.focal * points[..., :2] / points[..., 2:] + (self.size - 1) / 2
 
+    def sees(self, pixels: np.ndarray) -> np.ndarray:
+        """Return which pixels (n, 2) lie in the picture (n,)."""
+        return np.asarray(((pixels >= -0.5) & (pixels < self.size - 0.5)).all(axis=-1))
+
 
 def place_main(body: np.ndarray, camera: Camera, rng: np.random.Generator, whole: bool = False) -> np.ndarray:
-    """Put the person that a picture is about before the camera.
+    """Put the person that a picture is about before the camera, larger than the picture where not ``whole``.
 
     Args:
         body: Points (P, 3) in millimetres, y up.
@@ -63,39 +67,24 @@ def place_main(body: np.ndarray, camera: Camera, rng: np.random.Generator, whole
     points = turn(body, azimuth) @ camera.axes.T
     low, high = points.min(axis=0), points.max(axis=0)
     points, extent = points - (low + high) / 2, 1.05 * (high - low)
-    close_up = not whole and rng.random() < 0.14
-    share = rng.uniform(1.0, 1.7) if close_up else math.exp(rng.uniform(math.log(0.31), math.log(0.94)))
+    share = math.exp(rng.uniform(math.log(0.31), math.log(0.94 if whole else 1.5)))
     distance = max(camera.focal * extent[:2].max() / (share * camera.size), _NEAREST + extent[2] / 2)
     half = camera.focal * extent[:2] / distance / 2
-    # Anywhere in the picture, sometimes partly beyond its border.
-    beyond = 0.0 if whole or rng.random() > 0.2 else 0.5
-    middle = rng.uniform(-1, 1, 2) * (np.abs(camera.size / 2 - half) + beyond * half)
-    if close_up:
-        # Close-ups show the face.
-        middle[1] = half[1] + camera.size * rng.uniform(-0.5, -0.35)
+    middle = rng.uniform(-1, 1, 2) * np.abs(camera.size / 2 - half)
     return points + np.array([*(middle * distance / camera.focal), distance])
 
 
 def place_other(
     body: np.ndarray, main_floor: np.ndarray, camera: Camera, rng: np.random.Generator
 ) -> np.ndarray | None:
-    """Put another person on the floor that the main person stands on.
-
-    Args:
-        body: Points (P, 3) in millimetres, y up, the floor at 0.
-        main_floor: Where the main person stands (3,), camera millimetres.
-        camera: The camera.
-        rng: Source of randomness.
+    """Put another person (P, 3), y up, beside, before or behind the main person who stands at ``main_floor`` (3,).
 
     Returns:
         The points (P, 3) in camera millimetres, or None if they would stand at or behind the lens.
     """
-    # Neither inside the main person nor so far aside that nobody sees them.
-    aside = rng.uniform(-700, 700) if rng.random() < 0.6 else rng.uniform(-2000, 2000)
-    ahead = (-1 if rng.random() < 0.6 else 1) * rng.uniform(250, 1200) if abs(aside) < 450 else rng.uniform(-1500, 1200)
-    shift = np.array([aside, 0.0, ahead])
-    standing = turn(body, rng.uniform(-math.pi, math.pi)) + shift
-    points = standing @ camera.axes.T + main_floor
+    # Not inside the main person.
+    shift = np.array([rng.uniform(-900, 900), 0.0, rng.choice([-1, 1]) * rng.uniform(250, 1200)])
+    points = (turn(body, rng.uniform(-math.pi, math.pi)) + shift) @ camera.axes.T + main_floor
     return points if points[:, 2].min() > _NEAREST else None
 
 

@@ -30,7 +30,7 @@ _SHARES = {
     "foot": 0.125,
 }
 # Points of the head, left, up and forward of the skull's base as shares of its height.
-HEAD_PLACES: dict[str, tuple[float, float, float]] = {
+_HEAD_PLACES: dict[str, tuple[float, float, float]] = {
     "head": (0.0, 0.55, 0.05),
     "head_top": (0.0, 1.0, 0.0),
     "nose": (0.0, 0.22, 0.62),
@@ -137,7 +137,7 @@ def _add_head(points: dict[str, Tensor], chest: Tensor, lengths: Lengths, angles
     points["upper_neck"] = base
     points["neck"] = (points["thorax"] + base) / 2
     size = lengths["skull_to_top"]
-    for name, place in HEAD_PLACES.items():
+    for name, place in _HEAD_PLACES.items():
         points[name] = base + size[:, None] * (head @ torch.tensor(place))
 
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from pct.people.camera import Camera
-from pct.people.figure import PARTS
+from pct.people.figure import PARTS, Actor
 from pct.people.poses import body_joints
-from pct.people.render import Canvas, Capsule
+from pct.people.render import Canvas
 from pct.photos.persons import PersonPhoto
 from pct.skeleton import COCO17, H36M17
 
@@ -33,21 +31,6 @@ _OWN_LIMB = np.array(
 _SHARES = np.linspace(0, 1, 6)[:, None]
 _NO_PHOTO = np.empty((0, 0, 3), dtype=np.uint8)
 _TOLERANCE = np.array([_DEEP[name.split("_")[-1]] for name in COCO17.keypoint_names])
-
-
-@dataclass(frozen=True)
-class Actor:
-    """A dressed person in a scene.
-
-    Attributes:
-        points: The :data:`pct.people.kinematics.BODY_POINTS` (P, 3) in camera millimetres.
-        solids: What it is drawn with, each with the number of its part in :data:`pct.people.figure.PARTS`.
-        girth: How thick the body is, against an average adult.
-    """
-
-    points: np.ndarray
-    solids: list[tuple[int, Capsule]]
-    girth: float
 
 
 def _outline(camera: Camera, actor: Actor) -> np.ndarray:
@@ -76,7 +59,7 @@ def annotate(canvas: Canvas, actor: Actor, number: int) -> PersonPhoto | None:
     area = int(((canvas.owner >= first) & (canvas.owner < first + len(PARTS))).sum())
     joints = actor.points[COCO_POINTS]
     pixels = camera.project(joints)
-    inside = inside_picture(pixels, camera.size)
+    inside = camera.sees(pixels)
     columns, rows = np.round(pixels).clip(0, camera.size - 1).astype(int).T
     seen, before = canvas.owner[rows, columns], joints[:, 2] - canvas.depth[rows, columns]
     own, part = seen // len(PARTS) == number, seen % len(PARTS)
@@ -97,8 +80,3 @@ def annotate(canvas: Canvas, actor: Actor, number: int) -> PersonPhoto | None:
         keypoints3d=actor.points[_H36M].astype(np.float32),
         intrinsics=camera.intrinsics,
     )
-
-
-def inside_picture(pixels: np.ndarray, size: int) -> np.ndarray:
-    """Return which pixels (n, 2) lie in a picture of ``size`` pixels a side (n,)."""
-    return np.asarray(((pixels >= -0.5) & (pixels < size - 0.5)).all(axis=-1))

@@ -19,6 +19,8 @@ Run = TypeVar("Run")
 def load_config(path: str | Path, overrides: list[str], schema: type[Run]) -> Run:
     """Read a YAML file into the dataclass ``schema`` and apply ``key=value`` overrides (``model.encoder_width=128``).
 
+    Keys that a section names in ``retired`` are left out where they are empty, as runs of former versions have them.
+
     Raises:
         ValueError: If the file is missing or no YAML, a key is unknown (the nearest is named), or a value has the
             wrong type or breaks the rule of its :func:`setting`.
@@ -146,6 +148,8 @@ def _fill(target: Any, values: Any, schema: Any, root: Any, source: str, prefix:
         raise ValueError(f"{source}: {prefix.rstrip('.') or 'the config'} must be a mapping of keys to values")
     fields = {f.name: f for f in dataclasses.fields(schema)}
     for key, value in values.items():
+        if key in getattr(schema, "retired", ()) and not value:
+            continue
         if key not in fields:
             raise ValueError(f"{source}: unknown key {prefix}{key}; {_nearest(str(key), fields, root, prefix)}")
         section = _section(fields[key])

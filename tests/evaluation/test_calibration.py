@@ -11,7 +11,7 @@ from tiny_estimator import make_varied_classifier
 from pct.evaluation.metrics import expected_calibration_error
 from pct.evaluation.photos.calibration import calibrate_classifier, fit_calibration, fit_sharpness
 from pct.evaluation.photos.predictions import NotedPersons, PredictionOptions, predict_persons
-from pct.people.dataset import GeneratedPersons
+from pct.people.scene import GeneratedPersons
 from pct.photos.config import Calibration
 from pct.photos.predict import confidence_from_spread
 

@@ -20,7 +20,7 @@ from pct.cli import main as cli
 from pct.evaluation.photos.evaluate import evaluate_photos
 from pct.evaluation.photos.predictions import PredictionOptions
 from pct.files.photo_inputs import find_photos
-from pct.people.scene import SceneSource
+from pct.people.scene import GeneratedPersons
 from pct.people.write import write_people
 from pct.photos.classifier import PoseClassifier
 from pct.photos.detection.detector import WholePhoto
@@ -66,7 +66,7 @@ optim: {{lr: 0.005, warmup_steps: 5}}
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """People, a tokenizer that nobody trained, and a run with it that the tool made."""
     folder = tmp_path_factory.mktemp("photo3d")
-    write_people(folder / "people", SceneSource.open(1, image_size=64), 10)
+    write_people(folder / "people", GeneratedPersons(10, 1, image_size=64))
     make_body_tokenizer().save_pretrained(folder / "tokenizer")
     (folder / "config.yaml").write_text(CONFIG.format(folder=folder))
     with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():

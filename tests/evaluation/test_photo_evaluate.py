@@ -30,7 +30,7 @@ from pct.evaluation.photos.predictions import (
     predict_persons,
 )
 from pct.files.coco_categories import find_category
-from pct.people.dataset import GeneratedPersons
+from pct.people.scene import GeneratedPersons
 from pct.photos.classifier import PoseClassifier
 from pct.photos.detection.boxes import load_photo_boxes
 from pct.photos.estimator import PoseEstimator

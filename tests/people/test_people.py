@@ -2,32 +2,25 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import cv2
 import numpy as np
 import pytest
 
-from pct.people.dataset import GeneratedPersons
-from pct.people.scene import Scene, SceneSource
+from pct.people.scene import GeneratedPersons, Scene
 from pct.skeleton import COCO17, H36M17
-
-
-def generate_scene(seed: int, index: int, size: int = 256, **options) -> Scene:
-    return SceneSource.open(seed, size, **options).generate(index)
 
 
 @pytest.fixture(scope="module")
 def scenes() -> list[Scene]:
-    return [generate_scene(3, i) for i in range(40)]
+    return [GeneratedPersons(40, 3).scene(i) for i in range(40)]
 
 
 def test_scenes_are_a_function_of_seed_and_index(scenes: list[Scene]) -> None:
     for i in (31, 7):
-        again = generate_scene(3, i)
+        again = GeneratedPersons(50, 3).scene(i)
         assert again.jpeg == scenes[i].jpeg
         assert np.array_equal(again.persons[0].keypoints3d, scenes[i].persons[0].keypoints3d)
-    assert generate_scene(4, 7).jpeg != scenes[7].jpeg
+    assert GeneratedPersons(8, 4).scene(7).jpeg != scenes[7].jpeg
 
 
 def test_keypoints_are_the_projected_3d_joints(scenes: list[Scene]) -> None:
@@ -80,48 +73,28 @@ def test_generated_persons_are_the_main_persons_of_scenes(scenes: list[Scene]) -
 
 def test_sizes_other_than_the_default_show_the_same_world() -> None:
     for size in (64, 320):
-        scene = generate_scene(3, 2, size)
+        scene = GeneratedPersons(3, 3, size).scene(2)
         assert scene.persons[0].image.shape == (size, size, 3)
         person = scene.persons[0]
         assert (person.bbox[:2] + person.bbox[2:] <= size).all()
         assert 800 < np.ptp(person.keypoints3d, axis=0).max() < 2500
 
 
-def test_backgrounds_come_from_the_photos_of_a_folder(tmp_path: Path) -> None:
-    for name, value in (("a.png", 60), ("b.png", 180)):
-        cv2.imwrite(str(tmp_path / name), np.full((40, 90), value, dtype=np.uint8))
-    (tmp_path / "notes.txt").write_text("no photo")
-    scene = generate_scene(3, 5, 128, backgrounds=tmp_path, quality=100)
-    assert scene.jpeg == generate_scene(3, 5, 128, backgrounds=tmp_path, quality=100).jpeg
-    # Most of the picture is one grey: the corner is background.
-    assert np.ptp(scene.persons[0].image[:8, :8].reshape(-1, 3).mean(axis=0)) < 40
-    (tmp_path / "broken").mkdir()
-    (tmp_path / "broken" / "c.png").write_bytes(b"broken")
-    with pytest.raises(ValueError, match=r"c\.png: not a photo"):
-        generate_scene(3, 5, 128, backgrounds=tmp_path / "broken")
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(ValueError, match="no photo"):
-        generate_scene(3, 5, backgrounds=tmp_path / "empty")
-
-
 def test_jpegs_are_the_pictures(scenes: list[Scene]) -> None:
     decoded = cv2.imdecode(np.frombuffer(scenes[0].jpeg, np.uint8), cv2.IMREAD_COLOR)
     assert decoded is not None
     assert np.array_equal(decoded[:, :, ::-1], scenes[0].persons[0].image)
-    small, large = (generate_scene(3, 1, quality=q) for q in (20, 95))
-    assert len(small.jpeg) < len(large.jpeg)
-    assert np.array_equal(small.persons[0].keypoints, large.persons[0].keypoints)
 
 
-def test_bad_arguments_are_refused() -> None:
-    with pytest.raises(ValueError, match="-1"):
-        generate_scene(-1, 0)
-    for size in (16, 2000):
-        with pytest.raises(ValueError, match=f"32 to 1024 pixels, got {size}"):
-            generate_scene(0, 0, size)
-    with pytest.raises(ValueError, match="quality"):
-        generate_scene(0, 0, quality=0)
-    with pytest.raises(ValueError, match="positive"):
-        GeneratedPersons(0, seed=1)
-    with pytest.raises(ValueError, match="does not exist"):
-        GeneratedPersons(1, seed=1, backgrounds="nowhere")
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((0, 1), "positive, got 0"),
+        ((1, -1), "negative, got -1"),
+        ((1, 0, 16), "32 to 1024 pixels, got 16"),
+        ((1, 0, 2000), "32 to 1024 pixels, got 2000"),
+    ],
+)
+def test_bad_arguments_are_refused(arguments: tuple[int, ...], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        GeneratedPersons(*arguments)

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from pct.people.camera import Camera, turn
-from pct.people.figure import PARTS, draw_look, dress, girth_of
+from pct.people.figure import PARTS, Actor
 from pct.people.kinematics import BODY_POINTS
-from pct.people.labels import Actor, annotate
-from pct.people.render import Canvas, Capsule, Light, Material
+from pct.people.labels import annotate
+from pct.people.render import Canvas, Capsule
 from pct.photos.persons import PersonPhoto
 from pct.skeleton import COCO17
 
 CAMERA = Camera(size=256, focal=400.0, pitch=0.0)
-LIGHT = Light((0.0, 0.0, -1.0), 0.5)
+LIGHT, WHITE = np.array([0.0, 0.0, -1.0]), np.full(3, 255.0)
 # Standing with arms a little away from the body, in millimetres: x to the left, y up, z to the front.
 _LEFT = {
     "eye": (36, 1560, 105), "ear": (76, 1545, 5), "shoulder": (180, 1390, 0), "elbow": (260, 1110, 0),
@@ -39,16 +38,14 @@ def standing() -> np.ndarray:
 
 def place(azimuth: float, aside: float = 0.0, distance: float = 3500.0) -> Actor:
     points = (turn(standing(), azimuth) - (0, 850, 0)) @ CAMERA.axes.T + (aside, 0, distance)
-    look = replace(draw_look(np.random.default_rng(0)), build=1.0, long_hair=False)
-    girth = girth_of(points, look.build)
-    return Actor(points, dress(points, look, girth), girth)
+    return Actor.dress(points, np.random.default_rng(0))
 
 
 def draw(*actors: Actor) -> Canvas:
-    canvas = Canvas(np.zeros((256, 256, 3), dtype=np.uint8), CAMERA)
+    canvas = Canvas(np.zeros((256, 256, 3), dtype=np.uint8), CAMERA, LIGHT)
     for number, actor in enumerate(actors):
         for part, solid in actor.solids:
-            canvas.draw(solid, number * len(PARTS) + part, LIGHT)
+            canvas.draw(solid, number * len(PARTS) + part)
     return canvas
 
 
@@ -93,13 +90,12 @@ def test_things_hide_what_is_behind_them_only() -> None:
     # A bar across the lower half of the picture.
     low = {n for n, (_, y) in zip(COCO17.keypoint_names, label(draw(actor), actor).keypoints, strict=True) if y > 151}
     assert "left_knee" in low
-    white = Material(np.full(3, 255.0), np.full(3, 255.0))
     for depth, hidden in ((2500.0, low), (5000.0, set())):
         canvas = draw(actor)
         area = label(canvas, actor).area
         ends = np.array([(-600.0, 830.0, 2500.0), (600.0, 830.0, 2500.0)]) * depth / 2500
-        bar = Capsule(ends[0], ends[1], (0.27 * depth, 0.27 * depth), white)
-        canvas.draw(bar, 9 * len(PARTS), LIGHT)
+        bar = Capsule(ends[0], ends[1], (0.27 * depth, 0.27 * depth), WHITE)
+        canvas.draw(bar, 9 * len(PARTS))
         person = label(canvas, actor)
         assert seen(person) == set(COCO17.keypoint_names) - hidden
         assert (person.visibility > 0).all()
@@ -143,10 +139,9 @@ def test_boxes_are_tight() -> None:
 
 
 def test_a_capsule_is_as_wide_as_its_radii_and_as_deep_as_its_surface() -> None:
-    white = Material(np.full(3, 255.0), np.full(3, 255.0))
-    limb = Capsule(np.array([-300.0, 0, 4000]), np.array([300.0, 0, 4000]), (100.0, 200.0), white)
-    canvas = Canvas(np.zeros((256, 256, 3), dtype=np.uint8), CAMERA)
-    canvas.draw(limb, 7, LIGHT)
+    limb = Capsule(np.array([-300.0, 0, 4000]), np.array([300.0, 0, 4000]), (100.0, 200.0), WHITE)
+    canvas = Canvas(np.zeros((256, 256, 3), dtype=np.uint8), CAMERA, LIGHT)
+    canvas.draw(limb, 7)
     for x, radius in ((-300, 100), (0, 150), (300, 200)):
         column = round(127.5 + x / 10)
         owned = canvas.owner[:, column] == 7

@@ -12,8 +12,7 @@ import pytest
 import torch
 from tiny_photos import write_people as write_plain_people
 
-from pct.people.dataset import GeneratedPersons
-from pct.people.scene import SceneSource
+from pct.people.scene import GeneratedPersons
 from pct.people.write import write_people
 from pct.photos.augment import PhotoAugmentConfig
 from pct.photos.crop import PhotoBatch, crop_person, jitter_crop, plain_crop
@@ -46,7 +45,7 @@ def far_person(seed: int = 0) -> PersonPhoto:
 @pytest.fixture(scope="module")
 def people(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data") / "people"
-    write_people(folder, SceneSource.open(3, image_size=64), 6)
+    write_people(folder, GeneratedPersons(6, 3, image_size=64))
     return folder
 
 

@@ -13,7 +13,7 @@ from tiny_batches import make_batch
 from tiny_photo_models import make_classifier, make_coco_tokenizer
 
 from pct.cli import main as cli
-from pct.people.scene import SceneSource
+from pct.people.scene import GeneratedPersons
 from pct.people.write import write_people
 from pct.photos.classifier import PoseClassifier
 from pct.skeleton import COCO17
@@ -31,7 +31,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two sets of photos; in the first every other photo is of the test part, and one scene spans both parts."""
     folder = tmp_path_factory.mktemp("data")
     for number, name in enumerate(("first", "second")):
-        write_people(folder / name, SceneSource.open(number + 1, image_size=64), 12)
+        write_people(folder / name, GeneratedPersons(12, number + 1, image_size=64))
     path = folder / "first" / "annotations.json"
     content = json.loads(path.read_text())
     for number, image in enumerate(content["images"]):

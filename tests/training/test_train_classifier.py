@@ -13,7 +13,7 @@ import torch
 from tiny_photo_models import make_coco_tokenizer
 from tiny_runs import CrashError, CutAfter, error_of
 
-from pct.people.scene import SceneSource
+from pct.people.scene import GeneratedPersons
 from pct.people.write import write_people
 from pct.photos.classifier import PoseClassifier
 from pct.photos.crop import PhotoBatch
@@ -53,8 +53,8 @@ PRETRAIN = ("pretrain.steps=4", "pretrain.heatmap.width=8", "pretrain.heatmap.nu
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """12 photos of generated people to train on, 6 others to validate on, and an untrained tokenizer."""
     folder = tmp_path_factory.mktemp("data")
-    write_people(folder / "train", SceneSource.open(1, image_size=64), 12)
-    write_people(folder / "val", SceneSource.open(2, image_size=64), 6)
+    write_people(folder / "train", GeneratedPersons(12, 1, image_size=64))
+    write_people(folder / "val", GeneratedPersons(6, 2, image_size=64))
     make_coco_tokenizer().save_pretrained(folder / "tokenizer")
     return folder
 
@@ -426,7 +426,7 @@ def test_every_shipped_config_of_a_classifier_has_its_heatmap_model(path: Path) 
 
 def test_it_learns_eight_persons_by_heart(config: Path, tmp_path: Path) -> None:
     """With the tokenizer that ships with the package."""
-    write_people(tmp_path / "eight", SceneSource.open(3, image_size=64), 8)
+    write_people(tmp_path / "eight", GeneratedPersons(8, 3, image_size=64))
     people = tmp_path / "eight"
     same = [f"data.{name}={people / 'annotations.json'}" for name in ("train", "val")]
     same += [f"data.{name}_images={people / 'images'}" for name in ("train", "val")]

@@ -1,4 +1,4 @@
-"""Motion capture: clips of 3D poses from an .npz file, split by clip or subject, and completed to whole bodies."""
+"""Motion capture: clips of 3D poses from an .npz file, split by clip or subject."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import torch
 
 from pct.files.motion.checks import find_wrong_unit
 from pct.files.npz import NpzReader, check_shapes
-from pct.people.kinematics import BODY_POINTS, HEAD_PLACES
 from pct.skeleton import H36M17
 
 # The file's short names of Human3.6M's joints, in the order of the built-in skeleton.
@@ -19,10 +18,6 @@ JOINT_NAMES = (
     "hip", "rhip", "rknee", "rankle", "lhip", "lknee", "lankle", "spine", "thorax",
     "neck_nose", "head", "lshoulder", "lelbow", "lwrist", "rshoulder", "relbow", "rwrist",
 )  # fmt: skip
-# Lengths that mocap does not have, against bones that it has (Drillis and Contini, as in pct.people.kinematics).
-_HAND_OF_FOREARM, _FOOT_OF_SHANK, _SKULL_OF_THIGH = 0.63, 0.52, 0.52
-# A knee bent by less than the angle with this sine does not tell where the shank's front is.
-_BENT = 0.35
 
 
 @dataclass(frozen=True)
@@ -147,56 +142,6 @@ def split_by_clip(clips: MocapClips, share: float, seed: int) -> tuple[MocapClip
     return clips.select(sorted(order[number:].tolist())), clips.select(sorted(order[:number].tolist()))
 
 
-def complete_bodies(joints: np.ndarray) -> np.ndarray:
-    """Add face, hands and feet to poses of Human3.6M's 17 joints.
-
-    The face looks where the chest does, along the head; hands go on from the forearms; feet stand on the shanks in
-    the direction that a bent knee tells, else in that of the pelvis.
-
-    Args:
-        joints: (N, 17, 3) in millimetres, y up.
-
-    Returns:
-        The :data:`pct.people.kinematics.BODY_POINTS` (N, P, 3), float64: as the joints, but with the lowest point at
-        y = 0 and the pelvis at x = z = 0, like generated bodies.
-    """
-    p = {name: joints[:, i].astype(np.float64) for i, name in enumerate(H36M17.keypoint_names)}
-    p["pelvis"], p["upper_neck"] = p.pop("hip"), p.pop("neck_nose")
-    p["neck"] = (p["thorax"] + p["upper_neck"]) / 2
-    thigh = (_length(p["left_knee"] - p["left_hip"]) + _length(p["right_knee"] - p["right_hip"])) / 2
-    head = _frame(p["left_shoulder"] - p["right_shoulder"], p["head"] - p["upper_neck"])
-    for name, place in HEAD_PLACES.items():
-        if name == "head":
-            continue
-        p[name] = p["upper_neck"] + _SKULL_OF_THIGH * thigh * (head @ np.array(place))
-    hips = _frame(p["left_hip"] - p["right_hip"], p["spine"] - p["pelvis"])
-    for side in ("left", "right"):
-        wrist, shank = p[f"{side}_wrist"], p[f"{side}_ankle"] - p[f"{side}_knee"]
-        p[f"{side}_hand"] = wrist + _HAND_OF_FOREARM * (wrist - p[f"{side}_elbow"])
-        front = _front_of_shank(p[f"{side}_knee"] - p[f"{side}_hip"], shank, hips)
-        foot = 0.35 * _unit(shank) + 0.93 * front
-        p[f"{side}_foot"] = p[f"{side}_ankle"] + _FOOT_OF_SHANK * _length(shank) * foot
-    bodies = np.stack([p[name] for name in BODY_POINTS], axis=1)
-    origin = bodies[:, :1] * (1.0, 0.0, 1.0)
-    origin[..., 1] = bodies[:, :, 1].min(axis=1, keepdims=True)
-    return bodies - origin
-
-
-def _front_of_shank(thigh: np.ndarray, shank: np.ndarray, hips: np.ndarray) -> np.ndarray:
-    """Return unit vectors (N, 3) across shanks to their front."""
-    along = _unit(shank)
-    # Knees bend backwards: what of the thigh is across the shank points to its front.
-    thigh = _unit(thigh)
-    told = thigh - (thigh * along).sum(axis=1, keepdims=True) * along
-    # The pelvis's front, turned on the shortest way that brings its downward axis to the shank.
-    down, ahead = -hips[:, :, 1], hips[:, :, 2]
-    axis = np.cross(down, along)
-    closeness = np.maximum(1.0 + (down * along).sum(axis=1, keepdims=True), 0.05)
-    turned = ahead + np.cross(axis, ahead) + np.cross(axis, np.cross(axis, ahead)) / closeness
-    front = told + np.maximum(_BENT - _length(told), 0.0) * turned
-    return _unit(front - (front * along).sum(axis=1, keepdims=True) * along)
-
-
 def _find_fault(clips: MocapClips) -> str | None:
     joints, start = clips.joints, clips.clip_start
     if joints.ndim != 3 or joints.shape[1:] != (17, 3) or len(joints) == 0:
@@ -212,18 +157,3 @@ def _find_fault(clips: MocapClips) -> str | None:
         return f"fps is {clips.fps}; it must be positive"
     everywhere = torch.ones(joints.shape[:2], dtype=torch.bool)
     return find_wrong_unit(torch.from_numpy(joints).float(), everywhere, H36M17)
-
-
-def _frame(left: np.ndarray, up: np.ndarray) -> np.ndarray:
-    """Return axes (N, 3, 3) as columns left, up, forward; ``up`` is kept, ``left`` made square to it."""
-    up = _unit(up)
-    left = _unit(left - (left * up).sum(axis=1, keepdims=True) * up)
-    return np.stack([left, up, np.cross(left, up)], axis=2)
-
-
-def _length(vectors: np.ndarray) -> np.ndarray:
-    return np.asarray(np.linalg.norm(vectors, axis=1, keepdims=True))
-
-
-def _unit(vectors: np.ndarray) -> np.ndarray:
-    return vectors / np.maximum(_length(vectors), 1e-6)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pct.conventions import CropConventions
 from pct.photos.augment import PhotoAugmentConfig
@@ -47,11 +47,10 @@ class PhotoData:
         num_generated: Generated persons to train on, for ``generated``.
         num_val: Generated persons to validate on.
         min_keypoints: Persons with fewer labelled joints are left out of training.
-        backgrounds: Folder of photos behind generated people; empty draws backgrounds.
         category: Name or id of the only category of ``train`` and ``val`` that is read; empty takes all that fit.
-        mocap: Motion-capture file (``.npz``) whose postures half of the generated people take; empty takes none.
     """
 
+    retired: ClassVar = ("backgrounds", "mocap")
     train: str = "generated"
     train_images: str = ""
     val: str = ""
@@ -61,9 +60,7 @@ class PhotoData:
     num_generated: int = setting(100_000, AT_LEAST_1)
     num_val: int = setting(1000, AT_LEAST_1)
     min_keypoints: int = setting(1, AT_LEAST_1)
-    backgrounds: str = ""
     category: str = ""
-    mocap: str = ""
 
     def check(self, path: str | Path) -> None:
         """Check that files and the folders of their photos go together.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pct.people.dataset import GeneratedPersons
+from pct.people.scene import GeneratedPersons
 from pct.photos.person_views import Persons3D
 from pct.photos.persons import CocoPersons, PersonSource
 from pct.tokenizer import PoseTokenizer
@@ -42,11 +42,11 @@ def open_persons(data: PhotoData, tokenizer: PoseTokenizer) -> tuple[Persons, Pe
         sets, held = open_sets(data.sets, tokenizer.skeleton, data.min_keypoints, data.val_share)
         train, val = Persons(sets, sets.weights), None if held is None else Persons(held, held.weights)
     elif data.train == "generated":
-        train = Persons(_generated(data, data.num_generated, _TRAIN_SEED, tokenizer))
+        train = Persons(_generated(data.num_generated, _TRAIN_SEED, tokenizer))
     else:
         train = Persons(file_persons(data.train, data.train_images, tokenizer, data.min_keypoints, True, data.category))
     if val is None and data.val in ("", "generated"):
-        val = Persons(_generated(data, data.num_val, _VAL_SEED, tokenizer))
+        val = Persons(_generated(data.num_val, _VAL_SEED, tokenizer))
     elif val is None:
         val = Persons(file_persons(data.val, data.val_images, tokenizer, category=data.category))
     return train, val
@@ -87,12 +87,12 @@ def file_persons(
     return Persons3D(persons, tokenizer.skeleton) if in_space else persons
 
 
-def _generated(data: PhotoData, number: int, seed: int, tokenizer: PoseTokenizer) -> PersonSource:
+def _generated(number: int, seed: int, tokenizer: PoseTokenizer) -> PersonSource:
     in_space, skeleton = tokenizer.space.kind == "root3d", tokenizer.skeleton
     if not in_space and skeleton.keypoint_names != GeneratedPersons.skeleton.keypoint_names:
         raise ValueError(
             f"generated people have the joints of {GeneratedPersons.skeleton.name}, the tokenizer those of "
             f"{skeleton.name}; train on a file of that skeleton (data.train=...)"
         )
-    persons = GeneratedPersons(number, seed, backgrounds=data.backgrounds or None, mocap=data.mocap or None)
+    persons = GeneratedPersons(number, seed)
     return Persons3D(persons, skeleton) if in_space else persons
