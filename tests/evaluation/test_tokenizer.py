@@ -23,7 +23,7 @@ from pct.files.motion.mocap_poses import mocap_poses, split_mocap
 from pct.poses import Poses
 from pct.skeleton import CROWDPOSE14, H36M17
 from pct.tokenizer import PoseTokenizer
-from pct.training.tokenizer.augment3d import seen_by_cameras
+from pct.training.tokenizer.augment import seen_by_cameras
 
 PERSONS, BODIES = make_person_tokenizer(), make_tokenizer_3d(layout="residual")
 # Enough clips of subject a that one goes to the tests and one to the validation.

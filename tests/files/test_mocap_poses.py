@@ -15,8 +15,7 @@ from pct.people.poses import generate_poses3d
 from pct.pose_space import PoseSpace
 from pct.poses import Poses
 from pct.skeleton import H36M16, H36M17
-from pct.training.tokenizer.augment import AugmentConfig
-from pct.training.tokenizer.augment3d import BodyAugment, BodyAugmentConfig, Bones
+from pct.training.tokenizer.augment import AugmentConfig, BodyAugmentConfig, Bones, PoseAugment
 
 SPACE = PoseSpace(kind="root3d")
 PLAIN = AugmentConfig(mask_share=0.0)
@@ -36,8 +35,8 @@ def make_clips(lengths: tuple[int, ...] = (4, 3, 5, 2, 3, 4), subjects: str = "a
     )
 
 
-def augment(config: BodyAugmentConfig, hiding: AugmentConfig = PLAIN) -> BodyAugment:
-    return BodyAugment(H36M17, SPACE, config, hiding)
+def augment(config: BodyAugmentConfig, hiding: AugmentConfig = PLAIN) -> PoseAugment:
+    return PoseAugment(H36M17, SPACE, hiding, config)
 
 
 def bodies(n: int = 64) -> torch.Tensor:
@@ -50,7 +49,7 @@ def bone_lengths(keypoints: torch.Tensor) -> torch.Tensor:
     return (keypoints[:, a] - keypoints[:, b]).norm(dim=-1)
 
 
-def run(augmentation: BodyAugment, keypoints: torch.Tensor, seed: int = 0) -> torch.Tensor:
+def run(augmentation: PoseAugment, keypoints: torch.Tensor, seed: int = 0) -> torch.Tensor:
     visible = torch.ones(keypoints.shape[:2], dtype=torch.bool)
     return augmentation(keypoints, visible, torch.Generator().manual_seed(seed)).keypoints
 

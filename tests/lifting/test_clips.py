@@ -22,7 +22,7 @@ from pct.pose_space import PoseSpace
 from pct.skeleton import H36M17
 from pct.training.lifting.batches import LiftingBatch, lifting_batches
 from pct.training.lifting.data import PhotographedBodies, RecordedPairs
-from pct.training.tokenizer.augment3d import BodyAugmentConfig
+from pct.training.tokenizer.augment import BodyAugmentConfig
 
 CLIPS = torch.tensor([0] * 4 + [1] * 6)
 BODIES = replace(

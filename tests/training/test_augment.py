@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pct.pose_space import PoseSpace
 from pct.skeleton import COCO17, CROWDPOSE14, Skeleton
-from pct.training.tokenizer.augment import AugmentConfig, AugmentedPoses, CropAugment
+from pct.training.tokenizer.augment import AugmentConfig, AugmentedPoses, PoseAugment
 
 OFF = AugmentConfig(
     rotation_prob=0, scale=0, shift_prob=0, flip_prob=0, half_body_prob=0, outside_margin=100, mask_share=0
@@ -27,7 +27,7 @@ def poses(n: int = 400, spread: float = 0.3, skeleton: Skeleton = COCO17, seed: 
 
 def augment(config: AugmentConfig, keypoints: Tensor, visible: Tensor, seed: int = 1) -> AugmentedPoses:
     skeleton = COCO17 if keypoints.shape[1] == 17 else CROWDPOSE14
-    return CropAugment(skeleton, PoseSpace(), config)(keypoints, visible, torch.Generator().manual_seed(seed))
+    return PoseAugment(skeleton, PoseSpace(), config)(keypoints, visible, torch.Generator().manual_seed(seed))
 
 
 def test_everything_off_changes_nothing_but_clears_unknown_joints() -> None:
@@ -144,9 +144,9 @@ def test_labels_outside_the_crop_and_its_margin_become_unknown() -> None:
 def test_pixel_units_are_the_same_augmentation() -> None:
     keypoints, visible = poses(spread=0.9)
     unit, pixels = PoseSpace(), PoseSpace(units="pixels")
-    expected = CropAugment(COCO17, unit, AugmentConfig())(keypoints, visible, torch.Generator().manual_seed(3))
+    expected = PoseAugment(COCO17, unit, AugmentConfig())(keypoints, visible, torch.Generator().manual_seed(3))
     in_pixels = (keypoints + 1) * 128
-    result = CropAugment(COCO17, pixels, AugmentConfig())(in_pixels, visible, torch.Generator().manual_seed(3))
+    result = PoseAugment(COCO17, pixels, AugmentConfig())(in_pixels, visible, torch.Generator().manual_seed(3))
     assert torch.equal(result.visible, expected.visible)
     assert torch.equal(result.encoder_visible, expected.encoder_visible)
     back = torch.where(result.visible[..., None], result.keypoints / 128 - 1, 0.0)
@@ -262,4 +262,4 @@ def test_bad_strengths_are_refused(values: dict, message: str) -> None:
 
 def test_spaces_without_a_crop_are_refused() -> None:
     with pytest.raises(ValueError, match="crop2d space, not root3d"):
-        CropAugment(COCO17, PoseSpace(kind="root3d"), AugmentConfig())
+        PoseAugment(COCO17, PoseSpace(kind="root3d"), AugmentConfig())

@@ -9,7 +9,7 @@ from pct import distributed
 from pct.pose_space import PoseSpace
 from pct.skeleton import COCO17
 from pct.training.batches import DrawnBatches, pose_batches
-from pct.training.tokenizer.augment import AugmentConfig, CropAugment
+from pct.training.tokenizer.augment import AugmentConfig, PoseAugment
 
 PLAIN = AugmentConfig(plain_share=1, flip_prob=0, mask_share=0, outside_margin=1e9)
 
@@ -19,7 +19,7 @@ def batches(n: int = 50, batch_size: int = 8, seed: int = 0, config: AugmentConf
     keypoints = torch.arange(n).float()[:, None, None].expand(n, 17, 2)
     if config is None:
         config, keypoints = AugmentConfig(), torch.randn(n, 17, 2, generator=torch.Generator().manual_seed(0)) * 0.3
-    augment = CropAugment(COCO17, PoseSpace(), config)
+    augment = PoseAugment(COCO17, PoseSpace(), config)
     return pose_batches(keypoints, torch.ones(n, 17, dtype=torch.bool), augment, batch_size, seed)
 
 

@@ -17,7 +17,7 @@ from pct.skeleton import H36M17
 from pct.training.batches import DrawnBatches
 from pct.training.lifting.batches import LiftingBatch, fixed_pairs, lifting_batches
 from pct.training.lifting.data import PhotographedBodies, RecordedPairs
-from pct.training.tokenizer.augment3d import BodyAugmentConfig
+from pct.training.tokenizer.augment import BodyAugmentConfig
 
 SPACE = PoseSpace(kind="root3d")
 BODIES = generate_poses3d(40, seed=0)

@@ -30,7 +30,7 @@ from pct.training.run_config import LoopSettings, OptimSection
 from pct.training.run_files import CHECKPOINT, METRICS, load_checkpoint, read_metrics, save_checkpoint
 from pct.training.steps import StepLosses, TokenizerStep
 from pct.training.stopping import TrainingStopped
-from pct.training.tokenizer.augment import AugmentConfig, AugmentedPoses, CropAugment
+from pct.training.tokenizer.augment import AugmentConfig, AugmentedPoses, PoseAugment
 from pct.training.tokenizer.config import LossSection
 
 TINY = TokenizerConfig(
@@ -90,7 +90,7 @@ def make_poses() -> Poses:
 
 def make_batches(n: int = 26, batch_size: int = 8, augment: AugmentConfig | None = None) -> DrawnBatches:
     table = make_poses().select(torch.arange(n))
-    crop = CropAugment(COCO17, TINY.space, augment or AugmentConfig())
+    crop = PoseAugment(COCO17, TINY.space, augment or AugmentConfig())
     return pose_batches(TINY.space.normalise(table.keypoints, table.bbox), table.visible, crop, batch_size)
 
 

@@ -12,7 +12,7 @@ from pct.cli import main as cli
 from pct.people.poses import generate_poses3d
 from pct.tokenizer import PoseTokenizer
 from pct.training.run_files import read_metrics
-from pct.training.tokenizer.augment3d import seen_by_cameras
+from pct.training.tokenizer.augment import seen_by_cameras
 from pct.training.tokenizer.config import BodyRun, load_run
 from pct.training.tokenizer.data import load_bodies
 

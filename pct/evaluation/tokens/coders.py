@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pct.poses import Poses
 from pct.tokenizer import PoseTokenizer
-from pct.training.tokenizer.augment3d import seen_by_cameras
+from pct.training.tokenizer.augment import seen_by_cameras
 
 # Longest distance of a joint from the root that bins reach, in millimetres: a raised hand of a tall person.
 _REACH = 1600.0

@@ -12,7 +12,7 @@ from torch import Tensor
 from pct.lifting.pairs import CameraConfig, PosePairs, clip_windows, photograph
 from pct.pose_space import PoseSpace
 from pct.poses import Poses
-from pct.training.tokenizer.augment3d import HIDE_NOTHING, BodyAugment, BodyAugmentConfig
+from pct.training.tokenizer.augment import HIDE_NOTHING, BodyAugmentConfig, PoseAugment
 
 
 class PairSource(ABC):
@@ -55,7 +55,7 @@ class PhotographedBodies(PairSource):
         self._augment = None
         if augment is not None:
             upright = replace(augment, turn=0.0, pitch=(0.0, 0.0), steep_share=0.0, roll=0.0)
-            self._augment = BodyAugment(bodies.skeleton, PoseSpace(kind="root3d"), upright, HIDE_NOTHING)
+            self._augment = PoseAugment(bodies.skeleton, PoseSpace(kind="root3d"), HIDE_NOTHING, upright)
 
     def draw(self, rows: Tensor, generator: torch.Generator) -> PosePairs:
         """Return the pairs of each of ``rows`` (B,)."""

@@ -1,19 +1,22 @@
-"""Augmentation of normalised poses, vectorised over the batch: crop jitter, flip, half body, hiding of joints."""
+"""Augmentation of poses in 2D and 3D, vectorised over the batch: mirrored, seen otherwise, joints hidden."""
 
 from __future__ import annotations
 
 import math
 import warnings
-from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
+from pct.cameras import camera_rotations
 from pct.geometry import rotation_matrix_2d
+from pct.lifting.joint_groups import parents
 from pct.photos.augment import CropJitterConfig
 from pct.pose_space import PoseSpace
+from pct.poses import Poses
 from pct.skeleton import Skeleton
 
 
@@ -44,6 +47,47 @@ class AugmentConfig(CropJitterConfig):
             low, high = getattr(self, name)
             if not 0 <= low <= high < 1:
                 raise ValueError(f"augment {name} must be two {what} low <= high in [0, 1), got {(low, high)}")
+
+
+# For poses that are to be turned only.
+HIDE_NOTHING = AugmentConfig(mask_share=0.0)
+
+
+@dataclass(frozen=True)
+class BodyAugmentConfig:
+    """Strength of the augmentation of 3D poses.
+
+    Attributes:
+        turn: Largest angle about the vertical in degrees, to either side; 180 is all directions.
+        pitch: Mean and standard deviation in degrees of how far the camera looks down.
+        steep_share: Share of the cameras that look down by up to ``steep`` degrees more.
+        steep: See ``steep_share``.
+        roll: Standard deviation in degrees of the camera's turn about its own axis.
+        flip_prob: Share of the poses that are mirrored.
+        scale: Standard deviation of the body's size around 1.
+        bone: Standard deviation of each bone's length around 1, the same on both sides.
+    """
+
+    turn: float = 180.0
+    pitch: tuple[float, float] = (5.0, 8.0)
+    steep_share: float = 0.1
+    steep: float = 40.0
+    roll: float = 4.0
+    flip_prob: float = 0.5
+    scale: float = 0.06
+    bone: float = 0.04
+
+    def __post_init__(self) -> None:
+        for name in ("steep_share", "flip_prob"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"augment {name} must be in [0, 1], got {getattr(self, name)}")
+        for name in ("turn", "steep", "roll", "scale", "bone"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"augment {name} must be at least 0, got {getattr(self, name)}")
+        if self.scale > 0.3 or self.bone > 0.3:
+            raise ValueError(f"augment scale {self.scale} and bone {self.bone} are shares; they must be at most 0.3")
+        if self.pitch[1] < 0:
+            raise ValueError(f"augment pitch must be mean and standard deviation, got {self.pitch}")
 
 
 @dataclass(frozen=True)
@@ -82,48 +126,55 @@ class AugmentedPoses:
         return AugmentedPoses(change(self.keypoints), change(self.visible), change(self.encoder_visible), noise, prefix)
 
 
-class PoseAugment(ABC):
+class PoseAugment:
     """Augment poses: mirror them, see them otherwise, and hide joints from the encoder.
 
+    Poses of a ``crop2d`` space look as if the photo had been cropped otherwise, those of a ``root3d`` space as if other
+    cameras had seen other people in the same postures; their root is never hidden, for it is the origin.
+
     Args:
-        skeleton: Whose flip pairs and lower body are used.
+        skeleton: Whose flip pairs, bones and lower body are used.
         space: The poses' space.
         config: Strengths; in 3D what the encoder and the decoder get counts: ``mask_*``, ``noise``, ``prefix_share``.
-        flip_prob: Share of the poses that are mirrored.
+        bodies: Strengths in 3D.
+
+    Raises:
+        ValueError: If ``bodies`` are missing in 3D, or given in 2D.
     """
 
-    kind: str
-
-    def __init__(self, skeleton: Skeleton, space: PoseSpace, config: AugmentConfig, flip_prob: float) -> None:
-        if space.kind != self.kind:
-            raise ValueError(f"{type(self).__name__} takes poses of a {self.kind} space, not {space.kind}")
-        self.given, self.flip_prob = config, flip_prob
-        if flip_prob and not skeleton.flip_pairs:
+    def __init__(
+        self, skeleton: Skeleton, space: PoseSpace, config: AugmentConfig, bodies: BodyAugmentConfig | None = None
+    ) -> None:
+        kind = "crop2d" if bodies is None else "root3d"
+        if space.kind != kind:
+            raise ValueError(f"these strengths are for poses of a {kind} space, not {space.kind}")
+        self.config, self.bodies, self.root = config, bodies, space.root
+        self.flip_prob = config.flip_prob if bodies is None else bodies.flip_prob
+        if self.flip_prob and not skeleton.flip_pairs:
             warnings.warn(
                 f"no left/right partners are found in the names of skeleton {skeleton.name}, and poses are mirrored; "
                 "if it has sides, give flip_pairs in a skeleton file (data.skeleton), or set augment.flip_prob=0",
-                stacklevel=3,
+                stacklevel=2,
             )
         self.flip_index = torch.from_numpy(skeleton.flip_index)
         self.lower = torch.zeros(skeleton.num_keypoints, dtype=torch.bool)
         self.lower[list(skeleton.lower_body)] = True
-        self.root = space.root if space.kind == "root3d" else None
         low, high = space.bounds
         self.middle, self.half = (low + high) / 2, (high - low) / 2
+        self.bones = Bones(skeleton, space.root)
 
     def __call__(self, keypoints: Tensor, visible: Tensor, generator: torch.Generator) -> AugmentedPoses:
         """Return an augmented copy of joints (B, K, D) in model units, in 3D upright, with ``visible`` (B, K)."""
         x = torch.where(visible[..., None], (keypoints - self.middle) / self.half, 0.0)
         x, visible = self._flip(x, visible, generator)
-        x, visible = self.see(x, visible, generator)
+        if self.bodies is None:
+            x, visible = self._crop(x, visible, generator)
+        else:
+            x = self._photograph(x, self.bodies, generator)
         x = torch.where(visible[..., None], x * self.half + self.middle, 0.0)
         hidden = self._hide(visible, generator)
         noise, prefix = self._noise(x, generator), self._prefix(len(x), generator)
         return AugmentedPoses(x, visible, visible & ~hidden, noise, prefix)
-
-    @abstractmethod
-    def see(self, x: Tensor, visible: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Return how joints (B, K, D), in half crops or in metres, look otherwise, and which are then known (B, K)."""
 
     def _flip(self, x: Tensor, visible: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         flip = torch.rand(len(x), 1, generator=generator) < self.flip_prob
@@ -132,7 +183,7 @@ class PoseAugment(ABC):
 
     def _hide(self, visible: Tensor, generator: torch.Generator) -> Tensor:
         """Choose the joints (B, K) to hide from the encoder; at least one known joint stays, and always the root."""
-        n, config = len(visible), self.given
+        n, config = len(visible), self.config
         masked = torch.rand(n, 1, generator=generator) < config.mask_share
         whole_part = torch.rand(n, 1, generator=generator) < config.mask_part_share
         low, high = config.mask_ratio
@@ -143,47 +194,32 @@ class PoseAugment(ABC):
         keep = torch.where(visible, score, -1.0).argmax(dim=1, keepdim=True)
         lost = ~(visible & ~hidden).any(dim=1, keepdim=True)
         hidden &= ~(lost & torch.zeros_like(hidden).scatter(1, keep, True))
-        if self.root is not None:
+        if self.bodies is not None:
             hidden[:, self.root] = False
         return hidden
 
     def _noise(self, x: Tensor, generator: torch.Generator) -> Tensor | None:
-        low, high = self.given.noise
+        low, high = self.config.noise
         if not high:
             return None
         deviation = (low + (high - low) * torch.rand(len(x), 1, 1, generator=generator)) * self.half
         return torch.randn(x.shape, generator=generator) * deviation
 
     def _prefix(self, n: int, generator: torch.Generator) -> Tensor | None:
-        if not self.given.prefix_share:
+        if not self.config.prefix_share:
             return None
         kept = torch.rand(n, generator=generator)
-        return torch.where(torch.rand(n, generator=generator) < self.given.prefix_share, kept.square(), 1.0)
+        return torch.where(torch.rand(n, generator=generator) < self.config.prefix_share, kept.square(), 1.0)
 
-
-class CropAugment(PoseAugment):
-    """Augment poses of a ``crop2d`` space as if the photo had been cropped otherwise.
-
-    Args:
-        skeleton: Whose flip pairs and lower body are used.
-        space: The poses' space.
-        config: Strengths.
-    """
-
-    kind = "crop2d"
-
-    def __init__(self, skeleton: Skeleton, space: PoseSpace, config: AugmentConfig) -> None:
-        super().__init__(skeleton, space, config, config.flip_prob)
-
-    def see(self, x: Tensor, visible: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Crop poses otherwise; joints outside the crop and its margin become unknown."""
-        plain = torch.rand(len(x), generator=generator) < self.given.plain_share
+    def _crop(self, x: Tensor, visible: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Crop poses in half crops otherwise; joints outside the crop and its margin become unknown."""
+        plain = torch.rand(len(x), generator=generator) < self.config.plain_share
         cropped = self._jitter_crop(self._crop_half_body(x, visible, generator), generator)
         x = torch.where(plain[:, None, None], x, cropped)
-        return x, visible & (x.abs() <= 1 + self.given.outside_margin).all(dim=-1)
+        return x, visible & (x.abs() <= 1 + self.config.outside_margin).all(dim=-1)
 
     def _crop_half_body(self, x: Tensor, visible: Tensor, generator: torch.Generator) -> Tensor:
-        config = self.given
+        config = self.config
         chosen = torch.rand(len(x), generator=generator) < config.half_body_prob
         take_lower = torch.rand(len(x), 1, generator=generator) < 0.5
         part = torch.where(take_lower, self.lower, ~self.lower) & visible
@@ -197,7 +233,7 @@ class CropAugment(PoseAugment):
         return (x - center[:, None]) / half_side[:, None, None]
 
     def _jitter_crop(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        config, n = self.given, len(x)
+        config, n = self.config, len(x)
         scale = (1 + torch.randn(n, generator=generator) * config.scale).clamp(1 - config.scale, 1 + config.scale)
         degrees = torch.randn(n, generator=generator).clamp(-2, 2) * config.rotation
         degrees *= torch.rand(n, generator=generator) < config.rotation_prob
@@ -205,3 +241,48 @@ class CropAugment(PoseAugment):
         shift *= torch.rand(n, 1, generator=generator) < config.shift_prob
         rotation = rotation_matrix_2d(degrees * (math.pi / 180))
         return (x @ rotation.transpose(1, 2) - shift[:, None]) / scale[:, None, None]
+
+    def _photograph(self, x: Tensor, config: BodyAugmentConfig, generator: torch.Generator) -> Tensor:
+        """Stretch bodies in metres, left and right alike, and turn them as random cameras see them."""
+        rand, randn = partial(torch.rand, generator=generator), partial(torch.randn, generator=generator)
+        n, k = x.shape[:2]
+        size = 1 + config.scale * randn(n, 1).clamp(-2.5, 2.5)
+        own = 1 + config.bone * randn(n, k).clamp(-2.5, 2.5)
+        x = self.bones.stretch(x, size * own[:, torch.minimum(torch.arange(k), self.flip_index)])
+        turn = (2 * rand(n) - 1) * config.turn
+        pitch = config.pitch[0] + config.pitch[1] * randn(n).clamp(-2.5, 2.5)
+        steep = rand(n) < config.steep_share
+        pitch = pitch + steep * config.steep * rand(n)
+        roll = config.roll * randn(n).clamp(-2.5, 2.5)
+        x = x @ camera_rotations(turn, pitch, roll).transpose(1, 2)
+        return x - x[:, self.root : self.root + 1]
+
+
+class Bones:
+    """The tree of a skeleton's bones from a root, to give bodies other bone lengths.
+
+    Args:
+        skeleton: Its edges make the tree; joints that no edge reaches hang on the root.
+        root: Joint that stays where it is.
+    """
+
+    def __init__(self, skeleton: Skeleton, root: int) -> None:
+        self.root = root
+        self.parents = torch.tensor([root if parent < 0 else parent for parent in parents(skeleton, root)])
+        links = torch.eye(len(self.parents), dtype=torch.float64)[self.parents]
+        links[root] = 0.0
+        # Which bones lie between the root and a joint (K, K): I + L + L^2 + ...
+        self.way = torch.linalg.inv(torch.eye(len(links), dtype=torch.float64) - links).round().float()
+
+    def stretch(self, keypoints: Tensor, factors: Tensor) -> Tensor:
+        """Multiply the bone to each joint of poses (B, K, 3) by ``factors`` (B, K); directions and root stay."""
+        bones = (keypoints - keypoints[:, self.parents]) * factors[..., None]
+        return keypoints[:, self.root : self.root + 1] + self.way @ bones
+
+
+def seen_by_cameras(bodies: Poses, space: PoseSpace, seed: int = 0) -> Tensor:
+    """Return poses (N, K, 3) in model units of ``space`` as random cameras see them; the bodies stay as they are."""
+    cameras = BodyAugmentConfig(flip_prob=0.0, scale=0.0, bone=0.0)
+    camera = PoseAugment(bodies.skeleton, space, HIDE_NOTHING, cameras)
+    centred = space.normalise(bodies.keypoints, bodies.reference(space.root))
+    return camera(centred, bodies.visible, torch.Generator().manual_seed(seed)).keypoints

@@ -9,8 +9,7 @@ from typing import Literal
 from pct.pose_space import PoseSpace
 from pct.tokenizer import TokenizerSizes
 from pct.training.run_config import TrainingRun
-from pct.training.tokenizer.augment import AugmentConfig
-from pct.training.tokenizer.augment3d import BodyAugmentConfig
+from pct.training.tokenizer.augment import AugmentConfig, BodyAugmentConfig
 from pct.training.yaml_config import AT_LEAST_0, AT_LEAST_1, Rule, check, config_keys, load_config, setting
 
 _UP_TO_HALF = Rule("between 0 and 0.5", lambda share: 0 < share < 0.5)

@@ -20,8 +20,7 @@ from pct.training.batches import pose_batches
 from pct.training.loop import save_trained, start_run, train
 from pct.training.run_folder import REPORT_FOLDER
 from pct.training.steps import TokenizerStep
-from pct.training.tokenizer.augment import CropAugment, PoseAugment
-from pct.training.tokenizer.augment3d import BodyAugment, seen_by_cameras
+from pct.training.tokenizer.augment import PoseAugment, seen_by_cameras
 from pct.training.tokenizer.config import BodyRun, TokenizerRun
 from pct.training.tokenizer.data import PoseSplit, load_split
 
@@ -64,13 +63,6 @@ def take_over(model: PoseTokenizer, other: PoseTokenizer) -> None:
         warnings.warn(f"model_from: {len(fits)} of {len(own)} arrays fit and are taken over", stacklevel=2)
 
 
-def build_augmentation(run: TokenizerRun, skeleton: Skeleton) -> PoseAugment:
-    """Build the augmentation of the run's poses, in images or in space."""
-    if isinstance(run, BodyRun):
-        return BodyAugment(skeleton, run.space, run.bodies.augment, run.augment)
-    return CropAugment(skeleton, run.space.training_space, run.augment)
-
-
 def train_tokenizer(run: TokenizerRun, folder: Path, progress: Any = None) -> TrainedTokenizer:
     """Train a tokenizer as ``run`` says, and save it under ``folder/model``.
 
@@ -85,7 +77,8 @@ def train_tokenizer(run: TokenizerRun, folder: Path, progress: Any = None) -> Tr
     device, split = start_run(run), load_split(run)
     model = build_tokenizer(run, split.train.skeleton).to(device)
     keypoints = run.space.training_space.normalise(split.train.keypoints, split.train.reference(run.space.root))
-    augment = build_augmentation(run, split.train.skeleton)
+    bodies = run.bodies.augment if isinstance(run, BodyRun) else None
+    augment = PoseAugment(split.train.skeleton, run.space.training_space, run.augment, bodies)
     batches = pose_batches(keypoints, split.train.visible, augment, run.batch_size, run.seed)
     validate = Validation(model, split.val, run.val_poses)
     train(model, batches, TokenizerStep(run.loss), run.optim, run, folder, validate, progress)
