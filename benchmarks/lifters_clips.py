@@ -21,9 +21,8 @@ from pct.lifting.lifter import Lifter
 from pct.lifting.pairs import CameraConfig
 from pct.poses import Poses
 from pct.training.kinds import progress_bar
-from pct.training.lifting.batches import fixed_pairs
 from pct.training.lifting.config import LifterRun, load_lifter_run
-from pct.training.lifting.data import PhotographedBodies
+from pct.training.lifting.data import PhotographedBodies, fixed_pairs
 from pct.training.lifting.recipe import train_lifter
 from pct.training.lifting.validation import LiftingValidation
 from pct.training.run_files import METRICS

@@ -58,7 +58,6 @@ from pct.training.photos.features import FeatureBatches, StoredFeatures
 from pct.training.photos.recipe import PhotoSetting, train_classifier
 from pct.training.photos.steps import TokenStep
 from pct.training.run_config import LoopSettings
-from pct.training.steps import StepLosses
 
 Rows = dict[str, dict[str, Any]]
 
@@ -92,10 +91,10 @@ class CoordinateStep:
     def __init__(self, run: ClassifierRun) -> None:
         self.beta = run.loss.beta
 
-    def __call__(self, model: nn.Module, batch: PhotoBatch) -> StepLosses:
+    def __call__(self, model: nn.Module, batch: PhotoBatch) -> dict[str, Tensor]:
         """Run the head on a batch."""
         loss = keypoint_loss(model(batch.features), batch.keypoints, batch.visible, self.beta)
-        return StepLosses(loss, {"loss": loss.detach()})
+        return {"loss": loss}
 
 
 class SeenTrunk(nn.Module):

@@ -13,8 +13,7 @@ from pct.people.poses import generate_poses3d
 from pct.pose_space import PoseSpace
 from pct.skeleton import H36M17
 from pct.tokenizer import PoseTokenizer
-from pct.training.lifting.batches import LiftingBatch, fixed_pairs
-from pct.training.lifting.data import PhotographedBodies
+from pct.training.lifting.data import LiftingBatch, PhotographedBodies, fixed_pairs
 
 SPACE = PoseSpace(kind="root3d")
 

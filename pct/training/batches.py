@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Generic, Protocol, TypeVar
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, fields
+from typing import Generic, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from pct import distributed
-from pct.training.tokenizer.augment import AugmentedPoses
 
 
 class EpochOrder:
@@ -49,11 +49,27 @@ class EpochOrder:
         return self._order[(place * self.batch_size + np.arange(self.batch_size)) % self.number]
 
 
-Batch = TypeVar("Batch", bound="_Rows")
+Batch, Item = TypeVar("Batch", bound="TensorBatch"), TypeVar("Item")
 
 
-class _Rows(Protocol):
-    def rows(self: Batch, rows: slice) -> Batch: ...
+@dataclass(frozen=True)
+class TensorBatch:
+    """A batch whose columns are tensors of B rows; None where it has no such column."""
+
+    def __len__(self) -> int:
+        return len(getattr(self, fields(self)[0].name))
+
+    def rows(self: Batch, rows: slice | Tensor) -> Batch:
+        """Return some of the rows."""
+        return self._each(lambda column: column[rows])
+
+    def to(self: Batch, device: torch.device) -> Batch:
+        """Return the batch on a device."""
+        return self._each(lambda column: column.to(device))
+
+    def _each(self: Batch, change: Callable[[Tensor], Tensor]) -> Batch:
+        columns = {field.name: getattr(self, field.name) for field in fields(self)}
+        return type(self)(**{name: None if column is None else change(column) for name, column in columns.items()})
 
 
 class DrawnBatches(Generic[Batch]):
@@ -85,16 +101,12 @@ class DrawnBatches(Generic[Batch]):
         return self.draw(torch.from_numpy(self._order[step]), generator).rows(self._order.own)
 
 
-# An augmented copy of joints (B, K, D) in model units with those known (B, K), by chance.
-Augment = Callable[[Tensor, Tensor, torch.Generator], AugmentedPoses]
-
-
-def pose_batches(
-    keypoints: Tensor, visible: Tensor, augment: Augment, batch_size: int, seed: int = 0
-) -> DrawnBatches[AugmentedPoses]:
-    """Return augmented batches of joints (N, K, D) in model units, with those known (N, K)."""
-
-    def draw(rows: Tensor, generator: torch.Generator) -> AugmentedPoses:
-        return augment(keypoints[rows], visible[rows], generator)
-
-    return DrawnBatches(len(keypoints), draw, batch_size, seed)
+@torch.no_grad()
+def mean_over_batches(batches: Iterable[Item], measure: Callable[[Item], Mapping[str, Tensor]]) -> dict[str, float]:
+    """Return the means of all numbers (n,) that are measured on batches; those without any are left out."""
+    parts: dict[str, list[Tensor]] = {}
+    for batch in batches:
+        for name, values in measure(batch).items():
+            parts.setdefault(name, []).append(values.double().cpu())
+    means = {name: torch.cat(values) for name, values in parts.items()}
+    return {name: float(values.mean()) for name, values in means.items() if len(values)}

@@ -20,7 +20,6 @@ from pct.tokenizer.quantizer import Quantizer
 from pct.training.run_config import LoopSettings, OptimSection, TrainingRun
 from pct.training.run_files import CHECKPOINT, MetricsLog, load_checkpoint, save_checkpoint
 from pct.training.run_folder import MODEL_FOLDER
-from pct.training.steps import StepLosses
 from pct.training.stopping import TrainingStopped, stop_on_signal
 
 
@@ -80,7 +79,7 @@ def save_trained(model: Any, folder: Path) -> None:
 def train(
     model: nn.Module,
     batches: Batches,
-    step_losses: Callable[[nn.Module, Any], StepLosses],
+    step_losses: Callable[[nn.Module, Any], dict[str, Tensor]],
     optim: OptimSection,
     settings: LoopSettings,
     folder: Path,
@@ -93,7 +92,7 @@ def train(
     Args:
         model: On its device; all processes hold the same weights.
         batches: This process's part of each step's batch.
-        step_losses: Runs the model on a batch.
+        step_losses: Runs the model on a batch; of all losses by name it is ``loss`` that is minimised.
         optim: Optimiser and schedule.
         settings: Lengths and intervals.
         folder: Where checkpoint and logs go; must exist.
@@ -124,7 +123,7 @@ def train(
             with _autocast(device, settings.precision):
                 losses = step_losses(wrapped, batches[step].to(device))
             optimizer.zero_grad()
-            losses.loss.backward()
+            losses["loss"].backward()
             if optim.clip:
                 nn.utils.clip_grad_norm_(model.parameters(), optim.clip)
             optimizer.step()
@@ -219,10 +218,10 @@ class _Window:
         self.count = 0
         self.restart_clock()
 
-    def add(self, losses: StepLosses, done: int) -> None:
+    def add(self, losses: Mapping[str, Tensor], done: int) -> None:
         """Take in the losses of a step, without waiting for the device; at the end of an epoch the codebook's use."""
-        for name, value in losses.parts.items():
-            self.sums[name] = self.sums.get(name, torch.zeros_like(value)) + value
+        for name, value in losses.items():
+            self.sums[name] = self.sums.get(name, 0) + value.detach()
         self.count += 1
         self.timed += 1
         if done % self.batches.steps_per_epoch == 0:

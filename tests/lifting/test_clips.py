@@ -20,8 +20,7 @@ from pct.lifting.trunk import Trunk
 from pct.people.poses import generate_poses3d
 from pct.pose_space import PoseSpace
 from pct.skeleton import H36M17
-from pct.training.lifting.batches import LiftingBatch, lifting_batches
-from pct.training.lifting.data import PhotographedBodies, RecordedPairs
+from pct.training.lifting.data import LiftingBatch, PhotographedBodies, RecordedPairs, lifting_batches
 from pct.training.tokenizer.augment import BodyAugmentConfig
 
 CLIPS = torch.tensor([0] * 4 + [1] * 6)

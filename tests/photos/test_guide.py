@@ -189,7 +189,7 @@ def test_stage_two_trains_over_a_guided_tokenizer(tmp_path: Path) -> None:
     assert model.tokenizer.guide is not None
     batch = make_batch()
     step = TokenStep(model.tokenizer, TokenLoss())
-    assert torch.isfinite(step(model, batch).loss)
+    assert torch.isfinite(step(model, batch)["loss"])
     shutil.rmtree(tmp_path / "run" / "model" / "tokenizer" / "guidance")
     bare = PoseClassifier.from_pretrained(tmp_path / "run" / "model")
     assert torch.equal(bare(batch.images).keypoints, model(batch.images).keypoints)

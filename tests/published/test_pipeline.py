@@ -136,9 +136,9 @@ def test_the_step_of_stage_two_loses_what_the_reference_loses(guided: Pipeline) 
     with torch.no_grad():
         losses = TokenStep(model.tokenizer, run.loss)(model, _training_batch(guided, model))
     expected = {name: float(guided[f"label/{name}"]) for name in ("token_loss", "joint_loss")}
-    assert float(losses.parts["token_loss"]) == pytest.approx(expected["token_loss"], rel=1e-4)
-    assert float(losses.parts["keypoint_loss"]) == pytest.approx(expected["joint_loss"], rel=1e-4)
-    assert float(losses.loss) == pytest.approx(sum(expected.values()), rel=1e-4)
+    assert losses["token_loss"].item() == pytest.approx(expected["token_loss"], rel=1e-4)
+    assert losses["keypoint_loss"].item() == pytest.approx(expected["joint_loss"], rel=1e-4)
+    assert losses["loss"].item() == pytest.approx(sum(expected.values()), rel=1e-4)
 
 
 def _training_batch(guided: Pipeline, model: PoseClassifier) -> PhotoBatch:

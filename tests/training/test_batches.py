@@ -8,8 +8,8 @@ import torch
 from pct import distributed
 from pct.pose_space import PoseSpace
 from pct.skeleton import COCO17
-from pct.training.batches import DrawnBatches, pose_batches
-from pct.training.tokenizer.augment import AugmentConfig, PoseAugment
+from pct.training.batches import DrawnBatches
+from pct.training.tokenizer.augment import AugmentConfig, PoseAugment, pose_batches
 
 PLAIN = AugmentConfig(plain_share=1, flip_prob=0, mask_share=0, outside_margin=1e9)
 

@@ -15,8 +15,7 @@ from pct.people.poses import generate_poses3d
 from pct.pose_space import PoseSpace
 from pct.skeleton import H36M17
 from pct.training.batches import DrawnBatches
-from pct.training.lifting.batches import LiftingBatch, fixed_pairs, lifting_batches
-from pct.training.lifting.data import PhotographedBodies, RecordedPairs
+from pct.training.lifting.data import LiftingBatch, PhotographedBodies, RecordedPairs, fixed_pairs, lifting_batches
 from pct.training.tokenizer.augment import BodyAugmentConfig
 
 SPACE = PoseSpace(kind="root3d")

@@ -12,8 +12,8 @@ from tiny_lifter import make_lifter, make_pairs
 
 from pct.lifting.detector_noise import NoiseConfig
 from pct.lifting.lifter import Lifter
-from pct.training.lifting.batches import LiftingBatch
 from pct.training.lifting.config import LifterLoss
+from pct.training.lifting.data import LiftingBatch
 from pct.training.lifting.steps import LiftingStep, pose_loss
 from pct.training.lifting.validation import LiftingValidation
 from pct.training.photos.token_targets import token_labels
@@ -52,7 +52,7 @@ def test_unknown_targets_reach_neither_loss_nor_gradient(kind: str) -> None:
 
 
 def test_coordinates_have_the_pose_loss_alone() -> None:
-    parts = LiftingStep(lifter := make_lifter(), LifterLoss())(lifter, make_pairs()).parts
+    parts = LiftingStep(lifter := make_lifter(), LifterLoss())(lifter, make_pairs())
     assert set(parts) == {"loss", "keypoint_loss"}
     assert parts["loss"] == parts["keypoint_loss"]
 
@@ -60,7 +60,7 @@ def test_coordinates_have_the_pose_loss_alone() -> None:
 @pytest.mark.parametrize("kind", ["mixer", "anchored"])
 def test_weights_weigh(kind: str) -> None:
     lifter, batch = make_lifter(kind).eval(), make_pairs()
-    parts = LiftingStep(lifter, LifterLoss(keypoint_weight=3.0, token_weight=2.0))(lifter, batch).parts
+    parts = LiftingStep(lifter, LifterLoss(keypoint_weight=3.0, token_weight=2.0))(lifter, batch)
     poses = parts["keypoint_loss"]
     if kind == "anchored":  # half each
         poses = (poses + parts["estimate_loss"]) / 2
@@ -82,7 +82,7 @@ def test_labels_are_the_tokens_of_the_true_pose_whatever_the_detector_sees() -> 
 def test_soft_labels_are_another_loss_that_tends_to_the_hard_one() -> None:
     lifter, batch = make_lifter("mixer").eval(), make_pairs()
     hard, sharp, soft = (
-        LiftingStep(lifter, LifterLoss(softness=s))(lifter, batch).parts["token_loss"] for s in (0.0, 1e-3, 3.0)
+        LiftingStep(lifter, LifterLoss(softness=s))(lifter, batch)["token_loss"] for s in (0.0, 1e-3, 3.0)
     )
     torch.testing.assert_close(sharp, hard, atol=1e-4, rtol=1e-4)
     assert abs(soft - hard) > 1e-4
@@ -109,9 +109,9 @@ def learn(lifter: Lifter, batch: LiftingBatch, steps: int, loss: LifterLoss | No
     for _ in range(steps):
         losses_of_step = step(lifter, batch)
         optimizer.zero_grad()
-        losses_of_step.loss.backward()
+        losses_of_step["loss"].backward()
         optimizer.step()
-        losses.append(float(losses_of_step.parts["keypoint_loss"]))
+        losses.append(losses_of_step["keypoint_loss"].item())
     return losses
 
 
@@ -124,7 +124,7 @@ def test_tokens_of_a_few_pairs_are_learned_by_heart() -> None:
     lifter, batch = make_lifter("mixer", width=32), make_pairs(8)
     # The decoder is untrained: what it makes of the right tokens is no good pose.
     learn(lifter, batch, steps=80, loss=LifterLoss(keypoint_weight=0.0))
-    parts = LiftingStep(lifter.eval(), LifterLoss())(lifter, batch).parts
+    parts = LiftingStep(lifter.eval(), LifterLoss())(lifter, batch)
     assert parts["top1"] > 0.95
 
 
@@ -165,7 +165,6 @@ def test_validation_leaves_poses_with_unknown_joints_out() -> None:
 def test_every_pair_of_losses_differs() -> None:
     lifter, batch = make_lifter(), make_pairs()
     values = [
-        float(LiftingStep(lifter, LifterLoss(kind=k))(lifter, batch).parts["loss"])
-        for k in ("mpjpe", "mse", "smooth_l1")
+        LiftingStep(lifter, LifterLoss(kind=k))(lifter, batch)["loss"].item() for k in ("mpjpe", "mse", "smooth_l1")
     ]
     assert all(abs(a - b) > 1e-6 for a, b in itertools.combinations(values, 2))

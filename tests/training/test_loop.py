@@ -24,14 +24,14 @@ from pct.poses import Poses
 from pct.skeleton import COCO17
 from pct.tokenizer import PoseTokenizer, TokenizerConfig
 from pct.tokenizer.codebook import CodebookUse
-from pct.training.batches import DrawnBatches, pose_batches
+from pct.training.batches import DrawnBatches
 from pct.training.loop import build_optimizer, learning_rate, train
 from pct.training.run_config import LoopSettings, OptimSection
 from pct.training.run_files import CHECKPOINT, METRICS, load_checkpoint, read_metrics, save_checkpoint
-from pct.training.steps import StepLosses, TokenizerStep
 from pct.training.stopping import TrainingStopped
-from pct.training.tokenizer.augment import AugmentConfig, AugmentedPoses, PoseAugment
+from pct.training.tokenizer.augment import AugmentConfig, AugmentedPoses, PoseAugment, pose_batches
 from pct.training.tokenizer.config import LossSection
+from pct.training.tokenizer.steps import TokenizerStep
 
 TINY = TokenizerConfig(
     num_tokens=4,
@@ -226,9 +226,9 @@ def test_a_broken_line_in_the_middle_is_an_error(tmp_path: Path) -> None:
 def test_log_lines_hold_the_means_since_the_last_line(tmp_path: Path) -> None:
     step_losses, seen = TokenizerStep(LossSection(commitment_weight=2.0)), []
 
-    def recorded(model: nn.Module, batch: AugmentedPoses) -> StepLosses:
+    def recorded(model: nn.Module, batch: AugmentedPoses) -> dict[str, Tensor]:
         losses = step_losses(model, batch)
-        seen.append({name: float(value) for name, value in losses.parts.items()})
+        seen.append({name: value.item() for name, value in losses.items()})
         return losses
 
     run(tmp_path / "run", losses=recorded)
@@ -248,7 +248,7 @@ def test_log_lines_hold_the_means_since_the_last_line(tmp_path: Path) -> None:
 def test_codebook_use_is_that_of_the_last_whole_epoch(tmp_path: Path) -> None:
     step_losses, seen = TokenizerStep(LossSection()), []
 
-    def recorded(model: nn.Module, batch: AugmentedPoses) -> StepLosses:
+    def recorded(model: nn.Module, batch: AugmentedPoses) -> dict[str, Tensor]:
         handle = model.register_forward_hook(lambda _module, _args, output: seen.append(output.indices))
         losses = step_losses(model, batch)
         handle.remove()
@@ -284,7 +284,7 @@ def test_a_diverged_run_ends_and_leaves_the_last_good_checkpoint(tmp_path: Path)
 def test_bf16_trains_and_the_quantizer_stays_in_float32(tmp_path: Path) -> None:
     seen = []
 
-    def recorded(model: nn.Module, batch: AugmentedPoses) -> StepLosses:
+    def recorded(model: nn.Module, batch: AugmentedPoses) -> dict[str, Tensor]:
         handles = [
             module.register_forward_hook(lambda _module, _args, output, name=name: seen.append((name, output)))
             for name, module in model.named_modules()
@@ -469,7 +469,7 @@ def test_every_step_draws_numbers_of_its_own_and_a_resumed_run_draws_the_same(tm
     drawn: list[float] = []
 
     class Noting(TokenizerStep):
-        def __call__(self, model: nn.Module, batch: AugmentedPoses) -> StepLosses:
+        def __call__(self, model: nn.Module, batch: AugmentedPoses) -> dict[str, Tensor]:
             drawn.append(float(torch.rand(())))
             return super().__call__(model, batch)
 

@@ -42,7 +42,7 @@ def test_what_unlabelled_joints_hold_does_not_matter(softness: float) -> None:
     model, batch = make_classifier(), make_batch()
     other = replace(batch, keypoints=torch.where(batch.visible[..., None], batch.keypoints, 7.0))
     step = TokenStep(model.tokenizer, TokenLoss(softness=softness))
-    assert step(model, batch).loss == step(model, other).loss
+    assert step(model, batch)["loss"] == step(model, other)["loss"]
 
 
 def test_a_person_without_a_label_counts_in_neither_loss() -> None:
@@ -50,15 +50,15 @@ def test_a_person_without_a_label_counts_in_neither_loss() -> None:
     step = TokenStep(model.tokenizer, TokenLoss(keypoint_weight=0.0))
     visibility = batch.visibility.clone()
     visibility[3:] = 0
-    cut = step(model, replace(batch, visibility=visibility)).parts["token_loss"]
-    torch.testing.assert_close(cut, step(model, batch.rows(slice(0, 3))).parts["token_loss"])
+    cut = step(model, replace(batch, visibility=visibility))["token_loss"]
+    torch.testing.assert_close(cut, step(model, batch.rows(slice(0, 3)))["token_loss"])
 
 
 def test_soft_labels_tend_to_hard_ones() -> None:
     model, batch = make_classifier(), make_batch()
-    hard = TokenStep(model.tokenizer, TokenLoss())(model, batch).parts["token_loss"]
-    sharp = TokenStep(model.tokenizer, TokenLoss(softness=1e-3))(model, batch).parts["token_loss"]
-    soft = TokenStep(model.tokenizer, TokenLoss(softness=3.0))(model, batch).parts["token_loss"]
+    hard = TokenStep(model.tokenizer, TokenLoss())(model, batch)["token_loss"]
+    sharp = TokenStep(model.tokenizer, TokenLoss(softness=1e-3))(model, batch)["token_loss"]
+    soft = TokenStep(model.tokenizer, TokenLoss(softness=3.0))(model, batch)["token_loss"]
     torch.testing.assert_close(sharp, hard, atol=1e-4, rtol=1e-4)
     assert abs(soft - hard) > 1e-3
 
@@ -93,7 +93,7 @@ def test_weights_weigh() -> None:
     parts = TokenStep(
         model.tokenizer,
         TokenLoss(token_weight=2.0, keypoint_weight=3.0, similarity_weight=5.0),
-    )(model, batch).parts
+    )(model, batch)
     expected = 2 * parts["token_loss"]
     area = model_area(batch, model.tokenizer.space)
     output, scale = model(batch.images), 2 * torch.tensor(model.tokenizer.skeleton.sigmas) * area[:, None].sqrt()
@@ -119,7 +119,7 @@ def test_the_similarity_does_not_depend_on_the_units_of_the_crop() -> None:
         inside = (batch.keypoints + 1) / 2 * (space.bounds[1] - space.bounds[0]) + space.bounds[0]
         scaled = replace(batch, keypoints=torch.where(batch.visible[..., None], inside, 0.0))
         model.poses = scaled.keypoints
-        losses.append(TokenStep(model.tokenizer, loss)(model, scaled).parts["similarity_loss"])
+        losses.append(TokenStep(model.tokenizer, loss)(model, scaled)["similarity_loss"])
     torch.testing.assert_close(losses[0], losses[1])
     assert 0.1 < losses[0] < 0.9
 
@@ -153,7 +153,7 @@ def test_tokens_of_poses_in_space_are_learned() -> None:
     assert losses[-1]["token_loss"] < 0.7 * losses[0]["token_loss"]
     assert losses[-1]["keypoint_loss"] < losses[0]["keypoint_loss"]
     output, truth = model.eval()(batch.images), photo_targets(batch, tokenizer.space, H36M17)
-    parts = step(model, batch).parts
+    parts = step(model, batch)
     torch.testing.assert_close(
         parts["keypoint_loss"], keypoint_loss(output.keypoints, truth.keypoints, truth.visible, 0.05)
     )
@@ -162,7 +162,7 @@ def test_tokens_of_poses_in_space_are_learned() -> None:
         parts["similarity_loss"], similarity_loss(output.keypoints, truth.keypoints, truth.visible, scale)
     )
     moved = replace(batch, keypoints3d=batch.keypoints3d + 500)  # type: ignore[operator]
-    torch.testing.assert_close(step(model, moved).loss, step(model, batch).loss, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(step(model, moved)["loss"], step(model, batch)["loss"], rtol=1e-4, atol=1e-4)
 
 
 def test_accuracy_counts_the_likeliest_and_the_five_likeliest() -> None:
@@ -184,7 +184,7 @@ def test_heatmaps_learn_and_ignore_unlabelled_joints() -> None:
     model, batch = make_heatmap_model(), make_batch()
     step = HeatmapStep(model, sigma=1.0)
     other = replace(batch, keypoints=torch.where(batch.visible[..., None], batch.keypoints, 0.3))
-    assert step(model, batch).loss == step(model, other).loss
+    assert step(model, batch)["loss"] == step(model, other)["loss"]
     losses = fit(model.train(), step, batch, 60)
     assert losses[-1]["loss"] < 0.5 * losses[0]["loss"]
 
@@ -195,9 +195,9 @@ def fit(model: torch.nn.Module, step: TokenStep | HeatmapStep, batch: PhotoBatch
     for _ in range(steps):
         losses = step(model, batch)
         optimizer.zero_grad()
-        losses.loss.backward()
+        losses["loss"].backward()
         optimizer.step()
-        rows.append(losses.parts)
+        rows.append(losses)
     return rows
 
 

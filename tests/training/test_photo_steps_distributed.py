@@ -47,10 +47,10 @@ def run(rows: slice) -> Result:
     for name, (model, step) in models().items():
         shared = DistributedDataParallel(model) if distributed.is_distributed() else model
         losses = step(shared, uneven_batch().rows(rows))
-        losses.loss.backward()
+        losses["loss"].backward()
         results[name] = {f"grad {n}": p.grad for n, p in model.named_parameters() if p.grad is not None}
-        for part, value in losses.parts.items():
-            results[name][part] = distributed.all_reduce_sum(value) / distributed.world_size()
+        for part, value in losses.items():
+            results[name][part] = distributed.all_reduce_sum(value.detach()) / distributed.world_size()
     return results
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,8 @@ from pct.lifting.pairs import PosePairs
 from pct.pose_space import PoseSpace
 from pct.skeleton import H36M17, Skeleton, get_skeleton
 from pct.tokenizer import PoseTokenizer
-from pct.training.lifting.batches import fixed_pairs, lifting_batches
 from pct.training.lifting.config import LifterRun
-from pct.training.lifting.data import PairSource, PhotographedBodies, RecordedPairs
+from pct.training.lifting.data import PairSource, PhotographedBodies, RecordedPairs, fixed_pairs, lifting_batches
 from pct.training.lifting.steps import LiftingStep
 from pct.training.lifting.validation import LiftingValidation
 from pct.training.loop import save_trained, start_run, train
@@ -28,14 +27,6 @@ from pct.training.tokenizer.data import load_bodies
 _TYPICAL = 16_384
 # Neighbouring frames of a recording are nearly alike, and only some of them are validated on.
 _VAL_STRIDE = 25
-
-
-@dataclass(frozen=True)
-class LiftingData:
-    """What a run trains on and validates on; no clip is in both."""
-
-    train: PairSource
-    val: PairSource
 
 
 def train_lifter(run: LifterRun, folder: Path, progress: Any = None) -> Lifter:
@@ -51,24 +42,24 @@ def train_lifter(run: LifterRun, folder: Path, progress: Any = None) -> Lifter:
     """
     device = start_run(run)
     tokenizer = _load_tokenizer(run.tokenizer) if run.tokenizer else None
-    data = load_pairs(run, _skeleton(run, tokenizer))
-    lifter = build_lifter(run, data.train.skeleton, tokenizer)
+    pairs, val = load_pairs(run, _skeleton(run, tokenizer))
+    lifter = build_lifter(run, pairs.skeleton, tokenizer)
     space = lifter.space
     # Inputs are divided by the deviations of what the network will see, errors included.
-    typical = fixed_pairs(data.train, space, run.noise, _TYPICAL)
+    typical = fixed_pairs(pairs, space, run.noise, _TYPICAL)
     lifter.normalizer.fit(typical.keypoints2d, typical.visible, typical.image_size)
     lifter = lifter.to(device)
-    noise = DetectorNoise(data.train.skeleton, run.noise)
-    batches = lifting_batches(data.train, space, noise, run.batch_size, run.seed)
-    noisy, clean = (fixed_pairs(data.val, space, n, run.val_poses) for n in (run.noise, NoiseConfig.clean()))
+    noise = DetectorNoise(pairs.skeleton, run.noise)
+    batches = lifting_batches(pairs, space, noise, run.batch_size, run.seed)
+    noisy, clean = (fixed_pairs(val, space, n, run.val_poses) for n in (run.noise, NoiseConfig.clean()))
     validate = LiftingValidation(lifter, noisy, clean)
     train(lifter, batches, LiftingStep(lifter, run.loss), run.optim, run, folder, validate, progress)
     save_trained(lifter, folder)
     return lifter
 
 
-def load_pairs(run: LifterRun, skeleton: Skeleton) -> LiftingData:
-    """Return what a run trains and validates on: photographed bodies, or recorded pairs.
+def load_pairs(run: LifterRun, skeleton: Skeleton) -> tuple[PairSource, PairSource]:
+    """Return what a run trains and validates on, photographed bodies or recorded pairs; no clip is in both.
 
     Raises:
         ValueError: If a file is broken or has other joints than ``skeleton``.
@@ -76,7 +67,7 @@ def load_pairs(run: LifterRun, skeleton: Skeleton) -> LiftingData:
     if run.recorded.file:
         return _load_recorded(run, skeleton)
     split, frames = load_bodies(run.bodies, skeleton.name, run.seed), run.frames
-    return LiftingData(
+    return (
         PhotographedBodies(split.train, run.camera, run.bodies.augment, frames),
         PhotographedBodies(split.val, run.camera, frames=frames),
     )
@@ -110,7 +101,7 @@ def _skeleton(run: LifterRun, tokenizer: PoseTokenizer | None) -> Skeleton:
     return tokenizer.skeleton if tokenizer is not None else H36M17
 
 
-def _load_recorded(run: LifterRun, skeleton: Skeleton) -> LiftingData:
+def _load_recorded(run: LifterRun, skeleton: Skeleton) -> tuple[PairSource, PairSource]:
     recorded = run.recorded
 
     def load(subjects: tuple[str, ...], stride: int) -> PosePairs:
@@ -120,4 +111,4 @@ def _load_recorded(run: LifterRun, skeleton: Skeleton) -> LiftingData:
     val_stride = _VAL_STRIDE if run.frames == 1 else recorded.stride
     pairs, val = load(recorded.train_subjects, recorded.stride), load(recorded.val_subjects, val_stride)
     flip_prob = run.bodies.augment.flip_prob
-    return LiftingData(RecordedPairs(pairs, flip_prob, run.frames), RecordedPairs(val, frames=run.frames))
+    return RecordedPairs(pairs, flip_prob, run.frames), RecordedPairs(val, frames=run.frames)

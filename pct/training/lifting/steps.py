@@ -10,10 +10,9 @@ from torch import Tensor, nn
 
 from pct.layers.losses import distance_loss, keypoint_loss
 from pct.lifting.lifter import Lifter
-from pct.training.lifting.batches import LiftingBatch
 from pct.training.lifting.config import LifterLoss
+from pct.training.lifting.data import LiftingBatch
 from pct.training.photos.token_targets import TokenTargets, token_accuracy, token_labels
-from pct.training.steps import StepLosses
 
 
 class LiftingStep:
@@ -32,8 +31,8 @@ class LiftingStep:
         self.pose_loss = pose_loss(loss.kind, loss.beta)
         self.targets = TokenTargets(lifter.tokenizer, loss.softness) if lifter.tokenizer is not None else None
 
-    def __call__(self, model: nn.Module, batch: LiftingBatch) -> StepLosses:
-        """Run the model on a batch; ``model`` may be wrapped for several processes."""
+    def __call__(self, model: nn.Module, batch: LiftingBatch) -> dict[str, Tensor]:
+        """Return the losses by their names in the logs, ``loss`` to minimise; several processes may share the model."""
         normalised = self.normalizer(batch.keypoints2d, batch.visible, batch.image_size)
         output = model(normalised, batch.visible)
         target = (batch.target_keypoints, batch.target_visible)
@@ -49,8 +48,7 @@ class LiftingStep:
             parts["token_loss"] = F.cross_entropy(output.logits.float().flatten(0, 1), tokens.flatten(0, 1))
             loss = self.loss.keypoint_weight * loss + self.loss.token_weight * parts["token_loss"]
             parts |= token_accuracy(output.logits, labels.indices)
-        parts["loss"] = loss
-        return StepLosses(loss, {name: value.detach() for name, value in parts.items()})
+        return {**parts, "loss": loss}
 
 
 def pose_loss(kind: Literal["mpjpe", "mse", "smooth_l1"], beta: float) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
@@ -73,8 +71,5 @@ def pose_loss(kind: Literal["mpjpe", "mse", "smooth_l1"], beta: float) -> Callab
 
 
 def _mean_square_distance(keypoints: Tensor, target_keypoints: Tensor, visible: Tensor) -> Tensor:
-    known = visible[..., None]
-    difference = keypoints.where(known, keypoints.new_zeros(())) - target_keypoints.where(
-        known, keypoints.new_zeros(())
-    )
+    difference = (keypoints - target_keypoints).where(visible[..., None], keypoints.new_zeros(()))
     return difference.square().sum() / visible.sum().clamp(min=1)

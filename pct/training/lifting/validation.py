@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from pct.evaluation.metrics3d import mpjpe, p_mpjpe
 from pct.lifting.lifter import Lifter
-from pct.training.lifting.batches import LiftingBatch
+from pct.training.batches import mean_over_batches
+from pct.training.lifting.data import LiftingBatch
 from pct.training.photos.token_targets import token_accuracy, token_labels
 
 _BATCH = 1024
@@ -37,29 +37,18 @@ class LiftingValidation:
 
         ``oracle_mpjpe_mm`` is the floor: the error of the tokenizer itself.
         """
-        values, poses = self._measure(self.noisy)
-        truth = self.noisy.target_keypoints * self.scale
-        values["p_mpjpe_mm"] = float(p_mpjpe(poses, truth).mean())
-        clean, _ = self._measure(self.clean)
-        return {**values, "clean_mpjpe_mm": clean["mpjpe_mm"]}
+        noisy, clean = (
+            mean_over_batches((pairs.rows(slice(i, i + _BATCH)) for i in range(0, len(pairs), _BATCH)), self._measure)
+            for pairs in (self.noisy, self.clean)
+        )
+        return {**noisy, "clean_mpjpe_mm": clean["mpjpe_mm"]}
 
-    @torch.no_grad()
-    def _measure(self, pairs: LiftingBatch) -> tuple[dict[str, float], Tensor]:
-        """Return the numbers on some pairs, and the lifted poses (N, K, 3) in millimetres."""
-        parts: dict[str, list[Tensor]] = {}
-        poses = []
-        for start in range(0, len(pairs), _BATCH):
-            batch = pairs.rows(slice(start, start + _BATCH)).to(self.lifter.device)
-            lifter = self.lifter
-            normalised = lifter.normalizer(batch.keypoints2d, batch.visible, batch.image_size)
-            output = lifter(normalised, batch.visible)
-            numbers = {"mpjpe_mm": self._error(output.keypoints, batch)}
-            if output.logits is not None:
-                numbers |= self._token_numbers(output.logits, batch)
-            for name, value in numbers.items():
-                parts.setdefault(name, []).append(value.double().cpu())
-            poses.append(output.keypoints.float().cpu() * self.scale)
-        return {name: float(torch.cat(value).mean()) for name, value in parts.items()}, torch.cat(poses)
+    def _measure(self, pairs: LiftingBatch) -> dict[str, Tensor]:
+        lifter, pairs = self.lifter, pairs.to(self.lifter.device)
+        output = lifter(lifter.normalizer(pairs.keypoints2d, pairs.visible, pairs.image_size), pairs.visible)
+        keypoints, truth = output.keypoints.float() * self.scale, pairs.target_keypoints * self.scale
+        numbers = {"mpjpe_mm": mpjpe(keypoints, truth, root=self.root), "p_mpjpe_mm": p_mpjpe(keypoints, truth)}
+        return numbers if output.logits is None else numbers | self._token_numbers(output.logits, pairs)
 
     def _token_numbers(self, logits: Tensor, batch: LiftingBatch) -> dict[str, Tensor]:
         tokenizer = self.lifter.tokenizer

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -14,12 +13,11 @@ from pct.evaluation.metrics import joint_scale
 from pct.layers.losses import keypoint_loss, similarity_loss
 from pct.photos.crop import PhotoBatch
 from pct.photos.heatmap import HeatmapModel
-from pct.photos.person_views import PhotoTargets, photo_targets
+from pct.photos.person_views import photo_targets
 from pct.pose_space import PoseSpace
 from pct.tokenizer import PoseTokenizer
 from pct.training.photos.config import TokenLoss
 from pct.training.photos.token_targets import TokenLabels, TokenTargets, label_weights, token_accuracy, token_labels
-from pct.training.steps import StepLosses
 
 
 class TokenStep:
@@ -38,8 +36,8 @@ class TokenStep:
         self.tokenizer, self.loss = tokenizer, loss
         self.targets = TokenTargets(tokenizer, loss.softness)
 
-    def __call__(self, model: nn.Module, batch: PhotoBatch) -> StepLosses:
-        """Run the model on a batch; ``model`` may be wrapped for several processes."""
+    def __call__(self, model: nn.Module, batch: PhotoBatch) -> dict[str, Tensor]:
+        """Return the losses by their names in the logs, ``loss`` to minimise; several processes may share the model."""
         output = _run(model, batch)
         space, skeleton = self.tokenizer.space, self.tokenizer.skeleton
         truth = photo_targets(batch, space, skeleton)
@@ -50,24 +48,16 @@ class TokenStep:
         weights = label_weights(self.tokenizer, truth.visible) * known[:, None]
         tokens = mean_over_all(losses.view(labels.indices.shape), weights)
         scale = joint_scale(space, skeleton, model_area(batch, space.crop_space))
-        parts = {"token_loss": tokens, **self._pose_losses(output.keypoints, truth, scale)}
-        loss = self.loss.token_weight * tokens + self._weighted(parts)
-        parts |= {"loss": loss}
-        parts |= token_accuracy(output.logits, labels.indices)
-        return StepLosses(loss, {name: value.detach() for name, value in parts.items()})
-
-    def _pose_losses(self, keypoints: Tensor, truth: PhotoTargets, scale: Tensor) -> dict[str, Tensor]:
         beta, normalisation = self.loss.beta, self.loss.normalisation
-        losses = {"keypoint_loss": keypoint_loss(keypoints, truth.keypoints, truth.visible, beta, normalisation)}
+        poses = keypoint_loss(output.keypoints, truth.keypoints, truth.visible, beta, normalisation)
+        parts = {"token_loss": tokens, "keypoint_loss": poses}
+        loss = self.loss.token_weight * tokens + self.loss.keypoint_weight * poses
         if self.loss.similarity_weight:
-            losses["similarity_loss"] = similarity_loss(keypoints, truth.keypoints, truth.visible, scale)
-        return losses
-
-    def _weighted(self, losses: Mapping[str, Tensor]) -> Tensor:
-        weighted = self.loss.keypoint_weight * losses["keypoint_loss"]
-        if "similarity_loss" in losses:
-            weighted = weighted + self.loss.similarity_weight * losses["similarity_loss"]
-        return weighted
+            scale = joint_scale(space, skeleton, model_area(batch, space.crop_space))
+            similar = similarity_loss(output.keypoints, truth.keypoints, truth.visible, scale)
+            parts["similarity_loss"] = similar
+            loss = loss + self.loss.similarity_weight * similar
+        return {**parts, "loss": loss, **token_accuracy(output.logits, labels.indices)}
 
 
 def _run(model: nn.Module, batch: PhotoBatch) -> Any:
@@ -109,7 +99,7 @@ class HeatmapStep:
     def __init__(self, model: HeatmapModel, sigma: float) -> None:
         self.model, self.sigma = model, sigma
 
-    def __call__(self, model: nn.Module, batch: PhotoBatch) -> StepLosses:
-        """Run the model on a batch; ``model`` may be wrapped for several processes."""
+    def __call__(self, model: nn.Module, batch: PhotoBatch) -> dict[str, Tensor]:
+        """Return the losses by their names in the logs, ``loss`` to minimise; several processes may share the model."""
         loss = heatmap_loss(_run(model, batch), self.model.targets(batch.keypoints, self.sigma), batch.visible)
-        return StepLosses(loss, {"loss": loss.detach()})
+        return {"loss": loss}

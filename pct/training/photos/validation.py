@@ -17,6 +17,7 @@ from pct.photos.person_views import photo_targets
 from pct.photos.persons import PersonSource
 from pct.pose_space import PoseSpace
 from pct.skeleton import Skeleton
+from pct.training.batches import mean_over_batches
 from pct.training.photos.batches import evaluation_batches
 from pct.training.photos.steps import photo_labels
 from pct.training.photos.token_targets import token_accuracy
@@ -54,7 +55,6 @@ class PhotoValidation:
         if not self.batches:
             raise ValueError("none of the photos to validate on can be read")
 
-    @torch.no_grad()
     def __call__(self) -> dict[str, float]:
         """Return the mean over the persons or joints of everything that is measured.
 
@@ -62,14 +62,12 @@ class PhotoValidation:
         OKS; in space MPJPE and P-MPJPE, and the mean error of the joints that are occluded on the photo, all in
         millimetres.
         """
+        return mean_over_batches(self.batches, self._measure)
+
+    def _measure(self, batch: PhotoBatch) -> dict[str, Tensor]:
+        keypoints, numbers = self.predict(batch)
         measure = self._measure_bodies if self.space.kind == "root3d" else self._measure_crops
-        parts: dict[str, list[Tensor]] = {}
-        for batch in self.batches:
-            keypoints, numbers = self.predict(batch)
-            for name, value in {**measure(keypoints, batch), **numbers}.items():
-                parts.setdefault(name, []).append(value)
-        values = {name: torch.cat(part) for name, part in parts.items()}
-        return {name: float(value.mean()) for name, value in values.items() if len(value)}
+        return {**measure(keypoints, batch), **numbers}
 
     def _measure_crops(self, keypoints: Tensor, batch: PhotoBatch) -> dict[str, Tensor]:
         distance = (keypoints - batch.keypoints).norm(dim=-1) * self.space.report_scale

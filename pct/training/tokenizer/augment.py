@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -18,6 +17,7 @@ from pct.photos.augment import CropJitterConfig
 from pct.pose_space import PoseSpace
 from pct.poses import Poses
 from pct.skeleton import Skeleton
+from pct.training.batches import DrawnBatches, TensorBatch
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class BodyAugmentConfig:
 
 
 @dataclass(frozen=True)
-class AugmentedPoses:
+class AugmentedPoses(TensorBatch):
     """A training batch.
 
     Attributes:
@@ -112,18 +112,6 @@ class AugmentedPoses:
     def given_keypoints(self) -> Tensor:
         """Joints (B, K, D) as the encoder sees them."""
         return self.keypoints if self.noise is None else self.keypoints + self.noise
-
-    def rows(self, part: slice) -> AugmentedPoses:
-        """Return a part of the batch."""
-        return self._each(lambda value: value[part])
-
-    def to(self, device: torch.device) -> AugmentedPoses:
-        """Return the batch on a device."""
-        return self._each(lambda value: value.to(device))
-
-    def _each(self, change: Callable[[Tensor], Tensor]) -> AugmentedPoses:
-        noise, prefix = (None if value is None else change(value) for value in (self.noise, self.prefix))
-        return AugmentedPoses(change(self.keypoints), change(self.visible), change(self.encoder_visible), noise, prefix)
 
 
 class PoseAugment:
@@ -256,6 +244,17 @@ class PoseAugment:
         roll = config.roll * randn(n).clamp(-2.5, 2.5)
         x = x @ camera_rotations(turn, pitch, roll).transpose(1, 2)
         return x - x[:, self.root : self.root + 1]
+
+
+def pose_batches(
+    keypoints: Tensor, visible: Tensor, augment: PoseAugment, batch_size: int, seed: int = 0
+) -> DrawnBatches[AugmentedPoses]:
+    """Return augmented batches of joints (N, K, D) in model units, with those known (N, K)."""
+
+    def draw(rows: Tensor, generator: torch.Generator) -> AugmentedPoses:
+        return augment(keypoints[rows], visible[rows], generator)
+
+    return DrawnBatches(len(keypoints), draw, batch_size, seed)
 
 
 class Bones:

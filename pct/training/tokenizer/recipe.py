@@ -16,13 +16,12 @@ from pct.poses import Poses
 from pct.skeleton import Skeleton
 from pct.tokenizer import PoseTokenizer, TokenizerConfig
 from pct.tokenizer.codebook import CodebookUse
-from pct.training.batches import pose_batches
 from pct.training.loop import save_trained, start_run, train
 from pct.training.run_folder import REPORT_FOLDER
-from pct.training.steps import TokenizerStep
-from pct.training.tokenizer.augment import PoseAugment, seen_by_cameras
+from pct.training.tokenizer.augment import PoseAugment, pose_batches, seen_by_cameras
 from pct.training.tokenizer.config import BodyRun, TokenizerRun
 from pct.training.tokenizer.data import PoseSplit, load_split
+from pct.training.tokenizer.steps import TokenizerStep
 
 # Deviation of the noise under which ids should stay, by the unit of the errors: far below an annotator's.
 _NOISE = {"px": 1.0, "mm": 5.0}

@@ -1,8 +1,6 @@
-"""The training step of each stage: a batch in, the losses out."""
+"""The training step of tokenizers: a batch of poses in, the losses out."""
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 from torch import Tensor, nn
 
@@ -10,19 +8,6 @@ from pct.layers.losses import keypoint_loss
 from pct.tokenizer import TokenizerOutput
 from pct.training.tokenizer.augment import AugmentedPoses
 from pct.training.tokenizer.config import LossSection
-
-
-@dataclass(frozen=True)
-class StepLosses:
-    """Losses of one step.
-
-    Attributes:
-        loss: What is minimised.
-        parts: Every single loss by its name in the logs, detached.
-    """
-
-    loss: Tensor
-    parts: dict[str, Tensor]
 
 
 class TokenizerStep:
@@ -35,8 +20,8 @@ class TokenizerStep:
     def __init__(self, config: LossSection) -> None:
         self.config = config
 
-    def __call__(self, model: nn.Module, batch: AugmentedPoses) -> StepLosses:
-        """Run the model on a batch; ``model`` may be wrapped for several processes."""
+    def __call__(self, model: nn.Module, batch: AugmentedPoses) -> dict[str, Tensor]:
+        """Return the losses by their names in the logs, ``loss`` to minimise; several processes may share the model."""
         output: TokenizerOutput = model(batch.given_keypoints, batch.encoder_visible, prefix=batch.prefix)
         config = self.config
         parts = {
@@ -49,8 +34,7 @@ class TokenizerStep:
             parts["codebook_loss"] = output.codebook_loss
             loss = loss + config.estimate_weight * parts["estimate_loss"]
             loss = loss + config.codebook_weight * output.codebook_loss
-        parts["loss"] = loss
-        return StepLosses(loss, {name: value.detach() for name, value in parts.items()})
+        return {**parts, "loss": loss}
 
     def _pose_loss(self, keypoints: Tensor, batch: AugmentedPoses) -> Tensor:
         return keypoint_loss(keypoints, batch.keypoints, batch.visible, self.config.beta, self.config.normalisation)
