@@ -79,7 +79,7 @@ def damage(data: bytes, other: bytes, rng: random.Random) -> bytes:
 
 def judge(read: Callable[[Path], list[str]], path: Path) -> tuple[str, str]:
     """Read a file; return what became of it, and details."""
-    from pct.cli.guard import one_line
+    from pct.cli.main import one_line
 
     try:
         wrong = read(path)

@@ -1,4 +1,10 @@
-"""``pct calibrate``: fit a trained classifier's confidence on held-out persons."""
+"""Fit a classifier's confidence on held-out persons.
+
+Fit the curve from doubt (spread of sampled poses, height of heatmaps) to confidence, and
+write it into the model. Training does this on its validation persons already. Take persons
+that the model was neither trained on nor is to be tested on. Only the three numbers in
+MODEL/config.json change.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +14,6 @@ from pathlib import Path
 
 from pct.cli.options import add_threads, positive
 
-SUMMARY = "fit a classifier's confidence on held-out persons"
-DESCRIPTION = """\
-Fit the curve from doubt (spread of sampled poses, height of heatmaps) to confidence, and
-write it into the model. Training does this on its validation persons already. Take persons
-that the model was neither trained on nor is to be tested on. Only the three numbers in
-MODEL/config.json change.
-"""
 EXAMPLES = """\
 example:
   pct calibrate runs/mine/model people/val/annotations.json --images people/val/images

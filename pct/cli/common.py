@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import torch
 from tqdm import tqdm
 
-from pct.cli.guard import one_line
+from pct.cli.main import one_line
 from pct.tokenizer import PoseTokenizer
 
 # Bad poses that are shown one by one; the summary counts all.

@@ -1,14 +1,13 @@
-"""``pct convert``: a published PCT checkpoint as a model folder."""
+"""A published PCT checkpoint to a model folder.
+
+Convert a published PCT checkpoint (tokenizer, classifier or heatmap model) to a model folder.
+"""
 
 from __future__ import annotations
 
 import argparse
 from typing import Literal
 
-SUMMARY = "a published PCT checkpoint to a model folder"
-DESCRIPTION = """\
-Convert a published PCT checkpoint (tokenizer, classifier or heatmap model) to a model folder.
-"""
 EXAMPLES = """\
 example:
   pct convert official.pth converted_model

@@ -1,4 +1,10 @@
-"""``pct decode``: tokens to poses."""
+"""Tokens to poses.
+
+Turn a token table back into poses in image pixels, with the model that made it.
+
+OUT is .json (COCO keypoint annotations, all joints with visibility 2) or .npz; 3D poses,
+in millimetres where they stood, become a .npz.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +12,6 @@ import argparse
 
 from pct.cli.options import add_batches, add_file_and_out
 
-SUMMARY = "tokens to poses"
-DESCRIPTION = """\
-Turn a token table back into poses in image pixels, with the model that made it.
-
-OUT is .json (COCO keypoint annotations, all joints with visibility 2) or .npz; 3D poses,
-in millimetres where they stood, become a .npz.
-"""
 EXAMPLES = """\
 example:
   pct decode tokens.parquet -o poses.json

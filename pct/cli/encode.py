@@ -1,13 +1,5 @@
-"""``pct encode``: poses to tokens."""
+"""Poses to tokens.
 
-from __future__ import annotations
-
-import argparse
-
-from pct.cli.options import add_batches, add_category, add_file_and_out, positive
-
-SUMMARY = "poses to tokens"
-DESCRIPTION = """\
 Turn poses into a token table (Parquet), 34 integers a pose with the shipped model.
 
 FILE is one of
@@ -19,6 +11,13 @@ For a 3D model FILE is a .npz: keypoints (N, K, 3) in millimetres, x right, y do
 z away; visible, image_ids, annotation_ids if any; or mocap (joints in clips, y up).
 A bad pose is reported, skipped and counted; files of any length need little memory.
 """
+
+from __future__ import annotations
+
+import argparse
+
+from pct.cli.options import add_batches, add_category, add_file_and_out, positive
+
 EXAMPLES = """\
 examples:
   pct encode person_keypoints_val2017.json -o tokens.parquet

@@ -1,4 +1,8 @@
-"""``pct evaluate``: measure a model and write a report."""
+"""Measure a model, write a report.
+
+Measure a model and write a report (JSON and a page with pictures): a 2D model on a COCO
+keypoint file, a 3D model on motion capture (.npz), by default on its test clips.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +10,6 @@ import argparse
 
 from pct.cli.options import add_category, add_device, add_file_and_out, positive
 
-SUMMARY = "measure a model, write a report"
-DESCRIPTION = """\
-Measure a model and write a report (JSON and a page with pictures): a 2D model on a COCO
-keypoint file, a 3D model on motion capture (.npz), by default on its test clips.
-"""
 EXAMPLES = """\
 examples:
   pct evaluate person_keypoints_val2017.json -o report

@@ -1,4 +1,10 @@
-"""``pct explore``: a page where a pose is dragged and its tokens are read and changed."""
+"""Page to drag a pose and see its tokens.
+
+Write one HTML page that holds a tokenizer: drag a joint and see which ids change, put
+another id in, mark joints unknown, turn 3D poses. It opens from the disk in any browser.
+
+Of a token table the page has the table's model and poses of it to start from.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +12,6 @@ import argparse
 
 from pct.cli.options import DEFAULT_MODEL, positive
 
-SUMMARY = "page to drag a pose and see its tokens"
-DESCRIPTION = """\
-Write one HTML page that holds a tokenizer: drag a joint and see which ids change, put
-another id in, mark joints unknown, turn 3D poses. It opens from the disk in any browser.
-
-Of a token table the page has the table's model and poses of it to start from.
-"""
 EXAMPLES = """\
 examples:
   pct explore -o explorer.html

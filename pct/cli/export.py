@@ -1,4 +1,10 @@
-"""``pct export``: a model as ONNX files."""
+"""A model to ONNX files.
+
+Write the networks of a tokenizer or a classifier as ONNX files, for runtimes without
+Python: encoder.onnx (joints to ids), decoder.onnx (ids to joints), of classifiers also
+estimator.onnx (a person's crop to logits, joints and ids), and model.json, which has
+skeleton, layout, fingerprint, and the names, types and shapes of what goes in and out.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +12,6 @@ import argparse
 
 from pct.cli.options import positive
 
-SUMMARY = "a model to ONNX files"
-DESCRIPTION = """\
-Write the networks of a tokenizer or a classifier as ONNX files, for runtimes without
-Python: encoder.onnx (joints to ids), decoder.onnx (ids to joints), of classifiers also
-estimator.onnx (a person's crop to logits, joints and ids), and model.json, which has
-skeleton, layout, fingerprint, and the names, types and shapes of what goes in and out.
-"""
 EXAMPLES = """\
 examples:
   pct export coco17 -o exported

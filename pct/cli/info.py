@@ -1,4 +1,7 @@
-"""``pct info``: what a model or a token table is."""
+"""What a model or a token table is.
+
+Say what a model or a token table is.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,6 @@ import json
 from pathlib import Path
 
 from pct.cli.options import DEFAULT_MODEL
-
-SUMMARY = "what a model or a token table is"
-DESCRIPTION = "Say what a model or a token table is."
-EXAMPLES = None
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -1,13 +1,5 @@
-"""``pct lift``: 2D poses to 3D poses."""
+"""2D poses to 3D poses.
 
-from __future__ import annotations
-
-import argparse
-
-from pct.cli.options import DEFAULT_MODEL, FLIP, add_batches, add_category, add_model, size
-
-SUMMARY = "2D poses to 3D poses"
-DESCRIPTION = """\
 Lift 2D poses to 3D with the lifter that ships, or one of `pct train lifter`.
 
 FILE is one of
@@ -19,6 +11,13 @@ OUT is an .npz: keypoints (N, K, 3) in millimetres relative to the hip, x right,
 z away from the camera; image_ids, annotation_ids; the tokens where the lifter has them.
 A bad pose is reported, skipped and counted.
 """
+
+from __future__ import annotations
+
+import argparse
+
+from pct.cli.options import DEFAULT_MODEL, FLIP, add_batches, add_category, add_model, size
+
 EXAMPLES = """\
 examples:
   pct lift poses.json -o poses3d.npz --draw poses3d.png

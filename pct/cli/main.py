@@ -1,51 +1,24 @@
-"""The command line ``pct``: finds the command, parses its options, runs it. Each command is a file of this room."""
+"""The command line ``pct``: finds the command, parses its options, runs it, and says errors in one sentence."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib import import_module
 from types import ModuleType
 
-from pct.cli import (
-    calibrate,
-    convert,
-    decode,
-    encode,
-    evaluate,
-    explore,
-    export,
-    info,
-    lift,
-    make_people,
-    predict,
-    search,
-    text,
-    train,
-    visualize,
-    vocab,
-)
-from pct.cli.guard import guard
+# Files of this room. The docstring says what a command is for, EXAMPLES how; it has `add_arguments(parser)` and
+# `run(args)`, and only the latter loads torch.
+_NAMES = ("encode", "decode", "text", "vocab", "search", "info", "visualize", "explore", "predict", "lift", "evaluate")
+_NAMES += ("train", "calibrate", "make-people", "convert", "export")
+COMMANDS: dict[str, ModuleType] = {n: import_module(f"pct.cli.{n.replace('-', '_')}") for n in _NAMES}
 
-# Each module has SUMMARY, DESCRIPTION and EXAMPLES, `add_arguments(parser)` and `run(args)`; only `run` loads torch.
-COMMANDS: dict[str, ModuleType] = {
-    "encode": encode,
-    "decode": decode,
-    "text": text,
-    "vocab": vocab,
-    "search": search,
-    "info": info,
-    "visualize": visualize,
-    "explore": explore,
-    "predict": predict,
-    "lift": lift,
-    "evaluate": evaluate,
-    "train": train,
-    "calibrate": calibrate,
-    "make-people": make_people,
-    "convert": convert,
-    "export": export,
-}
-
+# Of a message, in characters.
+_LONGEST = 499
 _EXAMPLES = """\
 examples:
   pct encode person_keypoints_val2017.json -o tokens.parquet    poses to tokens
@@ -90,11 +63,12 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=_version())
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, module in COMMANDS.items():
+        first, _, rest = (module.__doc__ or name).partition("\n\n")
         command = commands.add_parser(
             name,
-            help=module.SUMMARY,
-            description=module.DESCRIPTION,
-            epilog=module.EXAMPLES,
+            help=first[0].lower() + first[1:].rstrip("."),
+            description=rest or first,
+            epilog=getattr(module, "EXAMPLES", None),
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         module.add_arguments(command)
@@ -105,3 +79,68 @@ def _version() -> str:
     from pct import __version__
 
     return f"pct {__version__}"
+
+
+def guard(program: str, action: Callable[[], int | None]) -> int:
+    """Run a program's work and return its exit status.
+
+    Args:
+        program: What its messages begin with.
+        action: The work; returns an exit status, or None for 0.
+
+    Returns:
+        The status: that of ``action``, 1 after an error, 130 after Ctrl-C. With PCT_DEBUG=1 an error is raised.
+    """
+    from pct.files.output import stop_in_order
+
+    stop_in_order()
+    try:
+        with _notes(program):
+            return action() or 0
+    except KeyboardInterrupt:
+        print(f"{program}: interrupted; nothing was written", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # Who reads our output has seen enough; python must not complain when it closes stdout.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        if os.environ.get("PCT_DEBUG") == "1":
+            raise
+        print(f"{program}: error: {explain(error)}", file=sys.stderr)
+        return 1
+
+
+@contextmanager
+def _notes(program: str) -> Iterator[None]:
+    """Print warnings as notes in the block; whoever called the program from Python has theirs back behind it."""
+    shown = warnings.showwarning
+    warnings.showwarning = lambda message, *_: print(f"{program}: note: {one_line(message)}", file=sys.stderr)
+    try:
+        yield
+    finally:
+        warnings.showwarning = shown
+
+
+def one_line(text: object) -> str:
+    """Return a message as people see it: one line of at most 499 characters, none of which moves a terminal."""
+    line = " ".join(str(text).split())
+    line = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line)
+    return line if len(line) <= _LONGEST else f"{line[: _LONGEST - 4]} ..."
+
+
+def explain(error: Exception) -> str:
+    """Return an error as one line: what people can act on as it is, what is our fault with its type."""
+    return one_line(_explain(error))
+
+
+def _explain(error: Exception) -> str:
+    from pct.packages import missing_package
+
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        return missing_package(error.name)
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    if isinstance(error, (ValueError, OSError, FloatingPointError)):
+        return str(error)
+    return f"unexpected {type(error).__name__}: {str(error)[:300]} (PCT_DEBUG=1 shows where)"

@@ -1,15 +1,14 @@
-"""``pct make-people``: photos of generated people as a COCO-format data set."""
+"""Photos of generated people, as a COCO data set.
+
+Write photos of generated people with COCO keypoints, boxes, areas and 3D joints.
+
+OUT receives annotations.json (COCO format) and images/. The same options give the same files.
+"""
 
 from __future__ import annotations
 
 import argparse
 
-SUMMARY = "photos of generated people, as a COCO data set"
-DESCRIPTION = """\
-Write photos of generated people with COCO keypoints, boxes, areas and 3D joints.
-
-OUT receives annotations.json (COCO format) and images/. The same options give the same files.
-"""
 EXAMPLES = """\
 examples:
   pct make-people people/train --num-images 30000 --seed 1 --workers 2

@@ -1,4 +1,11 @@
-"""``pct predict``: poses of the persons on photos and videos."""
+"""Poses of persons on photos.
+
+Estimate the poses of the persons on photos and videos.
+
+A small detector finds the persons, offline, unless --boxes or another option says where. OUT gets
+keypoints.json (COCO results), tokens.parquet (`pct decode --model FOLDER/tokenizer` reads it) and
+drawn/ (with the poses on them). Bad photos and boxes are reported, skipped and counted.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +13,6 @@ import argparse
 
 from pct.cli.options import add_batches, add_category, add_threads, rate, share
 
-SUMMARY = "poses of persons on photos"
-DESCRIPTION = """\
-Estimate the poses of the persons on photos and videos.
-
-A small detector finds the persons, offline, unless --boxes or another option says where. OUT gets
-keypoints.json (COCO results), tokens.parquet (`pct decode --model FOLDER/tokenizer` reads it) and
-drawn/ (with the poses on them). Bad photos and boxes are reported, skipped and counted.
-"""
 EXAMPLES = """\
 examples:
   pct predict val2017 --boxes detections.json --flip -o results

@@ -1,14 +1,5 @@
-"""``pct search``: the poses of a token table that are most like a pose."""
+"""Poses of a table like a pose.
 
-from __future__ import annotations
-
-import argparse
-import json
-
-from pct.cli.options import add_device, add_model, positive
-
-SUMMARY = "poses of a table like a pose"
-DESCRIPTION = """\
 Find the poses of a token table that are most like a pose.
 
 The pose is the one of TABLE whose annotation has the id, or the first of FILE: poses of
@@ -17,6 +8,14 @@ By ids the poses with the most equal tokens come first; by vectors those with th
 squared distance of the tokens' codebook vectors, summed over the tokens. Of poses that
 are equally near the first rows are taken. The pose itself is left out.
 """
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from pct.cli.options import add_device, add_model, positive
+
 EXAMPLES = """\
 examples:
   pct search tokens.parquet --like 183126 -n 12 -o found.png

@@ -1,4 +1,12 @@
-"""``pct text``: tokens as lines of text for language models, and back."""
+"""Tokens to lines of text and back.
+
+Write a token table as lines of text for language models, or read such lines.
+
+A line is <pose><p711><p12>...</pose>; `pct vocab` lists all the words. Lines that are
+shorter than the model's poses become a table of prefixes. Lines know no boxes: on the
+way back they come from the table --like, row by row; without it every pose is put into
+a square crop at the origin and gets its row number as id.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +15,6 @@ from pathlib import Path
 
 from pct.cli.options import add_file_and_out, add_positions, positive
 
-SUMMARY = "tokens to lines of text and back"
-DESCRIPTION = """\
-Write a token table as lines of text for language models, or read such lines.
-
-A line is <pose><p711><p12>...</pose>; `pct vocab` lists all the words. Lines that are
-shorter than the model's poses become a table of prefixes. Lines know no boxes: on the
-way back they come from the table --like, row by row; without it every pose is put into
-a square crop at the origin and gets its row number as id.
-"""
 EXAMPLES = """\
 examples:
   pct text tokens.parquet -o poses.txt

@@ -1,4 +1,10 @@
-"""``pct train``: training runs of tokenizers, classifiers, heatmap models and lifters."""
+"""Train a tokenizer, classifier, heatmap model or lifter.
+
+Train a model by a config and key=value pairs that change it; everything goes into the folder
+`out`: config.yaml, checkpoint.pt, metrics.jsonl, tensorboard/, curves.png and model/.
+Ctrl-C saves a checkpoint first; a run that was interrupted in any way goes on with --resume
+and gives the same numbers. On several GPUs: torchrun --nproc-per-node 4 -m pct train ...
+"""
 
 from __future__ import annotations
 
@@ -9,13 +15,6 @@ from pathlib import Path
 
 from pct.training.find_config import KINDS, config_names
 
-SUMMARY = "train a tokenizer, classifier, heatmap model or lifter"
-DESCRIPTION = """\
-Train a model by a config and key=value pairs that change it; everything goes into the folder
-`out`: config.yaml, checkpoint.pt, metrics.jsonl, tensorboard/, curves.png and model/.
-Ctrl-C saves a checkpoint first; a run that was interrupted in any way goes on with --resume
-and gives the same numbers. On several GPUs: torchrun --nproc-per-node 4 -m pct train ...
-"""
 EXAMPLES = """\
 examples:
   pct train tokenizer generated out=runs/mine steps=2000

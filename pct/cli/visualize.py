@@ -1,14 +1,13 @@
-"""``pct visualize``: poses or tokens as a picture."""
+"""Picture of poses or tokens.
+
+Draw the first poses of a file (.json, .npz, .parquet), or of a token table, as one picture.
+"""
 
 from __future__ import annotations
 
 import argparse
 
 from pct.cli.options import add_category, add_file_and_out, positive
-
-SUMMARY = "picture of poses or tokens"
-DESCRIPTION = "Draw the first poses of a file (.json, .npz, .parquet), or of a token table, as one picture."
-EXAMPLES = None
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

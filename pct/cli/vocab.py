@@ -1,17 +1,14 @@
-"""``pct vocab``: the words of the text form."""
+"""Words of the text form, one a line.
+
+Print the words of the text form, one a line: <pose>, </pose>, and one for each codebook
+entry; with --positions one for each token of a pose and each entry.
+"""
 
 from __future__ import annotations
 
 import argparse
 
 from pct.cli.options import add_model, add_positions
-
-SUMMARY = "words of the text form, one a line"
-DESCRIPTION = """\
-Print the words of the text form, one a line: <pose>, </pose>, and one for each codebook
-entry; with --positions one for each token of a pose and each entry.
-"""
-EXAMPLES = None
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from tiny_cli import expect_error, run, write_poses
 
 from pct.cli import common, info
 from pct.cli import main as cli
+from pct.cli.main import explain, guard, one_line
 from pct.tokenizer import PoseTokenizer, TokenizerConfig
 from pct.tokens.table import TokenReader
 from pct.training.find_config import KINDS
@@ -311,3 +313,16 @@ def test_the_program_runs_as_a_module(here, model) -> None:
     again = subprocess.run(argv, capture_output=True, text=True, env=environment)
     assert again.returncode == 1
     assert again.stderr == "pct: error: output t.parquet exists; give --force (force=True) to replace it\n"
+
+
+def test_messages_are_one_short_line_that_moves_no_terminal() -> None:
+    assert one_line("a\n  b\x1b[31m\u202ec\udcff é") == "a b\ufffd[31m\ufffdc\ufffd é"
+    assert len(one_line("x" * 10_000)) == 499
+    assert explain(RuntimeError("x" * 10_000)).endswith("(PCT_DEBUG=1 shows where)")
+
+
+def test_warnings_are_notes(capsys: pytest.CaptureFixture[str]) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        assert guard("pct", lambda: warnings.warn("two\nlines", stacklevel=1)) == 0
+    assert capsys.readouterr().err == "pct: note: two lines\n"
