@@ -13,7 +13,7 @@ import signal
 import sys
 from pathlib import Path
 
-from pct.training.find_config import KINDS, config_names
+from pct.training.kinds import KINDS, config_names
 
 EXAMPLES = """\
 examples:

@@ -1,49 +1,68 @@
-"""The kinds of training runs: how each reads its config, trains, and reports; and one function that does all of it."""
+"""The kinds of training runs, their configs, and one function that trains any of them; loads no torch, for help."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from pct import distributed
-from pct.drawing import plots
-from pct.training.find_config import KINDS, find_config
-from pct.training.run_files import METRICS
-from pct.training.run_folder import CURVES, prepare_folder
+# How each kind reads its config, trains, and reports on what it trained.
+_RECIPES = {
+    "tokenizer": ("tokenizer", "load_run", "train_tokenizer", "write_tokenizer_report"),
+    "classifier": ("photos", "load_classifier_run", "train_classifier", None),
+    "heatmap": ("photos", "load_heatmap_run", "train_heatmap_model", None),
+    "lifter": ("lifting", "load_lifter_run", "train_lifter", None),
+}
+KINDS = tuple(_RECIPES)
+# In the package once installed, in the root of a checkout.
+_FOLDERS = (Path(__file__).parents[1] / "configs", Path(__file__).parents[2] / "configs")
 
 Progress = Callable[[Iterable[int], int], Any]
 
 
-@dataclass(frozen=True)
-class Kind:
-    """What sets a kind of run apart.
+def config_names(kind: str) -> list[str]:
+    """Return the names of the configs of a kind that come with pct."""
+    files = [file for folder in _FOLDERS for file in folder.glob(f"{kind}_*.yaml")]
+    return sorted({file.stem.removeprefix(f"{kind}_") for file in files})
 
-    Attributes:
-        load: Reads a config file with overrides.
-        train: Trains a run in its folder and returns what it trained; gets the wrapper of its steps in a progress
-            bar, or None.
-        report: Writes a report on a run in its folder, from what was trained, and returns where.
+
+def find_config(kind: str, name: str) -> Path:
+    """Return the file of a config.
+
+    Args:
+        kind: One of :data:`KINDS`.
+        name: A path, or the name of a config that comes with pct: ``coco`` is ``tokenizer_coco.yaml`` of a tokenizer.
+
+    Raises:
+        ValueError: If there is neither; says which names there are.
     """
-
-    load: Callable[[Path, list[str]], Any]
-    train: Callable[[Any, Path, Progress | None], Any]
-    report: Callable[[Any, Path, Any], Path | None] = lambda run, folder, trained: None
+    path, names = Path(name), ", ".join(config_names(kind))
+    found = [path, *(folder / f"{kind}_{name}.yaml" for folder in _FOLDERS if len(path.parts) == 1)]
+    for file in found:
+        if file.is_file():
+            return file
+    if path.suffix in (".yaml", ".yml") or len(path.parts) != 1:
+        raise ValueError(f"config {name} does not exist; there are also {names} without a file")
+    raise ValueError(f"there is no {kind} config {name!r}; there are {names}, or give a path")
 
 
 def load_run(kind: str, config: str, overrides: list[str]) -> Any:
     """Read the config of a run: a YAML file, or the name of one that comes with pct.
 
     Args:
-        kind: One of :data:`pct.training.find_config.KINDS`.
+        kind: One of :data:`KINDS`.
         config: A path, or a name such as ``coco``.
         overrides: ``key=value`` pairs.
 
     Raises:
         ValueError: If there is no such kind or config, or it has a key or a value that it must not have.
     """
-    return _kind(kind).load(find_config(kind, config), overrides)
+    if kind not in _RECIPES:
+        raise ValueError(f"there is no kind of run {kind!r}; there are {', '.join(KINDS)}")
+    room, load, _, _ = _RECIPES[kind]
+    path = find_config(kind, config)
+    return getattr(import_module(f"pct.training.{room}.config"), load)(path, overrides)
 
 
 def train_run(
@@ -54,7 +73,7 @@ def train_run(
     Several processes stay connected; end with :func:`pct.distributed.stop`.
 
     Args:
-        kind: One of :data:`pct.training.find_config.KINDS`.
+        kind: One of :data:`KINDS`.
         run: Of :func:`load_run`.
         resume: Go on with the run that the folder holds.
         force: Replace the run that the folder holds.
@@ -69,14 +88,21 @@ def train_run(
         FloatingPointError: If the loss is no longer finite.
         TrainingStopped: After Ctrl-C or SIGTERM; a checkpoint is written.
     """
-    chosen = _kind(kind)
+    from pct import distributed
+    from pct.drawing import plots
+    from pct.training.run_files import METRICS
+    from pct.training.run_folder import CURVES, prepare_folder
+
+    room, _, train, report = _RECIPES[kind]
+    recipe = import_module(f"pct.training.{room}.recipe")
     distributed.start(run.device)
     folder = prepare_folder(run, resume, force)
-    trained = chosen.train(run, folder, progress)
+    trained = getattr(recipe, train)(run, folder, progress)
     if not distributed.is_main():
         return None
     plots.plot_training_curves(folder / METRICS, folder / CURVES)
-    return chosen.report(run, folder, trained)
+    page: Path | None = getattr(recipe, report)(run, folder, trained) if report else None
+    return page
 
 
 def progress_bar(steps: Iterable[int], start: int) -> Any:
@@ -85,24 +111,3 @@ def progress_bar(steps: Iterable[int], start: int) -> Any:
 
     total = start + len(steps)  # type: ignore[arg-type]
     return tqdm(steps, initial=start, total=total, desc="train", unit="step", dynamic_ncols=True, smoothing=0.05)
-
-
-def _kind(name: str) -> Kind:
-    if name == "tokenizer":
-        from pct.training.tokenizer.config import load_run as load_tokenizer_run
-        from pct.training.tokenizer.recipe import train_tokenizer, write_tokenizer_report
-
-        return Kind(load_tokenizer_run, train_tokenizer, write_tokenizer_report)
-    if name == "lifter":
-        from pct.training.lifting.config import load_lifter_run
-        from pct.training.lifting.recipe import train_lifter
-
-        return Kind(load_lifter_run, train_lifter)
-    from pct.training.photos.config import load_classifier_run, load_heatmap_run
-    from pct.training.photos.recipe import train_classifier, train_heatmap_model
-
-    if name == "classifier":
-        return Kind(load_classifier_run, train_classifier)
-    if name == "heatmap":
-        return Kind(load_heatmap_run, train_heatmap_model)
-    raise ValueError(f"there is no kind of run {name!r}; there are {', '.join(KINDS)}")

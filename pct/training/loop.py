@@ -129,7 +129,7 @@ def train(
             optimizer.step()
             done = step + 1
             window.add(losses, done)
-            last, asked = done == settings.steps, stop.signal_number
+            last, asked = done == settings.steps, stop()
             validating = last or _every(settings.val_every, done)
             if validating or _every(settings.log_every, done):
                 values = {"epoch": done / batches.steps_per_epoch, "lr": rate, **window.close(done)}

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from types import FrameType
 
 from pct import distributed
@@ -25,23 +24,16 @@ class TrainingStopped(KeyboardInterrupt):
         self.step, self.signal_number = step, signal_number
 
 
-@dataclass
-class StopRequest:
-    """Whether the run was asked to end, and with which signal (0: it was not)."""
-
-    signal_number: int = 0
-
-
 @contextmanager
-def stop_on_signal() -> Iterator[StopRequest]:
-    """Note SIGINT and SIGTERM instead of ending at once; a second one ends at once.
+def stop_on_signal() -> Iterator[Callable[[], int]]:
+    """Note SIGINT and SIGTERM instead of ending at once, and give a function that returns which, 0 if none.
 
-    Only a single process does so, in its main thread: of several, each would stop at another step and wait for the
-    others for ever, so those end at once and go on from their last checkpoint.
+    A second signal ends at once. Only a single process does so, in its main thread: of several, each would stop at
+    another step and wait for the others for ever, so those end at once and go on from their last checkpoint.
     """
-    request = StopRequest()
+    seen = [0]
     if distributed.is_distributed() or threading.current_thread() is not threading.main_thread():
-        yield request
+        yield lambda: 0
         return
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
@@ -50,12 +42,12 @@ def stop_on_signal() -> Iterator[StopRequest]:
             signal.signal(number, handler)
 
     def note(number: int, _frame: FrameType | None) -> None:
-        request.signal_number = number
+        seen.append(number)
         restore()
 
     for number in before:
         signal.signal(number, note)
     try:
-        yield request
+        yield lambda: seen[-1]
     finally:
         restore()

@@ -20,7 +20,7 @@ from pct.cli import main as cli
 from pct.cli.main import explain, guard, one_line
 from pct.tokenizer import PoseTokenizer, TokenizerConfig
 from pct.tokens.table import TokenReader
-from pct.training.find_config import KINDS
+from pct.training.kinds import KINDS
 
 COMMANDS = [[name] for name in cli.COMMANDS] + [["train", kind] for kind in KINDS]
 

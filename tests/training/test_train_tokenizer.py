@@ -17,7 +17,7 @@ from tiny_runs import error_of
 from pct.cli import main as cli
 from pct.tokenizer import PoseTokenizer
 from pct.tokenizer.codebook import TRAINING_BUFFERS
-from pct.training.find_config import KINDS
+from pct.training.kinds import KINDS
 from pct.training.photos.config import ClassifierRun
 from pct.training.run_files import load_checkpoint, read_metrics
 from pct.training.run_folder import FREE_ON_RESUME
