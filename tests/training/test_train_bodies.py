@@ -86,25 +86,6 @@ def test_a_3d_tokenizer_learns_from_the_command_line(config: Path, mocap: Path, 
     assert (decoded - poses).norm(dim=-1).mean() < still
 
 
-def test_an_interrupted_run_goes_on_to_the_same_weights(config: Path, tmp_path: Path) -> None:
-    from tiny_runs import CrashError, CutAfter
-
-    from pct.training.run_folder import prepare_folder
-    from pct.training.tokenizer.recipe import train_tokenizer
-
-    models = {}
-    for name, cut in (("whole", None), ("cut", 25)):
-        run = load_run(config, [f"out={tmp_path / name}"])
-        assert isinstance(run, BodyRun)
-        if cut is not None:
-            with pytest.raises(CrashError):
-                train_tokenizer(run, prepare_folder(run, False, False), CutAfter(cut))
-        folder = prepare_folder(run, resume=cut is not None, force=False)
-        models[name] = train_tokenizer(run, folder).tokenizer.state_dict()
-    for name, tensor in models["whole"].items():
-        torch.testing.assert_close(models["cut"][name], tensor, rtol=0, atol=0, msg=name)
-
-
 def test_validation_clips_are_no_training_clips(config: Path, mocap: Path) -> None:
     run = load_run(config, [f"bodies.mocap={mocap}", "bodies.val_share=0.25", "bodies.mocap_repeats=2"])
     assert isinstance(run, BodyRun)
@@ -139,8 +120,3 @@ def test_the_cameras_of_the_validation_turn_but_do_not_change_bodies() -> None:
 def test_settings_that_do_not_fit_are_refused(config: Path, overrides: list[str], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         load_run(config, overrides)
-
-
-def test_a_missing_mocap_file_is_one_sentence(config: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    assert cli.main(["train", "tokenizer", str(config), f"out={tmp_path / 'run'}", "bodies.mocap=nowhere.npz"]) == 1
-    assert "nowhere.npz does not exist" in capsys.readouterr().err

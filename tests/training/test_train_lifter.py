@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 import tiny_runs
 import torch
 from tiny_lifter import make_tokenizer3d
-from tiny_runs import CrashError, CutAfter, error_of
+from tiny_runs import error_of
 
 from pct.files.motion.mocap import JOINT_NAMES
 from pct.lifting.lifter import Lifter
@@ -18,36 +19,13 @@ from pct.people.kinematics import generate_bodies
 from pct.people.poses import body_joints, generate_poses3d
 from pct.skeleton import H36M16, H36M17, Skeleton
 from pct.training.lifting.config import load_lifter_run
-from pct.training.lifting.recipe import load_pairs, train_lifter
+from pct.training.lifting.recipe import load_pairs
 from pct.training.run_files import read_metrics
-from pct.training.run_folder import prepare_folder
-
-TINY = """\
-steps: 12
-batch_size: 16
-log_every: 4
-val_every: 6
-checkpoint_every: 5
-val_poses: 20
-device: cpu
-threads: 1
-bodies: {num_generated: 200}
-lifter: {network: mixer, width: 16, depth: 1, tokens: {width: 16, num_blocks: 1}}
-optim: {warmup_steps: 3}
-"""
 
 
 @pytest.fixture
-def config(tmp_path: Path) -> Path:
-    path = tmp_path / "tiny.yaml"
-    path.write_text(TINY)
-    return path
-
-
-@pytest.fixture
-def without_curves(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Drawing takes most of a tiny run's time."""
-    monkeypatch.setattr("pct.drawing.plots.plot_training_curves", lambda *_: None)
+def config(write_config: Callable[[str], Path]) -> Path:
+    return write_config("lifter")
 
 
 def train(config: Path, *arguments: str, out: str = "run") -> int:
@@ -78,23 +56,6 @@ def write_mocap(path: Path, frames: int = 12) -> Path:
     return path
 
 
-def test_a_run_leaves_everything_it_promises(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert train(config) == 0
-    folder, printed = config.parent / "run", capsys.readouterr().out
-    for name in ("config.yaml", "checkpoint.pt", "metrics.jsonl", "curves.png", "model/model.safetensors"):
-        assert (folder / name).stat().st_size > 0, name
-    assert "model:" in printed
-    lifter = Lifter.from_pretrained(folder / "model")
-    poses = lifter.lift(torch.rand(3, 17, 2) * 100)
-    assert poses.keypoints.shape == (3, 17, 3)
-    assert poses.indices is None
-    rows = read_metrics(folder / "metrics.jsonl")
-    assert [row["step"] for row in rows] == [4, 6, 8, 12]
-    assert {"loss", "keypoint_loss", "val_mpjpe_mm", "val_p_mpjpe_mm", "val_clean_mpjpe_mm"} <= set(rows[-1])
-    assert load_lifter_run(folder / "config.yaml", []) == load_lifter_run(config, [f"out={folder}"])
-
-
-@pytest.mark.usefixtures("without_curves")
 def test_a_token_run_saves_its_tokenizer_and_measures_its_floor(config: Path) -> None:
     assert train(config, *token_arguments(config.parent)) == 0
     folder = config.parent / "run"
@@ -108,7 +69,6 @@ def test_a_token_run_saves_its_tokenizer_and_measures_its_floor(config: Path) ->
     assert tokens <= set(read_metrics(folder / "metrics.jsonl")[-1])
 
 
-@pytest.mark.usefixtures("without_curves")
 def test_mocap_is_trained_on_by_clips(config: Path) -> None:
     mocap = write_mocap(config.parent / "mocap.npz")
     arguments = [f"bodies.mocap={mocap}", "bodies.num_generated=50", "bodies.test_subjects=[cmu02]"]
@@ -117,7 +77,6 @@ def test_mocap_is_trained_on_by_clips(config: Path) -> None:
     assert "val_mpjpe_mm" in read_metrics(config.parent / "run" / "metrics.jsonl")[-1]
 
 
-@pytest.mark.usefixtures("without_curves")
 def test_clips_of_mocap_are_trained_on(config: Path) -> None:
     mocap = write_mocap(config.parent / "mocap.npz")
     arguments = [f"bodies.mocap={mocap}", "bodies.num_generated=0", "bodies.test_subjects=[cmu02]"]
@@ -126,68 +85,6 @@ def test_clips_of_mocap_are_trained_on(config: Path) -> None:
     lifter = Lifter.from_pretrained(config.parent / "run" / "model")
     assert lifter.lift(torch.rand(2, 3, 17, 2) * 100).keypoints.shape == (2, 17, 3)
     assert "val_mpjpe_mm" in read_metrics(config.parent / "run" / "metrics.jsonl")[-1]
-
-
-@pytest.mark.usefixtures("without_curves")
-@pytest.mark.parametrize("head", ["coordinates", "tokens"])
-def test_a_run_that_was_cut_off_goes_on_as_if_it_was_not(config: Path, head: str) -> None:
-    """With dropout and z-scores, which both must come back as they were."""
-    arguments = ["lifter.network=fcn", "lifter.depth=1", "lifter.z_score=true", "lifter.dropout=0.2"]
-    arguments += token_arguments(config.parent) if head == "tokens" else []
-    assert train(config, *arguments, out="whole") == 0
-    cut = load_lifter_run(config, [f"out={config.parent / 'cut'}", *arguments])
-    with pytest.raises(CrashError):
-        train_lifter(cut, prepare_folder(cut, resume=False, force=False), CutAfter(8))
-    train_lifter(cut, prepare_folder(cut, resume=True, force=False))
-    whole, other = (config.parent / name for name in ("whole", "cut"))
-    assert (whole / "model/model.safetensors").read_bytes() == (other / "model/model.safetensors").read_bytes()
-    rows, rows_of_cut = read_metrics(whole / "metrics.jsonl"), read_metrics(other / "metrics.jsonl")
-    for row in (*rows, *rows_of_cut):
-        del row["poses_per_second"]
-    assert rows == rows_of_cut
-
-
-@pytest.mark.usefixtures("without_curves")
-def test_two_processes_with_half_the_batch_train_as_one(config: Path) -> None:
-    """Under torchrun with gloo; a network without batch normalisation, whose statistics are each process's own."""
-    tiny_runs.check_two_processes_train_as_one("lifter", config, token_arguments(config.parent), tolerance=1e-4)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["stepz=3"], "command line: unknown key stepz; did you mean steps?"),
-        (["lifter.netwrk=lcn"], "command line: unknown key lifter.netwrk; did you mean lifter.network?"),
-        (["lifter.network=fnc"], "unknown network 'fnc'; nearest: fcn"),
-        (["lifter.in_channels=4"], "in_channels is 4"),
-        (["lifter.head=tokens"], "tokenizer is ''; it must be a trained 3D tokenizer, for lifter.head: tokens"),
-        (["tokenizer=coco17"], "tokenizer is 'coco17'; it must be empty, as lifter.head is coordinates"),
-        (
-            ["lifter.head=tokens", "tokenizer=coco17"],
-            "coco17 is of crop2d poses; a lifter needs one of 3D poses (root3d)",
-        ),
-        (["lifter.head=tokens", "tokenizer=photos"], "this is not a pose_tokenizer, but a pose_classifier"),
-        (["loss.keypoint_weight=0"], "loss.keypoint_weight is 0.0; it must be positive: nothing else is learned"),
-        (["lifter.head=tokens", "tokenizer=h36m17", "skeleton=h36m16"], "skeleton h36m17, but the lifter has h36m16"),
-        (["lifter.head=tokens", "tokenizer=nowhere"], "no model 'nowhere'"),
-        (["bodies.mocap=nowhere.npz"], "nowhere.npz does not exist"),
-        (["lifter.network=dhcsf", "lifter.options={frames: 3}"], "bodies.mocap is ''; it must be named where"),
-        (["bodies.num_generated=0"], "bodies.num_generated is 0; it must be 100 or more"),
-        (["bodies.augment.turn=90"], "bodies.augment.turn is 90.0; it must be left out: the cameras turn the bodies"),
-        (["recorded.file=h36m.npz"], "recorded.file is h36m.npz; it must be empty where bodies are named"),
-        (["noise.missing_share=2"], "missing_share must be in [0, 1], got 2"),
-        (["camera.focal=[3,1]"], "camera focal must be two numbers"),
-        (["loss.kind=l2"], "loss.kind is 'l2'; it must be one of ['mpjpe', 'mse', 'smooth_l1']"),
-        (["loss.beta=-1"], "loss.beta is -1.0; it must be at least 0"),
-        (["optim.lr=0"], "optim.lr is 0.0; it must be positive"),
-        (["skeleton=h36m99"], "h36m99"),
-    ],
-)
-def test_mistakes_are_one_sentence_and_exit_status_1(
-    config: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
-) -> None:
-    assert train(config, *arguments) == 1
-    assert message in error_of(capsys)
 
 
 def test_mocap_that_cannot_be_used_is_named(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -232,7 +129,6 @@ def test_subjects_of_training_and_validation_must_differ(tmp_path: Path) -> None
         load_lifter_run(path, [])
 
 
-@pytest.mark.usefixtures("without_curves")
 @pytest.mark.parametrize("skeleton", [H36M17, H36M16])
 def test_recorded_pairs_are_trained_on_by_subjects(
     config: Path, monkeypatch: pytest.MonkeyPatch, skeleton: Skeleton
@@ -244,7 +140,8 @@ def test_recorded_pairs_are_trained_on_by_subjects(
         return photograph(generate_poses3d(40, skeleton, seed=len(asked)), torch.Generator().manual_seed(0))
 
     monkeypatch.setattr("pct.training.lifting.recipe.load_h36m", load)
-    config.write_text(TINY.replace("bodies: {num_generated: 200}", "recorded: {file: h36m.npz, detections: cpn}"))
+    recorded = "recorded: {file: h36m.npz, detections: cpn}"
+    config.write_text(config.read_text().replace("bodies: {num_generated: 200}", recorded))
     assert train(config, "recorded.stride=5", f"skeleton={skeleton.name}") == 0
     assert [a[:-1] for a in asked] == [
         ("h36m.npz", ("S1", "S5", "S6", "S7"), "cpn", skeleton.name),

@@ -6,8 +6,8 @@ import atexit
 import signal
 import warnings
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from itertools import count
 from typing import Any
 
@@ -78,12 +78,12 @@ class PhotoBatches:
             self._ahead = _made_ahead(self._parts, count(step), self._num_workers)
             # Before multiprocessing's own end, which would kill the workers amid their work.
             atexit.register(_close, weakref.ref(self))
-        part = next(self._ahead) if self._num_workers else self._parts[step]
+        batch, faults = next(self._ahead) if self._num_workers else self._parts[step]
         self._next = step + 1
-        self._reports.add(part.faults)
-        if part.batch is None:
-            raise PhotoError(f"{part.faults[-1]}; so do {_ATTEMPTS} persons in a row")
-        return part.batch
+        self._reports.add(faults)
+        if batch is None:
+            raise PhotoError(f"{faults[-1]}; so do {_ATTEMPTS} persons in a row")
+        return batch
 
     def close(self) -> None:
         """Stop the worker processes; the next step that is asked for starts them again."""
@@ -118,12 +118,8 @@ def evaluation_batches(
             yield PhotoBatch.from_crops(crops)
 
 
-@dataclass(frozen=True)
-class _Part:
-    """A batch, None if no photo of it can be read, and what is wrong with the photos that cannot."""
-
-    batch: PhotoBatch | None
-    faults: Sequence[str]
+# A batch, None if no photo of it can be read, and what is wrong with the photos that cannot.
+_Part = tuple[PhotoBatch | None, list[str]]
 
 
 class PersonCrops:
@@ -171,15 +167,13 @@ class _TrainingParts(Dataset[_Part]):
         self.crops, self.order = crops, order
 
     def __getitem__(self, step: int) -> _Part:
-        faults: list[str] = []
-        crops = []
-        own = self.order.own
+        own, faults, crops = self.order.own, list[str](), list[PersonCrop]()
         for row, index in enumerate(self.order[step][own].tolist(), own.start):
             crop = self.crops.drawn(index, step, row, faults)
             if crop is None:
-                return _Part(None, faults)
+                return None, faults
             crops.append(crop)
-        return _Part(PhotoBatch.from_crops(crops), faults)
+        return PhotoBatch.from_crops(crops), faults
 
 
 class _Reports:
@@ -197,16 +191,10 @@ class _Reports:
 
 def _made_ahead(parts: Dataset[_Part], numbers: Iterable[int], num_workers: int) -> Iterator[_Part]:
     """Yield the parts of ``numbers``, which processes make ahead."""
-    # One number is one part: nothing is left to collate.
-    loader: Any = DataLoader(
-        parts,
-        batch_size=None,
-        sampler=numbers,
-        num_workers=num_workers,
-        worker_init_fn=_start_worker,
-    )
+    settings: dict[str, Any] = {"num_workers": num_workers, "worker_init_fn": _start_worker}
     with opencv_on_one_thread():
-        return iter(loader)
+        # One number is one part: nothing is left to collate.
+        return iter(DataLoader(parts, batch_size=None, sampler=numbers, **settings))
 
 
 def _close(batches: weakref.ref[PhotoBatches]) -> None:
