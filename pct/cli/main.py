@@ -13,8 +13,10 @@ from types import ModuleType
 
 # Files of this room. The docstring says what a command is for, EXAMPLES how; it has `add_arguments(parser)` and
 # `run(args)`, and only the latter loads torch.
-_NAMES = ("encode", "decode", "text", "vocab", "search", "info", "visualize", "explore", "predict", "lift", "evaluate")
-_NAMES += ("train", "calibrate", "make-people", "convert", "export")
+_NAMES = (
+    *("encode", "decode", "text", "vocab", "search", "info", "visualize", "explore", "predict", "lift", "evaluate"),
+    *("train", "calibrate", "make-people", "convert", "export"),
+)
 COMMANDS: dict[str, ModuleType] = {n: import_module(f"pct.cli.{n.replace('-', '_')}") for n in _NAMES}
 
 # Of a message, in characters.

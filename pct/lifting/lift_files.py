@@ -110,8 +110,9 @@ def lift_file(
     summary, pieces = LiftSummary(path), []
     for batch in batches:
         batch, image_sizes = _prepare(batch, lifter.skeleton, sizes)
-        for fault in batch.faults if report is not None else ():
-            report(str(fault))
+        if report is not None:
+            for fault in batch.faults:
+                report(str(fault))
         if len(batch.poses):
             pieces.append(_lift(lifter, batch.poses, image_sizes, flip))
         count_batch(summary, batch, progress)

@@ -49,7 +49,8 @@ class EpochOrder:
         return self._order[(place * self.batch_size + np.arange(self.batch_size)) % self.number]
 
 
-Batch, Item = TypeVar("Batch", bound="TensorBatch"), TypeVar("Item")
+Batch = TypeVar("Batch", bound="TensorBatch")
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
