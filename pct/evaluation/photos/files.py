@@ -124,7 +124,10 @@ def _open_boxes(
     photos = {i["id"] for i in iter_coco_images(annotations_path) if locate_photo(folder, i["file_name"]).is_file()}
     if image_ids is not None:
         photos &= image_ids
-    detections = load_photo_boxes(path, report=say).detections
+    boxes = load_photo_boxes(path, report=say)
+    if boxes.file_names is not None:
+        raise ValueError(f"{path}: an annotation file has true boxes; give a detector's, a COCO results list")
+    detections = boxes.detections
     detections = detections.select(np.isin(detections.image_ids, list(photos)))
     if not len(detections):
         raise ValueError(f"{path}: no box on the {len(photos):,} photos of {annotations_path} in {folder}")
