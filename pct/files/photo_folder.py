@@ -5,6 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
@@ -62,6 +63,16 @@ class PhotoFolder:
     def __contains__(self, image_id: object) -> bool:
         """Whether there is a good entry with the id."""
         return type(image_id) is int and image_id in self._images
+
+    def present(self) -> set[int]:
+        """Return the ids of the photos that are there; those outside the folder count as not there."""
+        found = set()
+        for image_id in self._images:
+            with suppress(PhotoError):
+                path = self.path(image_id)
+                if path is not None and path.is_file():
+                    found.add(image_id)
+        return found
 
     def path(self, image_id: int) -> Path | None:
         """Return where the photo is or should be, or None if no image has the id.

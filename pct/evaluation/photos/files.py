@@ -14,11 +14,10 @@ from pct.evaluation.photos.evaluate import DetectedBoxes, PhotoEvaluation, Progr
 from pct.evaluation.photos.predictions import PhotoModel, PredictionOptions
 from pct.evaluation.photos.report import photo_report
 from pct.evaluation.report import check_report_folder, write_report
-from pct.files.coco import iter_coco_images
 from pct.files.coco_categories import CocoCategory, find_category
 from pct.files.keypoint_file import with_areas
 from pct.files.mpii import is_mpii_file
-from pct.files.photo_folder import locate_photo
+from pct.files.photo_folder import PhotoFolder
 from pct.files.pose_json import read_annotations
 from pct.photos.detection.boxes import load_photo_boxes
 from pct.photos.person_views import Persons3D
@@ -121,7 +120,7 @@ def _open_boxes(
     say: Say,
 ) -> DetectedBoxes:
     folder = Path(image_folder)
-    photos = {i["id"] for i in iter_coco_images(annotations_path) if locate_photo(folder, i["file_name"]).is_file()}
+    photos = PhotoFolder(annotations_path, folder).present()
     if image_ids is not None:
         photos &= image_ids
     boxes = load_photo_boxes(path, report=say)
