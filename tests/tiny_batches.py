@@ -1,10 +1,14 @@
-"""A small batch of person crops for tests of training steps."""
+"""A small batch of person crops, and persons that tell their number, for tests of training."""
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 
+from pct.files.photo import PhotoError
 from pct.photos.crop import PhotoBatch
+from pct.photos.persons import PersonPhoto
+from pct.skeleton import COCO17, Skeleton
 
 
 def make_batch(count: int = 4, size: int = 32) -> PhotoBatch:
@@ -21,3 +25,31 @@ def make_batch(count: int = 4, size: int = 32) -> PhotoBatch:
         image_ids=torch.arange(count),
         annotation_ids=torch.arange(count),
     )
+
+
+class Numbered:
+    """Persons whose box, ids and every pixel tell their number; those of ``broken`` have no readable photo."""
+
+    def __init__(self, n: int, broken: tuple[int, ...] = ()) -> None:
+        self.n, self.broken, self.read = n, broken, list[int]()
+
+    @property
+    def skeleton(self) -> Skeleton:
+        return COCO17
+
+    def __len__(self) -> int:
+        return self.n
+
+    def __getitem__(self, index: int) -> PersonPhoto:
+        self.read.append(index)
+        if index in self.broken:
+            raise PhotoError(f"{index // 2}.jpg: broken")
+        return PersonPhoto(
+            image=np.full((40, 40, 3), index, np.uint8),
+            bbox=np.array([5, 5, 20, 30], np.float32),
+            keypoints=np.full((17, 2), 15, np.float32),
+            visibility=np.full(17, 2),
+            area=1.0,
+            image_id=index,
+            annotation_id=100 + index,
+        )

@@ -4,69 +4,21 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import pytest
 import torch
 
-from pct import distributed
 from pct.cameras import project
 from pct.lifting.detector_noise import DetectorNoise, NoiseConfig
 from pct.lifting.pairs import CameraConfig, photograph
 from pct.people.poses import generate_poses3d
 from pct.pose_space import PoseSpace
 from pct.skeleton import H36M17
-from pct.training.batches import DrawnBatches
-from pct.training.lifting.data import LiftingBatch, PhotographedBodies, RecordedPairs, fixed_pairs, lifting_batches
+from pct.training.lifting.data import LiftingBatch, PhotographedBodies, RecordedPairs, fixed_pairs
 from pct.training.tokenizer.augment import BodyAugmentConfig
 
 SPACE = PoseSpace(kind="root3d")
 BODIES = generate_poses3d(40, seed=0)
 SOURCE = PhotographedBodies(BODIES, CameraConfig(), BodyAugmentConfig())
 NOISY = NoiseConfig(missing_share=1.0)
-
-
-def batches(noise: NoiseConfig = NOISY, batch_size: int = 8, seed: int = 0) -> DrawnBatches:
-    return lifting_batches(SOURCE, SPACE, DetectorNoise(H36M17, noise), batch_size, seed)
-
-
-def same(one: LiftingBatch, two: LiftingBatch) -> bool:
-    return all(torch.equal(getattr(one, name), getattr(two, name)) for name in LiftingBatch.__dataclass_fields__)
-
-
-def test_a_step_gives_the_same_batch_in_any_order_and_whatever_the_global_state() -> None:
-    expected = [batches()[step] for step in range(7)]
-    torch.manual_seed(1)
-    other = batches()
-    assert all(same(other[step], expected[step]) for step in reversed(range(7)))
-    assert not same(expected[0], expected[5]), "the second epoch draws anew"
-    assert not same(batches(seed=1)[0], expected[0])
-
-
-def test_the_parts_of_all_processes_make_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = batches()[3]
-    monkeypatch.setattr(distributed, "world_size", lambda: 2)
-    parts = []
-    for rank in range(2):
-        monkeypatch.setattr(distributed, "rank", lambda r=rank: r)
-        parts.append(batches()[3])
-    for name in LiftingBatch.__dataclass_fields__:
-        assert torch.equal(torch.cat([getattr(part, name) for part in parts]), getattr(whole, name))
-    with pytest.raises(ValueError, match="batch_size 7 must be positive and divide by the 2 processes"):
-        batches(batch_size=7)
-
-
-def test_each_row_of_the_source_comes_once_an_epoch() -> None:
-    rows: list[int] = []
-
-    class Watched(PhotographedBodies):
-        def draw(self, drawn: torch.Tensor, generator: torch.Generator):
-            rows.extend(drawn.tolist())
-            return super().draw(drawn, generator)
-
-    source = Watched(BODIES, CameraConfig())
-    watched = lifting_batches(source, SPACE, DetectorNoise(H36M17, NOISY), 8)
-    for step in range(watched.steps_per_epoch):
-        watched[step]
-    assert sorted(rows) == list(range(40))
 
 
 def test_2d_and_3d_are_of_one_body_and_the_bodies_bones_are_stretched_alike_on_both_sides() -> None:
