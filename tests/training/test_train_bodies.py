@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
+from tiny_bodies import write_mocap
 
 from pct.cli import main as cli
 from pct.people.poses import generate_poses3d
@@ -27,7 +27,7 @@ val_poses: 40
 report: false
 device: cpu
 threads: 1
-bodies: {num_generated: 200}
+bodies: {num_generated: 200, test_subjects: [b], val_share: 0.25}
 model:
   layout: residual
   encoder_width: 32
@@ -48,30 +48,14 @@ def config(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def mocap(tmp_path: Path) -> Path:
-    """Write a mocap file of 10 clips of 3 subjects."""
-    from pct.files.motion.mocap import JOINT_NAMES
-
-    lengths = np.full(10, 6)
-    joints = generate_poses3d(int(lengths.sum()), seed=2).keypoints.numpy() * np.float32([1, -1, -1])
-    path = tmp_path / "mocap.npz"
-    np.savez(
-        path,
-        joints=joints,
-        clip_start=np.concatenate([[0], np.cumsum(lengths)]),
-        clip_id=[f"clip{i}" for i in range(10)],
-        subject_id=["cmu06", "cmu07", *["s1"] * 8],
-        action=["walk"] * 10,
-        source=["test"] * 10,
-        fps=15.0,
-        joint_names=list(JOINT_NAMES),
-    )
-    return path
+    """Write a mocap file of 10 clips of 2 subjects."""
+    return write_mocap(tmp_path / "mocap.npz", (6,) * 10)
 
 
 def test_a_3d_tokenizer_learns_from_the_command_line(config: Path, mocap: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    arguments = [str(config), f"out={out}", f"bodies.mocap={mocap}", "bodies.test_share=0.25", "bodies.val_share=0.25"]
-    assert cli.main(["train", "tokenizer", *arguments, "--quiet"]) == 0
+    arguments = [str(config), f"out={out}", f"bodies.mocap={mocap}", "--quiet"]
+    assert cli.main(["train", "tokenizer", *arguments]) == 0
     lines = read_metrics(out / "metrics.jsonl")
     assert lines[-1]["keypoint_loss"] < 0.7 * lines[0]["keypoint_loss"]
     assert "val_mean_error_mm" in lines[-1]
@@ -87,12 +71,12 @@ def test_a_3d_tokenizer_learns_from_the_command_line(config: Path, mocap: Path, 
 
 
 def test_validation_clips_are_no_training_clips(config: Path, mocap: Path) -> None:
-    run = load_run(config, [f"bodies.mocap={mocap}", "bodies.val_share=0.25", "bodies.mocap_repeats=2"])
+    run = load_run(config, [f"bodies.mocap={mocap}", "bodies.mocap_repeats=2"])
     assert isinstance(run, BodyRun)
     split = load_bodies(run.bodies, "", seed=0)
     train, val = ({t.clip_ids[int(c)] for c in t.clip_index} for t in (split.train, split.val))
     assert not train & val
-    assert {"clip0", "clip1"}.isdisjoint(train | val)
+    assert {"clip8", "clip9"}.isdisjoint(train | val)
     assert "generated" in train
     frames = 6 * (len(train) - 1)
     assert len(split.train) == 2 * frames + 200
