@@ -8,6 +8,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from pct.cli.main import guard
+
 DESCRIPTION = """\
 Turn pretrained weights into a folder that backbone_from=OUT of a training run takes.
 
@@ -28,12 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--stage", type=int, help="whose features EfficientNet-Lite gives (the last's)")
     parser.add_argument("--force", action="store_true", help="replace a model that OUT holds")
     options = parser.parse_args(argv)
-    try:
-        print(_convert(options))
-    except (ValueError, OSError) as error:
-        print(f"convert_backbone: error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return guard("convert_backbone", lambda: print(_convert(options)))
 
 
 def _convert(options: argparse.Namespace) -> str:

@@ -7,6 +7,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from pct.cli.main import guard
 from pct.files.motion.h36m_cameras import read_h36m_cameras
 from pct.files.motion.h36m_convert import convert_h36m
 
@@ -30,26 +31,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--trust-pickle", action="store_true", help="unpickle these files: they may run any code")
     parser.add_argument("--force", action="store_true", help="replace an existing file")
     options = parser.parse_args(argv)
-    try:
-        cameras = read_h36m_cameras(options.cameras)
-        summary = convert_h36m(
-            options.out,
-            options.poses,
-            options.detections,
-            cameras,
-            trust_pickle=options.trust_pickle,
-            force=options.force,
-        )
-    except (ValueError, OSError) as error:
-        print(f"convert_h36m: error: {error}", file=sys.stderr)
-        return 1
+    return guard("convert_h36m", lambda: _convert(options))
+
+
+def _convert(options: argparse.Namespace) -> None:
+    cameras = read_h36m_cameras(options.cameras)
+    trusted = {"trust_pickle": options.trust_pickle, "force": options.force}
+    summary = convert_h36m(options.out, options.poses, options.detections, cameras, **trusted)
     print(
         f"{options.out}: {summary.num_clips} recordings of {', '.join(summary.subjects)}, {summary.num_frames} frames "
         f"by 4 cameras; 2D poses: {', '.join(summary.detections) or 'none'}"
     )
     for name in summary.left_out:
         print(f"left out, since 2D poses are missing: {name}")
-    return 0
 
 
 if __name__ == "__main__":

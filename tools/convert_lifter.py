@@ -7,6 +7,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from pct.cli.main import guard
+
 DESCRIPTION = """\
 Convert a published lifter's checkpoint to a model folder for `pct lift --model`.
 
@@ -26,19 +28,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--statistics", metavar="FILE", help="means and deviations of the port's poses (.npz)")
     parser.add_argument("--force", action="store_true", help="replace a model that OUT holds")
     args = parser.parse_args(argv)
+    return guard("convert_lifter", lambda: _convert(args))
+
+
+def _convert(args: argparse.Namespace) -> None:
     from pct.lifting.count import count_parameters
     from pct.published.checkpoint import read_official
     from pct.published.lifters import PoseStatistics, convert_lifter
 
-    try:
-        statistics = PoseStatistics.load(args.statistics) if args.statistics else None
-        lifter = convert_lifter(read_official(args.checkpoint), statistics)
-        lifter.save_pretrained(args.out, force=args.force)
-    except (ValueError, OSError) as error:
-        print(f"convert_lifter: error: {error}", file=sys.stderr)
-        return 1
+    statistics = PoseStatistics.load(args.statistics) if args.statistics else None
+    lifter = convert_lifter(read_official(args.checkpoint), statistics)
+    lifter.save_pretrained(args.out, force=args.force)
     print(f"converted to {args.out}: {lifter.config.network} of {count_parameters(lifter):,} parameters")
-    return 0
 
 
 if __name__ == "__main__":

@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pct.cli.main import guard
+
 if TYPE_CHECKING:
     from pct.lifting.lifter import Lifter
     from pct.lifting.pairs import PosePairs
@@ -41,12 +43,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", metavar="FOLDER", help="write a report: page, numbers as JSON, pictures")
     parser.add_argument("--force", action="store_true", help="replace a report that is there")
     options = parser.parse_args(argv)
-    try:
-        _run(options)
-    except (ValueError, OSError) as error:
-        print(f"evaluate_lifter: error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return guard("evaluate_lifter", lambda: _run(options))
 
 
 def _run(options: argparse.Namespace) -> None:

@@ -8,6 +8,8 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+from pct.cli.main import guard
+
 DESCRIPTION = """\
 Measure token classifiers, and a heatmap model beside them, on photos with labelled persons; write a report.
 
@@ -25,15 +27,7 @@ those of tools/make_people.py do. --out receives index.html, metrics.json and pi
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; return the exit status."""
     options = _parse(argv)
-    try:
-        _run(options)
-    except (ValueError, OSError) as error:
-        print(f"evaluate_photos: error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("evaluate_photos: interrupted; nothing was written", file=sys.stderr)
-        return 130
-    return 0
+    return guard("evaluate_photos", lambda: _run(options))
 
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:
