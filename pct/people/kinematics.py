@@ -7,11 +7,15 @@ from torch import Tensor
 
 from pct.cameras import axis_rotation
 from pct.people.postures import draw_angles
+from pct.sides import derive_flip_pairs
+from pct.skeleton import Skeleton
 
 _MIDDLE = ("pelvis", "spine", "thorax", "neck", "upper_neck", "head", "head_top", "nose")
 _PAIRED = ("eye", "ear", "shoulder", "elbow", "wrist", "hand", "hip", "knee", "ankle", "foot")
 # The points of a body: `hand` and `foot` are finger tips and toes, which only the person's box needs.
 BODY_POINTS = _MIDDLE + tuple(f"{side}_{name}" for name in _PAIRED for side in ("left", "right"))
+
+_FLIP = torch.from_numpy(Skeleton("body", BODY_POINTS, flip_pairs=tuple(derive_flip_pairs(BODY_POINTS))).flip_index)
 
 # Lengths as shares of the stature, after anthropometric tables (Drillis and Contini 1966; Winter, Biomechanics and
 # Motor Control of Human Movement); hips are as wide as annotators click them, outside the joint.
@@ -81,28 +85,20 @@ def generate_bodies(n: int, generator: torch.Generator) -> Tensor:
 
 def mirror_bodies(bodies: Tensor) -> Tensor:
     """Return the mirror image (N, P, 3) of bodies: left and right change places."""
-    swapped = [_swap(name) for name in BODY_POINTS]
-    index = [BODY_POINTS.index(name) for name in swapped]
-    return bodies[:, index] * torch.tensor([-1.0, 1.0, 1.0])
-
-
-def _swap(name: str) -> str:
-    if name.startswith("left_"):
-        return "right_" + name.removeprefix("left_")
-    return "left_" + name.removeprefix("right_") if name.startswith("right_") else name
+    return bodies[:, _FLIP] * torch.tensor([-1.0, 1.0, 1.0])
 
 
 def _draw_lengths(n: int, generator: torch.Generator) -> Lengths:
     """Return bone lengths (n,) in millimetres, the same on both sides; children have larger heads, shorter legs."""
     child = torch.rand(n, generator=generator) < _CHILD_SHARE
-    mean = torch.where(child, _CHILD_STATURE[0], _STATURE[0])
-    std = torch.where(child, _CHILD_STATURE[1], _STATURE[1])
-    # At 3 standard deviations nobody is smaller than a toddler.
-    stature = mean + std * torch.randn(n, generator=generator).clamp(-3, 3)
-    lengths = {}
-    for name, share in _SHARES.items():
-        factor = 1 + _LENGTH_STD * torch.randn(n, generator=generator).clamp(-3, 3)
-        lengths[name] = stature * share * factor
+    mean, std = (torch.where(child, *pair) for pair in zip(_CHILD_STATURE, _STATURE, strict=True))
+
+    def normal() -> Tensor:
+        # At 3 standard deviations nobody is smaller than a toddler.
+        return torch.randn(n, generator=generator).clamp(-3, 3)
+
+    stature = mean + std * normal()
+    lengths = {name: stature * share * (1 + _LENGTH_STD * normal()) for name, share in _SHARES.items()}
     growth = torch.where(child, 1.0 - stature / _STATURE[0], 0.0).clamp(min=0.0)
     lengths["skull_to_top"] = lengths["skull_to_top"] * (1 + 0.9 * growth)
     for name in ("thigh", "shank"):

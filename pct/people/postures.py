@@ -98,16 +98,16 @@ STANCES: dict[str, Posture] = {
 }
 
 # One arm; both arms have the same one in SAME_ARMS of the persons.
-ARMS: dict[str, Posture] = {
-    "hang": Posture(0, {"raise": (0, 12), "spread_arm": (11, 8), "turn_arm": (-8, 22), "elbow": (18, 14)}),
-    "hold": Posture(0, {"raise": (25, 18), "spread_arm": (9, 9), "turn_arm": (-30, 22), "elbow": (86, 22)}),
-    "lap": Posture(0, {"raise": (34, 18), "spread_arm": (12, 10), "turn_arm": (-18, 18), "elbow": (50, 23)}),
-    "hip": Posture(0, {"raise": (-15, 10), "spread_arm": (40, 9), "turn_arm": (-60, 14), "elbow": (92, 14)}),
-    "face": Posture(0, {"raise": (42, 16), "spread_arm": (18, 14), "turn_arm": (-25, 18), "elbow": (128, 14)}),
-    "reach": Posture(0, {"raise": (70, 25), "spread_arm": (9, 19), "turn_arm": (-15, 30), "elbow": (34, 27)}),
-    "overhead": Posture(0, {"raise": (155, 20), "spread_arm": (10, 14), "turn_arm": (0, 30), "elbow": (30, 28)}),
-    "sideways": Posture(0, {"raise": (8, 22), "spread_arm": (74, 22), "turn_arm": (22, 45), "elbow": (38, 30)}),
-    "running": Posture(0, {"raise": (0, 12), "spread_arm": (12, 8), "turn_arm": (-15, 14), "elbow": (85, 20)}),
+ARMS: dict[str, Mapping[str, tuple[float, float]]] = {
+    "hang": {"raise": (0, 12), "spread_arm": (11, 8), "turn_arm": (-8, 22), "elbow": (18, 14)},
+    "hold": {"raise": (25, 18), "spread_arm": (9, 9), "turn_arm": (-30, 22), "elbow": (86, 22)},
+    "lap": {"raise": (34, 18), "spread_arm": (12, 10), "turn_arm": (-18, 18), "elbow": (50, 23)},
+    "hip": {"raise": (-15, 10), "spread_arm": (40, 9), "turn_arm": (-60, 14), "elbow": (92, 14)},
+    "face": {"raise": (42, 16), "spread_arm": (18, 14), "turn_arm": (-25, 18), "elbow": (128, 14)},
+    "reach": {"raise": (70, 25), "spread_arm": (9, 19), "turn_arm": (-15, 30), "elbow": (34, 27)},
+    "overhead": {"raise": (155, 20), "spread_arm": (10, 14), "turn_arm": (0, 30), "elbow": (30, 28)},
+    "sideways": {"raise": (8, 22), "spread_arm": (74, 22), "turn_arm": (22, 45), "elbow": (38, 30)},
+    "running": {"raise": (0, 12), "spread_arm": (12, 8), "turn_arm": (-15, 14), "elbow": (85, 20)},
 }
 ARM_CHOICE: dict[str, dict[str, float]] = {
     "calm": {"hang": 45, "hold": 29, "lap": 7, "hip": 5, "face": 14, "reach": 12, "overhead": 4, "sideways": 5},
@@ -128,8 +128,8 @@ def draw_angles(n: int, generator: torch.Generator) -> dict[str, Tensor]:
     stances = list(STANCES.values())
     stance = _draw(torch.tensor([s.weight for s in stances]).expand(n, -1), generator)
     arms = _draw_arms(torch.tensor([list(ARM_CHOICE).index(s.arms) for s in stances])[stance], generator)
-    mean_std = _table(stances)[stance]  # (n, angles, 2)
-    swing = _swing_table(stances)[stance]  # (n, angles)
+    mean_std = _table([s.angles for s in stances])[stance]  # (n, angles, 2)
+    swing = torch.tensor([[float((s.swing or {}).get(_plain(name), 0)) for name in ANGLES] for s in stances])[stance]
     arm_table = _table(list(ARMS.values()))
     for side, name in enumerate(("left", "right")):
         columns = [ANGLES.index(f"{name}_{angle}") for angle in ARM]
@@ -158,15 +158,9 @@ def _draw_arms(choice: Tensor, generator: torch.Generator) -> Tensor:
     return torch.stack([left, torch.where(same, left, right)], dim=1)
 
 
-def _table(postures: list[Posture]) -> Tensor:
+def _table(postures: list[Mapping[str, tuple[float, float]]]) -> Tensor:
     """Return (postures, angles, 2): mean and standard deviation in degrees."""
-    rows = [[p.angles.get(name, p.angles.get(_plain(name), (0.0, 3.5))) for name in ANGLES] for p in postures]
-    return torch.tensor(rows, dtype=torch.float32)
-
-
-def _swing_table(postures: list[Posture]) -> Tensor:
-    rows = [[(posture.swing or {}).get(_plain(name), 0.0) for name in ANGLES] for posture in postures]
-    return torch.tensor(rows, dtype=torch.float32)
+    return torch.tensor([[p.get(name, p.get(_plain(name), (0.0, 3.5))) for name in ANGLES] for p in postures])
 
 
 def _plain(angle: str) -> str:
