@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import torch
+from torch import Tensor, nn
 
 from pct.files.photo import PhotoError
 from pct.photos.crop import PhotoBatch
@@ -25,6 +29,19 @@ def make_batch(count: int = 4, size: int = 32) -> PhotoBatch:
         image_ids=torch.arange(count),
         annotation_ids=torch.arange(count),
     )
+
+
+def fit(model: nn.Module, step: Callable[[nn.Module, Any], dict[str, Tensor]], batch: Any, steps: int) -> list[dict]:
+    """Train on one batch again and again, and return the losses of every step."""
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=5e-3)
+    rows = []
+    for _ in range(steps):
+        losses = step(model.train(), batch)
+        optimizer.zero_grad()
+        losses["loss"].backward()
+        optimizer.step()
+        rows.append({name: value.detach() for name, value in losses.items()})
+    return rows
 
 
 class Numbered:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from torch import multiprocessing
 
+from pct import distributed
 from pct.cli import main as cli
 from pct.training.run_files import read_metrics
 
@@ -46,6 +50,24 @@ def check_two_processes_train_as_one(kind: str, config: Path, arguments: Iterabl
     for row, row_of_two in zip(*logs, strict=True):
         del row["poses_per_second"], row_of_two["poses_per_second"]
         assert row_of_two == pytest.approx(row, rel=tolerance, abs=tolerance)
+
+
+def in_two_processes(work: Callable[[int], Any], folder: Path) -> list[Any]:
+    """Return what a function gives in each of two gloo processes, which are called with their rank."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    multiprocessing.spawn(_work_in_process, (port, str(folder), work), nprocs=2)
+    return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)]
+
+
+def _work_in_process(rank: int, port: int, folder: str, work: Callable[[int], Any]) -> None:
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+    result = work(rank)
+    distributed.barrier()
+    torch.save(result, f"{folder}/{rank}.pt")
+    distributed.stop()
 
 
 def error_of(capsys: pytest.CaptureFixture[str]) -> str:

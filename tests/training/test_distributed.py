@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import socket
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import torch.distributed as dist
-from torch import multiprocessing
+from tiny_runs import in_two_processes
 
 from pct import distributed
 from pct.tokenizer.codebook import EMARule
@@ -42,9 +40,7 @@ def quantize(make: Any, rows: slice) -> tuple[Quantizer, list[Any]]:
     return quantizer, [*log, use.usage, use.perplexity]
 
 
-def _work(rank: int, port: int, folder: str) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+def _work(rank: int) -> dict[str, Any]:
     mine = torch.tensor([rank + 1.0, 10.0])
     result: dict[str, Any] = {
         "sum": distributed.all_reduce_sum(mine),
@@ -55,20 +51,13 @@ def _work(rank: int, port: int, folder: str) -> None:
     for name, make in QUANTIZERS.items():
         quantizer, log = quantize(make, slice(48 * rank, 48 * rank + 48))
         result[name] = (dict(quantizer.state_dict()), log)
-    distributed.barrier()
-    torch.save(result, f"{folder}/{rank}.pt")
-    distributed.stop()
+    return result
 
 
 @pytest.fixture(scope="module")
 def two(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """What each of two gloo processes found."""
-    folder: Path = tmp_path_factory.mktemp("two")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    multiprocessing.spawn(_work, (port, str(folder)), nprocs=2)
-    return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)]
+    return in_two_processes(_work, tmp_path_factory.mktemp("two"))
 
 
 def test_one_process_is_left_alone() -> None:

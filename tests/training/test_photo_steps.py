@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tiny_batches import make_batch
+from tiny_batches import fit, make_batch
 from tiny_photo_models import (
     BACKBONE,
     HEAD,
@@ -149,7 +149,7 @@ def test_tokens_of_poses_in_space_are_learned() -> None:
     torch.manual_seed(0)
     model = PoseClassifier(ClassifierConfig(BACKBONE, HEAD), tokenizer)
     step = TokenStep(tokenizer, TokenLoss(beta=0.05, similarity_weight=0.5))
-    losses = fit(model.train(), step, batch, 60)
+    losses = fit(model, step, batch, 60)
     assert losses[-1]["token_loss"] < 0.7 * losses[0]["token_loss"]
     assert losses[-1]["keypoint_loss"] < losses[0]["keypoint_loss"]
     output, truth = model.eval()(batch.images), photo_targets(batch, tokenizer.space, H36M17)
@@ -175,7 +175,7 @@ def test_accuracy_counts_the_likeliest_and_the_five_likeliest() -> None:
 def test_both_losses_fall_on_a_batch_that_is_seen_again_and_again() -> None:
     model, batch = make_classifier(), make_batch()
     step = TokenStep(model.tokenizer, TokenLoss())
-    losses = fit(model.train(), step, batch, 80)
+    losses = fit(model, step, batch, 80)
     assert losses[-1]["token_loss"] < 0.6 * losses[0]["token_loss"]
     assert losses[-1]["keypoint_loss"] < losses[0]["keypoint_loss"]
 
@@ -185,20 +185,8 @@ def test_heatmaps_learn_and_ignore_unlabelled_joints() -> None:
     step = HeatmapStep(model, sigma=1.0)
     other = replace(batch, keypoints=torch.where(batch.visible[..., None], batch.keypoints, 0.3))
     assert step(model, batch)["loss"] == step(model, other)["loss"]
-    losses = fit(model.train(), step, batch, 60)
+    losses = fit(model, step, batch, 60)
     assert losses[-1]["loss"] < 0.5 * losses[0]["loss"]
-
-
-def fit(model: torch.nn.Module, step: TokenStep | HeatmapStep, batch: PhotoBatch, steps: int) -> list[dict]:
-    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=5e-3)
-    rows = []
-    for _ in range(steps):
-        losses = step(model, batch)
-        optimizer.zero_grad()
-        losses["loss"].backward()
-        optimizer.step()
-        rows.append(losses)
-    return rows
 
 
 def test_similarity_loss_is_the_mean_of_two_widths_and_prefers_one_of_two_places() -> None:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import socket
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
-import torch.distributed as dist
 from tiny_batches import make_batch
 from tiny_photo_models import make_classifier, make_heatmap_model
-from torch import Tensor, multiprocessing, nn
+from tiny_runs import in_two_processes
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from pct import distributed
@@ -54,22 +52,14 @@ def run(rows: slice) -> Result:
     return results
 
 
-def _work(rank: int, port: int, folder: str) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
-    torch.save(run(slice(2 * rank, 2 * rank + 2)), f"{folder}/{rank}.pt")
-    distributed.stop()
+def _work(rank: int) -> Result:
+    return run(slice(2 * rank, 2 * rank + 2))
 
 
 @pytest.fixture(scope="module")
 def two(tmp_path_factory: pytest.TempPathFactory) -> list[Result]:
     """What each of two gloo processes with half the batch found."""
-    folder: Path = tmp_path_factory.mktemp("two")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    multiprocessing.spawn(_work, (port, str(folder)), nprocs=2)
-    return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)]
+    return in_two_processes(_work, tmp_path_factory.mktemp("two"))
 
 
 @pytest.mark.parametrize("name", ["tokens", "heatmaps"])
