@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from measure import count_found
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from tqdm import tqdm
@@ -57,8 +58,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     ap, ap50 = average_precision(images, persons, found)
     print(f"AP {100 * ap:.1f}, AP50 {100 * ap50:.1f}")
     for score in SCORES:
-        hits, boxes = count_found(persons, found, score)
-        print(f"score >= {score}: {hits / len(persons):.1%} of the persons found at IoU 0.5, {boxes:,} boxes")
+        sure = {i: boxes[scores >= score] for i, (boxes, scores) in found.items()}
+        hits = sum(count_found(boxes, [p["bbox"] for p in persons if p["image_id"] == i]) for i, boxes in sure.items())
+        count = sum(map(len, sure.values()))
+        print(f"score >= {score}: {hits / len(persons):.1%} of the persons found at IoU 0.5, {count:,} boxes")
     return 0
 
 
@@ -80,22 +83,6 @@ def average_precision(
         evaluator.accumulate()
         evaluator.summarize()
     return float(evaluator.stats[0]), float(evaluator.stats[1])
-
-
-def count_found(
-    persons: list[dict[str, Any]], found: dict[int, tuple[np.ndarray, np.ndarray]], score: float
-) -> tuple[int, int]:
-    """Return how many persons have a box of at least ``score`` at IoU 0.5, and how many such boxes there are."""
-    hits = 0
-    for person in persons:
-        boxes, scores = found[person["image_id"]]
-        x, y, w, h = person["bbox"]
-        low = np.maximum(boxes[:, :2], [x, y])
-        high = np.minimum(boxes[:, :2] + boxes[:, 2:], [x + w, y + h])
-        both = np.clip(high - low, 0, None).prod(axis=1)
-        union = w * h + boxes[:, 2:].prod(axis=1) - both
-        hits += bool(((both >= 0.5 * union) & (scores >= score)).any())
-    return hits, sum(int((scores >= score).sum()) for _, scores in found.values())
 
 
 if __name__ == "__main__":

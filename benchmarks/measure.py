@@ -7,11 +7,13 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from pycocotools import mask
 
 from pct.training.run_files import read_metrics
 
@@ -136,3 +138,10 @@ def _processor() -> str:
             if line.startswith("model name"):
                 return line.split(":", 1)[1].strip()
     return platform.processor() or platform.machine()
+
+
+def count_found(found: np.ndarray, persons: Sequence[Sequence[float]]) -> int:
+    """Return how many boxes of persons overlap one of those found (N, 4) at an IoU of 0.5; x, y, width, height."""
+    truth = np.asarray(persons, np.float64).reshape(-1, 4)
+    overlap = mask.iou(truth, np.asarray(found, np.float64).reshape(-1, 4), [0] * len(found))
+    return int((np.asarray(overlap).reshape(len(truth), len(found)) >= 0.5).any(axis=1).sum())

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from measure import count_found
 from tqdm import tqdm
 
 from pct import PoseEstimator
@@ -53,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             seconds.append(time.process_time() - start)
             ids = torch.full((len(result),), image_id)
             results.append(PoseResults(torch.from_numpy(result.keypoints.xy), ids, torch.from_numpy(result.scores)))
-            hits += count_found(labels.bbox[labels.image_ids == image_id].numpy(), result.boxes.xyxy)
+            hits += count_found(result.persons.bbox, labels.bbox[labels.image_ids == image_id].tolist())
         columns = [
             torch.cat([getattr(part, name) for part in results]) for name in ("keypoints", "image_ids", "scores")
         ]
@@ -62,14 +63,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"boxes from score {score}: AP {100 * ap['ap']:.1f}, AP50 {100 * ap['ap50']:.1f}", end=", ")
         print(f"persons found {hits / len(labels):.3f}, {ms:.0f} ms a photo (median), {each:.1f} poses a photo")
     return 0
-
-
-def count_found(boxes: np.ndarray, found: np.ndarray) -> int:
-    """Return how many true boxes (N, 4; x, y, width, height) overlap one of the found ones (M, 4; corners)."""
-    low, high = boxes[:, None, :2], boxes[:, None, :2] + boxes[:, None, 2:]
-    inside = np.clip(np.minimum(high, found[None, :, 2:]) - np.maximum(low, found[None, :, :2]), 0, None).prod(axis=-1)
-    areas = boxes[:, 2:].prod(axis=1)[:, None] + (found[:, 2:] - found[:, :2]).prod(axis=1)[None]
-    return int((inside >= 0.5 * (areas - inside)).any(axis=1).sum())
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 
 from pct.photos.estimator import PoseEstimator
-from pct.photos.heatmap_estimator import HeatmapEstimator
 from pct.published.photos import convert_classifier, convert_heatmap_model
 
 # Row of the table: names of the boxes and of the results in the file, and whether the flip test is on.
@@ -38,16 +37,14 @@ def compare(arrays: dict[str, np.ndarray], boxes: str, results: str, flip: bool)
     state = {n.removeprefix("state/"): torch.from_numpy(a) for n, a in arrays.items() if n.startswith("state/")}
     photos = [arrays[f"in/photo_{number}"] for number in arrays["in/photo_of_box"]]
     places = list(zip(photos, arrays[boxes], strict=True))
-    if "state/keypoint_head.final_layer.weight" in arrays:
-        heatmaps = HeatmapEstimator(convert_heatmap_model(state), flip)
-        found = [heatmaps.predict(photo, box[None]) for photo, box in places]
-        keypoints, scores, tokens = np.concatenate([f.keypoints for f in found]), [f.scores[0] for f in found], ""
-    else:
-        classifier = PoseEstimator(convert_classifier(state), flip)
-        poses = [classifier.predict(photo, box[None]) for photo, box in places]
-        keypoints, scores = np.concatenate([p.keypoints for p in poses]), [p.published_score for p in poses]
+    of_heatmaps = "state/keypoint_head.final_layer.weight" in arrays
+    estimator = PoseEstimator((convert_heatmap_model if of_heatmaps else convert_classifier)(state), flip)
+    poses = [estimator.predict(photo, box[None]) for photo, box in places]
+    keypoints, tokens = np.concatenate([p.keypoints for p in poses]), ""
+    scores = [p.scores[0] if of_heatmaps else p.published_score for p in poses]
+    if not of_heatmaps and boxes == "in/boxes":
         equal = np.concatenate([p.indices for p in poses]) == arrays["classify/indices"]
-        tokens = f", equal tokens {equal.mean():.2%}" if boxes == "in/boxes" else ""
+        tokens = f", equal tokens {equal.mean():.2%}"
     error = np.abs(keypoints - arrays[f"{results}/keypoints"]).max()
     return f"{error:.5f}, scores {np.abs(np.array(scores) - arrays[f'{results}/score']).max():.1e}{tokens}"
 

@@ -12,10 +12,10 @@ import torch
 from pct.bulk.parts import make_rows, write_part
 from pct.bulk.photo_rows import photo_bytes
 from pct.files.photo import decode_photo
-from pct.photos.crop import fit_bbox_to_aspect
+from pct.photos.classifier import PoseClassifier
 from pct.photos.detection.detector import DEFAULT_DETECTOR, load_detector
 from pct.photos.estimator import DEFAULT_MODEL, PoseEstimator
-from pct.photos.results.poses import PersonPoses
+from pct.photos.results.result import PoseResult
 from pct.photos.results.sources import Frame, check_boxes
 from pct.tokenizer import PoseTokenizer
 
@@ -50,49 +50,50 @@ class EncodePhotos:
     ) -> None:
         if threads is not None:
             torch.set_num_threads(threads)
-        found = load_detector(detector, device=device)
-        self.estimator, self.out = PoseEstimator.from_pretrained(model, device, detector=found), out
-        self.place = self.estimator.space.reference_name
-        self.fingerprint = self.estimator.model.tokenizer.fingerprint()
+        classifier = PoseClassifier.from_pretrained(model, device)
+        self.estimator = PoseEstimator(classifier, detector=load_detector(detector, device=device))
+        self.place, self.fingerprint = classifier.space.reference_name, classifier.tokenizer.fingerprint()
+        self.out = out
 
     def __call__(self, batch: Mapping[str, Any]) -> pa.Table:
         """Return the rows (:mod:`pct.bulk.parts`) of a batch's photos, in their order."""
         rows: dict[str, list[Any]] = {name: [] for name in _COLUMNS}
-        photos, boxes, errors = {}, [], {}
+        photos, found, errors = {}, [], {}
         for number in range(len(batch["id"])):
             try:
-                frame, on_it = self._read(batch, number)
+                frame, *boxes = self._read(batch, number)
             except ValueError as error:
                 errors[number] = str(error)
             else:
                 photos[number] = frame.image
-                boxes.append(on_it)
-        results = self.estimator(list(photos.values()), boxes)
-        found = dict(zip(photos, (result.persons for result in results), strict=True))
+                found.append(boxes)
+        coming = iter(found)
+        results = self.estimator(list(photos.values()), lambda _: next(coming))
+        by_number = dict(zip(photos, results, strict=True))
         for number, id_ in enumerate(batch["id"]):
-            self._add(rows, _plain(id_), found.get(number), errors.get(number))
+            self._add(rows, _plain(id_), by_number.get(number), errors.get(number))
         return _finish(rows, self.place, self.fingerprint, self.out)
 
-    def _read(self, batch: Mapping[str, Any], number: int) -> tuple[Frame, np.ndarray]:
-        """Return a photo and the boxes (N, 4) of its persons."""
+    def _read(self, batch: Mapping[str, Any], number: int) -> tuple[Frame, np.ndarray, np.ndarray]:
+        """Return a photo, the boxes (N, 4) of its persons, and their scores (N,)."""
         name = str(batch["id"][number])
         frame = Frame(decode_photo(photo_bytes(batch, number), name), name)
         if "boxes" in batch:
-            given = [np.asarray(box, np.float64) for box in batch["boxes"][number]]
-            return frame, check_boxes(given, frame)[0]
+            boxes, good = check_boxes([np.asarray(box, np.float64) for box in batch["boxes"][number]], frame)
+            return frame, boxes, good.astype(np.float32)
+        found, scores = self.estimator.detector.detect(frame.image)
         faults: list[ValueError] = []
-        boxes, good = check_boxes(self.estimator.detector.detect(frame.image)[0], frame, faults.append)
-        return frame, boxes[good]
+        boxes, good = check_boxes(found, frame, faults.append)
+        return frame, boxes[good], scores[good]
 
-    def _add(self, rows: dict[str, list[Any]], id_: Any, poses: PersonPoses | None, error: str | None) -> None:
-        if poses is None or len(poses) == 0:
+    def _add(self, rows: dict[str, list[Any]], id_: Any, result: PoseResult | None, error: str | None) -> None:
+        if result is None or len(result) == 0:
             _append(rows, id_, -1, None, None, None, error)
             return
-        height, width = self.estimator.image_size
-        places = np.zeros((len(poses), 3)) if poses.is_3d else fit_bbox_to_aspect(poses.bbox, width / height)
-        for person in range(len(poses)):
-            score = float(poses.scores[person].mean())
-            _append(rows, id_, person, places[person].tolist(), poses.indices[person].tolist(), score, None)
+        table = self.estimator.token_table(result.persons)
+        places = getattr(table, self.place).tolist()
+        for person, columns in enumerate(zip(places, table.indices.tolist(), result.scores.tolist(), strict=True)):
+            _append(rows, id_, person, *columns, None)
 
 
 class EncodePoses:

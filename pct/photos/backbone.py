@@ -144,8 +144,13 @@ class BackboneModel(nn.Module):
 
     @property
     def image_size(self) -> tuple[int, int]:
-        """Height and width of the crops in pixels."""
+        """Height and width of its crops in pixels."""
         return self.backbone.image_size
+
+    @property
+    def device(self) -> torch.device:
+        """Where it runs."""
+        return self.backbone.scale.device
 
     def freeze_backbone(self) -> None:
         """Keep the backbone as it is, in evaluation mode, while the head is trained."""

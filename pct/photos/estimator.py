@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
+from pct.checkpoint import model_kind
 from pct.files.ahead import map_ahead
 from pct.files.coco import AREA_SHARE
 from pct.files.photo import as_photo
@@ -20,12 +20,13 @@ from pct.photos.backbone import fold_batch_norms
 from pct.photos.classifier import PoseClassifier
 from pct.photos.crop import fit_bbox_to_aspect, normalise_pixels, plain_crop
 from pct.photos.detection.detector import PersonDetector, load_detector
-from pct.photos.predict import area_in_model_units, predict_tokens, restore_poses
+from pct.photos.heatmap import KIND as HEATMAP
+from pct.photos.heatmap import HeatmapModel
+from pct.photos.predict import area_in_model_units, predict_poses, restore_poses
 from pct.photos.results.poses import PersonPoses
 from pct.photos.results.result import PoseResult
 from pct.photos.results.sources import BoxedFrame, BoxFinder, Frame, Report, find_persons, iter_inputs, read_frames
-from pct.pose_space import PoseSpace
-from pct.skeleton import Skeleton
+from pct.tokens.table import PoseTokens
 
 # The model that ships with the package.
 DEFAULT_MODEL = "photos"
@@ -46,7 +47,8 @@ class PoseEstimator:
         >>> result.keypoints.xy, result.keypoints.conf, result.tokens.ids  # (N, 17, 2), (N, 17), (N, 34)
 
     Args:
-        model: The classifier; a copy of its backbone with folded batch norms is what looks at photos.
+        model: The classifier, or a heatmap model, whose poses have no tokens and no samples; a copy of its backbone
+            with folded batch norms is what looks at photos.
         flip: Average each pose with that of the mirrored crop (the flip test): more accurate, twice the time. None does
             what the model's conventions say: not so for ours, so for converted published models.
         batch_size: Crops at a time.
@@ -55,7 +57,7 @@ class PoseEstimator:
 
     def __init__(
         self,
-        model: PoseClassifier,
+        model: PoseClassifier | HeatmapModel,
         flip: bool | None = None,
         batch_size: int = 32,
         detector: PersonDetector | None = None,
@@ -63,10 +65,10 @@ class PoseEstimator:
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
         self.model, self.batch_size = model.eval(), batch_size
-        self._folded = _fold_backbone(self.model)
-        self.flip = model.tokenizer.space.conventions.flip_test if flip is None else flip
-        self.image_size = model.config.backbone.image_size
-        self._crop_space = model.tokenizer.space.crop_space
+        self._folded = copy.copy(model)
+        self._folded._modules = {**model._modules, "backbone": fold_batch_norms(model.backbone)}
+        self.skeleton, self.space, self.image_size = model.skeleton, model.space, model.image_size
+        self.flip = self.space.conventions.flip_test if flip is None else flip
         self._detector = detector
 
     @classmethod
@@ -81,7 +83,8 @@ class PoseEstimator:
         """Load an estimator.
 
         Args:
-            name: Folder of a classifier, the name of one that ships with the package, or hf:user/model.
+            name: Folder of a classifier or heatmap model, the name of one that ships with the package, or
+                hf:user/model.
             device: Where it runs.
             flip: As for the class.
             batch_size: As for the class.
@@ -93,23 +96,14 @@ class PoseEstimator:
         """
         if isinstance(detector, (str, Path)):
             detector = load_detector(detector, device=device)
-        return cls(PoseClassifier.from_pretrained(name, device), flip, batch_size, detector)
-
-    @property
-    def skeleton(self) -> Skeleton:
-        """Whose joints the poses have."""
-        return self.model.tokenizer.skeleton
-
-    @property
-    def space(self) -> PoseSpace:
-        """What the model's coordinates mean."""
-        return self.model.tokenizer.space
+        kind = HeatmapModel if model_kind(name) == HEATMAP else PoseClassifier
+        return cls(kind.from_pretrained(name, device), flip, batch_size, detector)
 
     @property
     def detector(self) -> PersonDetector:
         """What finds the persons where no boxes are given; loaded when it is first needed."""
         if self._detector is None:
-            self._detector = load_detector(device=self.model.tokenizer.device)
+            self._detector = load_detector(device=self.model.device)
         return self._detector
 
     def __call__(self, source: Any, boxes: Any = None, **options: Any) -> list[PoseResult] | Iterator[PoseResult]:
@@ -159,12 +153,12 @@ class PoseEstimator:
         """
         find = boxes if callable(boxes) else self._detect if boxes is None else _given_boxes(source, boxes)
         frames = read_frames(iter_inputs(source), video_fps, report)
-        group: list[_PhotoCrops] = []
+        group: list[tuple[BoxedFrame, list[np.ndarray]]] = []
         for photo in map_ahead(self._cut, find_persons(frames, find, track, report), min(self.batch_size, _AHEAD)):
             group.append(photo)
             # Photos without a person must not pile up either.
-            full = max(sum(len(waiting.crops) for waiting in group), len(group)) >= self.batch_size
-            if full or sum(waiting.found.frame.image.size // 3 for waiting in group) >= _MOST_PIXELS:
+            full = max(sum(len(crops) for _, crops in group), len(group)) >= self.batch_size
+            if full or sum(found.frame.image.size // 3 for found, _ in group) >= _MOST_PIXELS:
                 yield from self._predict_group(group, num_samples)
                 group = []
         yield from self._predict_group(group, num_samples)
@@ -186,16 +180,37 @@ class PoseEstimator:
         boxes = [[0, 0, photo.shape[1], photo.shape[0]]] if bboxes is None else bboxes
         return next(self.stream(photo, boxes, num_samples=num_samples)).persons
 
+    def token_table(self, persons: PersonPoses, image_id: int = 1, first_id: int = 1) -> PoseTokens:
+        """Return the tokens of the persons on a photo as rows of a token table.
+
+        Boxes are grown to the shape of the model's input, as decoding the tokens needs them; 3D poses have their root
+        at 0.
+
+        Args:
+            persons: Found by this estimator.
+            image_id: Of the photo.
+            first_id: ``annotation_ids`` count from here.
+        """
+        count = len(persons)
+        ids = np.full(count, image_id, np.int64), np.arange(first_id, first_id + count, dtype=np.int64)
+        if persons.is_3d:
+            return PoseTokens.of_3d(persons.indices, np.zeros((count, 3), np.float32), *ids)
+        bbox = fit_bbox_to_aspect(persons.bbox, self.image_size[1] / self.image_size[0])
+        return PoseTokens(persons.indices, bbox, *ids, np.full(count, np.nan, np.float32))
+
     def _detect(self, frame: Frame) -> tuple[np.ndarray, np.ndarray]:
         return self.detector.detect(frame.image)
 
-    def _cut(self, found: BoxedFrame) -> _PhotoCrops:
-        crops = [plain_crop(box, self._crop_space, self.image_size).warp(found.frame.image) for box in found.boxes]
-        return _PhotoCrops(found, crops)
+    def _cut(self, found: BoxedFrame) -> tuple[BoxedFrame, list[np.ndarray]]:
+        """Return a photo with boxes, and the crops (H, W, 3) of its persons."""
+        space, image = self.space.crop_space, found.frame.image
+        return found, [plain_crop(box, space, self.image_size).warp(image) for box in found.boxes]
 
-    def _predict_group(self, group: list[_PhotoCrops], num_samples: int) -> Iterator[PoseResult]:
-        crops = [crop for photo in group for crop in photo.crops]
-        boxes = np.concatenate([np.zeros((0, 4)), *(photo.found.boxes for photo in group)])
+    def _predict_group(
+        self, group: list[tuple[BoxedFrame, list[np.ndarray]]], num_samples: int
+    ) -> Iterator[PoseResult]:
+        crops = [crop for _, crops in group for crop in crops]
+        boxes = np.concatenate([np.zeros((0, 4)), *(found.boxes for found, _ in group)])
         # Parts of equal size: a last one with a single crop would cost nearly as much as a full one.
         parts = np.array_split(np.arange(len(crops)), -(-len(crops) // self.batch_size) or 1)
         poses = PersonPoses.concatenate(
@@ -203,11 +218,10 @@ class PoseEstimator:
         )
         published = self.space.conventions.score == "published"
         start = 0
-        for photo in group:
-            persons = poses.select(slice(start, start + len(photo.crops)))
-            start += len(photo.crops)
+        for found, crops in group:
+            persons = poses.select(slice(start, start + len(crops)))
+            start += len(crops)
             scores = persons.published_score if published else persons.scores.mean(axis=1)
-            found = photo.found
             yield PoseResult(found.frame, persons, self.skeleton, found.scores, scores * found.scores, found.track_ids)
 
     @torch.inference_mode()
@@ -215,18 +229,18 @@ class PoseEstimator:
         """Predict one batch: crops (H, W, 3), uint8, and their boxes (B, 4)."""
         if not crops:
             return self._no_poses(num_samples)
-        device = self.model.tokenizer.device
+        device = self.model.device
         # Contiguous: colour by colour is many times faster to normalise than pixel by pixel.
         pixels = torch.from_numpy(np.stack(crops)).to(device).permute(0, 3, 1, 2).contiguous()
         fitted = torch.from_numpy(fit_bbox_to_aspect(boxes, self.image_size[1] / self.image_size[0]))
         area = torch.from_numpy(AREA_SHARE * boxes[:, 2] * boxes[:, 3])
-        prediction = predict_tokens(
+        prediction = predict_poses(
             self._folded,
             normalise_pixels(pixels),
             self.flip,
             num_samples,
             torch.Generator().manual_seed(_SEED),
-            area_in_model_units(area, fitted, self._crop_space).to(device),
+            area_in_model_units(area, fitted, self.space.crop_space).to(device),
         )
         poses = torch.cat([prediction.keypoints[None], prediction.likely_keypoints[None], prediction.samples]).cpu()
         restored = restore_poses(poses, fitted, self.space).numpy()
@@ -242,32 +256,23 @@ class PoseEstimator:
         )
 
     def _no_poses(self, num_samples: int) -> PersonPoses:
-        joints, dims, tokens = self.skeleton.num_keypoints, self.space.num_dims, self.model.tokenizer.config.num_tokens
+        num_tokens = 0
+        if isinstance(self.model, PoseClassifier):
+            num_tokens = self.model.tokenizer.config.num_tokens
+        joints, probs = (
+            np.zeros((0, *shape), np.float32)
+            for shape in ((self.skeleton.num_keypoints, self.space.num_dims), (num_tokens,))
+        )
         return PersonPoses(
-            keypoints=np.zeros((0, joints, dims), np.float32),
-            scores=np.zeros((0, joints), np.float32),
-            published_score=np.zeros(0, np.float32),
-            indices=np.zeros((0, tokens), np.int64),
-            token_probs=np.zeros((0, tokens), np.float32),
-            likely_keypoints=np.zeros((0, joints, dims), np.float32),
-            samples=np.zeros((num_samples, 0, joints, dims), np.float32),
+            keypoints=joints,
+            scores=joints[..., 0],
+            published_score=joints[:, 0, 0],
+            indices=probs.astype(np.int64),
+            token_probs=probs,
+            likely_keypoints=joints,
+            samples=np.zeros((num_samples if num_tokens else 0, *joints.shape), np.float32),
             bbox=np.zeros((0, 4), np.float32),
         )
-
-
-def _fold_backbone(model: PoseClassifier) -> PoseClassifier:
-    """Return the same model, its other parts shared, with a faster copy of its backbone."""
-    folded = copy.copy(model)
-    folded._modules = {**model._modules, "backbone": fold_batch_norms(model.backbone)}
-    return folded
-
-
-@dataclass(frozen=True)
-class _PhotoCrops:
-    """A photo with boxes, and the crops (H, W, 3) of its persons."""
-
-    found: BoxedFrame
-    crops: list[np.ndarray]
 
 
 def _given_boxes(source: Any, boxes: Any) -> BoxFinder:

@@ -47,6 +47,36 @@ class PhotoPrediction:
     published_score: Tensor
 
 
+def predict_poses(
+    model: PoseClassifier | HeatmapModel,
+    images: Tensor,
+    flip: bool = True,
+    num_samples: int = 16,
+    generator: torch.Generator | None = None,
+    area: Tensor | None = None,
+) -> PhotoPrediction:
+    """Predict poses of persons by a model of any kind; arguments as for :func:`predict_tokens`.
+
+    A heatmap model has no tokens and no samples; its confidence is the height of the heatmaps, without bounds for
+    published ones.
+    """
+    if isinstance(model, PoseClassifier):
+        return predict_tokens(model, images, flip, num_samples, generator, area)
+    keypoints, scores = predict_heatmaps(model, images, flip)
+    none = scores[:, :0]
+    return PhotoPrediction(
+        keypoints=keypoints,
+        confidence=scores,
+        indices=none.long(),
+        token_probs=none,
+        likely_keypoints=keypoints,
+        samples=keypoints[None][:0],
+        probs=none[..., None],
+        spread=torch.full_like(scores, torch.nan),
+        published_score=scores.mean(dim=1),
+    )
+
+
 @torch.no_grad()
 def predict_tokens(
     model: PoseClassifier,

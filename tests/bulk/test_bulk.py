@@ -57,8 +57,7 @@ def test_photos_get_the_tokens_of_pct_predict_and_broken_ones_a_row(kind: str, a
     if kind == "bytes":
         rows = [{"id": row["id"], "bytes": (archive / row["id"]).read_bytes()} for row in rows]
     encode = EncodePhotos(out="parts")
-    for start in (0, 4):
-        encode(columns(rows[start : start + 4]))
+    scores = [row["score"] for start in (0, 4) for row in encode(columns(rows[start : start + 4])).to_pylist()]
     summary = join_parts("parts", "tokens.parquet", encode.estimator.model.tokenizer, "photos/tokenizer")
     assert run(capsys, "predict", "archive", "-o", "predicted", "--no-draw")[0] == 0
     ours, theirs = read(Path("tokens.parquet")), read(Path("predicted/tokens.parquet"))
@@ -69,6 +68,8 @@ def test_photos_get_the_tokens_of_pct_predict_and_broken_ones_a_row(kind: str, a
 
     for mine, predicted in zip(sort(ours), sort(theirs), strict=True):
         np.testing.assert_array_equal(mine, predicted)
+    predicted = json.loads(Path("predicted/keypoints.json").read_text())
+    assert sorted(s for s in scores if s is not None) == pytest.approx(sorted(p["score"] for p in predicted), abs=1e-6)
     assert (summary.poses, summary.ids, summary.empty) == (len(theirs), 7, 1)
     assert set(summary.errors) == {"000000000008.jpg", "000000000009.jpg"}
     assert "the photo is empty" in summary.errors["000000000009.jpg"]

@@ -20,7 +20,6 @@ from pct.photos.crop import plain_crop
 from pct.photos.estimator import PoseEstimator
 from pct.photos.heads.heatmap import find_quarter_tops
 from pct.photos.heatmap import HeatmapModel
-from pct.photos.heatmap_estimator import HeatmapEstimator
 from pct.photos.person_views import annotated_persons, clip_boxes
 from pct.photos.persons import PersonPhoto
 from pct.photos.predict import mirror_keypoints
@@ -144,7 +143,7 @@ def test_conventions_are_saved_with_a_classifier_and_a_heatmap_model(tmp_path: P
     assert not PoseEstimator.from_pretrained(tmp_path / "tokens", flip=False).flip
     official = {**make_backbone_weights(), **make_heatmap_head_weights()}
     convert_heatmap_model(official, crop_size=SIDE).save_pretrained(tmp_path / "heatmaps")
-    heatmaps = HeatmapEstimator.from_pretrained(tmp_path / "heatmaps")
+    heatmaps = PoseEstimator.from_pretrained(tmp_path / "heatmaps")
     assert heatmaps.flip
     assert (heatmaps.model.config.space.conventions, heatmaps.model.config.space.padding) == (PUBLISHED, 1.25)
     found = heatmaps.predict(np.full((90, 120, 3), 99, np.uint8), [BOX * 0.9, BOX])

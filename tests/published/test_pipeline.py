@@ -16,7 +16,6 @@ from pct.photos.classifier import PoseClassifier
 from pct.photos.crop import PhotoBatch, crop_person, plain_crop
 from pct.photos.estimator import PoseEstimator
 from pct.photos.heatmap import HeatmapModel
-from pct.photos.heatmap_estimator import HeatmapEstimator
 from pct.photos.person_views import clip_boxes
 from pct.photos.persons import PersonPhoto
 from pct.published.photos import convert_classifier, convert_heatmap_model
@@ -47,7 +46,7 @@ class Pipeline:
 
     def predict(self, boxes: np.ndarray, flip: bool | None) -> list:
         """Predict each box by itself, as its photo may differ; a converted model's own conventions do the rest."""
-        estimator = (HeatmapEstimator if self.name == "heatmap" else PoseEstimator)(self.model, flip)
+        estimator = PoseEstimator(self.model, flip)
         return [estimator.predict(self.photo(i), box[None]) for i, box in enumerate(boxes)]
 
     def photo(self, box: int) -> np.ndarray:
@@ -155,6 +154,6 @@ def _training_batch(guided: Pipeline, model: PoseClassifier) -> PhotoBatch:
 
 def _scores(poses: list) -> np.ndarray:
     """The published scores (N, K): of a classifier one number a pose."""
-    if isinstance(getattr(poses[0], "published_score", None), np.ndarray):
+    if poses[0].indices.size:
         return np.repeat(np.concatenate([pose.published_score for pose in poses])[:, None], 17, axis=1)
     return np.concatenate([pose.scores for pose in poses])

@@ -3,29 +3,29 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
-import numpy as np
-
+from pct.drawing.poses2d import write_jpeg
 from pct.files.output import OutputError, open_atomically
 from pct.files.output_folder import check_names, finish_outputs, outputs_together
 from pct.files.photo import PhotoError
 from pct.files.photo_inputs import PhotoInput, choose_image_ids
-from pct.files.video import VideoReader
-from pct.photos.crop import fit_bbox_to_aspect
+from pct.files.video import VideoReader, VideoWriter
+from pct.photos.classifier import PoseClassifier
 from pct.photos.estimator import PoseEstimator
-from pct.photos.results.poses import PersonPoses
-from pct.photos.results.predict_outputs import DRAWN_FOLDER, ResultsWriter, open_pictures
+from pct.photos.results.result import PoseResult
 from pct.photos.results.sources import BoxError, BoxFinder
 from pct.tokenizer.own import TOKENIZER_FOLDER
 from pct.tokens.codec import describe_model
-from pct.tokens.table import PoseTokens, TokenWriter
+from pct.tokens.table import TokenWriter
 
-KEYPOINTS_FILE, TOKENS_FILE = "keypoints.json", "tokens.parquet"
+KEYPOINTS_FILE, TOKENS_FILE, DRAWN_FOLDER = "keypoints.json", "tokens.parquet", "drawn"
 _OUTPUTS = (KEYPOINTS_FILE, TOKENS_FILE, DRAWN_FOLDER)
 
 
@@ -105,10 +105,9 @@ def predict_files(
     :meth:`~pct.photos.results.result.PoseResult.summary` has. Poses of a model of 3D poses are ``keypoints3d`` instead,
     joints [x, y, z] in millimetres from the root in the camera's axes, with the joints' confidence as ``scores``.
 
-    ``tokens.parquet`` is the token table of the same persons, ``annotation_id`` is their ``id``; its boxes are grown to
-    the shape of the model's input, as decoding the tokens needs them; 3D poses have their root at 0 there. ``drawn/``
-    has a JPEG for each photo and an MP4 for each video. Files and videos of any number and length need the memory of a
-    few batches.
+    ``tokens.parquet`` is the token table of the same persons (:meth:`PoseEstimator.token_table`), ``annotation_id`` is
+    their ``id``; a heatmap model has none. ``drawn/`` has a JPEG for each photo and an MP4 for each video. Files and
+    videos of any number and length need the memory of a few batches.
 
     Args:
         estimator: The model.
@@ -143,15 +142,19 @@ def predict_files(
         if report is not None:
             report(str(error))
 
-    metadata = describe_model(estimator.model.tokenizer, f"{model_name}/{TOKENIZER_FOLDER}" if model_name else "")
+    tokenizer = estimator.model.tokenizer if isinstance(estimator.model, PoseClassifier) else None
     with ExitStack() as stack:
         half = stack.enter_context(outputs_together(folder, _OUTPUTS, force))
         results = ResultsWriter(stack.enter_context(open_atomically(half / KEYPOINTS_FILE)))
-        table = stack.enter_context(TokenWriter(half / TOKENS_FILE, metadata))
+        table = None
+        if tokenizer is not None:
+            metadata = describe_model(tokenizer, f"{model_name}/{TOKENIZER_FOLDER}" if model_name else "")
+            table = stack.enter_context(TokenWriter(half / TOKENS_FILE, metadata))
         pictures = stack.enter_context(open_pictures(half)) if draw else None
         for result in estimator.stream(list(inputs), find_boxes, track=track, video_fps=video_fps, report=note):
             image_id = ids[result.frame.name]
-            table.write(_tokens_of(result.persons, image_id, estimator.image_size, results.count))
+            if table is not None:
+                table.write(estimator.token_table(result.persons, image_id, results.count + 1))
             results.write(result, image_id)
             if pictures is not None:
                 pictures.write(result)
@@ -165,16 +168,67 @@ def predict_files(
     return summary
 
 
-def _tokens_of(poses: PersonPoses, image_id: int, image_size: tuple[int, int], start: int) -> PoseTokens:
-    count = len(poses)
-    image_ids = np.full(count, image_id, np.int64)
-    annotation_ids = np.arange(start + 1, start + 1 + count, dtype=np.int64)
-    if poses.is_3d:
-        return PoseTokens.of_3d(poses.indices, np.zeros((count, 3), np.float32), image_ids, annotation_ids)
-    return PoseTokens(
-        indices=poses.indices,
-        bbox=fit_bbox_to_aspect(poses.bbox, image_size[1] / image_size[0]),
-        image_ids=image_ids,
-        annotation_ids=annotation_ids,
-        area=np.full(count, np.nan, np.float32),
-    )
+class ResultsWriter:
+    """Writes a results file person by person; see :func:`predict_files`.
+
+    Args:
+        file: Open for bytes.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file, self.count = file, 0
+
+    def write(self, result: PoseResult, image_id: int) -> None:
+        """Append the persons of a photo."""
+        for summary in result.summary():
+            self.count += 1
+            entry = {"image_id": image_id, "category_id": 1, **summary, "id": self.count}
+            self.file.write((b",\n" if self.count > 1 else b"[\n") + json.dumps(entry, allow_nan=False).encode())
+
+    def finish(self) -> None:
+        """End the list."""
+        self.file.write(b"\n]\n" if self.count else b"[]\n")
+
+
+class Pictures:
+    """Writes drawn photos and videos into a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.stack, self.video, self.video_name = ExitStack(), None, ""
+
+    video: VideoWriter | None
+
+    def write(self, result: PoseResult) -> None:
+        """Draw a photo, or the next frame of a video."""
+        source, fps = result.frame.source, result.frame.fps
+        assert source is not None
+        if fps is None:
+            write_jpeg(result.draw(), self._path(source.name, (".jpg", ".jpeg")))
+            return
+        if self.video is None or self.video_name != source.name:
+            self.stack.close()
+            path = self._path(source.name, (".mp4",))
+            self.video, self.video_name = self.stack.enter_context(VideoWriter(path, fps)), source.name
+        self.video.write(result.draw())
+
+    def _path(self, name: str, suffixes: tuple[str, ...]) -> Path:
+        path = self.folder / name
+        if path.suffix.lower() not in suffixes:
+            path = path.with_name(path.name + suffixes[0])
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # `a.png` and `a.png.jpg` would be drawn into the same file.
+        free, number = path, 2
+        while free.exists():
+            free, number = path.with_name(f"{path.stem}_{number}{path.suffix}"), number + 1
+        return free
+
+
+@contextmanager
+def open_pictures(folder: Path) -> Iterator[Pictures]:
+    """Give what draws into ``drawn/`` in a folder."""
+    pictures = Pictures(folder / DRAWN_FOLDER)
+    pictures.folder.mkdir()
+    with pictures.stack:
+        yield pictures
+        pictures.stack.close()
