@@ -15,7 +15,8 @@ from lifters_clips import clips_section
 from lifters_page import write_page
 from measure import describe_machine, training_log
 
-from pct.evaluation.lifting import evaluate_lifter, tokenizer_floor
+from pct.evaluation.lifting import evaluate_lifter
+from pct.evaluation.metrics3d import mpjpe
 from pct.files.motion.mocap import load_mocap
 from pct.files.motion.mocap_poses import mocap_poses, split_mocap
 from pct.files.output import write_atomically
@@ -219,6 +220,14 @@ def report(options: argparse.Namespace) -> None:
     page = out / "lifters.md"
     write_atomically(page, "\n".join([page.read_text(encoding="utf-8"), clips_section(out)]).encode())
     print(json.dumps({f"{r.network} {r.head}": r.mpjpe for r in rows}, indent=1))
+
+
+def tokenizer_floor(tokenizer: PoseTokenizer, pairs: PosePairs) -> float:
+    """Return the MPJPE in millimetres of encoding the true poses and decoding them: what perfect tokens reach."""
+    pairs = pairs.select(pairs.visible.all(dim=1))
+    target = pairs.root_relative(tokenizer.space.root)
+    decoded = tokenizer.decode(tokenizer.encode(target)).cpu() * tokenizer.space.report_scale
+    return float(mpjpe(decoded, target).mean())
 
 
 def _seconds(folder: Path) -> float:

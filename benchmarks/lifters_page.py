@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pct.evaluation.report import Block, Table, render_markdown
+from markdown_page import render_markdown
+
+from pct.evaluation.report import Block, Table
 from pct.files.output import write_atomically
 
 HEAD_NAMES = {"coordinates": "coordinates", "longer": "coordinates, 3 x the steps", "tokens": "tokens"}

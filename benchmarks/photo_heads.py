@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from markdown_page import render_markdown
 from measure import describe_machine
 from torch import Tensor, nn
 from tqdm import tqdm
@@ -41,7 +42,7 @@ from pct.evaluation.photos.predictions import (
     PredictionOptions,
     predict_persons,
 )
-from pct.evaluation.report import Table, render_markdown
+from pct.evaluation.report import Table
 from pct.files.output import write_atomically
 from pct.layers.losses import keypoint_loss
 from pct.photos.classifier import PoseClassifier

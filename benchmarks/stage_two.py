@@ -17,9 +17,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from markdown_page import render_markdown
 from measure import training_log
 
-from pct.evaluation.report import Block, Table, render_markdown
+from pct.evaluation.report import Block, Table
 from pct.files.output import write_atomically
 
 TOOL = Path(__file__).parents[1] / "tools" / "evaluate_photos.py"

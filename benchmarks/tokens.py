@@ -18,10 +18,10 @@ from pathlib import Path
 
 import torch
 from coders import check_frames, fit_coders
+from markdown_page import render_markdown
 from measure import describe_machine
 
 from pct import PoseTokenizer
-from pct.evaluation.report import render_markdown
 from pct.evaluation.tokens.coders import Codec
 from pct.evaluation.tokens.completion import measure_completion
 from pct.evaluation.tokens.evaluate import fit_baseline

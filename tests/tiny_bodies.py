@@ -43,8 +43,10 @@ def write_bodies(path: Path, count: int = 12, **changes) -> Path:
     return path
 
 
-def write_mocap(path: Path, lengths=(5, 4, 6, 3, 4, 5), joints: np.ndarray | None = None) -> Path:
-    """Write mocap clips: subjects ``a`` (all but the last two clips) and ``b``."""
+def write_mocap(
+    path: Path, lengths=(5, 4, 6, 3, 4, 5), joints: np.ndarray | None = None, last: tuple[str, str] = ("b", "b")
+) -> Path:
+    """Write mocap clips: subject ``a``, of the last two clips others."""
     count, clips = sum(lengths), len(lengths)
     np.savez(
         path,
@@ -52,7 +54,7 @@ def write_mocap(path: Path, lengths=(5, 4, 6, 3, 4, 5), joints: np.ndarray | Non
         clip_start=np.cumsum([0, *lengths]),
         clip_index=np.repeat(np.arange(clips), lengths).astype(np.int32),
         clip_id=np.array([f"clip{i}" for i in range(clips)]),
-        subject_id=np.array(["a"] * (clips - 2) + ["b"] * 2),
+        subject_id=np.array([*["a"] * (clips - 2), *last]),
         action=np.array(["walk", "walk, turn", "jump"] * 9)[:clips],
         source=np.array(["test"] * clips),
         fps=np.float32(15),

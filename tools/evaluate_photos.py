@@ -86,7 +86,7 @@ def _run(options: argparse.Namespace) -> None:
         limit=options.limit,
         options=PredictionOptions(not options.no_flip, options.samples, options.seed, options.batch_size),
         force=options.force,
-        progress=None if options.quiet else _Bars(),
+        progress=not options.quiet,
         report=lambda sentence: print(f"evaluate_photos: {sentence}", file=sys.stderr),
     )
     for name, result in found.numbers["models"].items():
@@ -116,21 +116,6 @@ def _load_models(options: argparse.Namespace) -> dict:
     if options.heatmap:
         models["heatmaps"] = HeatmapModel.from_pretrained(options.heatmap, options.device)
     return models
-
-
-class _Bars:
-    """One progress bar for each stage that is heard of."""
-
-    def __init__(self) -> None:
-        self._stage, self._update = "", lambda done: None
-
-    def __call__(self, stage: str, done: int, total: int) -> None:
-        from tqdm import tqdm
-
-        if stage != self._stage:
-            bar = tqdm(total=total, desc=stage, unit="person")
-            self._stage, self._update = stage, bar.update
-        self._update(done)
 
 
 def _percent(value: float | None) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -18,22 +17,19 @@ _COLORS = ("#1a70c7", "#e66100", "#4a9c6d", "#8a5fbf", "#c2527c", "#6b6f78")
 _GREY = "#6b6f78"
 
 
-def plot_training_curves(metrics_path: str | Path, out_path: str | Path, force: bool = True) -> None:
-    """Draw every number that a run logged against its step.
+def plot_training_curves(rows: Sequence[Mapping[str, Any]], out_path: str | Path) -> None:
+    """Draw every number that a run logged against its step, over a picture that is there.
 
     Numbers that differ only in a leading ``val_`` or ``train_`` share a plot.
 
     Args:
-        metrics_path: ``metrics.jsonl`` of a run, a JSON object a line with ``step``; a last line that was cut off by
-            an interruption is left out.
+        rows: What :func:`pct.training.run_files.read_metrics` gives.
         out_path: The PNG file.
-        force: Whether an earlier picture may be replaced.
 
     Raises:
-        ValueError: If no line holds a step and a number, or a line is not valid JSON.
-        FileExistsError: If the picture exists and ``force`` is not set.
+        ValueError: If no row holds a finite number beside its step.
     """
-    curves = read_curves(metrics_path)
+    curves = find_curves(rows)
     groups: dict[str, list[str]] = {}
     for name in curves:
         groups.setdefault(name.removeprefix("val_").removeprefix("train_"), []).append(name)
@@ -50,36 +46,26 @@ def plot_training_curves(metrics_path: str | Path, out_path: str | Path, force: 
             axes.set_yscale("log")
         axes.locator_params(axis="x", nbins=5)
         _dress(axes, (title if len(names) > 1 else names[0]).replace("_", " "), "step", legend=len(names) > 1)
-    with open_atomically(out_path, force) as file:
+    with open_atomically(out_path, force=True) as file:
         file.write(encode_png(render_figure(figure)))
 
 
-def read_curves(path: str | Path) -> dict[str, tuple[list[float], list[float]]]:
-    """Read the numbers of a ``metrics.jsonl`` as steps and values by name; ``step`` and ``epoch`` are no curves.
+def find_curves(rows: Sequence[Mapping[str, Any]]) -> dict[str, tuple[list[float], list[float]]]:
+    """Return steps and finite values by name; ``step`` and ``epoch`` are no curves.
 
     Raises:
-        ValueError: If no line holds a step and a number, or a line but the last is not valid JSON.
+        ValueError: If there are none.
     """
-    lines = Path(path).read_text(encoding="utf-8").splitlines()
     curves: dict[str, tuple[list[float], list[float]]] = {}
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            if number == len(lines):
-                break
-            raise ValueError(f"{path}, line {number}: not valid JSON: {error}") from None
-        if not isinstance(row, dict) or not _is_number(row.get("step")):
-            raise ValueError(f"{path}, line {number}: expected a JSON object with a number under 'step'")
+    for row in rows:
         for name, value in row.items():
-            if name not in ("step", "epoch") and _is_number(value):
+            is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+            if name not in ("step", "epoch") and is_number:
                 steps, values = curves.setdefault(name, ([], []))
                 steps.append(row["step"])
                 values.append(value)
     if not curves:
-        raise ValueError(f"{path}: no numbers to draw; each line should be a JSON object with step and numbers")
+        raise ValueError("no numbers to draw: the run has logged nothing beside its steps")
     return curves
 
 
@@ -229,7 +215,3 @@ def _dress(axes: Any, title: str, xlabel: str, ylabel: str = "", legend: bool = 
         spine.set_visible(False)
     if legend:
         axes.legend(frameon=False, fontsize=8)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -37,7 +37,6 @@ from pct.lifting.detector_noise import DetectorNoise, NoiseConfig
 from pct.lifting.lifter import Lifter
 from pct.lifting.pairs import PosePairs
 from pct.skeleton import Skeleton
-from pct.tokenizer import PoseTokenizer
 
 _POSES = 4
 
@@ -140,14 +139,6 @@ def measure(
         "joints": joint_errors(skeleton.keypoint_names, distances, torch.ones_like(distances, dtype=torch.bool)),
         "likely_mpjpe": None if likely is None else float(mpjpe(likely, target).mean()),
     }
-
-
-def tokenizer_floor(tokenizer: PoseTokenizer, pairs: PosePairs) -> float:
-    """Return the MPJPE in millimetres of encoding the true poses and decoding them: what perfect tokens reach."""
-    pairs = pairs.select(pairs.visible.all(dim=1))
-    target = pairs.root_relative(tokenizer.space.root)
-    decoded = tokenizer.decode(tokenizer.encode(target)).cpu() * tokenizer.space.report_scale
-    return float(mpjpe(decoded, target).mean())
 
 
 def lifting_report(found: LiftingEvaluation) -> Report:

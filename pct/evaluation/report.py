@@ -13,7 +13,7 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from pct.drawing.poses2d import encode_png
-from pct.files.output import OutputError, open_atomically, write_atomically
+from pct.files.output import OutputError, open_atomically
 
 _NUMBERS, _PAGE, _PICTURES = "metrics.json", "index.html", "pictures"
 
@@ -187,20 +187,3 @@ def check_report_folder(out_dir: str | Path, force: bool = False) -> Path:
         if (folder / name).exists() and not force:
             raise FileExistsError(f"{folder} already holds {name}; give --force (force=True) to replace the report")
     return folder
-
-
-def render_markdown(blocks: Sequence[Block], folder: Path, prefix: str = "") -> str:
-    """Return blocks of a report as Markdown; pictures are written into a folder, ``prefix`` before their names."""
-    parts = []
-    for block in blocks:
-        if isinstance(block, Figure):
-            name = f"{prefix}{block.name}.png"
-            write_atomically(folder / name, block.png)
-            parts.append(f"![{block.caption}]({name})")
-        elif isinstance(block, Table):
-            rows = [block.header, ["---", *["---:"] * (len(block.header) - 1)], *block.rows]
-            caption = f"**{block.caption}**\n\n" if block.caption else ""
-            parts.append(caption + "\n".join("| " + " | ".join(cells) + " |" for cells in rows))
-        else:
-            parts.append(block)
-    return "\n\n".join(parts)

@@ -90,7 +90,7 @@ def train_run(
     """
     from pct import distributed
     from pct.drawing import plots
-    from pct.training.run_files import METRICS
+    from pct.training.run_files import METRICS, read_metrics
     from pct.training.run_folder import CURVES, prepare_folder
 
     room, _, train, report = _RECIPES[kind]
@@ -100,7 +100,7 @@ def train_run(
     trained = getattr(recipe, train)(run, folder, progress)
     if not distributed.is_main():
         return None
-    plots.plot_training_curves(folder / METRICS, folder / CURVES)
+    plots.plot_training_curves(read_metrics(folder / METRICS), folder / CURVES)
     page: Path | None = getattr(recipe, report)(run, folder, trained) if report else None
     return page
 

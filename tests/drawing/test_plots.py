@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from pct.drawing.plots import (
+    find_curves,
     plot_codebook_use,
     plot_curves,
     plot_token_anatomy,
     plot_training_curves,
-    read_curves,
 )
 
 ROWS = [
@@ -23,45 +22,26 @@ ROWS = [
 ]
 
 
-def _write(path: Path, rows: list[dict[str, object]], tail: str = "") -> Path:
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows) + tail, encoding="utf-8")
-    return path
-
-
-def test_curves_are_the_finite_numbers_of_the_file(tmp_path: Path) -> None:
-    curves = read_curves(_write(tmp_path / "metrics.jsonl", ROWS, tail='{"step": 40, "lo'))
-    assert curves == {
+def test_curves_are_the_finite_numbers_of_a_run() -> None:
+    assert find_curves(ROWS) == {
         "loss": ([10, 20], [2.0, 1.0]),
         "lr": ([10, 20, 30], [0.1, 0.2, 0.1]),
         "usage": ([10], [0.5]),
         "val_loss": ([20], [1.5]),
     }
-
-
-def test_broken_metrics_are_named_by_line(tmp_path: Path) -> None:
-    path = tmp_path / "metrics.jsonl"
-    path.write_text('{"step": 1, "loss": 1}\nnonsense\n{"step": 2, "loss": 1}\n', encoding="utf-8")
-    with pytest.raises(ValueError, match="line 2: not valid JSON"):
-        read_curves(path)
-    path.write_text('{"loss": 1}\n', encoding="utf-8")
-    with pytest.raises(ValueError, match="line 1: expected"):
-        read_curves(path)
-    path.write_text("", encoding="utf-8")
-    with pytest.raises(ValueError, match="no numbers"):
-        read_curves(path)
+    with pytest.raises(ValueError, match="no numbers to draw"):
+        find_curves([{"step": 3, "epoch": 1}])
 
 
 def test_training_curves_are_written(tmp_path: Path) -> None:
     import cv2
 
     out = tmp_path / "curves.png"
-    plot_training_curves(_write(tmp_path / "metrics.jsonl", ROWS), out)
+    plot_training_curves(ROWS, out)
     picture = cv2.imread(str(out))
     assert picture is not None
     assert _colourful(picture)
-    with pytest.raises(FileExistsError):
-        plot_training_curves(tmp_path / "metrics.jsonl", out, force=False)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["curves.png", "metrics.jsonl"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["curves.png"]
 
 
 def test_codebook_use_shows_how_uneven_it_is() -> None:

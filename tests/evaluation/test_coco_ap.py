@@ -27,6 +27,7 @@ from pct.evaluation.coco_ap import (
     use_coco_engine,
 )
 from pct.evaluation.metrics import oks
+from pct.files.coco import write_coco_poses
 from pct.poses import Poses
 from pct.skeleton import COCO17
 
@@ -58,39 +59,19 @@ def ones(labels: Poses) -> torch.Tensor:
     return torch.ones(len(labels))
 
 
-def evaluate_files(folder: Path, labels: Poses, results: PoseResults, flags: np.ndarray, crowd: list[int]) -> list:
+def evaluate_files(folder: Path, labels: Poses, results: PoseResults, crowd: list[bool] | None = None) -> list:
     """Run pycocotools as its users do: files, ``evaluate``, ``accumulate``, ``summarize``."""
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
-    annotations = [
-        {
-            "id": 100 + i,
-            "image_id": int(labels.image_ids[i]),
-            "category_id": 1,
-            "iscrowd": crowd[i],
-            "keypoints": (np.column_stack([labels.keypoints[i].numpy(), flags[i]]) * (flags[i] > 0)[:, None])
-            .astype(float)
-            .ravel()
-            .tolist(),
-            "num_keypoints": int((flags[i] > 0).sum()),
-            "bbox": labels.bbox[i].tolist(),
-            "area": float(labels.area[i]),
-        }
-        for i in range(len(labels))
-    ]
-    found = [
-        {
-            "image_id": int(results.image_ids[i]),
-            "category_id": 1,
-            "keypoints": np.column_stack([results.keypoints[i].numpy(), np.ones(17)]).astype(float).ravel().tolist(),
-            "score": float(results.scores[i]),
-        }
-        for i in range(len(results))
-    ]
-    images = [{"id": int(i)} for i in torch.cat([labels.image_ids, results.image_ids]).unique()]
-    content = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "person"}]}
+    write_coco_poses(folder / "truth.json", replace(labels, annotation_ids=torch.arange(len(labels)) + 100))
+    content = json.loads((folder / "truth.json").read_text())
+    for annotation, is_crowd in zip(content["annotations"], crowd or [], strict=False):
+        annotation["iscrowd"] = int(is_crowd)
     (folder / "truth.json").write_text(json.dumps(content))
+    flat = torch.cat([results.keypoints, torch.ones(len(results), 17, 1)], dim=-1).flatten(1).double()
+    rows = zip(results.image_ids.tolist(), flat.tolist(), results.scores.tolist(), strict=True)
+    found = [{"image_id": i, "category_id": 1, "keypoints": keypoints, "score": s} for i, keypoints, s in rows]
     (folder / "found.json").write_text(json.dumps(found))
     with contextlib.redirect_stdout(io.StringIO()):
         truth = COCO(str(folder / "truth.json"))
@@ -108,7 +89,7 @@ def test_any_predictions_get_the_numbers_of_cocos_evaluator(tmp_path: Path, caps
     crowd[6:8] = True
     labels = replace(labels, visible=visible)
     results = make_results(labels)
-    stats = evaluate_files(tmp_path, labels, results, 2 * visible.int().numpy(), crowd.int().tolist())
+    stats = evaluate_files(tmp_path, labels, results, crowd.tolist())
     coco = coco_results_ap(results, labels, crowd)
     ours = [coco[key] for key in ("ap", "ap50", "ap75", "ap_medium", "ap_large", "ar", "ar50", "ar75")]
     assert ours == pytest.approx(stats[:8], abs=1e-12)
@@ -124,11 +105,11 @@ def test_ap_of_hidden_joints_is_cocos_on_labels_with_nothing_else(tmp_path: Path
     keypoints = labels.keypoints + 6 * torch.randn(40, 17, 2, generator=g) * (1 + 2 * hidden[..., None])
     scores = torch.rand(40, generator=g)
     coco = given_box_ap(keypoints, scores, labels, hidden)
-    flags = (hidden & labels.visible).int().numpy()
-    left = torch.from_numpy(flags.any(axis=1))
+    only = replace(labels, visible=hidden & labels.visible)
+    left = only.visible.any(dim=1)
     assert 0 < int((~left).sum()) < 40  # some persons have no hidden joint
-    fewer, results = labels.select(left), PoseResults(keypoints[left], labels.image_ids[left], scores[left])
-    stats = evaluate_files(tmp_path, fewer, results, flags[left], [0] * len(fewer))
+    results = PoseResults(keypoints[left], labels.image_ids[left], scores[left])
+    stats = evaluate_files(tmp_path, only.select(left), results)
     assert (coco["ap"], coco["ar"]) == pytest.approx((stats[0], stats[5]), abs=1e-12)
     assert coco["ap"] != given_box_ap(keypoints, scores, labels)["ap"]
     # Only the hidden joints matter: others may be anywhere. (AP by size does look at the size of wrong predictions.)

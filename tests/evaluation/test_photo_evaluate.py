@@ -36,10 +36,12 @@ from pct.photos.detection.boxes import load_photo_boxes
 from pct.photos.estimator import PoseEstimator
 from pct.photos.persons import CocoPersons, DetectedPersons, MpiiPersons
 from pct.pose_space import PoseSpace
+from pct.poses import Poses
 from pct.skeleton import COCO17, CROWDPOSE14, MPII16
 
 MODEL, HEATMAPS = make_varied_classifier(), make_heatmap_model()
 OPTIONS = PredictionOptions(num_samples=4, batch_size=5)
+BOX = [12.0, 9.6, 24.0, 28.8]
 
 
 @pytest.fixture(scope="module")
@@ -52,38 +54,34 @@ def open_people(path: Path) -> CocoPersons:
     return CocoPersons(path, path.parent)
 
 
-def know_everything(monkeypatch: pytest.MonkeyPatch, change: Callable[[torch.Tensor], torch.Tensor]) -> None:
-    """Let every model predict the labels, changed, with full confidence."""
+def know(monkeypatch: pytest.MonkeyPatch, poses_of: Callable[[Poses], torch.Tensor]) -> None:
+    """Let every model predict what ``poses_of`` makes of the labels, with full confidence."""
 
-    def predict(model, persons, options, progress=None, report=None) -> ModelPoses:  # type: ignore[no-untyped-def]
+    def predict(model, persons, options, report=None, bar="") -> ModelPoses:  # type: ignore[no-untyped-def]
         for i in range(len(persons)):
             persons[i]
         labels = persons.table().labels
-        return ModelPoses({TOP: change(labels.keypoints)}, torch.ones(labels.visible.shape))
+        return ModelPoses({TOP: poses_of(labels)}, torch.ones(labels.visible.shape))
 
     monkeypatch.setattr(photo_evaluate, "predict_persons", predict)
 
 
-def test_poses_are_those_of_the_estimator(people: Path) -> None:
-    source = open_people(people)
+def test_poses_are_those_of_the_estimator_and_true_tokens_those_of_the_labels(people: Path) -> None:
+    source, tokenizer = open_people(people), MODEL.tokenizer
     persons = NotedPersons(source)
-    found = predict_persons(MODEL, persons, replace(OPTIONS, flip=True))
-    estimator = PoseEstimator(MODEL, flip=True)
-    for i in (0, 5, 11):
+    found = predict_persons(MODEL, persons, OPTIONS)
+    estimator, likely = PoseEstimator(MODEL, flip=True), []
+    for i in range(12):
         person = source[i]
         alone = estimator.predict(person.image, person.bbox[None])
         np.testing.assert_allclose(found.keypoints[i].numpy(), alone.keypoints[0], atol=1e-3)
         np.testing.assert_allclose(found.poses[LIKELY][i].numpy(), alone.likely_keypoints[0], atol=1e-3)
-    decoded = MODEL.tokenizer.decode(torch.from_numpy(alone.indices), torch.from_numpy(alone.bbox))
-    assert decoded.shape == (1, 17, 2)
-
-
-def test_true_tokens_are_what_the_tokenizer_makes_of_the_labels(people: Path) -> None:
-    persons = NotedPersons(open_people(people))
-    found = predict_persons(MODEL, persons, OPTIONS)
+        likely.append(alone.indices)
     labels = persons.table().labels
-    indices = MODEL.tokenizer.encode(labels.keypoints, labels.visible, labels.bbox)
-    torch.testing.assert_close(found.poses[ORACLE], MODEL.tokenizer.decode(indices, labels.bbox), atol=1e-3, rtol=0)
+    indices = tokenizer.encode(labels.keypoints, labels.visible, labels.bbox)
+    torch.testing.assert_close(found.poses[ORACLE], tokenizer.decode(indices, labels.bbox), atol=1e-3, rtol=0)
+    tokens = evaluate_photos({"PCT": MODEL}, source, OPTIONS).numbers["models"]["PCT"]["tokens"]
+    assert tokens["top1"] == pytest.approx((np.concatenate(likely) == indices.numpy()).mean())
 
 
 def test_labels_are_noted_in_the_order_of_the_poses_and_broken_photos_are_skipped(tmp_path: Path) -> None:
@@ -114,7 +112,7 @@ def test_batches_and_the_limit_do_not_change_the_poses(people: Path) -> None:
 
 
 def test_perfect_poses_have_perfect_numbers(people: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    know_everything(monkeypatch, lambda keypoints: keypoints)
+    know(monkeypatch, lambda labels: labels.keypoints)
     found = evaluate_photos({"all-knowing": HEATMAPS}, open_people(people))
     numbers, model = found.numbers, found.numbers["models"]["all-knowing"]
     main = model["poses"][TOP]
@@ -129,7 +127,7 @@ def test_perfect_poses_have_perfect_numbers(people: Path, monkeypatch: pytest.Mo
 
 
 def test_errors_are_in_pixels_of_the_crop(people: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    know_everything(monkeypatch, lambda keypoints: keypoints + torch.tensor([3.0, 4.0]))
+    know(monkeypatch, lambda labels: labels.keypoints + torch.tensor([3.0, 4.0]))
     model = evaluate_photos({"off": HEATMAPS}, open_people(people)).numbers["models"]["off"]
     main = model["poses"][TOP]
     # The boxes are 0.6 of 48 pixels long, the crop 1.25 times that.
@@ -137,12 +135,11 @@ def test_errors_are_in_pixels_of_the_crop(people: Path, monkeypatch: pytest.Monk
     assert model["calibration"]["ece"] == pytest.approx(1 - main["mean_oks"], abs=0.05)
 
 
-def test_both_kinds_of_model_are_measured_on_the_same_persons() -> None:
-    source = GeneratedPersons(6, seed=5, image_size=64)
-    calls: list[tuple[str, int, int]] = []
-    found = evaluate_photos(
-        {"PCT": MODEL, "heatmaps": HEATMAPS}, source, OPTIONS, progress=lambda *call: calls.append(call), data="people"
-    )
+def test_both_kinds_of_model_are_measured_on_the_same_persons(capsys: pytest.CaptureFixture[str]) -> None:
+    source, models = GeneratedPersons(6, seed=5, image_size=64), {"PCT": MODEL, "heatmaps": HEATMAPS}
+    found = evaluate_photos(models, source, OPTIONS, progress=True, data="people")
+    bars = capsys.readouterr().err
+    assert all(f"{name}: 100%" in bars for name in models)
     tokens, heatmaps = found.numbers["models"].values()
     assert list(tokens["poses"]) == [EXPECTED, LIKELY, SAMPLED, ORACLE]
     assert list(heatmaps["poses"]) == [TOP]
@@ -152,23 +149,12 @@ def test_both_kinds_of_model_are_measured_on_the_same_persons() -> None:
     assert sum(b["count"] for b in tokens["calibration"]["bins"]) == found.numbers["num_joints"]
     assert found.poses["PCT"].keypoints.shape == (6, 17, 2)
     assert (found.poses["PCT"].score_threshold, found.poses["heatmaps"].score_threshold) == (0, 0.2)
-    assert calls == [("PCT", 5, 6), ("PCT", 1, 6), ("heatmaps", 5, 6), ("heatmaps", 1, 6)]
     json.dumps(found.numbers, allow_nan=False)
-    again = evaluate_photos({"PCT": MODEL, "heatmaps": HEATMAPS}, source, OPTIONS).numbers["models"]
+    again = evaluate_photos(models, source, OPTIONS).numbers["models"]
     time = {"seconds": 0, "ms_per_photo": 0}
     for name, result in found.numbers["models"].items():
         assert result["seconds"] > 0
         assert again[name] | time == result | time
-
-
-def test_token_accuracy_is_that_of_the_logits(people: Path) -> None:
-    source = open_people(people)
-    tokens = evaluate_photos({"PCT": MODEL}, source, OPTIONS).numbers["models"]["PCT"]["tokens"]
-    table = source.poses
-    true = MODEL.tokenizer.encode(table.keypoints, table.visible, table.bbox).numpy()
-    estimator = PoseEstimator(MODEL)
-    likely = np.concatenate([estimator.predict(source[i].image, source[i].bbox[None]).indices for i in range(12)])
-    assert tokens["top1"] == pytest.approx((likely == true).mean())
 
 
 def open_boxes(path: Path, boxes_path: Path) -> DetectedBoxes:
@@ -178,7 +164,7 @@ def open_boxes(path: Path, boxes_path: Path) -> DetectedBoxes:
 
 def test_the_annotated_boxes_given_as_detected_ones_have_the_same_ap(tmp_path: Path) -> None:
     path = write_people(tmp_path, num_photos=8, persons_per_photo=1)
-    boxes = [(i, [12.0, 9.6, 24.0, 28.8], 1.0) for i in range(1, 9)]
+    boxes = [(i, BOX, 1.0) for i in range(1, 9)]
     model = make_varied_classifier(3)
     for values in (boxes, [*boxes, *((i, box, 0.5) for i, box, _ in boxes[:3])]):
         detected = open_boxes(path, write_boxes(tmp_path / "boxes.json", values))
@@ -194,18 +180,12 @@ def test_missed_persons_and_boxes_of_nobody_cost(tmp_path: Path, monkeypatch: py
     source = open_people(path)
     truth = {int(i): source.poses.keypoints[row] for row, i in enumerate(source.poses.image_ids)}
 
-    def predict(model, persons, options, progress=None, report=None) -> ModelPoses:  # type: ignore[no-untyped-def]
-        for i in range(len(persons)):
-            persons[i]
-        labels = persons.table().labels
+    def poses_of(labels: Poses) -> torch.Tensor:
         poses = torch.stack([truth[int(i)] for i in labels.image_ids])
-        away = torch.where(labels.bbox[:, 0] > 40, 500.0, 0.0)  # boxes of nobody hold something else
-        return ModelPoses({TOP: poses + away[:, None, None]}, torch.ones(labels.visible.shape))
+        return poses + torch.where(labels.bbox[:, 0] > 40, 500.0, 0.0)[:, None, None]  # boxes of nobody hold something
 
-    monkeypatch.setattr(photo_evaluate, "predict_persons", predict)
-    boxes = [(i, [12.0, 9.6, 24.0, 28.8], 0.9) for i in range(1, 7)] + [
-        (i, [41.0, 9.6, 7.0, 28.0], 1.0) for i in (1, 2)
-    ]
+    know(monkeypatch, poses_of)
+    boxes = [(i, BOX, 0.9) for i in range(1, 7)] + [(i, [41.0, 9.6, 7.0, 28.0], 1.0) for i in (1, 2)]
     detected = open_boxes(path, write_boxes(tmp_path / "boxes.json", boxes))
     found = evaluate_photos({"PCT": HEATMAPS}, source, boxes=detected).numbers["models"]["PCT"]
     assert found["poses"][TOP]["coco"]["ap"] == 1
@@ -258,10 +238,10 @@ def test_pckh_counts_joints_within_half_a_head(tmp_path: Path, monkeypatch: pyte
     offset[1, 2, 0] = 4.9  # near enough
     offset[1, MPII16.keypoint_names.index("pelvis")] = 50  # not in the mean
     offset[2] = 100  # no head size: does not count
-    know_everything(monkeypatch, lambda keypoints: keypoints + offset)
+    know(monkeypatch, lambda labels: labels.keypoints + offset)
     model = make_heatmap_model()
     model.config = replace(model.config, skeleton=MPII16)
-    found = evaluate_photos({"heatmaps": model}, source, head_size=source.head_size).numbers["models"]["heatmaps"]
+    found = evaluate_photos({"heatmaps": model}, source).numbers["models"]["heatmaps"]
     found = found["pckh"]
     assert found["right_ankle"] is None
     assert (found["right_knee"], found["right_hip"], found["pelvis"]) == (0.5, 1, 0.5)

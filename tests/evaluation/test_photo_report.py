@@ -1,4 +1,4 @@
-"""The report on models of photos: numbers, page, pictures, refusals; from COCO and MPII files."""
+"""tools/evaluate_photos.py and its report as users meet them: numbers, page, pictures, refusals; COCO and MPII."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from tiny_boxes import write_boxes, write_mpii
 from tiny_estimator import make_varied_classifier
 from tiny_photo_models import make_heatmap_model
 from tiny_photos import write_people
+from tool_loader import load_tool
 
-from pct.evaluation.photos.evaluate import PhotoEvaluation, evaluate_photos
+from pct.evaluation.photos.evaluate import evaluate_photos
 from pct.evaluation.photos.files import run_photo_evaluation
 from pct.evaluation.photos.pictures import choose_rows, person_panels
 from pct.evaluation.photos.predictions import PredictionOptions
@@ -23,102 +24,140 @@ from pct.photos.persons import CocoPersons
 from pct.skeleton import MPII16
 
 OPTIONS = PredictionOptions(num_samples=4)
-MODELS = {"PCT": make_varied_classifier(), "<heat> & maps": make_heatmap_model()}
+MODEL, HEATMAPS = make_varied_classifier(), make_heatmap_model()
+TOOL = load_tool("evaluate_photos")
+BOX = [12.0, 9.6, 24.0, 28.8]
 
 
 @pytest.fixture(scope="module")
-def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[PhotoEvaluation, Path]:
-    """An evaluation with detected boxes, and the folder of its report."""
-    folder = tmp_path_factory.mktemp("report")
-    path = write_people(folder, num_photos=8)
-    boxes = write_boxes(folder / "boxes.json", [(i, [12.0, 9.6, 24.0, 28.8], 0.9) for i in range(1, 9)])
-    evaluation, page = run_photo_evaluation(
-        MODELS, path, folder, folder / "out", boxes_path=boxes, options=OPTIONS, limit=12
-    )
-    return evaluation, page.parent
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Photos with ``people.json``, two persons each, a box on each, and the models ``pct`` and ``heat``."""
+    path = tmp_path_factory.mktemp("photos")
+    write_people(path, num_photos=8)
+    write_boxes(path / "boxes.json", [(i, BOX, 0.9) for i in range(1, 9)])
+    MODEL.save_pretrained(path / "pct")
+    HEATMAPS.save_pretrained(path / "heat")
+    return path
 
 
-def test_results_hold_the_numbers(written: tuple[PhotoEvaluation, Path]) -> None:
-    evaluation, folder = written
-    results = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-    assert results == json.loads(json.dumps(evaluation.numbers))
-    assert set(results["models"]) == set(MODELS)
-    pct = results["models"]["PCT"]
+def run(folder: Path, out: Path, *more: object, model: str = "pct") -> int:
+    models = ["--model", folder / model] if model else []
+    command = [folder / "people.json", "--images", folder, "--samples", 2, "--out", out, *models, *more]
+    return TOOL.main([str(part) for part in command])
+
+
+@pytest.fixture(scope="module")
+def written(folder: Path) -> Path:
+    """A report on two classifiers and a heatmap model, with detected boxes."""
+    models = ["--model", f"<again> & more={folder / 'pct'}", "--heatmap", folder / "heat"]
+    assert run(folder, folder / "out", *models, "--boxes", folder / "boxes.json", "--limit", 12, "--quiet") == 0
+    return folder / "out"
+
+
+def test_results_hold_the_numbers(written: Path) -> None:
+    results = json.loads((written / "metrics.json").read_text(encoding="utf-8"))
+    assert list(results["models"]) == ["PCT", "<again> & more", "heatmaps"]
+    pct, again, _ = results["models"].values()
+    assert again["poses"] == pct["poses"]
     assert pct["detected"]["ap"] is not None
     # The photos of the first 12 persons are 6, each with one of the boxes.
     assert (results["num_persons"], results["num_images"], results["num_detections"]) == (12, 6, 6)
+    assert results["flip"]
     assert pct["ms_per_photo"] == pytest.approx(1000 * pct["seconds"] / 6, abs=5 / 6 + 0.01)  # both rounded
 
 
-def test_page_shows_everything_that_was_asked_for(written: tuple[PhotoEvaluation, Path]) -> None:
-    evaluation, folder = written
-    page = (folder / "index.html").read_text(encoding="utf-8")
+def test_page_and_pictures_show_everything_that_was_asked_for(written: Path) -> None:
+    page = (written / "index.html").read_text(encoding="utf-8")
     words = (
-        "&lt;heat&gt; &amp; maps",
-        "Only the first 12 persons",
-        "Hidden joints only",
-        "most likely tokens",
-        "among the five likeliest in",
-        "PCK@0.2",
-        "Detected boxes",
-        "expected calibration error",
-        "time a photo",
-        "factor 1",
-        evaluation.numbers["models"]["PCT"]["fingerprint"],
+        *("&lt;again&gt; &amp; more", "Only the first 12 persons", "Hidden joints only", "most likely tokens"),
+        *("among the five likeliest in", "PCK@0.2", "Detected boxes", "expected calibration error", "time a photo"),
+        *("factor 1", json.loads((written / "metrics.json").read_text())["models"]["PCT"]["fingerprint"]),
     )
     for word in words:
         assert word in page
-    names = {path.stem for path in (folder / "pictures").iterdir()}
-    assert names == {"typical", "hidden", "worst", "best", "calibration"}
-    assert page.count("<figure>") == len(names)
-
-
-def test_pictures_show_photos_and_poses(written: tuple[PhotoEvaluation, Path]) -> None:
-    for path in (written[1] / "pictures").iterdir():
+    pictures = list((written / "pictures").iterdir())
+    assert {path.stem for path in pictures} == {"typical", "hidden", "worst", "best", "calibration"}
+    assert page.count("<figure>") == len(pictures)
+    for path in pictures:
         picture = cv2.imread(str(path)).astype(int)
         assert ((picture.max(axis=-1) - picture.min(axis=-1)) > 60).sum() > 200, path.name
 
 
-def test_examples_are_what_their_names_say(written: tuple[PhotoEvaluation, Path], tmp_path: Path) -> None:
-    path = write_people(tmp_path, num_photos=8)
-    source = CocoPersons(path, tmp_path)
-    found = evaluate_photos(MODELS, source, OPTIONS)
-    rows = choose_rows(found)
-    first = found.quality("PCT")
+def test_examples_are_what_their_names_say(folder: Path) -> None:
+    source = CocoPersons(folder / "people.json", folder)
+    found = evaluate_photos({"PCT": MODEL, "heatmaps": HEATMAPS}, source, OPTIONS)
+    rows, first = choose_rows(found), found.quality("PCT")
+    assert set(rows) == {"typical", "hidden", "worst", "best"}
     assert first[rows["best"]].min() >= first[rows["worst"]].max()
     assert first[rows["best"][0]] == first.max()
-    assert set(rows) == {"typical", "hidden", "worst", "best"}
-    labels, tokens, heatmaps = person_panels(found, source, rows["best"][0])
-    person = source[int(found.table.rows[rows["best"][0]])]
-    assert labels.background is not None
-    assert labels.background.shape == (256, 256, 3)
-    assert labels.caption == f"photo {person.image_id}\n5 seen, 6 hidden"
+    panels = person_panels(found, source, rows["best"][0])
+    assert [len(panel.layers) for panel in panels] == [1, 1, 1]  # labels, tokens, heatmaps
+    person, background = source[int(found.table.rows[rows["best"][0]])], panels[0].background
+    assert background is not None
+    assert background.shape == (256, 256, 3)
+    assert panels[0].caption == f"photo {person.image_id}\n5 seen, 6 hidden"
     # A seen joint of the crop has the colour that it has on the photo.
-    joint = int(np.flatnonzero(person.visibility == 2)[0])
-    pixel = np.rint(person.keypoints[joint]).astype(int)
-    bbox = torch.from_numpy(person.bbox)[None]
-    place = found.space.report_space.normalise(torch.tensor(pixel)[None, None].float(), bbox)[0, 0] - 0.5
+    pixel = np.rint(person.keypoints[int(np.flatnonzero(person.visibility == 2)[0])]).astype(int)
+    place = torch.from_numpy(pixel)[None, None].float()
+    place = found.space.report_space.normalise(place, torch.from_numpy(person.bbox)[None])[0, 0] - 0.5
     column, row = np.rint(place.numpy()).astype(int)
-    np.testing.assert_allclose(labels.background[row, column], person.image[pixel[1], pixel[0]], atol=25)
-    assert [len(panel.layers) for panel in (labels, tokens, heatmaps)] == [1, 1, 1]
+    np.testing.assert_allclose(background[row, column], person.image[pixel[1], pixel[0]], atol=25)
 
 
-def test_a_report_is_not_overwritten_and_bad_files_are_refused_first(
-    written: tuple[PhotoEvaluation, Path], tmp_path: Path
+def test_a_report_is_replaced_when_asked_for_only(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = written[1]
-    path = folder.parent / "people.json"
-    before = (folder / "index.html").read_bytes()
-    with pytest.raises(FileExistsError, match="force"):
-        run_photo_evaluation(MODELS, path, path.parent, folder, options=OPTIONS)
-    assert (folder / "index.html").read_bytes() == before
-    (tmp_path / "file").write_text("mine", encoding="utf-8")
-    with pytest.raises(ValueError, match="is a file"):
-        run_photo_evaluation(MODELS, path, path.parent, tmp_path / "file", options=OPTIONS, force=True)
-    boxes = write_boxes(tmp_path / "boxes.json", [(99, [1.0, 2.0, 3.0, 4.0], 1.0)])
-    with pytest.raises(ValueError, match="no box on the 8 photos"):
-        run_photo_evaluation(MODELS, path, path.parent, tmp_path / "out", boxes_path=boxes, options=OPTIONS)
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "metrics.json").write_text("mine")
+    heatmaps = ["--heatmap", folder / "heat", "--no-flip", "--limit", 3]
+    assert run(folder, out, *heatmaps, model="") == 1
+    assert "--force" in capsys.readouterr().err
+    assert (out / "metrics.json").read_text() == "mine"
+    assert run(folder, out, *heatmaps, "--force", model="") == 0
+    printed = capsys.readouterr()
+    assert "3/3" in printed.err  # the bar
+    assert printed.out.startswith("heatmaps  AP ")
+    results = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
+    assert (list(results["models"]), results["flip"], results["num_persons"]) == (["heatmaps"], False, 3)
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (["--model", "other=nowhere"], "nowhere"),
+        (["--model", "pct"], "two models are called PCT"),
+        (["--model", "heatmaps=pct", "--heatmap", "heat"], "give the one of --model another"),
+        (["--heatmap", "pct"], "heatmap_model"),
+        (["--images", "nowhere"], "no person with a photo"),
+        (["--boxes", "nowhere.json"], "nowhere.json"),
+        (["--boxes", "people.json"], "list"),
+        (["--boxes", "far.json"], "no box on the 8 photos"),
+        (["--out", "people.json"], "is a file"),
+    ],
+)
+def test_mistakes_are_one_sentence_and_exit_status_1(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch, more: list[str], words: str
+) -> None:
+    monkeypatch.chdir(folder)
+    write_boxes(folder / "far.json", [(99, BOX, 1.0)])
+    assert run(folder, tmp_path / "out", *more, "--quiet") == 1
+    error = capsys.readouterr().err
+    assert error.splitlines()[-1].startswith("evaluate_photos: error: ")
+    assert words in error
+    assert "Traceback" not in error
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("more", [["--limit", "0"], ["--samples", "0"], ["--batch-size", "-1"], []])
+def test_senseless_numbers_and_no_model_are_refused(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str]
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        run(folder, tmp_path / "out", *more, model="pct" if more else "")
+    assert stop.value.code == 2
+    words = f"{more[0]} must be at least 1" if more else "give --model, --heatmap or both"
+    assert words in capsys.readouterr().err
 
 
 def test_what_was_skipped_is_in_the_report(tmp_path: Path) -> None:
@@ -126,29 +165,21 @@ def test_what_was_skipped_is_in_the_report(tmp_path: Path) -> None:
     (tmp_path / "3.png").unlink()
     (tmp_path / "2.png").write_bytes((tmp_path / "2.png").read_bytes()[:-400])
     said: list[str] = []
-    model = {"heatmaps": make_heatmap_model()}
-    evaluation, page = run_photo_evaluation(
-        model, path, tmp_path, tmp_path / "out", options=OPTIONS, report=said.append
-    )
-    assert evaluation.numbers["num_persons"] == 2
-    assert len(said) == 2
-    assert evaluation.numbers["provenance"]["notes"] == [
-        f"2 persons, photos or boxes were skipped; the first: {said[0]}"
-    ]
+    models = {"heatmaps": HEATMAPS}
+    found, page = run_photo_evaluation(models, path, tmp_path, tmp_path / "out", options=OPTIONS, report=said.append)
+    assert found.numbers["num_persons"] == len(said) == 2
+    notes = [f"2 persons, photos or boxes were skipped; the first: {said[0]}"]
+    assert found.numbers["provenance"]["notes"] == notes
     assert "Forms of the pose" not in page.read_text(encoding="utf-8")
 
 
 def test_mpii_files_get_pckh(tmp_path: Path) -> None:
-    model = make_heatmap_model()
-    config = type(model.config)(model.config.backbone, model.config.heatmap, MPII16, model.config.space)
-    path = write_mpii(tmp_path)
-    said: list[str] = []
-    evaluation, page = run_photo_evaluation(
-        {"heatmaps": HeatmapModel(config).eval()}, path, tmp_path, tmp_path / "out", report=said.append
-    )
+    config = type(HEATMAPS.config)(HEATMAPS.config.backbone, HEATMAPS.config.heatmap, MPII16, HEATMAPS.config.space)
+    models, path, said = {"heatmaps": HeatmapModel(config).eval()}, write_mpii(tmp_path), list[str]()
+    evaluation, page = run_photo_evaluation(models, path, tmp_path, tmp_path / "out", report=said.append)
     found = evaluation.numbers["models"]["heatmaps"]
     assert found["pckh"]["mean"] is not None
     assert "PCKh@0.5" in page.read_text(encoding="utf-8")
     assert found["poses"]["top of the heatmap"]["occluded"]["ap"] is None  # MPII does not say what is hidden
     with pytest.raises(ValueError, match="boxes are for 2D poses in COCO-format files only"):
-        run_photo_evaluation({"heatmaps": model}, path, tmp_path, tmp_path / "new", boxes_path=path, report=said.append)
+        run_photo_evaluation(models, path, tmp_path, tmp_path / "new", boxes_path=path, report=said.append)

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tool_loader import load_tool
 
 from pct.evaluation.provenance import make_provenance
 from pct.evaluation.report import (
@@ -18,7 +19,6 @@ from pct.evaluation.report import (
     Section,
     Table,
     check_report_folder,
-    render_markdown,
     render_report,
     write_report,
 )
@@ -108,7 +108,7 @@ def test_figures_need_names_of_their_own(figures: list[Figure]) -> None:
 
 
 def test_blocks_are_markdown_with_their_pictures_beside_it(tmp_path: Path) -> None:
-    text = render_markdown(_report().sections[0].blocks, tmp_path, "first_")
+    text = load_tool("markdown_page", "benchmarks").render_markdown(_report().sections[0].blocks, tmp_path, "first_")
     assert text.split("\n\n") == [
         "Read `metrics.json` & more.",
         "**Numbers**",

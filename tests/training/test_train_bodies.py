@@ -88,6 +88,10 @@ def test_the_cameras_of_the_validation_turn_but_do_not_change_bodies() -> None:
     seen = seen_by_cameras(table, space) * space.millimetres
     torch.testing.assert_close(torch.cdist(seen, seen), torch.cdist(table.keypoints, table.keypoints), atol=0.5, rtol=0)
     assert (seen - (table.keypoints - table.keypoints[:, :1])).norm(dim=-1).mean() > 100
+    assert seen[:, 0].abs().max() == 0
+    assert (seen[:, 10, 1] < seen[:, [3, 6], 1].amax(dim=1)).float().mean() > 0.8  # heads above feet, but of some
+    assert torch.equal(seen, seen_by_cameras(table, space) * space.millimetres)
+    assert not torch.allclose(seen, seen_by_cameras(table, space, 1) * space.millimetres)
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -42,11 +42,9 @@ from pct.evaluation.provenance import make_provenance
 from pct.files.coco import AREA_SHARE
 from pct.photos.classifier import PoseClassifier
 from pct.photos.person_views import annotated_persons
-from pct.photos.persons import DetectedPersons, PersonSource
+from pct.photos.persons import DetectedPersons, MpiiPersons, PersonSource
 from pct.pose_space import PoseSpace
 from pct.poses import Poses
-
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -102,24 +100,21 @@ def evaluate_photos(
     *,
     limit: int | None = None,
     boxes: DetectedBoxes | None = None,
-    head_size: Tensor | None = None,
     data: str = "",
-    notes: Sequence[str] = (),
-    progress: Progress | None = None,
+    progress: bool = False,
     report: Callable[[str], None] | None = None,
 ) -> PhotoEvaluation:
     """Measure models on the same persons, in the annotated boxes.
 
     Args:
         models: By the name that the report calls them; in evaluation mode, all of 2D or all of 3D poses.
-        source: The persons with their labels; for 3D poses :class:`~pct.photos.person_views.Persons3D`.
+        source: The persons with their labels; for 3D poses :class:`~pct.photos.person_views.Persons3D`. MPII's are measured by PCKh
+            too.
         options: Flip test, samples, batches.
         limit: At most so many persons, the first ones.
         boxes: Detected boxes, for AP without the annotated ones; not for 3D poses.
-        head_size: Of the source's persons (N,) in pixels, for PCKh; NaN where unknown.
         data: Name of the data, for the report.
-        notes: Sentences on the data, for the report.
-        progress: Called with the name of a stage, how much of it was just done, and its length.
+        progress: Whether progress bars are shown.
         report: Called once for each photo that cannot be read; by default a warning.
 
     Raises:
@@ -136,15 +131,15 @@ def evaluate_photos(
     for name, model in models.items():
         begin = time.perf_counter()
         persons = NotedPersons(annotated_persons(source, model.space), limit)
-        poses[name] = predict_persons(model, persons, options, _stage(progress, name, len(persons)), report)
+        poses[name] = predict_persons(model, persons, options, report, name if progress else "")
         seconds[name] = time.perf_counter() - begin
         table = table or persons.table()
     assert table is not None
     found = PhotoEvaluation({}, table, poses, first.space)
     results = {name: _measure(model, name, found, seconds[name]) for name, model in models.items()}
     for name, model in models.items():
-        if head_size is not None:
-            results[name]["pckh"] = measure_pckh(poses[name].keypoints, table.labels, head_size[table.rows])
+        if isinstance(source, MpiiPersons):
+            results[name]["pckh"] = measure_pckh(poses[name].keypoints, table.labels, source.head_size[table.rows])
         if boxes is not None:
             results[name]["detected"] = _measure_detected(model, name, boxes, options, progress, report)
     one = next(iter(results.values()))
@@ -155,7 +150,6 @@ def evaluate_photos(
         data=data or "persons given in memory",
         seconds=time.perf_counter() - start,
         seed=options.seed,
-        notes=notes,
     )
     return replace(found, numbers={"provenance": about, **_describe(found, options, boxes), "models": results})
 
@@ -263,20 +257,15 @@ def _measure_detected(
     name: str,
     boxes: DetectedBoxes,
     options: PredictionOptions,
-    progress: Progress | None,
+    progress: bool,
     report: Callable[[str], None] | None,
 ) -> CocoAP:
     """Measure poses in detected boxes as COCO does: box scores, OKS-NMS, then COCO's evaluator."""
     persons = NotedPersons(boxes.persons)
-    stage = _stage(progress, f"{name}, detected boxes", len(persons))
-    found = predict_persons(model, persons, options, stage, report)
+    found = predict_persons(model, persons, options, report, f"{name}, detected boxes" if progress else "")
     table, sigmas = persons.table(), torch.from_numpy(model.skeleton.oks_sigmas)
     scores = torch.from_numpy(boxes.persons.detections.scores)[table.rows]
     scores = rescore(found.ranking, scores, found.score_threshold)
     results = PoseResults(found.keypoints, table.labels.image_ids, scores)
     areas = AREA_SHARE * table.labels.bbox[:, 2:].double().prod(dim=1)
     return coco_results_ap(suppress_doubles(results, areas, sigmas), boxes.labels, boxes.crowd)
-
-
-def _stage(progress: Progress | None, name: str, total: int) -> Callable[[int], None] | None:
-    return None if progress is None else lambda done: progress(name, done, total)

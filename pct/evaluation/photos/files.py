@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pct.evaluation.photos.evaluate import DetectedBoxes, PhotoEvaluation, Progress, evaluate_photos
+from pct.evaluation.photos.evaluate import DetectedBoxes, PhotoEvaluation, evaluate_photos
 from pct.evaluation.photos.predictions import PhotoModel, PredictionOptions
 from pct.evaluation.photos.report import photo_report
 from pct.evaluation.report import check_report_folder, write_report
@@ -38,7 +38,7 @@ def run_photo_evaluation(
     options: PredictionOptions | None = None,
     limit: int | None = None,
     force: bool = False,
-    progress: Progress | None = None,
+    progress: bool = False,
     report: Say | None = None,
 ) -> tuple[PhotoEvaluation, Path]:
     """Evaluate models on a keypoint file with photos and write the report.
@@ -53,7 +53,7 @@ def run_photo_evaluation(
         options: Flip test, samples, batches.
         limit: At most so many persons, the first ones; detected boxes on their photos only.
         force: Whether an earlier report there may be replaced.
-        progress: Called with the name of a stage, how much of it was just done, and its length.
+        progress: Whether progress bars are shown.
         report: Called with a sentence for what is skipped; by default a warning.
 
     Returns:
@@ -76,14 +76,15 @@ def run_photo_evaluation(
     if boxes_path is not None:
         if not isinstance(source, CocoPersons):
             raise ValueError(f"detected boxes are for 2D poses in COCO-format files only; leave out {boxes_path}")
-        boxes = _open_boxes(boxes_path, annotations_path, image_folder, _image_ids(source, limit), source.skeleton, say)
+        # Without a limit, of all photos of the file, whether somebody is labelled on them or not.
+        photos = None if limit is None else set(source.poses.image_ids[:limit].tolist())
+        boxes = _open_boxes(boxes_path, annotations_path, image_folder, photos, source.skeleton, say)
     found = evaluate_photos(
         models,
         source,
         options,
         limit=limit,
         boxes=boxes,
-        head_size=source.head_size if isinstance(source, MpiiPersons) else None,
         data="/".join(Path(annotations_path).parts[-2:]),
         progress=progress,
         report=say,
@@ -104,11 +105,6 @@ def _open_persons(
     if is_mpii_file(path):
         return MpiiPersons(path, image_folder, report=say)
     return CocoPersons(path, image_folder, model.skeleton, report=say)
-
-
-def _image_ids(source: CocoPersons, limit: int | None) -> set[int] | None:
-    """Return the photos of the first persons; None stands for all photos of the file."""
-    return None if limit is None else set(source.poses.image_ids[:limit].tolist())
 
 
 def _open_boxes(

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from pct.evaluation.coco_ap import SCORE_THRESHOLD
 from pct.evaluation.metrics import joint_scale, joint_similarity
@@ -182,8 +183,8 @@ def predict_persons(
     model: PhotoModel,
     persons: NotedPersons,
     options: PredictionOptions,
-    progress: Callable[[int], None] | None = None,
     report: Callable[[str], None] | None = None,
+    bar: str = "",
 ) -> ModelPoses:
     """Predict the poses of all persons whose photo can be read.
 
@@ -193,8 +194,8 @@ def predict_persons(
         model: In evaluation mode, on any device.
         persons: Read here for the first time; their ``notes`` afterwards tell whose poses these are.
         options: Flip test, samples and batches.
-        progress: Called with the number of persons that were done.
         report: Called once for each photo that cannot be read; by default a warning.
+        bar: Name of a progress bar; none is shown without.
 
     Raises:
         ValueError: If the persons' joints are not the model's, or no photo can be read.
@@ -204,14 +205,15 @@ def predict_persons(
     generator = torch.Generator().manual_seed(options.seed)
     parts: list[ModelPoses] = []
     batches = evaluation_batches(persons, model.space.crop_space, model.image_size, options.batch_size, report)
+    shown = tqdm(total=len(persons), desc=bar, unit="person", disable=not bar)
     for batch in (batch.to(device) for batch in batches):
         boxes = np.array([person.bbox for _, person in persons.notes[-len(batch) :]], np.float32)
         if isinstance(model, PoseClassifier):
             parts.append(_token_poses(model, batch, torch.from_numpy(boxes).to(device), options, generator))
         else:
             parts.append(_heatmap_poses(model, batch, options.flip))
-        if progress is not None:
-            progress(len(batch))
+        shown.update(len(batch))
+    shown.close()
     if not parts:
         raise ValueError("there is no person whose photo can be read, so there is nothing to evaluate")
     return _join(parts)

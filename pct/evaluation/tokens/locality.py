@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -73,45 +72,31 @@ class BodyLimits:
         return np.column_stack([logs, *(logs[:, a] - logs[:, b] for a, b in self.pairs)])
 
 
+def best_labelled(visible: Tensor, seed: int = 0) -> Tensor:
+    """Return the rows of a few poses with the most labelled joints, of ``visible`` (N, K)."""
+    order = torch.randperm(len(visible), generator=torch.Generator().manual_seed(seed))
+    return order[visible[order].sum(dim=1).argsort(descending=True, stable=True)[:_POSES]]
+
+
 def measure_locality(
-    coders: Sequence[Coder],
-    indices: Sequence[Tensor],
-    keypoints: Tensor,
-    visible: Tensor,
-    limits: BodyLimits,
-    threshold: float,
-    seed: int = 0,
+    coder: Coder, indices: Tensor, limits: BodyLimits, threshold: float, seed: int = 0
 ) -> dict[str, Any]:
-    """Replace ids of the poses with the most labelled joints.
+    """Replace ids of poses, and mix them.
 
     Args:
-        coders: The coders.
-        indices: The ids (N, M) that each of them gives the poses.
-        keypoints: Joints (N, K, D) in report units.
-        visible: True where a joint is labelled (N, K).
+        coder: The coder.
+        indices: The ids (N, M) that it gives well labelled poses.
         limits: What a possible person is.
         threshold: From which displacement on a joint counts as moved, in report units.
         seed: Of all choices.
 
     Returns:
-        ``num_poses`` whose ids were replaced, the ``threshold``, the share of the test poses that are possible persons
-        (``real_plausible``), and for each of the ``coders``, displacements in report units: ``moved_joints`` that move
-        by more than the threshold when one id is replaced by another one, which another pose has at that position;
-        ``wrong_mean``, the mean displacement when one id becomes any other one, all alike likely, ``wrong_worst``,
-        that of the joint that moves most then, and ``anatomy`` (M, K), the mean displacement of each joint for each
-        token; ``plausible``, the share of sequences, each of their ids drawn from another pose, that decode to a
-        possible person.
+        The name of the ``coder``, and displacements in report units: ``moved_joints`` that move by more than the
+        threshold when one id is replaced by another one, which another pose has at that position; ``wrong_mean``, the
+        mean displacement when one id becomes any other one, all alike likely, ``wrong_worst``, that of the joint that
+        moves most then, and ``anatomy`` (M, K), the mean displacement of each joint for each token; ``plausible``, the
+        share of sequences, each of their ids drawn from another pose, that decode to a possible person.
     """
-    order = torch.randperm(len(keypoints), generator=torch.Generator().manual_seed(seed))
-    rows = order[visible[order].sum(dim=1).argsort(descending=True, stable=True)[:_POSES]]
-    found = [
-        _measure_coder(coder, ids[rows], limits, threshold, seed) for coder, ids in zip(coders, indices, strict=True)
-    ]
-    real = limits.plausible(keypoints, visible)
-    return {"num_poses": len(rows), "threshold": threshold, "real_plausible": real, "coders": found}
-
-
-def _measure_coder(coder: Coder, indices: Tensor, limits: BodyLimits, threshold: float, seed: int) -> dict[str, Any]:
     generator = torch.Generator().manual_seed(seed)
     count, sizes = len(indices), torch.tensor(coder.sizes)
     other = (torch.arange(count) + torch.randint(1, max(2, count), (count,), generator=generator)) % count

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pct.evaluation.metrics import joint_distances
 from pct.evaluation.tokens.coders import Bins, Codec, Coder
-from pct.evaluation.tokens.locality import BodyLimits, measure_locality
+from pct.evaluation.tokens.locality import BodyLimits, best_labelled, measure_locality
 from pct.tokenizer.codebook import CodebookUse
 
 # Lengths of prefixes that are measured, beside a coder's shortest and its whole sequence.
@@ -24,31 +24,16 @@ _ROWS = 64
 _ROUNDING = 1e-5
 
 
-@dataclass(frozen=True)
-class Scale:
-    """How much is much, in report units.
-
-    Attributes:
-        bins: Widths of plain bins.
-        noise: Standard deviations.
-        threshold: From which displacement on a joint counts as moved.
-    """
-
-    bins: tuple[float, ...]
-    noise: tuple[float, ...]
-    threshold: float
-
-
-# A person of 1.7 m is about 200 pixels tall in a crop: a pixel is not quite a centimetre.
-SCALES = {
-    "px": Scale((1.0, 4.0, 8.0), (0.5, 1.0, 2.0, 4.0), 2.0),
-    "mm": Scale((10.0, 40.0, 80.0), (2.5, 5.0, 10.0, 20.0), 20.0),
-}
+# How much is much, in report units: widths of plain bins, standard deviations of noise, and the displacement from which
+# on a joint counts as moved. A person of 1.7 m is about 200 pixels tall in a crop: a pixel is not quite a centimetre.
+BINS = {"px": (1.0, 4.0, 8.0), "mm": (10.0, 40.0, 80.0)}
+NOISE = {"px": (0.5, 1.0, 2.0, 4.0), "mm": (2.5, 5.0, 10.0, 20.0)}
+THRESHOLDS = {"px": 2.0, "mm": 20.0}
 
 
 def plain_bins(codec: Codec) -> list[Coder]:
     """Return bins of a few widths around a tokenizer's crop or root."""
-    return [Bins(width, codec) for width in SCALES[codec.unit].bins]
+    return [Bins(width, codec) for width in BINS[codec.unit]]
 
 
 def measure_worth(
@@ -70,18 +55,26 @@ def measure_worth(
         seed: Of everything random.
 
     Returns:
-        Names of the ``coders``, and ``rate``, ``stability``, ``likeness`` and ``locality`` as what measures them gives
-        them.
+        Names of the ``coders``, and ``rate``, ``stability`` and ``likeness`` as what measures them gives them; under
+        ``locality`` ``num_poses`` whose ids were replaced, the displacement ``threshold``, the share of the test poses
+        that are possible persons (``real_plausible``), and for each of the ``coders`` what its ids move.
     """
-    scale, coders = SCALES[codec.unit], [codec, *others]
+    coders, threshold = [codec, *others], THRESHOLDS[codec.unit]
     indices = [coder.encode(keypoints, visible) for coder in coders]
-    pairs = list(zip(coders, indices, strict=True))
+    pairs, rows = list(zip(coders, indices, strict=True)), best_labelled(visible, seed)
+    locality = [measure_locality(coder, ids[rows], limits, threshold, seed) for coder, ids in pairs]
+    noise = [measure_stability(*pair, keypoints, visible, NOISE[codec.unit], codec.root, seed) for pair in pairs]
     return {
         "coders": [coder.name for coder in coders],
         "rate": [point for coder, ids in pairs for point in measure_rate(coder, ids, keypoints, visible)],
-        "stability": measure_stability(coders, indices, keypoints, visible, scale.noise, codec.root, seed),
+        "stability": [row for part in noise for row in part],
         "likeness": measure_likeness(coders, indices, keypoints, visible, seed),
-        "locality": measure_locality(coders, indices, keypoints, visible, limits, scale.threshold, seed),
+        "locality": {
+            "num_poses": len(rows),
+            "threshold": threshold,
+            "real_plausible": limits.plausible(keypoints, visible),
+            "coders": locality,
+        },
     }
 
 
@@ -140,42 +133,40 @@ def codebook_statistics(indices: Tensor, codebook_size: int) -> dict[str, Any]:
 
 
 def measure_stability(
-    coders: Sequence[Coder],
-    indices: Sequence[Tensor],
+    coder: Coder,
+    indices: Tensor,
     keypoints: Tensor,
     visible: Tensor,
     noise: Sequence[float],
     root: int | None = None,
     seed: int = 0,
 ) -> list[dict[str, Any]]:
-    """Measure what Gaussian noise on every coordinate but the root's does to ids; all coders get the same noise.
+    """Measure what Gaussian noise on every coordinate but the root's does to ids.
 
     Args:
-        coders: The coders.
-        indices: The ids (N, M) that each of them gives the poses as they are.
+        coder: The coder.
+        indices: The ids (N, M) that it gives the poses as they are.
         keypoints: Joints (N, K, D) in report units.
         visible: True where a joint is labelled (N, K).
         noise: Standard deviations in report units.
         root: Joint at the origin, if there is one.
-        seed: Of the noise.
+        seed: Of the noise, which is the same for all coders.
 
     Returns:
-        For each ``noise`` and ``coder`` the share in [0, 1] of the ids that are ``kept``, of those that do not say
-        that a joint is unknown, and the mean distance that labelled joints of the decoded pose ``moved``, in report
-        units.
+        For each ``noise`` the name of the ``coder``, the share in [0, 1] of the ids that are ``kept``, of those that
+        do not say that a joint is unknown, and the mean distance that labelled joints of the decoded pose ``moved``,
+        in report units.
     """
-    found = []
-    decoded = [coder.decode(before) for coder, before in zip(coders, indices, strict=True)]
+    found, pose = [], coder.decode(indices)
     for size in noise:
         added = size * torch.randn(keypoints.shape, generator=torch.Generator().manual_seed(seed))
         if root is not None:
             added[:, root] = 0.0
-        for coder, before, pose in zip(coders, indices, decoded, strict=True):
-            after = coder.encode(keypoints + added, visible)
-            same = before == after if coder.unknown is None else (before == after)[before != coder.unknown]
-            moved = joint_distances(coder.decode(after), pose, visible)[visible]
-            shares = {"kept": float(same.double().mean()), "moved": float(moved.mean())}
-            found.append({"coder": coder.name, "noise": size, **shares})
+        after = coder.encode(keypoints + added, visible)
+        same = indices == after if coder.unknown is None else (indices == after)[indices != coder.unknown]
+        moved = joint_distances(coder.decode(after), pose, visible)[visible]
+        shares = {"kept": float(same.double().mean()), "moved": float(moved.mean())}
+        found.append({"coder": coder.name, "noise": size, **shares})
     return found
 
 
