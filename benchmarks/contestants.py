@@ -97,7 +97,7 @@ def quantizer_tasks(plain: PlainTokenizer, batch: int) -> dict[str, Callable[[],
 
     device = next(plain.parameters()).device
     z = torch.randn(batch, 34, 512, generator=torch.Generator().manual_seed(3)).to(device)
-    ours = EMAQuantizer(34, 1024, 512).to(device).train()
+    ours = EMAQuantizer(TokenizerConfig()).to(device).train()
     library = VectorQuantize(dim=512, codebook_size=1024, decay=0.95).to(device).train()
     return {
         "plain": torch.no_grad()(partial(plain.quantize, z)),

@@ -102,7 +102,6 @@ def render_page(tokenizer: PoseTokenizer, name: str, starts: Sequence[dict[str, 
 def describe_network(tokenizer: PoseTokenizer) -> dict[str, Any]:
     """Return the sizes and constants that ``network.js`` needs, as plain values."""
     config, space, quantizer = tokenizer.config, tokenizer.space, tokenizer.quantizer
-    low, high = space.bounds
     values: dict[str, Any] = {
         "layout": config.layout,
         "keypoints": config.skeleton.num_keypoints,
@@ -112,8 +111,8 @@ def describe_network(tokenizer: PoseTokenizer) -> dict[str, Any]:
         "shortest_prefix": tokenizer.shortest_prefix,
         "encoder_blocks": config.encoder_blocks,
         "decoder_blocks": config.decoder_blocks,
-        "middle": (low + high) / 2,
-        "unit": (high - low) / 2,
+        "middle": quantizer.middle,
+        "unit": quantizer.unit,
         "root": space.root if space.kind == "root3d" else None,
         "report_scale": space.report_scale,
         "report_unit": space.report_unit,
@@ -145,25 +144,22 @@ def describe_tokens(tokenizer: PoseTokenizer) -> list[dict[str, Any]]:
     quantizer = tokenizer.quantizer
     if not isinstance(quantizer, CoarseFineQuantizer):
         return [{"group": 0, "joints": []}] * tokenizer.config.num_tokens
-    weight = quantizer.see.abs().sum(dim=1).unflatten(-1, (-1, quantizer.num_dims)).sum(dim=-1)
-    limbs = [row.argsort(descending=True, stable=True)[: int((row > 0).sum())].tolist() for row in weight]
-    return [{"group": 0, "joints": limb} for limb in limbs] + [
-        {"group": 1, "joints": [joint]} for joint in quantizer.fine_joints
-    ]
+    limbs = [{"group": 0, "joints": [home, *sorted(others)]} for home, *others in quantizer.limbs]
+    return limbs + [{"group": 1, "joints": [joint]} for joint in quantizer.fine_joints]
 
 
 def example_poses(tokenizer: PoseTokenizer) -> list[dict[str, Any]]:
     """Return poses to start from: bundled ones of COCO and of motion capture, else the model's own mean pose."""
     names, dims = list(tokenizer.skeleton.keypoint_names), tokenizer.space.num_dims
+    middle, unit = tokenizer.quantizer.middle, tokenizer.quantizer.unit
     for examples in json.loads(_EXAMPLES.read_text(encoding="utf-8")):
         if (examples["keypoint_names"], examples["dims"]) == (names, dims):
-            middle, unit = (describe_network(tokenizer)[key] for key in ("middle", "unit"))
             return [
                 {"name": pose["name"], "joints": (torch.tensor(pose["joints"]) * unit + middle).tolist()}
                 for pose in examples["poses"]
             ]
     # Of a pose with one known joint the model fills in all others as they are on the mean.
-    keypoints = torch.full((1, len(names), dims), describe_network(tokenizer)["middle"])
+    keypoints = torch.full((1, len(names), dims), middle)
     visible = torch.arange(len(names))[None] == 0
     reference = tokenizer.space.standard_reference()[None]
     ids = tokenizer.encode(tokenizer.space.restore(keypoints, reference), visible, reference)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pct import distributed
+from pct.tokenizer.config import TokenizerSizes
 from pct.tokenizer.search import NearestEntry
 
 # What training needs and a saved model does not.
@@ -42,47 +42,25 @@ class CodebookUse:
         return cls(float((counts > 0).double().mean()), math.exp(entropy), entropy / math.log(2))
 
 
-@dataclass(frozen=True)
-class EMARule:
-    """How a codebook follows the features.
+class EMACodebook(nn.Module):
+    """Learned entries (V, D) that follow the features.
 
     After van den Oord et al., "Neural Discrete Representation Learning", 2017, appendix A.1:
 
     ``count_v <- decay * count_v + (1 - decay) * n_v``, ``sum_v <- decay * sum_v + (1 - decay) * sum of z at v``,
     entry ``sum_v / count_v``.
 
-    With ``kind="standard"`` the codebook starts from the first batch's features, counts start as if every entry had
+    With ``ema_rule: standard`` the codebook starts from the first batch's features, counts start as if every entry had
     its share of that batch, and an entry whose count falls below ``revive_below`` times the even share is put on a
-    random feature of the batch. ``kind="published"`` is the published PCT release: counts start at zero, sums as
-    normal noise, counts pass through Laplace smoothing and stay smoothed, and nothing is revived.
-
-    Attributes:
-        decay: Of the moving averages, in [0, 1).
-        kind: ``standard`` or ``published``.
-        revive_below: Share of the even count under which an entry is revived; 0 turns revival off.
-    """
-
-    decay: float = 0.95
-    kind: Literal["standard", "published"] = "standard"
-    revive_below: float = 0.05
-
-    def __post_init__(self) -> None:
-        if self.kind not in ("standard", "published"):
-            raise ValueError(f"codebook rule is {self.kind!r}; allowed are standard, published")
-        if not 0 <= self.decay < 1:
-            raise ValueError(f"EMA decay must be in [0, 1), got {self.decay}")
-
-
-class EMACodebook(nn.Module):
-    """Learned entries (V, D).
+    random feature of the batch. ``published`` is the published PCT release: counts start at zero, sums as normal
+    noise, counts pass through Laplace smoothing and stay smoothed, and nothing is revived.
 
     Sums and counts are reduced over all processes, so two processes with half a batch each move the codebook as one
     with the whole batch.
 
     Args:
-        size: Number of entries V.
+        config: Of the tokenizer, with number of entries and rule.
         dim: Width D.
-        rule: How the entries follow the features.
         seed: Of the random choices of start and revival, which every process makes alike.
     """
 
@@ -91,15 +69,16 @@ class EMACodebook(nn.Module):
     ema_sum: Tensor
     updates: Tensor
 
-    def __init__(self, size: int, dim: int, rule: EMARule, seed: int = 0) -> None:
+    def __init__(self, config: TokenizerSizes, dim: int, seed: int = 0) -> None:
         super().__init__()
-        self.size, self.dim, self.rule, self.seed = size, dim, rule, seed
+        self.size, self.dim, self.seed = config.codebook_size, dim, seed
+        self.decay, self.revive_below = config.ema_decay, config.revive_below
+        self.published = config.ema_rule == "published"
         generator = torch.Generator().manual_seed(seed)
-        entries = torch.randn(size, dim, generator=generator)
-        noise = torch.randn(size, dim, generator=generator)
+        entries, noise = (torch.randn(self.size, dim, generator=generator) for _ in range(2))
         self.register_buffer("codebook_buffer", entries)
-        self.register_buffer("ema_count", torch.zeros(size))
-        self.register_buffer("ema_sum", noise if rule.kind == "published" else torch.zeros_like(noise))
+        self.register_buffer("ema_count", torch.zeros(self.size))
+        self.register_buffer("ema_sum", noise if self.published else torch.zeros_like(noise))
         self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
 
     @property
@@ -118,7 +97,7 @@ class EMACodebook(nn.Module):
     @torch.no_grad()
     def start_from(self, z: Tensor) -> None:
         """Put the entries on random ones of the features ``z`` (..., D) before the first update, by the rule."""
-        if self.rule.kind == "published" or int(self.updates):
+        if self.published or int(self.updates):
             return
         flat = z.reshape(-1, self.dim)
         total = _total_rows(flat)
@@ -141,11 +120,11 @@ class EMACodebook(nn.Module):
         packed[:, :-1].index_add_(0, index, flat)
         packed[:, -1] = torch.bincount(index, minlength=self.size).float()
         packed = distributed.all_reduce_sum(packed)
-        decay = self.rule.decay
+        decay = self.decay
         self.ema_count.mul_(decay).add_(packed[:, -1], alpha=1 - decay)
         self.ema_sum.mul_(decay).add_(packed[:, :-1], alpha=1 - decay)
         self.updates += 1
-        if self.rule.kind == "published":
+        if self.published:
             total = self.ema_count.sum()
             self.ema_count.copy_((self.ema_count + 1e-5) / (total + self.size * 1e-5) * total)
         else:
@@ -162,7 +141,7 @@ class EMACodebook(nn.Module):
     def _revive(self, flat: Tensor) -> None:
         total = _total_rows(flat)
         share = total / self.size
-        dead = self.ema_count < self.rule.revive_below * share
+        dead = self.ema_count < self.revive_below * share
         num_dead = int(dead.sum())
         if num_dead:
             rows = self._pick_rows(flat, total, num_dead)

@@ -16,7 +16,8 @@ _CHOICES = {
 }
 # What may stand for a default of that type: 1 is a good decay too.
 _NUMBERS: dict[type, type | tuple[type, ...]] = {int: int, float: (int, float)}
-_AT_LEAST_ONE = ("num_tokens", "codebook_size", "encoder_width", "decoder_width")
+_AT_LEAST = {"num_tokens": 1, "codebook_size": 1, "encoder_width": 1, "decoder_width": 1}
+_AT_LEAST_OF = {"parallel": {"codebook_dim": 1}, "coarse_fine": {"limb_joints": 2, "coarse_width": 1}}
 # What a model of version 0.1 may say, with the only values that this version still means.
 _OLD_VALUES: dict[str, tuple[Any, ...]] = {
     "fill": ("none",),
@@ -57,7 +58,7 @@ class TokenizerSizes:
         quantizer: ``ema`` (the paper's) or ``fsq`` (``parallel`` only).
         levels: Levels a channel of ``fsq``; their product is the codebook size.
         ema_decay: Decay of the running means of ``ema``.
-        ema_rule: ``standard`` or ``published``; see :class:`pct.tokenizer.codebook.EMARule`.
+        ema_rule: ``standard`` or ``published``; see :class:`pct.tokenizer.codebook.EMACodebook`.
         revive_below: Share of the even count under which an entry is revived.
     """
 
@@ -92,37 +93,36 @@ class TokenizerSizes:
             if wrong or (number and not 0 <= value < math.inf):
                 kind = "an integer" if number is int else "a number"
                 raise ValueError(f"tokenizer {size.name} is {value!r}; it must be {kind} of at least 0")
-        for name in (*_AT_LEAST_ONE, *(("codebook_dim",) if self.layout == "parallel" else ())):
-            if getattr(self, name) < 1:
-                raise ValueError(f"tokenizer {name} must be at least 1, got {getattr(self, name)}")
-        for name, allowed in _CHOICES.items():
-            if getattr(self, name) not in allowed:
-                raise ValueError(f"tokenizer {name} is {getattr(self, name)!r}; allowed are {', '.join(allowed)}")
+            if value not in _CHOICES.get(size.name, (value,)):
+                allowed = ", ".join(_CHOICES[size.name])
+                raise ValueError(f"tokenizer {size.name} is {value!r}; allowed are {allowed}")
+        for name, least in {**_AT_LEAST, **_AT_LEAST_OF.get(self.layout, {})}.items():
+            if getattr(self, name) < least:
+                raise ValueError(f"tokenizer {name} must be at least {least}, got {getattr(self, name)}")
+        for name in ("home_weight", "period", "fine_radius"):
+            if self.layout == "coarse_fine" and getattr(self, name) <= 0:
+                raise ValueError(f"tokenizer {name} must be positive, got {getattr(self, name)}")
+        if self.ema_decay >= 1:
+            raise ValueError(f"tokenizer ema_decay must be in [0, 1), got {self.ema_decay}")
         if self.codebook_size > _LARGEST_CODEBOOK or any(level > _LARGEST_CODEBOOK for level in self.levels):
             raise ValueError(f"tokenizer codebook_size is {self.codebook_size}; at most {_LARGEST_CODEBOOK:,} is built")
-        self._check_layout()
-        if self.quantizer == "ema":
-            return
+        if self.layout != "parallel" and (self.quantizer != "ema" or self.ema_rule != "standard"):
+            raise ValueError(
+                f"layout {self.layout} has a learned codebook of the standard rule, not {self.quantizer} with rule "
+                f"{self.ema_rule}"
+            )
+        if self.quantizer == "fsq":
+            self._check_levels()
+
+    def _check_levels(self) -> None:
         made = math.prod(self.levels), len(self.levels)
         if made != (self.codebook_size, self.codebook_dim):
             raise ValueError(
                 f"levels {list(self.levels)} make a codebook of {made[0]} x {made[1]}, "
                 f"but the config says {self.codebook_size} x {self.codebook_dim}"
             )
-
-    def _check_layout(self) -> None:
-        if self.layout != "parallel" and (self.quantizer != "ema" or self.ema_rule != "standard"):
-            raise ValueError(
-                f"layout {self.layout} has a learned codebook of the standard rule, not {self.quantizer} with rule "
-                f"{self.ema_rule}"
-            )
-        if self.layout == "coarse_fine":
-            for name, least in (("limb_joints", 2), ("coarse_width", 1)):
-                if getattr(self, name) < least:
-                    raise ValueError(f"tokenizer {name} must be at least {least}, got {getattr(self, name)}")
-            for name in ("home_weight", "period", "fine_radius"):
-                if getattr(self, name) <= 0:
-                    raise ValueError(f"tokenizer {name} must be positive, got {getattr(self, name)}")
+        if any(level < 2 for level in self.levels):
+            raise ValueError(f"FSQ levels must be integers of at least 2, got {list(self.levels)}")
 
 
 @dataclass(frozen=True)

@@ -13,15 +13,18 @@ from pct import checkpoint
 from pct.photos.guide import ImageGuide
 from pct.pose_space import PoseSpace
 from pct.skeleton import Skeleton
-from pct.tokenizer.build import build_decoder, build_encoder, build_quantizer
 from pct.tokenizer.checks import check_indices, check_poses, check_precision, check_probs, read_results
+from pct.tokenizer.coarse_fine import CoarseFineQuantizer
 from pct.tokenizer.codebook import TRAINING_BUFFERS
 from pct.tokenizer.columns import TokenColumns
 from pct.tokenizer.config import TokenizerConfig
 from pct.tokenizer.folding import FoldedTokenizer
-from pct.tokenizer.networks import JointEmbedding
+from pct.tokenizer.networks import JointEmbedding, PoseDecoder, PoseEncoder, TokenDecoder, TokenEncoder
+from pct.tokenizer.quantizer import EMAQuantizer, FSQQuantizer, Quantizer
+from pct.tokenizer.residual import ResidualQuantizer
 
 GUIDANCE_FOLDER = "guidance"
+_QUANTIZERS = {"parallel": EMAQuantizer, "coarse_fine": CoarseFineQuantizer, "residual": ResidualQuantizer}
 
 
 @dataclass(frozen=True)
@@ -33,16 +36,19 @@ class TokenizerOutput:
         indices: Integer tokens (B, M).
         commitment_loss: Scalar of the quantizer.
         codebook_loss: Scalar that trains weights of the quantizer itself.
-        z: What the encoder gives before quantization: token features (B, M, codebook_dim), or joints (B, K, D).
-        estimate: The pose (B, K, D) as the encoder believes it to be, in model units; None where ``z`` is no pose.
+        estimate: The pose (B, K, D) as the encoder believes it to be, in model units; None where it gives no pose.
     """
 
     keypoints: Tensor
     indices: Tensor
     commitment_loss: Tensor
     codebook_loss: Tensor
-    z: Tensor
     estimate: Tensor | None = None
+
+
+def build_quantizer(config: TokenizerConfig) -> Quantizer:
+    """Return the codebook of the config's kind, and how the tokens read it."""
+    return FSQQuantizer(config) if config.quantizer == "fsq" else _QUANTIZERS[config.layout](config)
 
 
 class PoseTokenizer(TokenColumns, nn.Module):
@@ -73,10 +79,11 @@ class PoseTokenizer(TokenColumns, nn.Module):
                 f"the tokenizer is guided by {config.guidance_channels} features of backbone "
                 f"{config.guidance_from or 'unknown'}, not by {guide.channels} of {guide.fingerprint()}"
             )
-        self.embedding = JointEmbedding(config.space.num_dims, config.encoder_width, config.guidance_channels)
-        self.encoder = build_encoder(config)
+        parallel = config.layout == "parallel"
+        self.embedding = JointEmbedding(config)
+        self.encoder: TokenEncoder | PoseEncoder = TokenEncoder(config) if parallel else PoseEncoder(config)
         self.quantizer = build_quantizer(config)
-        self.decoder = build_decoder(config)
+        self.decoder: TokenDecoder | PoseDecoder = TokenDecoder(config) if parallel else PoseDecoder(config)
 
     @property
     def skeleton(self) -> Skeleton:
@@ -128,9 +135,7 @@ class PoseTokenizer(TokenColumns, nn.Module):
         with torch.autocast(z.device.type, enabled=False):
             decoded = self.decoder(quantized.z_q)
         estimate = z if self.config.layout != "parallel" else None
-        return TokenizerOutput(
-            decoded, quantized.indices, quantized.commitment_loss, quantized.codebook_loss, z, estimate
-        )
+        return TokenizerOutput(decoded, quantized.indices, quantized.commitment_loss, quantized.codebook_loss, estimate)
 
     @torch.no_grad()
     def encode(
@@ -164,8 +169,6 @@ class PoseTokenizer(TokenColumns, nn.Module):
         keypoints, visible = check_poses(self, keypoints, visible)
         bbox = keypoints[:, self.space.root] if bbox is None else bbox
         bbox = torch.as_tensor(bbox, device=keypoints.device)
-        if len(bbox) != len(keypoints):
-            raise ValueError(f"{len(bbox)} boxes for {len(keypoints)} poses")
         normalised = self.space.normalise(torch.where(visible[..., None], keypoints, 0.0), bbox)
         if len(normalised) == 0:
             return torch.zeros(0, self.config.num_tokens, dtype=torch.int64, device=keypoints.device)
@@ -310,7 +313,4 @@ class PoseTokenizer(TokenColumns, nn.Module):
     def _restore(self, keypoints: Tensor, bbox: Tensor | None) -> Tensor:
         if bbox is None:
             return keypoints
-        bbox = torch.as_tensor(bbox, device=keypoints.device)
-        if len(bbox) != len(keypoints):
-            raise ValueError(f"{len(bbox)} boxes for {len(keypoints)} poses")
-        return self.space.restore(keypoints, bbox)
+        return self.space.restore(keypoints, torch.as_tensor(bbox, device=keypoints.device))

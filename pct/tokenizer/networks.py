@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from pct.layers.mixer import MixerBlock
+from pct.tokenizer.config import TokenizerConfig
 
 
 class JointEmbedding(nn.Module):
@@ -13,20 +14,15 @@ class JointEmbedding(nn.Module):
 
     With image guidance the first half comes from the coordinates and the second from the image features at the joint
     (PCT, 2023, section 3.1).
-
-    Args:
-        num_dims: Coordinates a joint, 2 or 3.
-        width: Width C of the embedding.
-        guidance_channels: Channels F of the image features; 0 turns guidance off.
     """
 
-    def __init__(self, num_dims: int, width: int, guidance_channels: int = 0) -> None:
+    def __init__(self, config: TokenizerConfig) -> None:
         super().__init__()
-        if guidance_channels and width % 2:
+        width, self.guidance_channels = config.encoder_width, config.guidance_channels
+        if self.guidance_channels and width % 2:
             raise ValueError(f"image guidance takes half of the embedding, so the width must be even; got {width}")
-        self.guidance_channels = guidance_channels
-        self.coordinates = nn.Linear(num_dims, width // 2 if guidance_channels else width)
-        self.guidance = nn.Linear(guidance_channels, width // 2) if guidance_channels else None
+        self.coordinates = nn.Linear(config.space.num_dims, width // 2 if self.guidance_channels else width)
+        self.guidance = nn.Linear(self.guidance_channels, width // 2) if self.guidance_channels else None
         self.mask_token = nn.Parameter(torch.randn(width) * 0.02)
 
     def forward(self, keypoints: Tensor, visible: Tensor, features: Tensor | None = None) -> Tensor:
@@ -60,19 +56,17 @@ class JointMixer(nn.Module):
     """The compositional trunk of the paper: mixer blocks over the joints, then a norm.
 
     Args:
-        num_keypoints: Joints K.
-        width: Channels C of joints and blocks.
-        num_blocks: Mixer blocks.
-        token_hidden: Hidden width of the MLP over the joints.
-        channel_hidden: Hidden width of the MLP over the channels.
+        config: Of the tokenizer.
+        part: ``encoder`` or ``decoder``: which of its sizes are taken.
     """
 
-    def __init__(self, num_keypoints: int, width: int, num_blocks: int, token_hidden: int, channel_hidden: int) -> None:
+    def __init__(self, config: TokenizerConfig, part: str) -> None:
         super().__init__()
-        self.blocks = nn.ModuleList(
-            MixerBlock(num_keypoints, width, token_hidden, channel_hidden) for _ in range(num_blocks)
-        )
-        self.norm = nn.LayerNorm(width)
+        names = ("width", "blocks", "token_hidden", "channel_hidden")
+        self.width, blocks, token_hidden, channel_hidden = (getattr(config, f"{part}_{name}") for name in names)
+        sizes = (config.skeleton.num_keypoints, self.width, token_hidden, channel_hidden or self.width)
+        self.blocks = nn.ModuleList(MixerBlock(*sizes) for _ in range(blocks))
+        self.norm = nn.LayerNorm(self.width)
 
     def mixed(self, x: Tensor) -> Tensor:
         """Map joint vectors (B, K, C) to normed ones (B, K, C), each of which knows the others."""
@@ -82,19 +76,12 @@ class JointMixer(nn.Module):
 
 
 class TokenEncoder(JointMixer):
-    """The encoder of the paper: the trunk, linear over the joint axis to the tokens, linear over the channels.
+    """The encoder of the paper: the trunk, linear over the joint axis to the tokens, linear over the channels."""
 
-    Args:
-        num_keypoints: Joints K.
-        num_tokens: Tokens M.
-        codebook_dim: Width D of a token feature.
-        sizes: ``width`` and the other arguments of :class:`JointMixer`.
-    """
-
-    def __init__(self, num_keypoints: int, num_tokens: int, codebook_dim: int, **sizes: int) -> None:
-        super().__init__(num_keypoints, **sizes)
-        self.to_tokens = nn.Linear(num_keypoints, num_tokens)
-        self.to_features = nn.Linear(sizes["width"], codebook_dim)
+    def __init__(self, config: TokenizerConfig) -> None:
+        super().__init__(config, "encoder")
+        self.to_tokens = nn.Linear(config.skeleton.num_keypoints, config.num_tokens)
+        self.to_features = nn.Linear(self.width, config.codebook_dim)
 
     def forward(self, x: Tensor, keypoints: Tensor, visible: Tensor) -> Tensor:
         """Map embedded joints (B, K, C) to token features (B, M, D); the joints themselves are not looked at."""
@@ -105,16 +92,11 @@ class PoseEncoder(JointMixer):
     """The trunk, then the whole pose as the encoder believes it to be: unknown joints found, known ones mended.
 
     A known joint starts at where it was given, so that the network learns only what is to be added.
-
-    Args:
-        num_keypoints: Joints K.
-        num_dims: Coordinates a joint.
-        sizes: ``width`` and the other arguments of :class:`JointMixer`.
     """
 
-    def __init__(self, num_keypoints: int, num_dims: int, **sizes: int) -> None:
-        super().__init__(num_keypoints, **sizes)
-        self.to_joints = _small(nn.Linear(sizes["width"], num_dims))
+    def __init__(self, config: TokenizerConfig) -> None:
+        super().__init__(config, "encoder")
+        self.to_joints = _small(nn.Linear(self.width, config.space.num_dims))
 
     def forward(self, x: Tensor, keypoints: Tensor, visible: Tensor) -> Tensor:
         """Map embedded joints (B, K, C) of a pose (B, K, D) with ``visible`` (B, K) to joints (B, K, D)."""
@@ -125,62 +107,32 @@ class PoseEncoder(JointMixer):
             )
 
 
-class JointDecoder(JointMixer):
-    """What decoders share: a trunk of a small width, then coordinates.
+class TokenDecoder(JointMixer):
+    """The decoder of the paper: linear over the token axis, linear over the channels, few mixer blocks, coordinates."""
 
-    Args:
-        num_keypoints: Joints K.
-        num_dims: Coordinates a joint.
-        sizes: ``width`` and the other arguments of :class:`JointMixer`.
-    """
-
-    def __init__(self, num_keypoints: int, num_dims: int, **sizes: int) -> None:
-        super().__init__(num_keypoints, **sizes)
-        self.to_coordinates = nn.Linear(sizes["width"], num_dims)
-
-    def tail(self, x: Tensor) -> Tensor:
-        """Map started joint features (B, K, width) to joints (B, K, num_dims)."""
-        return self.to_coordinates(self.mixed(x))
-
-
-class TokenDecoder(JointDecoder):
-    """The decoder of the paper: linear over the token axis, linear over the channels, few mixer blocks, coordinates.
-
-    Args:
-        num_keypoints: Joints K.
-        num_tokens: Tokens M.
-        codebook_dim: Width D of a codebook entry.
-        num_dims: Coordinates a joint.
-        sizes: ``width`` and the other arguments of :class:`JointMixer`.
-    """
-
-    def __init__(self, num_keypoints: int, num_tokens: int, codebook_dim: int, num_dims: int, **sizes: int) -> None:
-        super().__init__(num_keypoints, num_dims, **sizes)
-        self.to_joints = nn.Linear(num_tokens, num_keypoints)
-        self.start = nn.Linear(codebook_dim, sizes["width"])
+    def __init__(self, config: TokenizerConfig) -> None:
+        super().__init__(config, "decoder")
+        self.to_coordinates = nn.Linear(self.width, config.space.num_dims)
+        self.to_joints = nn.Linear(config.num_tokens, config.skeleton.num_keypoints)
+        self.start = nn.Linear(config.codebook_dim, self.width)
 
     def forward(self, z_q: Tensor) -> Tensor:
         """Map codebook entries or mixtures (B, M, D) to joints (B, K, num_dims) in model units."""
-        return self.tail(self.start(self.to_joints(z_q.transpose(1, 2)).transpose(1, 2)))
+        return self.to_coordinates(self.mixed(self.start(self.to_joints(z_q.transpose(1, 2)).transpose(1, 2))))
 
 
-class PoseDecoder(JointDecoder):
-    """Mends a pose that tokens say: what quantisation rounded, and what a prefix leaves open.
+class PoseDecoder(JointMixer):
+    """Mends a pose that tokens say: what quantisation rounded, and what a prefix leaves open."""
 
-    Args:
-        num_keypoints: Joints K.
-        num_dims: Coordinates a joint.
-        sizes: ``width`` and the other arguments of :class:`JointMixer`.
-    """
-
-    def __init__(self, num_keypoints: int, num_dims: int, **sizes: int) -> None:
-        super().__init__(num_keypoints, num_dims, **sizes)
-        self.start = nn.Linear(num_dims + 1, sizes["width"])
+    def __init__(self, config: TokenizerConfig) -> None:
+        super().__init__(config, "decoder")
+        self.to_coordinates = nn.Linear(self.width, config.space.num_dims)
+        self.start = nn.Linear(config.space.num_dims + 1, self.width)
         _small(self.to_coordinates)
 
     def forward(self, z_q: Tensor) -> Tensor:
         """Map joints in model units with how much is said of each (B, K, num_dims + 1) to joints (B, K, num_dims)."""
-        return z_q[..., :-1] + self.tail(self.start(z_q))
+        return z_q[..., :-1] + self.to_coordinates(self.mixed(self.start(z_q)))
 
 
 def _small(layer: nn.Linear) -> nn.Linear:

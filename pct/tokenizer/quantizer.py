@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -11,8 +11,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pct import distributed
-from pct.tokenizer.codebook import CodebookUse, EMACodebook, EMARule
-from pct.tokenizer.search import Nearest, NearestEntry, nearest_exactly
+from pct.tokenizer.codebook import CodebookUse, EMACodebook
+from pct.tokenizer.config import TokenizerConfig
+from pct.tokenizer.search import NearestEntry, nearest_exactly
+
+# Maps ``z`` to tokens (B, M), int64, and says for which poses (B,) rounding may have decided.
+Search = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True)
@@ -33,47 +37,29 @@ class QuantizerOutput:
     codebook_loss: Tensor
 
 
-@dataclass(frozen=True)
-class Assignment:
-    """Tokens found in float32.
-
-    Attributes:
-        indices: Integer tokens (B, M), int64.
-        unsure: True where a second entry is so near (B,) that rounding may have decided.
-    """
-
-    indices: Tensor
-    unsure: Tensor
-
-    @classmethod
-    def of(cls, found: Nearest, tolerance: float) -> Assignment:
-        """Take entries found for all tokens (B, M); margins below ``tolerance`` are unsure."""
-        return cls(found.indices, (found.margin < tolerance).any(dim=1))
-
-
 class Quantizer(nn.Module):
-    """The contract of every quantizer.
+    """The contract of every quantizer; its sizes are those of the tokenizer's config.
 
     ``z`` is what the encoder gives: token features (B, M, D), or, for quantizers that read a pose, joints (B, K, D).
 
-    Args:
-        num_tokens: Tokens M a pose.
-        codebook_size: Number of ids V.
-
     Attributes:
         shortest_prefix: Fewest tokens that can be decoded without the others; M where all are needed.
+        middle, unit: Middle of the range of the model units, and half of that range.
     """
 
     epoch_counts: Tensor
 
-    def __init__(self, num_tokens: int, codebook_size: int) -> None:
+    def __init__(self, config: TokenizerConfig) -> None:
         super().__init__()
-        self.num_tokens, self.codebook_size = num_tokens, codebook_size
-        self.shortest_prefix = num_tokens
-        self.register_buffer("epoch_counts", torch.zeros(codebook_size, dtype=torch.int64), persistent=False)
+        self.num_tokens, self.codebook_size = config.num_tokens, config.codebook_size
+        self.num_keypoints, self.num_dims = config.skeleton.num_keypoints, config.space.num_dims
+        low, high = config.space.bounds
+        self.middle, self.unit = (low + high) / 2, (high - low) / 2
+        self.shortest_prefix = config.num_tokens
+        self.register_buffer("epoch_counts", torch.zeros(config.codebook_size, dtype=torch.int64), persistent=False)
 
     def forward(self, z: Tensor, lengths: Tensor | None = None) -> QuantizerOutput:
-        """Quantize; in training mode buffers may move.
+        """Quantize; in training mode buffers may move, and the entries used are those from before.
 
         Args:
             z: The encoder's output.
@@ -82,7 +68,7 @@ class Quantizer(nn.Module):
         """
         raise NotImplementedError
 
-    def searcher(self) -> Callable[[Tensor], Assignment]:
+    def searcher(self) -> Search:
         """Return what finds the tokens of ``z`` in float32 with the entries as they are now."""
         raise NotImplementedError
 
@@ -94,32 +80,34 @@ class Quantizer(nn.Module):
         """Return what each token sees of ``z``: places (B, M, D) in the space of the entries."""
         raise NotImplementedError
 
+    @property
+    def entries(self) -> Tensor:
+        """The entries (V, D), float32, where all tokens have the same ones."""
+        raise NotImplementedError
+
     def embeddings(self) -> Tensor:
         """Return the entries of every token, float32: (M, V, D), expanded where all tokens have the same ones."""
-        raise NotImplementedError
+        return self.entries.expand(self.num_tokens, -1, -1)
 
     def combine(self, entries: Tensor) -> Tensor:
         """Return what entries, or mixtures of them, (B, m, D) say together, as the decoder takes it; differentiable.
 
         ``m`` is M, or fewer where a prefix can be decoded.
         """
-        raise NotImplementedError
+        return entries
 
     def assign(self, z: Tensor) -> Tensor:
         """Return the integer tokens (B, M) of ``z``."""
-        return self.searcher()(z).indices
+        return self.searcher()(z)[0]
 
     def lookup(self, indices: Tensor) -> Tensor:
         """Return what integer tokens (B, m) say, as the decoder takes it."""
-        tables = self.embeddings()[: indices.shape[1]]
-        places = torch.arange(len(tables), device=indices.device)
-        return self.combine(tables[places, indices])
+        return self.combine(F.embedding(indices, self.entries))
 
     def expected(self, probs: Tensor) -> Tensor:
         """Return what the mean entries under ``probs`` (B, M, V) say, in float32; differentiable."""
         with torch.autocast(probs.device.type, enabled=False):
-            tables = self.embeddings()[: probs.shape[1]]
-            return self.combine(torch.einsum("bmv,mvd->bmd", probs.float(), tables))
+            return self.combine(probs.float() @ self.entries)
 
     def token_joints(self) -> Tensor | None:
         """Return the joints that each token is about (M, K), bool; None where each may be about all of them."""
@@ -151,62 +139,57 @@ class EMAQuantizer(Quantizer):
     """Every token is the entry of one codebook that is nearest to its feature ("Human Pose as Compositional Tokens").
 
     Args:
-        num_tokens: Tokens M.
-        codebook_size: Number of entries V.
-        codebook_dim: Width D.
-        rule: How the entries follow the features.
-        seed: Of the random choices of start and revival.
+        config: Of the tokenizer.
+        dim: Width of the entries, by default the config's.
     """
 
-    def __init__(
-        self, num_tokens: int, codebook_size: int, codebook_dim: int, rule: EMARule | None = None, seed: int = 0
-    ) -> None:
-        super().__init__(num_tokens, codebook_size)
-        self.codebook = EMACodebook(codebook_size, codebook_dim, rule or EMARule(), seed)
+    def __init__(self, config: TokenizerConfig, dim: int | None = None) -> None:
+        super().__init__(config)
+        self.codebook = EMACodebook(config, config.codebook_dim if dim is None else dim)
 
     def forward(self, z: Tensor, lengths: Tensor | None = None) -> QuantizerOutput:
-        """Quantize features (B, M, D); the entries used are those from before this call's update."""
+        """See :class:`Quantizer`."""
         with torch.autocast(z.device.type, enabled=False):
             z = z.float()
+            seen = self.features(z.detach())
             if self.training:
-                self.codebook.start_from(z.detach())
-            indices = self.codebook.assign(z.detach())
-            z_q = self.codebook.lookup(indices)
-            commitment_loss = F.mse_loss(z, z_q)
+                self.codebook.start_from(seen)
+            indices = self.codebook.assign(seen)
+            output = self.output(z, indices, lengths)
             if self.training:
-                self.codebook.update(z.detach(), indices)
+                self.codebook.update(seen, indices)
                 self.count(indices)
-            return QuantizerOutput(z + (z_q - z).detach(), indices, commitment_loss, z.new_zeros(()))
+            return output
 
-    def searcher(self) -> Callable[[Tensor], Assignment]:
+    def output(self, z: Tensor, indices: Tensor, lengths: Tensor | None) -> QuantizerOutput:
+        """Return what :meth:`forward` gives for the tokens (B, M) of ``z``."""
+        z_q = self.codebook.lookup(indices)
+        commitment_loss = F.mse_loss(z, z_q)
+        return QuantizerOutput(z + (z_q - z).detach(), indices, commitment_loss, z.new_zeros(()))
+
+    def searcher(self) -> Search:
         """See :class:`Quantizer`."""
-        nearest = NearestEntry(self.codebook.entries)
-        return lambda z: Assignment.of(nearest.search(z), nearest.tolerance)
+        nearest = NearestEntry(self.entries)
+
+        def search(z: Tensor) -> tuple[Tensor, Tensor]:
+            indices, unsure = nearest.search(self.features(z.float()))
+            return indices, unsure.any(dim=1)
+
+        return search
 
     def assign_exactly(self, z: Tensor) -> Tensor:
         """See :class:`Quantizer`."""
-        return nearest_exactly(z.flatten(0, 1), self.codebook.entries.double()).view(z.shape[:2])
+        seen = self.features(z)
+        return nearest_exactly(seen.flatten(0, 1), self.entries.double()).view(seen.shape[:2])
 
     def features(self, z: Tensor) -> Tensor:
         """See :class:`Quantizer`."""
-        return z.float()
+        return z
 
-    def embeddings(self) -> Tensor:
+    @property
+    def entries(self) -> Tensor:
         """See :class:`Quantizer`."""
-        return self.codebook.entries.expand(self.num_tokens, -1, -1)
-
-    def combine(self, entries: Tensor) -> Tensor:
-        """See :class:`Quantizer`."""
-        return entries
-
-    def lookup(self, indices: Tensor) -> Tensor:
-        """Return the entries (B, M, D) of integer tokens (B, M)."""
-        return self.codebook.lookup(indices)
-
-    def expected(self, probs: Tensor) -> Tensor:
-        """Return the mean entries (B, M, D) under ``probs`` (B, M, V), in float32; differentiable."""
-        with torch.autocast(probs.device.type, enabled=False):
-            return probs.float() @ self.codebook.entries
+        return self.codebook.entries
 
 
 class FSQQuantizer(Quantizer):
@@ -214,23 +197,16 @@ class FSQQuantizer(Quantizer):
 
     Each of the D channels is bounded to (-1, 1) and rounded to one of ``levels[d]`` values on an even grid in
     [-1, 1]; the codebook is the product of the grids. There is nothing to learn, to start or to revive.
-
-    Args:
-        num_tokens: Tokens M.
-        levels: Number of values a channel; their product is the codebook size.
     """
 
     level_counts: Tensor
     strides: Tensor
     grid: Tensor
 
-    def __init__(self, num_tokens: int, levels: Sequence[int]) -> None:
-        if not levels or any(level < 2 for level in levels):
-            raise ValueError(f"FSQ levels must be integers of at least 2, got {list(levels)}")
-        super().__init__(num_tokens, math.prod(levels))
-        self.levels = tuple(levels)
-        counts = torch.tensor(levels, dtype=torch.int64)
-        strides = torch.cumprod(torch.tensor([1, *levels[:-1]]), dim=0)
+    def __init__(self, config: TokenizerConfig) -> None:
+        super().__init__(config)
+        counts = torch.tensor(config.levels, dtype=torch.int64)
+        strides = torch.tensor([math.prod(config.levels[:channel]) for channel in range(len(counts))])
         self.register_buffer("level_counts", counts, persistent=False)
         self.register_buffer("strides", strides, persistent=False)
         digits = torch.arange(self.codebook_size)[:, None] // strides % counts
@@ -247,13 +223,13 @@ class FSQQuantizer(Quantizer):
             z_q = self._to_grid(position + (digits - position).detach())
             return QuantizerOutput(z_q, indices, position.new_zeros(()), position.new_zeros(()))
 
-    def searcher(self) -> Callable[[Tensor], Assignment]:
+    def searcher(self) -> Search:
         """See :class:`Quantizer`."""
 
-        def search(z: Tensor) -> Assignment:
+        def search(z: Tensor) -> tuple[Tensor, Tensor]:
             position = self._position(z.float())
             unsure = ((position - position.floor() - 0.5).abs() < 1e-4).flatten(1).any(dim=1)
-            return Assignment((position.round().long() * self.strides).sum(dim=-1), unsure)
+            return (position.round().long() * self.strides).sum(dim=-1), unsure
 
         return search
 
@@ -266,13 +242,10 @@ class FSQQuantizer(Quantizer):
         """See :class:`Quantizer`."""
         return self._to_grid(self._position(z.float()))
 
-    def embeddings(self) -> Tensor:
+    @property
+    def entries(self) -> Tensor:
         """See :class:`Quantizer`."""
-        return self.grid.expand(self.num_tokens, -1, -1)
-
-    def combine(self, entries: Tensor) -> Tensor:
-        """See :class:`Quantizer`."""
-        return entries
+        return self.grid
 
     def _position(self, z: Tensor) -> Tensor:
         """Bound features and place them on [0, level - 1]; the steep sigmoid evens out the use of the levels."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
@@ -16,19 +14,6 @@ _GROUP = 64
 # Two entries whose squared distances differ by less than this share of the largest one are equally near: float64
 # cannot tell them apart whatever the order of its sums.
 _EQUAL = 1e-12
-
-
-@dataclass(frozen=True)
-class Nearest:
-    """The nearest entries of features (...).
-
-    Attributes:
-        indices: Which entries they are (...), int64.
-        margin: How much farther the second nearest is (...): half the difference of the squared distances.
-    """
-
-    indices: Tensor
-    margin: Tensor
 
 
 class NearestEntry:
@@ -59,10 +44,10 @@ class NearestEntry:
 
     def __call__(self, z: Tensor) -> Tensor:
         """Return the indices (...), int64, of features ``z`` (..., D); the first one of equally near entries."""
-        return self.search(z).indices
+        return self.search(z)[0]
 
-    def search(self, z: Tensor) -> Nearest:
-        """Return the nearest entries of features ``z`` (..., D) with their margins."""
+    def search(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the indices (...), and where a second entry is so near (...) that rounding may have decided."""
         flat = z.reshape(-1, self.codebook_dim).float()
         indices = torch.empty(len(flat), dtype=torch.int64, device=flat.device)
         margin = torch.empty(len(flat), device=flat.device)
@@ -70,7 +55,7 @@ class NearestEntry:
             for start in range(0, len(flat), self.rows):
                 block = slice(start, start + self.rows)
                 indices[block], margin[block] = first_minimum(self.scores(flat[block]))
-        return Nearest(indices.view(z.shape[:-1]), margin.view(z.shape[:-1]))
+        return indices.view(z.shape[:-1]), (margin < self.tolerance).view(z.shape[:-1])
 
 
 def score_tolerance(entries: Tensor) -> float:

@@ -3,72 +3,20 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 
 import pytest
 import torch
-from torch import Tensor
+from tiny_tokenizers import COARSE_FINE, TINY, image_poses, make, model_poses
 
-from pct import PoseSpace, PoseTokenizer, TokenizerConfig, get_skeleton
+from pct import PoseTokenizer, TokenizerConfig
 from pct.layers import packed_linear
-from pct.tokenizer import folding
+from pct.tokenizer import folding, search
 from pct.tokenizer.folding import FoldedTokenizer
-
-SIZES = {
-    "num_tokens": 6,
-    "encoder_width": 16,
-    "encoder_token_hidden": 10,
-    "decoder_width": 8,
-    "decoder_token_hidden": 12,
-}
-KINDS = {
-    "scores folded": {"codebook_size": 48, "codebook_dim": 40, "encoder_width": 12},
-    "narrow codes": {"codebook_size": 256, "codebook_dim": 3, "encoder_channel_hidden": 20},
-    "fsq": {"codebook_size": 64, "codebook_dim": 3, "quantizer": "fsq", "levels": (4, 4, 4)},
-    "no blocks": {"codebook_size": 32, "codebook_dim": 5, "encoder_blocks": 0, "decoder_blocks": 0},
-    "guided": {"codebook_size": 32, "codebook_dim": 5, "guidance_channels": 7},
-    "deep decoder, 16 joints": {"codebook_size": 32, "decoder_blocks": 3, "skeleton": get_skeleton("mpii16")},
-    "3D": {"codebook_size": 32, "codebook_dim": 4, "space": PoseSpace(kind="root3d")},
-    "coarse_fine": {"codebook_size": 256, "layout": "coarse_fine", "num_tokens": 34, "coarse_width": 8},
-    "coarse_fine, 16 joints": {
-        "codebook_size": 64,
-        "layout": "coarse_fine",
-        "num_tokens": 34,
-        "coarse_width": 8,
-        "skeleton": get_skeleton("mpii16"),
-    },
-    "3D residual": {"codebook_size": 32, "layout": "residual", "space": PoseSpace(kind="root3d")},
-}
-
-
-def make(kind: str) -> PoseTokenizer:
-    """A tokenizer with random weights, norms and biases included, and a codebook where its features are."""
-    torch.manual_seed(0)
-    tokenizer = PoseTokenizer(TokenizerConfig(**{**SIZES, **KINDS[kind]})).eval()
-    with torch.no_grad():
-        for parameter in tokenizer.parameters():
-            if parameter.ndim == 1:
-                parameter.add_(torch.randn_like(parameter) * 0.3)
-        tokenizer.train()
-        tokenizer(*poses(tokenizer, 64))
-    return tokenizer.eval()
-
-
-def poses(tokenizer: PoseTokenizer, count: int, seed: int = 1) -> tuple[Tensor, Tensor, Tensor | None]:
-    generator = torch.Generator().manual_seed(seed)
-    k, dims, channels = tokenizer.skeleton.num_keypoints, tokenizer.space.num_dims, tokenizer.config.guidance_channels
-    keypoints = torch.rand(count, k, dims, generator=generator) * 2 - 1
-    visible = torch.rand(count, k, generator=generator) < 0.8
-    features = torch.randn(count, k, channels, generator=generator) if channels else None
-    return keypoints, visible, features
-
-
-@pytest.fixture(params=list(KINDS))
-def tokenizer(request: pytest.FixtureRequest) -> PoseTokenizer:
-    return make(request.param)
 
 
 def assert_equal(tokenizer: PoseTokenizer, count: int = 50) -> None:
-    inputs = poses(tokenizer, count)
+    inputs = model_poses(tokenizer.config, count)
     with torch.no_grad():
         plain = tokenizer(*inputs)
     folded = FoldedTokenizer.of(tokenizer)
@@ -80,11 +28,9 @@ def assert_equal(tokenizer: PoseTokenizer, count: int = 50) -> None:
 
 @pytest.mark.parametrize("few", [0, 1 << 30], ids=["packed", "plain"])
 def test_folded_equals_plain(tokenizer: PoseTokenizer, monkeypatch: pytest.MonkeyPatch, few: int) -> None:
+    """In one chunk and in many, with packed products and without."""
     monkeypatch.setattr(packed_linear, "_FEW", few)
     assert_equal(tokenizer)
-
-
-def test_chunks_change_nothing(tokenizer: PoseTokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(folding._CHUNK_NUMBERS, "cpu", 2000)
     assert_equal(tokenizer)
 
@@ -93,81 +39,94 @@ def test_paper_size_tokens_are_those_of_the_plain_networks() -> None:
     torch.manual_seed(0)
     tokenizer = PoseTokenizer(TokenizerConfig(decoder_channel_hidden=64))
     with torch.no_grad():
-        tokenizer.train()(*poses(tokenizer, 64))
+        tokenizer.train()(*model_poses(tokenizer.config, 64))
     assert_equal(tokenizer.eval(), 24)
 
 
-def test_changed_weights_are_folded_anew(tokenizer: PoseTokenizer) -> None:
-    folded = FoldedTokenizer.of(tokenizer)
-    assert FoldedTokenizer.of(tokenizer) is folded
+def _optimise(tokenizer: PoseTokenizer) -> None:
+    optimiser = torch.optim.AdamW(tokenizer.parameters(), lr=0.05)
+    tokenizer.train()(*model_poses(tokenizer.config, 8)).keypoints.square().sum().backward()
+    optimiser.step()
+    tokenizer.eval()
+
+
+def _scale(tokenizer: PoseTokenizer) -> None:
     with torch.no_grad():
         for parameter in tokenizer.parameters():
             parameter.mul_(1.1)
+
+
+def _load(tokenizer: PoseTokenizer) -> None:
+    tokenizer.load_state_dict(make(tokenizer.config, seed=1).state_dict())
+
+
+def _exchange(tokenizer: PoseTokenizer) -> None:
+    tokenizer.decoder.blocks[0].norm1 = torch.nn.LayerNorm(12)
+
+
+@pytest.mark.parametrize("config", [TINY, COARSE_FINE], ids=["parallel", "coarse_fine"])
+@pytest.mark.parametrize("change", [_optimise, _scale, _load, _exchange])
+def test_changed_weights_are_folded_anew(config: TokenizerConfig, change: Callable[[PoseTokenizer], None]) -> None:
+    tokenizer = make(config)
+    folded = FoldedTokenizer.of(tokenizer)
+    assert FoldedTokenizer.of(tokenizer) is folded
+    change(tokenizer)
     assert FoldedTokenizer.of(tokenizer) is not folded
     assert_equal(tokenizer)
-    tokenizer.load_state_dict(copy.deepcopy(tokenizer).state_dict())
-    assert_equal(tokenizer)
-
-
-def test_an_exchanged_layer_is_seen() -> None:
-    tokenizer = make("coarse_fine")
-    assert_equal(tokenizer)
-    tokenizer.decoder.blocks[0].norm1 = torch.nn.LayerNorm(SIZES["decoder_width"])
-    assert_equal(tokenizer)
-
-
-def test_what_was_folded_in_inference_mode_serves_outside_too() -> None:
-    tokenizer = make("coarse_fine")
-    with torch.inference_mode():
-        folded = FoldedTokenizer.of(tokenizer)
-    assert FoldedTokenizer.of(tokenizer) is folded
-    assert_equal(tokenizer)
-
-
-def test_an_optimiser_step_is_seen() -> None:
-    tokenizer = make("coarse_fine")
-    assert_equal(tokenizer)
-    optimiser = torch.optim.AdamW(tokenizer.parameters(), lr=0.05)
-    tokenizer.train()
-    tokenizer(*poses(tokenizer, 8)).keypoints.square().sum().backward()
-    optimiser.step()
-    assert_equal(tokenizer.eval())
 
 
 def test_autocast_and_inference_mode_change_nothing(tokenizer: PoseTokenizer) -> None:
-    inputs = poses(tokenizer, 50)
-    folded = FoldedTokenizer.of(tokenizer)
-    indices = folded.encode(*inputs)
+    inputs = model_poses(tokenizer.config, 50)
+    with torch.inference_mode():
+        folded = FoldedTokenizer.of(tokenizer)
+        loaded = copy.deepcopy(tokenizer)
+        indices = FoldedTokenizer.of(loaded).encode(*inputs)
+    assert FoldedTokenizer.of(tokenizer) is folded
+    assert torch.equal(folded.encode(*inputs), indices)
     keypoints = folded.decode(indices)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert torch.equal(folded.encode(*inputs), indices)
         assert torch.equal(folded.decode(indices), keypoints)
-    with torch.inference_mode():
-        loaded = copy.deepcopy(tokenizer)
-        assert torch.equal(FoldedTokenizer.of(loaded).encode(*inputs), indices)
-
-
-def test_unknown_joints_may_hold_anything(tokenizer: PoseTokenizer) -> None:
-    keypoints, visible, features = poses(tokenizer, 50)
-    folded = FoldedTokenizer.of(tokenizer)
-    hidden = torch.where(visible[..., None], keypoints, float("nan"))
-    if features is not None:
-        features = torch.where(visible[..., None], features, float("inf"))
-    assert torch.equal(folded.encode(hidden, visible, features), folded.encode(keypoints, visible, features))
 
 
 def test_half_precision_weights_run_in_float32() -> None:
-    tokenizer = make("narrow codes").to(torch.bfloat16)
-    wide = copy.deepcopy(tokenizer).float()
-    inputs = poses(tokenizer, 50)
-    indices = FoldedTokenizer.of(wide).encode(*inputs)
+    tokenizer = make(TINY).to(torch.bfloat16)
+    wide = FoldedTokenizer.of(copy.deepcopy(tokenizer).float())
+    inputs = model_poses(TINY, 50)
+    indices = wide.encode(*inputs)
     folded = FoldedTokenizer.of(tokenizer)
     assert torch.equal(folded.encode(*inputs), indices)
-    torch.testing.assert_close(folded.decode(indices), FoldedTokenizer.of(wide).decode(indices))
+    torch.testing.assert_close(folded.decode(indices), wide.decode(indices))
 
 
-def test_no_poses_give_no_tokens(tokenizer: PoseTokenizer) -> None:
-    folded = FoldedTokenizer.of(tokenizer)
-    tokens = tokenizer.config.num_tokens
-    assert folded.encode(*poses(tokenizer, 0)).shape == (0, tokens)
-    assert folded.decode(torch.zeros(0, tokens, dtype=torch.int64)).shape[0] == 0
+def test_the_same_pose_has_the_same_ids(tokenizer: PoseTokenizer) -> None:
+    """Whatever is encoded beside it, with how many threads, and however the numbers lie in memory."""
+    image, visible, where, features = image_poses(tokenizer.config, 60)
+    expected = tokenizer.encode(image, visible, where, features)
+    assert tokenizer.encode(image[:0], visible[:0], where[:0]).shape == (0, tokenizer.config.num_tokens)
+    transposed, strided = image.permute(2, 1, 0).contiguous().permute(2, 1, 0), image.repeat_interleave(2, dim=0)[::2]
+    before = torch.get_num_threads()
+    try:
+        for threads, poses, size in ((1, image, 1), (1, transposed, 7), (1, strided, 60), (2, image, 60)):
+            torch.set_num_threads(threads)
+            parts = [
+                tokenizer.encode(poses[i], visible[i], where[i], None if features is None else features[i])
+                for i in torch.arange(60).split(size)
+            ]
+            assert torch.equal(torch.cat(parts), expected)
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_near_ties_are_decided_in_float64(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With every pose counted as unsure the tokens are those of float64 throughout."""
+    tokenizer = make(COARSE_FINE)
+    keypoints, visible, _ = model_poses(COARSE_FINE, 50)
+    expected = FoldedTokenizer.of(tokenizer).encode(keypoints, visible)
+    monkeypatch.setattr(search, "score_tolerance", lambda entries: float("inf"))
+    exact = FoldedTokenizer(tokenizer)
+    calls = []
+    plain = exact._encode_exactly
+    monkeypatch.setattr(exact, "_encode_exactly", lambda *a: calls.append(len(a[0])) or plain(*a))
+    assert torch.equal(exact.encode(keypoints, visible), expected)
+    assert sum(calls) == 50

@@ -9,76 +9,20 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tiny_tokenizers import COARSE_FINE, KINDS, RESIDUAL, TINY, image_poses, make, model_poses
 from torch import Tensor
 
 from pct import PoseSpace, PoseTokenizer, TokenizerConfig, checkpoint
 from pct.checkpoint import CheckpointError
 from pct.layers.losses import keypoint_loss
-from pct.tokenizer import search
-from pct.tokenizer.folding import FoldedTokenizer
-
-TINY = TokenizerConfig(
-    num_tokens=6,
-    codebook_size=64,
-    codebook_dim=8,
-    encoder_width=16,
-    encoder_blocks=1,
-    encoder_token_hidden=12,
-    decoder_width=12,
-    decoder_token_hidden=12,
-)
-COARSE_FINE = replace(TINY, layout="coarse_fine", num_tokens=34, coarse_width=8)
-KINDS = {
-    "parallel": TINY,
-    "fsq": replace(TINY, quantizer="fsq", levels=(8, 8), codebook_dim=2),
-    "coarse_fine": COARSE_FINE,
-    "residual": replace(TINY, layout="residual"),
-    "guided": replace(TINY, guidance_channels=5),
-    "3D": replace(TINY, space=PoseSpace(kind="root3d")),
-    "3D coarse_fine": replace(COARSE_FINE, space=PoseSpace(kind="root3d")),
-    "3D residual": replace(TINY, layout="residual", space=PoseSpace(kind="root3d")),
-}
-
-
-@pytest.fixture(params=list(KINDS))
-def tokenizer(request: pytest.FixtureRequest) -> PoseTokenizer:
-    return make(KINDS[request.param])
-
-
-def make(config: TokenizerConfig, seed: int = 0) -> PoseTokenizer:
-    """A tokenizer whose codebook is where its features are."""
-    torch.manual_seed(seed)
-    tokenizer = PoseTokenizer(config)
-    with torch.no_grad():
-        keypoints, visible, features = model_poses(config, 400)
-        tokenizer.train()(keypoints, visible, features)
-    return tokenizer.eval()
-
-
-def model_poses(config: TokenizerConfig, count: int) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Poses in model units, a fifth of the joints unknown."""
-    generator = torch.Generator().manual_seed(3)
-    keypoints = torch.rand(count, 17, config.space.num_dims, generator=generator) * 2 - 1
-    visible = torch.rand(count, 17, generator=generator) < 0.8
-    channels = config.guidance_channels
-    return keypoints, visible, torch.randn(count, 17, channels, generator=generator) if channels else None
-
-
-def reference(config: TokenizerConfig, count: int) -> Tensor:
-    """Boxes, or positions of the root."""
-    generator = torch.Generator().manual_seed(4)
-    if config.space.kind == "root3d":
-        return torch.randn(count, 3, generator=generator) * 1000
-    return torch.rand(count, 4, generator=generator) * 300 + 50
 
 
 def test_public_calls_equal_forward(tokenizer: PoseTokenizer) -> None:
     """encode gives forward's tokens, decode gives forward's poses, in the units of the image."""
     keypoints, visible, features = model_poses(tokenizer.config, 30)
-    where = reference(tokenizer.config, 30)
+    image, _, where, _ = image_poses(tokenizer.config, 30)
     with torch.no_grad():
         output = tokenizer(keypoints, visible, features)
-    image = tokenizer.space.restore(keypoints, where)
     indices = tokenizer.encode(image, visible, where, features)
     assert float((indices == output.indices).float().mean()) > 0.99  # the way through the image rounds coordinates
     torch.testing.assert_close(tokenizer.decode(output.indices), output.keypoints, atol=1e-5, rtol=0)
@@ -88,32 +32,19 @@ def test_public_calls_equal_forward(tokenizer: PoseTokenizer) -> None:
     torch.testing.assert_close(tokenizer.decode_soft(one_hot), output.keypoints, atol=1e-5, rtol=0)
 
 
-def test_tokens_do_not_depend_on_the_batch(tokenizer: PoseTokenizer) -> None:
-    keypoints, visible, features = model_poses(tokenizer.config, 30)
-    where = reference(tokenizer.config, 30)
-    image = tokenizer.space.restore(keypoints, where)
-    together = tokenizer.encode(image, visible, where, features)
-    one = [
-        tokenizer.encode(image[i], visible[i], where[i], None if features is None else features[i])
-        for i in torch.arange(30).split(1)
-    ]
-    assert torch.equal(torch.cat(one), together)
-
-
 def test_moving_and_scaling_the_image_keeps_the_tokens() -> None:
-    tokenizer = make(KINDS["coarse_fine"])
-    keypoints, visible, _ = model_poses(TINY, 30)
-    bbox = reference(TINY, 30)
-    image = tokenizer.space.restore(keypoints, bbox)
+    tokenizer = make(COARSE_FINE)
+    image, visible, bbox, _ = image_poses(COARSE_FINE, 30)
     tokens = tokenizer.encode(image, visible, bbox)
     moved = tokenizer.encode(image * 2 + 64, visible, torch.cat([bbox[:, :2] * 2 + 64, bbox[:, 2:] * 2], dim=1))
     assert float((tokens == moved).float().mean()) > 0.99
 
 
 def test_unknown_joints_may_hold_anything(tokenizer: PoseTokenizer) -> None:
-    """Neither result nor gradient sees them, NaN and infinity included."""
+    """Neither tokens nor poses nor gradients see them, NaN and infinity included, and they are filled in."""
+    where = image_poses(tokenizer.config, 12)[2]
 
-    def run(fill: float) -> tuple[Tensor, dict[str, Tensor]]:
+    def run(fill: float) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         keypoints, visible, features = model_poses(tokenizer.config, 12)
         keypoints = torch.where(visible[..., None], keypoints, fill)
         if features is not None:
@@ -123,22 +54,17 @@ def test_unknown_joints_may_hold_anything(tokenizer: PoseTokenizer) -> None:
         loss = keypoint_loss(output.keypoints, keypoints, visible, 0.01) + output.commitment_loss
         loss.backward()
         gradients = {n: p.grad.clone() for n, p in tokenizer.named_parameters() if p.grad is not None}
-        return output.keypoints.detach(), gradients
+        indices = tokenizer.encode(tokenizer.space.restore(keypoints, where), visible, where, features)
+        return indices, output.keypoints.detach(), gradients
 
-    expected, expected_gradients = run(0.0)
+    expected_indices, expected, expected_gradients = run(0.0)
+    assert torch.isfinite(tokenizer.decode(expected_indices, where)).all()
     for fill in (float("nan"), float("inf"), 1e9):
-        keypoints, gradients = run(fill)
+        indices, keypoints, gradients = run(fill)
+        assert torch.equal(indices, expected_indices)
         assert torch.equal(keypoints, expected)
         for name, gradient in gradients.items():
             torch.testing.assert_close(gradient, expected_gradients[name], msg=name)
-
-
-def test_unknown_joints_are_filled_in(tokenizer: PoseTokenizer) -> None:
-    keypoints, visible, features = model_poses(tokenizer.config, 12)
-    where = reference(tokenizer.config, 12)
-    image = torch.where(visible[..., None], tokenizer.space.restore(keypoints, where), float("nan"))
-    decoded = tokenizer.decode(tokenizer.encode(image, visible, where, features), where)
-    assert torch.isfinite(decoded).all()
 
 
 def test_every_parameter_learns(tokenizer: PoseTokenizer) -> None:
@@ -170,6 +96,10 @@ def test_fingerprints_name_weights_and_config() -> None:
     with torch.no_grad():
         same.decoder.to_coordinates.bias[0] += 1e-3
     assert len(names | {same.fingerprint()}) == 4
+    # Only settings that differ from the defaults count, and no buffer that only training needs.
+    values = {name: value for name, value in vars(TINY).items() if value != vars(TokenizerConfig())[name]}
+    saved = {n: t for n, t in tokenizer.state_dict().items() if "ema_" not in n and "updates" not in n}
+    assert tokenizer.fingerprint() == checkpoint.fingerprint(values, saved)
 
 
 @pytest.mark.parametrize("kind", ["parallel", "coarse_fine", "residual"])
@@ -179,14 +109,14 @@ def test_eight_poses_can_be_learnt_by_heart(kind: str) -> None:
     keypoints, visible, _ = model_poses(TINY, 8)
     optimiser = torch.optim.AdamW(tokenizer.parameters(), lr=5e-3, weight_decay=0.0)
     losses = []
-    for _ in range(150):
+    for _ in range(100):
         output = tokenizer(keypoints, visible)
         loss = keypoint_loss(output.keypoints, keypoints, visible, 0.01)
         losses.append(float(loss.detach()))
         optimiser.zero_grad()
         (loss + 0.25 * output.commitment_loss + output.codebook_loss).backward()
         optimiser.step()
-    assert losses[-1] < 0.2 * losses[0], losses[-1] / losses[0]
+    assert losses[-1] < 0.3 * losses[0], losses[-1] / losses[0]
 
 
 @pytest.mark.parametrize(
@@ -199,14 +129,13 @@ def test_eight_poses_can_be_learnt_by_heart(kind: str) -> None:
         (lambda a: a["visible"][3].fill_(False), "pose of row 3 has no known joint"),
         (lambda a: a.update(visible=a["visible"][:, :5]), r"visible must be \(4, 17\)"),
         (lambda a: a["bbox"][1, 2:].fill_(0), "row 1"),
-        (lambda a: a.update(bbox=a["bbox"][:3]), "3 boxes for 4 poses"),
-        (lambda a: a.update(bbox=a["bbox"][:1]), "1 boxes for 4 poses"),
+        (lambda a: a.update(bbox=a["bbox"][:3]), "3 boxes or root positions for 4 poses"),
+        (lambda a: a.update(bbox=a["bbox"][:1]), "1 boxes or root positions for 4 poses"),
         (lambda a: a.update(bbox=None), "encode needs the person's bbox"),
         (lambda a: a.update(features=torch.zeros(4, 17, 3)), "takes no image features"),
     ],
 )
 def test_bad_poses_are_named(change, message: str) -> None:  # type: ignore[no-untyped-def]
-    tokenizer = make(TINY)
     arguments: dict[str, Tensor | None] = {
         "keypoints": torch.rand(4, 17, 2) * 100,
         "visible": torch.ones(4, 17, dtype=torch.bool),
@@ -214,32 +143,31 @@ def test_bad_poses_are_named(change, message: str) -> None:  # type: ignore[no-u
     }
     change(arguments)
     with pytest.raises(ValueError, match=message):
-        tokenizer.encode(**arguments)  # type: ignore[arg-type]
+        make(TINY).encode(**arguments)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
-    ("indices", "message"),
+    ("config", "indices", "message"),
     [
-        (torch.zeros(2, 5, dtype=torch.int64), "5 tokens a pose; the tokens of this model are not ordered"),
-        (torch.zeros(2, 7, dtype=torch.int64), "7 tokens a pose"),
-        (torch.zeros(6, dtype=torch.int64), r"integers \(B, 6\)"),
-        (torch.zeros(2, 6), r"integers \(B, 6\)"),
-        (torch.tensor([[0, 0, 0, 0, 0, 0], [0, 0, 64, 0, 0, 0]]), "token 2 of row 1 is 64"),
-        (torch.tensor([[0, -1, 0, 0, 0, 0]]), "token 1 of row 0 is -1"),
+        (TINY, torch.zeros(2, 5, dtype=torch.int64), "5 tokens a pose; the tokens of this model are not ordered"),
+        (TINY, torch.zeros(2, 7, dtype=torch.int64), "7 tokens a pose"),
+        (TINY, torch.zeros(6, dtype=torch.int64), r"integers \(B, 6\)"),
+        (TINY, torch.zeros(2, 6), r"integers \(B, 6\)"),
+        (TINY, torch.tensor([[0, 0, 0, 0, 0, 0], [0, 0, 64, 0, 0, 0]]), "token 2 of row 1 is 64"),
+        (TINY, torch.tensor([[0, -1, 0, 0, 0, 0]]), "token 1 of row 0 is -1"),
+        (COARSE_FINE, torch.zeros(1, 16, dtype=torch.int64), "16 tokens a pose; a prefix of this model has 17 to 34"),
     ],
 )
-def test_bad_tokens_are_named(indices: Tensor, message: str) -> None:
+def test_bad_tokens_are_named(config: TokenizerConfig, indices: Tensor, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        make(TINY).decode(indices)
+        make(config).decode(indices)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 def test_models_of_another_precision_say_so(dtype: torch.dtype) -> None:
     tokenizer = make(TINY).to(dtype)
-    keypoints, visible, _ = model_poses(TINY, 2)
-    bbox = torch.tensor([[0.0, 0, 100, 100]]).repeat(2, 1)
     for call in (
-        lambda: tokenizer.encode(keypoints, visible, bbox),
+        lambda: tokenizer.encode(*image_poses(TINY, 2)),
         lambda: tokenizer.decode(torch.zeros(2, 6, dtype=torch.int64)),
         lambda: tokenizer.decode_soft(torch.full((2, 6, 64), 1 / 64)),
     ):
@@ -259,14 +187,13 @@ def test_soft_decoding_is_float32_whatever_comes_in() -> None:
 
 
 def test_a_guided_tokenizer_asks_for_features() -> None:
-    tokenizer = make(KINDS["guided"])
     with pytest.raises(ValueError, match=r"needs image features \(B, K, 5\)"):
-        tokenizer.encode(torch.rand(1, 17, 2), None, torch.tensor([[0.0, 0, 1, 1]]))
+        make(KINDS["guided"]).encode(torch.rand(1, 17, 2), None, torch.tensor([[0.0, 0, 1, 1]]))
 
 
 def test_a_prefix_is_a_coarser_pose() -> None:
-    tokenizer = make(KINDS["residual"])
-    keypoints, visible, _ = model_poses(tokenizer.config, 300)
+    tokenizer = make(RESIDUAL)
+    keypoints, visible, _ = model_poses(RESIDUAL, 300)
     with torch.no_grad():
         indices = tokenizer(keypoints, torch.ones_like(visible)).indices
     errors = [(tokenizer.decode(indices[:, :m]) - keypoints).norm() for m in (1, 3, 6)]
@@ -285,19 +212,12 @@ def test_forward_with_prefixes_equals_decoding_them(kind: str) -> None:
         torch.testing.assert_close(decoded, output.keypoints[row : row + 1], atol=1e-5, rtol=0)
 
 
-def test_a_prefix_that_is_too_short_is_refused() -> None:
-    with pytest.raises(ValueError, match="16 tokens a pose; a prefix of this model has 17 to 34"):
-        make(COARSE_FINE).decode(torch.zeros(1, 16, dtype=torch.int64))
-
-
 def test_embeddings_are_the_vectors_of_the_ids(tokenizer: PoseTokenizer) -> None:
     """What a token sees of a pose is nearest to the embedding of its id."""
-    table = tokenizer.embeddings()
-    config = tokenizer.config
+    table, config = tokenizer.embeddings(), tokenizer.config
     assert table.shape[:2] == (config.num_tokens, config.codebook_size)
     indices = torch.randint(64, (5, config.num_tokens), generator=torch.Generator().manual_seed(0))
-    embedded = tokenizer.embed(indices)
-    assert torch.equal(embedded[3, 2], table[2, indices[3, 2]])
+    assert torch.equal(tokenizer.embed(indices)[3, 2], table[2, indices[3, 2]])
     if not config.guidance_channels:
         keypoints, visible, _ = model_poses(config, 9)
         seen = tokenizer.encode_whole(keypoints)
@@ -306,51 +226,12 @@ def test_embeddings_are_the_vectors_of_the_ids(tokenizer: PoseTokenizer) -> None
             assert torch.equal(nearest, tokenizer(keypoints, torch.ones_like(visible)).indices)
 
 
-@pytest.mark.parametrize("threads", [1, 2])
-@pytest.mark.parametrize("layout", ["contiguous", "transposed", "strided"])
-def test_the_same_pose_has_the_same_ids(tokenizer: PoseTokenizer, threads: int, layout: str) -> None:
-    """Whatever is encoded beside it, with how many threads, and however the numbers lie in memory."""
-    keypoints, visible, features = model_poses(tokenizer.config, 200)
-    where = reference(tokenizer.config, 200)
-    image = tokenizer.space.restore(keypoints, where)
-    expected = tokenizer.encode(image, visible, where, features)
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        if layout == "transposed":
-            image = image.permute(2, 1, 0).contiguous().permute(2, 1, 0)
-        if layout == "strided":
-            image = image.repeat_interleave(2, dim=0)[::2]
-        for size in (1, 7, 200):
-            parts = [
-                tokenizer.encode(image[i], visible[i], where[i], None if features is None else features[i])
-                for i in torch.arange(200).split(size)
-            ]
-            assert torch.equal(torch.cat(parts), expected)
-    finally:
-        torch.set_num_threads(before)
-
-
-def test_near_ties_are_decided_in_float64(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With every pose counted as unsure the tokens are those of float64 throughout."""
-    tokenizer = make(COARSE_FINE)
-    keypoints, visible, _ = model_poses(COARSE_FINE, 50)
-    expected = FoldedTokenizer.of(tokenizer).encode(keypoints, visible)
-    monkeypatch.setattr(search, "score_tolerance", lambda entries: float("inf"))
-    exact = FoldedTokenizer(tokenizer)
-    calls = []
-    plain = exact._encode_exactly
-    monkeypatch.setattr(exact, "_encode_exactly", lambda *a: calls.append(len(a[0])) or plain(*a))
-    assert torch.equal(exact.encode(keypoints, visible), expected)
-    assert sum(calls) == 50
-
-
 def test_half_precision_weights_are_half_the_file(tmp_path: Path) -> None:
     tokenizer = make(COARSE_FINE)
-    tokenizer.save_pretrained(tmp_path / "whole")
-    tokenizer.save_pretrained(tmp_path / "half", half=True)
-    sizes = [(tmp_path / name / "model.safetensors").stat().st_size for name in ("whole", "half")]
-    assert sizes[1] < 0.65 * sizes[0]
+    for name in ("whole", "half"):
+        tokenizer.save_pretrained(tmp_path / name, half=name == "half")
+    whole, half = ((tmp_path / name / "model.safetensors").stat().st_size for name in ("whole", "half"))
+    assert half < 0.65 * whole
     keypoints, visible, _ = model_poses(COARSE_FINE, 40)
     loaded = PoseTokenizer.from_pretrained(tmp_path / "half")
     with torch.no_grad():
@@ -361,8 +242,7 @@ def test_half_precision_weights_are_half_the_file(tmp_path: Path) -> None:
 
 def test_training_goes_on_from_a_saved_model(tmp_path: Path) -> None:
     """Counts and sums are not saved; the entries stay where they are until they learn."""
-    tokenizer = make(TINY)
-    tokenizer.save_pretrained(tmp_path / "model")
+    make(TINY).save_pretrained(tmp_path / "model")
     loaded = PoseTokenizer.from_pretrained(tmp_path / "model").train()
     before = loaded.quantizer.embeddings()[0].clone()
     loaded(*model_poses(TINY, 40))
@@ -380,17 +260,10 @@ def _old_folder(folder: Path, **settings: object) -> Path:
     state["quantizer.ema_count"] = torch.ones(64)
     save_file(state, folder / "model.safetensors")
     config = json.loads((folder / "config.json").read_text())
-    new = ("layout", "limb_joints", "home_weight", "period", "fine_radius", "coarse_width")
-    old = {
-        "fill": "none",
-        "fill_width": 512,
-        "fill_blocks": 2,
-        "encoder": "mixer",
-        "joint_width": 16,
-        "decoder": "mixer",
-    }
-    values = {**{name: value for name, value in config.items() if name not in new}, **old, **settings}
-    (folder / "config.json").write_text(json.dumps(values))
+    for name in ("layout", "limb_joints", "home_weight", "period", "fine_radius", "coarse_width"):
+        del config[name]
+    old = {"fill": "none", "fill_width": 512, "fill_blocks": 2, "encoder": "mixer", "joint_width": 16}
+    (folder / "config.json").write_text(json.dumps({**config, **old, "decoder": "mixer", **settings}))
     return folder
 
 
@@ -410,34 +283,39 @@ def test_deleted_kinds_of_models_name_the_version_that_reads_them(tmp_path: Path
 
 
 def test_missing_and_foreign_weights_are_named(tmp_path: Path) -> None:
-    folder = tmp_path / "model"
-    make(TINY).save_pretrained(folder)
-    state = load_file(folder / "model.safetensors")
-    for change, message in (({"decoder.start.bias": None}, "decoder.start.bias"), ({"extra": torch.zeros(1)}, "extra")):
-        changed = {n: t for n, t in {**state, **change}.items() if t is not None}
-        save_file(changed, folder / "model.safetensors")
-        with pytest.raises(CheckpointError, match=message):
-            PoseTokenizer.from_pretrained(folder)
+    make(TINY).save_pretrained(tmp_path)
+    state = load_file(tmp_path / "model.safetensors")
+    for name, value in (("decoder.start.bias", None), ("extra", torch.zeros(1))):
+        changed = {n: t for n, t in {**state, name: value}.items() if t is not None}
+        save_file(changed, tmp_path / "model.safetensors")
+        with pytest.raises(CheckpointError, match=name):
+            PoseTokenizer.from_pretrained(tmp_path)
 
 
-def test_config_refuses_what_does_not_fit() -> None:
+FSQ = {"quantizer": "fsq", "codebook_dim": 2}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({**FSQ, "levels": (8, 8), "codebook_dim": 8}, "codebook of 64 x 2"),
+        ({**FSQ, "levels": ()}, "codebook of 1 x 0"),
+        ({**FSQ, "levels": (64, 1)}, "levels must be integers of at least 2"),
+        ({**FSQ, "layout": "residual", "levels": (8, 8)}, "layout residual has a learned codebook"),
+        ({"layout": "whole"}, "layout is 'whole'; allowed are parallel, coarse_fine, residual"),
+        ({"ema_decay": 1.0}, r"ema_decay must be in \[0, 1\)"),
+        ({"period": 0.0}, "tokenizer period"),
+        ({"limb_joints": 1}, "tokenizer limb_joints"),
+        ({"period": float("inf")}, "tokenizer period"),
+        ({"home_weight": True}, "tokenizer home_weight"),
+    ],
+)
+def test_config_refuses_what_does_not_fit(changes: dict, message: str) -> None:  # type: ignore[type-arg]
+    with pytest.raises(ValueError, match=message):
+        replace(TINY, **{"layout": "parallel" if "quantizer" in changes else "coarse_fine", **changes})
+
+
+def test_config_goes_to_plain_values_and_back() -> None:
+    assert TokenizerConfig.from_dict(TINY.to_dict()) == TINY
     with pytest.raises(ValueError, match="unknown keys: widht"):
         TokenizerConfig.from_dict({"widht": 3})
-    with pytest.raises(ValueError, match="codebook of 64 x 2"):
-        replace(TINY, quantizer="fsq", levels=(8, 8))
-    with pytest.raises(ValueError, match="layout residual has a learned codebook"):
-        replace(TINY, layout="residual", quantizer="fsq", levels=(8, 8), codebook_dim=2)
-    with pytest.raises(ValueError, match="layout is 'whole'; allowed are parallel, coarse_fine, residual"):
-        replace(TINY, layout="whole")
-    for bad in ({"period": 0.0}, {"limb_joints": 1}, {"period": float("inf")}, {"home_weight": True}):
-        with pytest.raises(ValueError, match=f"tokenizer {next(iter(bad))}"):
-            replace(COARSE_FINE, **bad)
-    assert TokenizerConfig.from_dict(TINY.to_dict()) == TINY
-
-
-def test_fingerprint_is_that_of_weights_and_settings_that_differ_from_the_defaults() -> None:
-    torch.manual_seed(0)
-    tokenizer = PoseTokenizer(TokenizerConfig(encoder_width=16, encoder_blocks=1, codebook_dim=4, codebook_size=16))
-    values = {"encoder_width": 16, "encoder_blocks": 1, "codebook_dim": 4, "codebook_size": 16}
-    saved = {n: t for n, t in tokenizer.state_dict().items() if "ema_" not in n and "updates" not in n}
-    assert tokenizer.fingerprint() == checkpoint.fingerprint(values, saved)

@@ -3,45 +3,52 @@
 from __future__ import annotations
 
 import math
-import os
-from pathlib import Path
+from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch import Tensor
 
-from pct import get_skeleton
+from pct import PoseSpace, Skeleton, TokenizerConfig, get_skeleton
 from pct.layers import packed_linear
 from pct.layers.packed_linear import PackedLinear
-from pct.tokenizer.coarse_fine import CoarseFineQuantizer, TokenPlan
-from pct.tokenizer.codebook import CodebookUse, EMARule
+from pct.tokenizer.coarse_fine import CoarseFineQuantizer
+from pct.tokenizer.codebook import CodebookUse
+from pct.tokenizer.model import build_quantizer
 from pct.tokenizer.quantizer import EMAQuantizer, FSQQuantizer, Quantizer
-from pct.tokenizer.residual import ResidualQuantizer
 from pct.tokenizer.search import NearestEntry, first_minimum, nearest_exactly
 
-COCO, RULE = get_skeleton("coco17"), EMARule()
-MAKERS = {
-    "ema": lambda: EMAQuantizer(6, 64, 3),
-    "published": lambda: EMAQuantizer(6, 64, 3, EMARule(0.9, "published")),
-    "fsq": lambda: FSQQuantizer(6, (4, 4, 4)),
-    "coarse_fine": lambda: coarse_fine(),
-    "residual": lambda: ResidualQuantizer(6, 5, 2, 64, 0.0, 1.0, RULE),
+COCO = get_skeleton("coco17")
+CONFIG = TokenizerConfig(num_tokens=6, codebook_size=64, codebook_dim=3)
+FIVE = Skeleton("five", ("a", "b", "c", "d", "e"), (), (), (0.1,) * 5)
+COARSE_FINE = replace(
+    CONFIG, layout="coarse_fine", num_tokens=34, period=0.7, home_weight=2.0, fine_radius=1.0, coarse_width=8
+)
+RESIDUAL = replace(CONFIG, layout="residual", skeleton=FIVE)
+CONFIGS = {
+    "ema": CONFIG,
+    "published": replace(CONFIG, ema_decay=0.9, ema_rule="published"),
+    "fsq": replace(CONFIG, quantizer="fsq", levels=(4, 4, 4)),
+    "coarse_fine": COARSE_FINE,
+    "residual": RESIDUAL,
 }
 # What each quantizer's encoder gives.
 SHAPES = {"coarse_fine": (17, 2), "residual": (5, 2)}
 
 
-def coarse_fine(size: int = 64, num_dims: int = 2, middle: float = 0.0, unit: float = 1.0) -> CoarseFineQuantizer:
+def build(config: TokenizerConfig) -> Any:
     torch.manual_seed(0)
-    plan = TokenPlan.of(COCO, 34, 3, None)
-    return CoarseFineQuantizer(plan, 17, num_dims, size, middle, unit, 0.7, 2.0, 1.0, 8, RULE)
+    return build_quantizer(config)
 
 
-@pytest.fixture(params=list(MAKERS))
+def ema(tokens: int, size: int, dim: int, **rule: float) -> EMAQuantizer:
+    return EMAQuantizer(replace(CONFIG, num_tokens=tokens, codebook_size=size, codebook_dim=dim, **rule))
+
+
+@pytest.fixture(params=list(CONFIGS))
 def quantizer(request: pytest.FixtureRequest) -> Quantizer:
-    made = MAKERS[request.param]()
+    made = build(CONFIGS[request.param])
     made.shape = SHAPES.get(request.param, (6, 3))
     return made
 
@@ -60,10 +67,6 @@ def joints_of(quantizer: Quantizer, z_q: Tensor) -> Tensor:
     return z_q[..., : quantizer.shape[-1]]  # type: ignore[index]
 
 
-def is_pose(quantizer: Quantizer) -> bool:
-    return isinstance(quantizer, (CoarseFineQuantizer, ResidualQuantizer))
-
-
 def test_round_trip(quantizer: Quantizer) -> None:
     """Looking up the tokens gives what forward gives, in evaluation mode, and forward finds the tokens of assign."""
     quantizer.train()
@@ -73,17 +76,18 @@ def test_round_trip(quantizer: Quantizer) -> None:
     z = given(quantizer, 5, 9)
     output = quantizer(z)
     assert output.indices.dtype == torch.int64
-    found = quantizer.searcher()(z)
-    assert torch.equal(output.indices, found.indices)
-    assert torch.equal(output.indices[~found.unsure], quantizer.assign_exactly(z.double())[~found.unsure])
+    found, unsure = quantizer.searcher()(z)
+    assert torch.equal(output.indices, found)
+    assert torch.equal(output.indices[~unsure], quantizer.assign_exactly(z.double())[~unsure])
     torch.testing.assert_close(output.z_q, quantizer.lookup(output.indices), atol=1e-5, rtol=0)
 
 
 def test_every_entry_is_its_own_nearest() -> None:
-    ema, fsq = EMAQuantizer(1, 64, 3), FSQQuantizer(1, (4, 4, 4))
+    one = ema(1, 64, 3)
+    fsq = FSQQuantizer(replace(CONFIGS["fsq"], num_tokens=1))
     # The grid is reached through the bounding function, so its inverse is what maps back.
     inverse = torch.logit(((fsq.grid + 1) / 2).clamp(1e-4, 1 - 1e-4)) / 1.6
-    for quantizer, z in ((ema, ema.codebook.entries), (fsq, inverse)):
+    for quantizer, z in ((one, one.entries), (fsq, inverse)):
         assert torch.equal(quantizer.assign(z[:, None])[:, 0], torch.arange(quantizer.codebook_size))
 
 
@@ -99,7 +103,7 @@ def test_gradient_reaches_the_encoder(quantizer: Quantizer) -> None:
 
 
 def test_commitment_pulls_features_to_their_entries() -> None:
-    quantizer = EMAQuantizer(6, 64, 3).eval()
+    quantizer = ema(6, 64, 3).eval()
     z = features(5, 6, 3).requires_grad_()
     output = quantizer(z)
     output.commitment_loss.backward()
@@ -127,32 +131,6 @@ def test_half_precision_is_widened_under_autocast(quantizer: Quantizer, dtype: t
     assert output.z_q.dtype == torch.float32
     assert torch.equal(output.indices, plain.indices)
     torch.testing.assert_close(output.z_q, plain.z_q)
-
-
-def test_expected_of_one_hot_is_lookup(quantizer: Quantizer) -> None:
-    quantizer.train()
-    quantizer(given(quantizer, 40))
-    quantizer.eval()
-    indices = quantizer.assign(given(quantizer, 3, 1))
-    one_hot = torch.nn.functional.one_hot(indices, 64).float()
-    torch.testing.assert_close(quantizer.expected(one_hot), quantizer.lookup(indices), atol=1e-5, rtol=0)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        torch.testing.assert_close(quantizer.expected(one_hot), quantizer.lookup(indices), atol=1e-5, rtol=0)
-    probs = torch.full((1, quantizer.num_tokens, 64), 1 / 64, requires_grad=True)
-    quantizer.expected(probs).sum().backward()
-    assert probs.grad is not None
-    assert torch.isfinite(probs.grad).all()
-
-
-def test_features_lie_where_the_nearest_entries_are(quantizer: Quantizer) -> None:
-    """A token is the entry nearest to what the token sees, for every quantizer."""
-    if quantizer.num_tokens == 34:
-        quantizer.train()(given(quantizer, 40))
-        quantizer.eval()
-    z = given(quantizer, 7, 1)
-    seen, tables = quantizer.features(z), quantizer.embeddings()
-    nearest = torch.cdist(seen.transpose(0, 1), tables).argmin(dim=-1).transpose(0, 1)
-    assert torch.equal(nearest, quantizer.assign(z))
 
 
 def test_epoch_counts_are_over_all_steps_and_start_anew(quantizer: Quantizer) -> None:
@@ -223,7 +201,7 @@ def test_packed_linear_equals_linear(monkeypatch: pytest.MonkeyPatch, few: int) 
 
 
 def test_start_puts_entries_on_the_first_batch() -> None:
-    quantizer = EMAQuantizer(6, 16, 3)
+    quantizer = ema(6, 16, 3)
     z = features(8, 6, 3) * 0.01 + 100
     output = quantizer(z)
     assert float((output.z_q - z).abs().max()) < 0.1
@@ -234,7 +212,7 @@ def test_revival_brings_usage_up() -> None:
     """Entries far from all features are never chosen; only revival brings them back."""
 
     def usage(revive_below: float) -> float:
-        quantizer = EMAQuantizer(8, 64, 2, EMARule(0.8, revive_below=revive_below))
+        quantizer = ema(8, 64, 2, ema_decay=0.8, revive_below=revive_below)
         quantizer(torch.zeros(8, 8, 2))
         book = quantizer.codebook
         book.codebook_buffer[8:] = 1e3
@@ -250,7 +228,7 @@ def test_revival_brings_usage_up() -> None:
 
 
 def test_moving_averages_follow_the_formula() -> None:
-    quantizer = EMAQuantizer(6, 4, 2, EMARule(0.75, revive_below=0.0))
+    quantizer = ema(6, 4, 2, ema_decay=0.75, revive_below=0.0)
     quantizer(features(2, 6, 2))
     book = quantizer.codebook
     count, total, entries = (t.clone() for t in (book.ema_count, book.ema_sum, book.entries))
@@ -264,41 +242,9 @@ def test_moving_averages_follow_the_formula() -> None:
     torch.testing.assert_close(book.entries, total / count[:, None])
 
 
-@pytest.mark.parametrize("make", [lambda: FSQQuantizer(6, ()), lambda: FSQQuantizer(6, (4, 1)), lambda: EMARule(1.0)])
-def test_bad_settings_are_refused(make) -> None:  # type: ignore[no-untyped-def]
-    with pytest.raises(ValueError, match=r"levels must be|decay must be"):
-        make()
-
-
-def _train(z: Tensor) -> dict[str, Tensor]:
-    torch.set_num_threads(1)
-    quantizer = EMAQuantizer(6, 32, 3, EMARule(0.8, revive_below=0.3))
-    for batch in z:
-        quantizer(batch)
-    return {**quantizer.codebook.state_dict(), "epoch_counts": quantizer.epoch_counts}
-
-
-def _process(rank: int, folder: str) -> None:
-    dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
-    half = features(20, 8, 6, 3)[:, rank * 4 : rank * 4 + 4]
-    torch.save(_train(half), os.path.join(folder, f"{rank}.pt"))
-    dist.destroy_process_group()
-
-
-def test_two_processes_move_the_codebook_as_one(tmp_path: Path) -> None:
-    """Start, updates and revivals of 20 steps with half a batch each equal those of one process with all of it."""
-    one = _train(features(20, 8, 6, 3))
-    mp.spawn(_process, (str(tmp_path),), nprocs=2)
-    first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1))
-    for name in ("codebook_buffer", "ema_count", "ema_sum", "updates"):
-        assert torch.equal(first[name], second[name]), name
-        torch.testing.assert_close(first[name], one[name], atol=1e-5, rtol=1e-5)
-    assert torch.equal(first["epoch_counts"] + second["epoch_counts"], one["epoch_counts"])
-
-
 def test_revived_entries_are_drawn_anew_at_every_step() -> None:
     """The draw's seed has the number of updates in it: else a dead entry would get the same row of every batch."""
-    quantizer = EMAQuantizer(8, 16, 2, EMARule(0.5, revive_below=0.5))
+    quantizer = ema(8, 16, 2, ema_decay=0.5, revive_below=0.5)
     z = features(64, 8, 2) + 10
     picked = []
     for _ in range(2):
@@ -309,7 +255,7 @@ def test_revived_entries_are_drawn_anew_at_every_step() -> None:
 
 def test_fsq_bounds_by_a_steep_sigmoid() -> None:
     """Features of unit variance use the four levels of a channel about evenly; 1.6 is what does it."""
-    quantizer = FSQQuantizer(1, (4,))
+    quantizer = FSQQuantizer(replace(CONFIG, quantizer="fsq", levels=(4,), codebook_size=4, codebook_dim=1))
     counts = torch.bincount(quantizer.assign(features(40_000, 1, 1)).flatten(), minlength=4) / 40_000
     boundary = torch.tensor(math.log(2.5 / 0.5) / 1.6)  # from level 2 to level 3
     expected = 0.5 * torch.erfc(boundary / math.sqrt(2))
@@ -320,10 +266,16 @@ def test_fsq_bounds_by_a_steep_sigmoid() -> None:
 class TestCoarseFine:
     """What the two scales of tokens mean."""
 
-    def trained(self, **settings: float) -> CoarseFineQuantizer:
-        quantizer = coarse_fine(512, **settings).train()
+    @pytest.fixture(scope="class")
+    @classmethod
+    def quantizer(cls) -> CoarseFineQuantizer:
+        return cls.trained()
+
+    @classmethod
+    def trained(cls, **space: Any) -> CoarseFineQuantizer:
+        quantizer = build(replace(COARSE_FINE, codebook_size=512, space=PoseSpace(**space))).train()
         for seed in range(40):
-            quantizer(self.poses(256, seed) * settings.get("unit", 1.0) + settings.get("middle", 0.0))
+            quantizer(cls.poses(256, seed) * quantizer.unit + quantizer.middle)
         return quantizer.eval()
 
     @staticmethod
@@ -331,37 +283,32 @@ class TestCoarseFine:
         """Joints near a mean pose."""
         return features(17, 2, seed=77) * 0.4 + features(count, 17, 2, seed=seed) * 0.06
 
-    def test_fine_tokens_place_joints_within_their_grid(self) -> None:
-        quantizer = self.trained()
+    def test_fine_tokens_place_joints_within_their_grid(self, quantizer: CoarseFineQuantizer) -> None:
         z = self.poses(50, 99)
         error = (quantizer.lookup(quantizer.assign(z))[..., :2] - z).abs()
         assert error.median() < 0.02
         coarse = (quantizer.lookup(quantizer.assign(z)[:, :17])[..., :2] - z).abs()
         assert coarse.median() > 1.5 * error.median()
 
-    def test_a_prefix_says_which_joints_are_fine(self) -> None:
-        quantizer = self.trained()
+    def test_a_prefix_says_which_joints_are_fine(self, quantizer: CoarseFineQuantizer) -> None:
         indices = quantizer.assign(self.poses(3))
         said = quantizer.lookup(indices[:, :20])[..., 2]
         assert said[:, :3].eq(1).all()
         assert said[:, 3:].eq(0).all()
 
-    def test_a_fine_token_moves_its_joint_alone(self) -> None:
-        quantizer = self.trained()
+    def test_a_fine_token_moves_its_joint_alone(self, quantizer: CoarseFineQuantizer) -> None:
         indices = quantizer.assign(self.poses(20))
         changed = indices.clone()
         changed[:, 17 + 4] = quantizer.assign(self.poses(20, 1))[:, 17 + 4]
         moved = (quantizer.lookup(changed) - quantizer.lookup(indices)).abs().sum(dim=-1) > 1e-6
         assert moved.any(dim=0).nonzero().flatten().tolist() == [4]
 
-    def test_a_joint_off_by_a_period_keeps_its_fine_token(self) -> None:
-        quantizer = self.trained()
+    def test_a_joint_off_by_a_period_keeps_its_fine_token(self, quantizer: CoarseFineQuantizer) -> None:
         z = self.poses(20)
         assert torch.equal(quantizer.assign(z)[:, 17:], quantizer.assign(z + quantizer.period)[:, 17:])
 
-    def test_mirrored_poses_have_mirrored_tokens(self) -> None:
+    def test_mirrored_poses_have_mirrored_tokens(self, quantizer: CoarseFineQuantizer) -> None:
         """Left and right share their entries: a mirrored pose swaps the tokens of the sides."""
-        quantizer = self.trained()
         flip = torch.from_numpy(COCO.flip_index.copy())
         z = self.poses(20)
         mirrored = z[:, flip] * z.new_tensor([-1.0, 1.0])
@@ -371,9 +318,8 @@ class TestCoarseFine:
         fine = [17 + j for j in sides]
         assert torch.equal(other[:, fine], tokens[:, [17 + int(flip[j]) for j in sides]])
 
-    def test_an_unsure_fine_token_leaves_the_coarse_place(self) -> None:
+    def test_an_unsure_fine_token_leaves_the_coarse_place(self, quantizer: CoarseFineQuantizer) -> None:
         """Opposite places on the grid, alike likely, say nothing together, and their gradient is finite."""
-        quantizer = self.trained()
         z = self.poses(4)
         probs = torch.nn.functional.one_hot(quantizer.assign(z), 512).float()
         opposite = quantizer.assign(z + quantizer.period / 2)
@@ -387,8 +333,8 @@ class TestCoarseFine:
         assert probs.grad is not None
         assert torch.isfinite(probs.grad).all()
 
-    def test_units_of_the_space_change_nothing(self) -> None:
-        quantizer, pixels = self.trained(), self.trained(middle=128.0, unit=128.0)
+    def test_units_of_the_space_change_nothing(self, quantizer: CoarseFineQuantizer) -> None:
+        pixels = self.trained(units="pixels")
         z = self.poses(20)
         equal = quantizer.assign(z) == pixels.assign(z * 128 + 128)
         assert equal.double().mean() > 0.99
@@ -396,51 +342,26 @@ class TestCoarseFine:
 
 @pytest.mark.parametrize("tokens", [34, 35, 30, 52])
 def test_every_joint_has_a_fine_token_and_the_rest_are_limbs(tokens: int) -> None:
-    plan = TokenPlan.of(COCO, tokens, 3, None)
-    assert plan.joints == tuple(range(17))
-    assert len(plan.limbs) == tokens - 17 == len(plan.kinds)
-    assert all(len(set(limb)) == 3 for limb in plan.limbs)
-    assert len(set(plan.limbs)) == len(plan.limbs)
+    made = build(replace(COARSE_FINE, num_tokens=tokens))
+    assert made.fine_joints == list(range(17))
+    assert len(made.limbs) == tokens - 17
+    assert all(len(set(limb)) == 3 for limb in made.limbs)
+    assert len(set(made.limbs)) == len(made.limbs)
 
 
 def test_left_and_right_are_of_one_kind() -> None:
-    plan = TokenPlan.of(COCO, 34, 3, None)
-    kind = {limb[0]: kind for limb, kind in zip(plan.limbs, plan.kinds, strict=True)}
+    made = build(COARSE_FINE)
+    kind = {limb[0]: tuple(place) for limb, place in zip(made.limbs, made.offsets[:, -2:].tolist(), strict=False)}
     assert all(kind[left] == kind[right] for left, right in COCO.flip_pairs)
-    assert plan.num_kinds == 9
+    assert len(set(kind.values())) == 9
 
 
 def test_the_root_needs_no_tokens() -> None:
-    plan = TokenPlan.of(get_skeleton("h36m17"), 34, 3, 0)
-    assert 0 not in plan.joints
-    assert len(plan.limbs) == 18
+    made = build(replace(COARSE_FINE, skeleton=get_skeleton("h36m17"), space=PoseSpace(kind="root3d")))
+    assert made.fine_joints == list(range(1, 17))
+    assert len(made.limbs) == 18
 
 
 def test_too_few_tokens_are_refused() -> None:
     with pytest.raises(ValueError, match="17 tokens are too few for 17 joints"):
-        TokenPlan.of(COCO, 17, 3, None)
-
-
-def test_each_residual_token_brings_the_pose_nearer() -> None:
-    quantizer = ResidualQuantizer(6, 5, 2, 64, 0.0, 1.0, RULE).train()
-    for seed in range(30):
-        quantizer(features(256, 5, 2, seed=seed))
-    quantizer.eval()
-    z = features(100, 5, 2, seed=99)
-    indices = quantizer.assign(z)
-    errors = [float((quantizer.lookup(indices[:, :m])[..., :2] - z).norm()) for m in range(1, 7)]
-    assert errors == sorted(errors, reverse=True)
-    assert errors[-1] < 0.5 * errors[0]
-
-
-def test_lengths_keep_a_prefix_for_the_decoder() -> None:
-    for quantizer in (coarse_fine(), ResidualQuantizer(34, 17, 2, 64, 0.0, 1.0, RULE)):
-        z = features(3, 17, 2) * 0.4
-        quantizer.train()(features(40, 17, 2, seed=3) * 0.4)
-        quantizer.eval()
-        indices = quantizer.assign(z)
-        lengths = torch.tensor([quantizer.shortest_prefix, 21, 34])
-        output = quantizer(z, lengths)
-        for row, length in enumerate(lengths.tolist()):
-            expected = quantizer.lookup(indices[row : row + 1, :length])
-            torch.testing.assert_close(output.z_q[row : row + 1], expected, atol=1e-5, rtol=0)
+        build(replace(COARSE_FINE, num_tokens=17))

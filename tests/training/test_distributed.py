@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,16 +10,20 @@ import torch
 import torch.distributed as dist
 from tiny_runs import in_two_processes
 
-from pct import distributed
-from pct.tokenizer.codebook import EMARule
+from pct import PoseSpace, distributed
+from pct.skeleton import Skeleton
+from pct.tokenizer import TokenizerConfig
 from pct.tokenizer.quantizer import EMAQuantizer, FSQQuantizer, Quantizer
 from pct.tokenizer.residual import ResidualQuantizer
 
+CONFIG = TokenizerConfig(num_tokens=4, codebook_size=24, codebook_dim=3, ema_decay=0.8, revive_below=0.3)
+POINTS = Skeleton("points", ("a", "b", "c", "d"), (), (), (0.1,) * 4)
+RESIDUAL = {"layout": "residual", "skeleton": POINTS, "space": PoseSpace("root3d"), "num_tokens": 3}
 QUANTIZERS = {
-    "ema": lambda: EMAQuantizer(4, 24, 3, EMARule(0.8, revive_below=0.3)),
-    "published": lambda: EMAQuantizer(4, 24, 3, EMARule(0.8, "published")),
-    "residual": lambda: ResidualQuantizer(3, 4, 3, 6, 0.0, 1.0, EMARule(0.8, revive_below=0.3)),
-    "fsq": lambda: FSQQuantizer(4, (2, 3, 4)),
+    "ema": lambda: EMAQuantizer(CONFIG),
+    "published": lambda: EMAQuantizer(replace(CONFIG, ema_rule="published")),
+    "residual": lambda: ResidualQuantizer(replace(CONFIG, **RESIDUAL, codebook_size=6)),
+    "fsq": lambda: FSQQuantizer(replace(CONFIG, quantizer="fsq", levels=(2, 3, 4))),
 }
 
 
@@ -91,7 +96,7 @@ def test_two_processes_with_half_the_batch_quantize_as_one(two: list[dict[str, A
 
 def test_entries_were_revived_where_two_processes_are_compared() -> None:
     """Else the comparison above would not cover the revival."""
-    revived, kept = quantize(QUANTIZERS["ema"], slice(None))[0], EMAQuantizer(4, 24, 3, EMARule(0.8, revive_below=0))
+    revived, kept = quantize(QUANTIZERS["ema"], slice(None))[0], EMAQuantizer(replace(CONFIG, revive_below=0.0))
     for step in range(8):
         kept(features(step))
     assert not torch.allclose(revived.codebook.entries, kept.codebook.entries)
