@@ -13,14 +13,12 @@ import numpy as np
 import torch
 
 from pct import PoseTokenizer, TokenizerConfig
-from pct.files.coco import write_coco_poses
-from pct.files.keypoint_file import load_keypoint_file
-from pct.files.motion.bodies import read_bodies
+from pct.files.coco_writer import write_coco_poses
 from pct.files.motion.h36m import load_h36m
 from pct.files.motion.mocap import JOINT_NAMES, load_mocap
 from pct.files.parquet import ColumnWriter
 from pct.files.photo import photo_size, read_photo
-from pct.files.pose_files import read_poses
+from pct.files.pose_files import load_keypoint_file, read_poses
 from pct.files.video import VideoReader, VideoWriter
 from pct.people.poses import generate_poses
 from pct.photos.detection.boxes import load_photo_boxes
@@ -49,7 +47,7 @@ def _write_samples(folder: Path) -> None:
         (folder / name).mkdir(parents=True)
     poses = generate_poses(12, COCO17, seed=0)
     coco = folder / "coco" / "poses.json"
-    write_coco_poses(coco, poses)
+    write_coco_poses(coco, [poses])
     text = coco.read_text()
     (folder / "coco/utf16.json").write_bytes(text.encode("utf-16"))
     (folder / "coco/packed.json.gz").write_bytes(gzip.compress(text.encode()))
@@ -156,7 +154,7 @@ def _read_motion(path: Path) -> list[str]:
     if "h36m" in path.name:
         load_h36m(path, ["S9"], actions=["Walking"])
     else:
-        for batch in read_bodies(path, H36M17, 0, 7):
+        for batch in read_poses(path, H36M17, 7, root=0):
             if not bool(torch.isfinite(batch.poses.keypoints).all()):
                 return ["3D joints are not finite"]
         if "mocap" in path.name:

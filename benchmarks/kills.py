@@ -30,7 +30,7 @@ import numpy as np
 import torch
 
 from pct.cli.main import main as pct
-from pct.files.coco import write_coco_poses
+from pct.files.coco_writer import write_coco_poses
 from pct.people.poses import generate_poses
 from pct.photos.results.predict_files import check_folder
 from pct.skeleton import COCO17
@@ -143,7 +143,7 @@ def prepare(folder: Path) -> None:
     from PIL import Image
 
     for number, which in enumerate(("old", "new")):
-        write_coco_poses(folder / f"{which}.json", generate_poses(3000, COCO17, seed=number))
+        write_coco_poses(folder / f"{which}.json", [generate_poses(3000, COCO17, seed=number)])
         assert finish(start(["encode", f"{which}.json", "-o", f"{which}.parquet"], folder)) == 0
         (folder / which).mkdir()
         pixels = np.random.default_rng(number).integers(0, 255, (120, 100, 3), np.uint8)

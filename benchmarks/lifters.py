@@ -17,8 +17,7 @@ from measure import describe_machine, training_log
 
 from pct.evaluation.lifting import evaluate_lifter
 from pct.evaluation.metrics3d import mpjpe
-from pct.files.motion.mocap import load_mocap
-from pct.files.motion.mocap_poses import mocap_poses, split_mocap
+from pct.files.motion.mocap import load_mocap, split_mocap
 from pct.files.output import write_atomically
 from pct.lifting.count import count_multiply_adds, count_parameters
 from pct.lifting.detector_noise import NoiseConfig
@@ -163,7 +162,7 @@ def run_of(network: str, head: str, options: argparse.Namespace) -> LifterRun:
 
 def test_pairs(mocap: str) -> PosePairs:
     """Return every frame of the test clips, seen by one random camera."""
-    bodies = mocap_poses(split_mocap(load_mocap(mocap)).test)
+    bodies = split_mocap(load_mocap(mocap)).test
     return photograph(bodies, torch.Generator().manual_seed(20_000))
 
 

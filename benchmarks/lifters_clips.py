@@ -12,8 +12,7 @@ from typing import Any
 import torch
 from measure import describe_machine, training_log
 
-from pct.files.motion.mocap import load_mocap
-from pct.files.motion.mocap_poses import mocap_poses, split_mocap
+from pct.files.motion.mocap import load_mocap, split_mocap
 from pct.files.output import write_atomically
 from pct.lifting.count import count_parameters
 from pct.lifting.detector_noise import NoiseConfig
@@ -49,7 +48,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args(argv)
     torch.set_num_threads(options.threads)
-    bodies = mocap_poses(split_mocap(load_mocap(options.mocap)).test)
+    bodies = split_mocap(load_mocap(options.mocap)).test
     rows = [measure(frames, bodies, options) for frames in options.frames]
     results = {
         "command": f"{COMMAND} --frames {' '.join(map(str, options.frames))}",

@@ -20,22 +20,22 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from pct import PoseTokenizer
-from pct.files.motion.mocap import MocapClips, load_mocap
+from pct.files.motion.mocap import load_mocap
+from pct.poses import Poses
 
 WIDTH, BINS = 64, 64
 # The first that a clip's description has; clips with none are left out.
 ACTIONS = ("climb", "walk", "run", "jump", "basketball", "soccer", "sword", "traffic")
 
 
-def cut_windows(clips: MocapClips, length: int, views: int) -> tuple[Tensor, Tensor, Tensor]:
+def cut_windows(clips: Poses, length: int, views: int) -> tuple[Tensor, Tensor, Tensor]:
     """Return windows (N, length, 17, 3) in camera axes around the hip, their actions (N,) and their clips (N,)."""
     windows, labels, owners = [], [], []
-    for c in range(clips.num_clips):
+    for c in range(len(clips.clip_ids)):
         label = next((row for row, action in enumerate(ACTIONS) if action in clips.actions[c]), None)
         if label is None:
             continue
-        joints = torch.from_numpy(clips.clip(c)) * torch.tensor([1.0, -1.0, -1.0])  # y down, z away from the camera
-        joints = joints - joints[:, :1]
+        joints = clips.root_relative()[clips.clip_index == c]
         for view in range(views):
             angle = torch.tensor(2 * np.pi * view / views + c)
             turn = torch.tensor([[angle.cos(), 0, angle.sin()], [0, 1, 0], [-angle.sin(), 0, angle.cos()]])

@@ -178,18 +178,17 @@ def _table(
     # A last joint that is never known stands for those that the source lacks.
     points = np.concatenate([points, np.zeros_like(points[:, :1])], axis=1)[:, columns]
     known = np.concatenate([known, np.zeros_like(known[:, :1])], axis=1)[:, columns]
-    count, numbers = len(points), np.arange(1, len(points) + 1)
+    numbers = np.arange(1, len(points) + 1)
     batch = check_poses(
         RawPoses(
-            where=[f"pose {row}" for row in range(count)],
+            skeleton=skeleton,
             keypoints=points,
+            rows=numbers,
+            where=[f"pose {number - 1}" for number in numbers],
             visibility=known,
             bbox=boxes,
-            area=np.full(count, np.nan),
-            image_ids=np.ones(count, np.int64),
-            annotation_ids=numbers,
-        ),
-        skeleton,
+            image_ids=np.ones_like(numbers),
+        )
     )
     if batch.faults:
         raise ValueError(str(batch.faults[0]))

@@ -36,6 +36,8 @@ FLOORS = {
     "pct.layers": 2,
     "pct.files": 2,
     "pct.files.motion": 3,
+    "pct.files.motion.checks": 2,
+    "pct.files.motion.mocap": 2,
     "pct.tokens.metadata": 2,
     "pct.tokens.table": 2,
     "pct.tokens.text": 2,

@@ -14,7 +14,7 @@ from tiny_bodies import write_bodies
 
 from pct.checkpoint import CheckpointError, find_model
 from pct.cli import main as cli
-from pct.files.coco import write_coco_poses
+from pct.files.coco_writer import write_coco_poses
 from pct.people.poses import generate_poses
 from pct.skeleton import COCO17, Skeleton
 
@@ -53,7 +53,7 @@ def test_python_snippets_run_one_after_the_other(page: str) -> None:
 @pytest.mark.parametrize("page", [page for page in PAGES if _pct_commands(page)])
 def test_pct_commands_run(page: str, folder: Path) -> None:
     write_bodies(folder / "bodies.npz")
-    write_coco_poses("person_keypoints_val2017.json", generate_poses(30, COCO17, seed=0))
+    write_coco_poses("person_keypoints_val2017.json", [generate_poses(30, COCO17, seed=0)])
     for command in _pct_commands(page):
         if command[1] in ("evaluate", "train"):
             continue  # take long, or files that are not here; tests/evaluation and tests/training run them

@@ -44,20 +44,25 @@ def write_bodies(path: Path, count: int = 12, **changes) -> Path:
 
 
 def write_mocap(
-    path: Path, lengths=(5, 4, 6, 3, 4, 5), joints: np.ndarray | None = None, last: tuple[str, str] = ("b", "b")
+    path: Path,
+    lengths=(5, 4, 6, 3, 4, 5),
+    joints: np.ndarray | None = None,
+    last: tuple[str, str] = ("b", "b"),
+    **changes,
 ) -> Path:
-    """Write mocap clips: subject ``a``, of the last two clips others."""
+    """Write mocap clips: subject ``a``, of the last two clips others; ``None`` leaves an array out."""
     count, clips = sum(lengths), len(lengths)
-    np.savez(
-        path,
-        joints=bodies(count) if joints is None else joints,
-        clip_start=np.cumsum([0, *lengths]),
-        clip_index=np.repeat(np.arange(clips), lengths).astype(np.int32),
-        clip_id=np.array([f"clip{i}" for i in range(clips)]),
-        subject_id=np.array([*["a"] * (clips - 2), *last]),
-        action=np.array(["walk", "walk, turn", "jump"] * 9)[:clips],
-        source=np.array(["test"] * clips),
-        fps=np.float32(15),
-        joint_names=np.array(JOINT_NAMES),
-    )
+    arrays = {
+        "joints": bodies(count) if joints is None else joints,
+        "clip_start": np.cumsum([0, *lengths]),
+        "clip_index": np.repeat(np.arange(clips), lengths).astype(np.int32),
+        "clip_id": np.array([f"clip{i}" for i in range(clips)]),
+        "subject_id": np.array([*["a"] * (clips - 2), *last]),
+        "action": np.array(["walk", "walk, turn", "jump"] * 9)[:clips],
+        "source": np.array(["test"] * clips),
+        "fps": np.float32(15),
+        "joint_names": np.array(JOINT_NAMES),
+        **changes,
+    }
+    np.savez(path, **{name: array for name, array in arrays.items() if array is not None})
     return path

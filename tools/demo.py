@@ -12,7 +12,7 @@ from pathlib import Path
 import evaluate_photos
 
 from pct.cli.main import main as pct
-from pct.files.coco import write_coco_poses
+from pct.files.coco_writer import write_coco_poses
 from pct.people.poses import generate_poses
 from pct.skeleton import COCO17
 
@@ -60,7 +60,7 @@ def _poses(out: Path, steps: int) -> Iterator[Command]:
     run, model = out / "tokenizer", str(out / "tokenizer" / "model")
     settings = [f"out={run}", f"steps={steps}", "report_poses=1000", "--force"]
     yield "pct", pct, ["train", "tokenizer", "generated", *settings]
-    write_coco_poses(out / "poses.json", generate_poses(500, COCO17, seed=1_000_000), force=True)
+    write_coco_poses(out / "poses.json", [generate_poses(500, COCO17, seed=1_000_000)], force=True)
     for command in (
         ["encode", str(out / "poses.json"), "-o", str(out / "tokens.parquet"), "--model", model],
         ["decode", str(out / "tokens.parquet"), "-o", str(out / "decoded.json"), "--model", model],

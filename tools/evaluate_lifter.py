@@ -83,11 +83,10 @@ def _load(options: argparse.Namespace, lifter: Lifter) -> PosePairs:
         from pct.files.motion.mpi_inf_3dhp import load_mpi_inf_3dhp
 
         return load_mpi_inf_3dhp(options.mpi_inf_3dhp, skeleton=lifter.skeleton)
-    from pct.files.motion.mocap import load_mocap
-    from pct.files.motion.mocap_poses import mocap_poses, split_mocap
+    from pct.files.motion.mocap import load_mocap, split_mocap
     from pct.lifting.pairs import photograph
 
-    bodies = mocap_poses(split_mocap(load_mocap(options.mocap)).test)
+    bodies = split_mocap(load_mocap(options.mocap)).test
     return photograph(bodies, torch.Generator().manual_seed(20_000 + options.seed))
 
 

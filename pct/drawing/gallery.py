@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pct.drawing.panels import PosePanel, pose_gallery
 from pct.drawing.poses2d import COLOURED, TARGET, PoseLayer
-from pct.files.pose_files import PoseFileError
+from pct.files.pose_checks import PoseFileError
 from pct.pose_space import PoseSpace
 from pct.tokenizer import PoseTokenizer
 from pct.tokens.codec import check_decodes, decode_batches, encode_poses, read_pose_batches
@@ -69,9 +69,9 @@ def _arrange(tokenizer: PoseTokenizer, panels: list[PosePanel]) -> np.ndarray:
 def _token_panels(tokenizer: PoseTokenizer, path: str | Path, count: int) -> list[PosePanel]:
     with TokenReader(path) as reader:
         check_decodes(tokenizer, reader)
-        tokens, keypoints = next(decode_batches(tokenizer, reader, count))
-    points = _to_panel(tokenizer.space, torch.from_numpy(keypoints), torch.from_numpy(tokens.bbox))
-    ids = tokens.annotation_ids.tolist()
+        poses = next(decode_batches(tokenizer, reader, count))
+    points = _to_panel(tokenizer.space, poses.keypoints, poses.bbox)
+    ids = poses.annotation_ids.tolist()
     return [PosePanel((PoseLayer(p),), f"annotation {i}") for p, i in zip(points, ids, strict=True)]
 
 

@@ -1,101 +1,287 @@
-"""COCO-format keypoint files: their entries as a stream, and new ones."""
+"""COCO-format files of poses: which annotations are read, and annotations and results as poses."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator, Mapping
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
-import torch
+import numpy as np
 
-from pct.files.json_stream import iter_json_items
-from pct.files.output import open_atomically
-from pct.poses import Poses
-from pct.skeleton import Skeleton
+from pct.files.json_stream import iter_json
+from pct.files.pose_checks import Fault, PoseFileError, RawPoses, explain_mismatch, find_bad_id
+from pct.skeleton import COCO17, Skeleton
 
 # The median of segment area over box area on 3,247 COCO annotations; used where an annotation has no `area`.
 AREA_SHARE = 0.52
+_NUMBER_TYPES = frozenset({int, float, type(None)})
 
 
-def iter_coco_annotations(path: str | Path) -> Iterator[Any]:
-    """Yield the raw ``annotations`` of a COCO-format file in file order, one in memory at a time.
+@dataclass(frozen=True)
+class CocoCategory:
+    """Which annotations of a COCO file are read, and whose joints they have.
 
-    Numbers that JSON does not have but Python writes (NaN, Infinity) come as None. What is yielded is not checked.
-
-    Raises:
-        ValueError: If the file is empty, malformed or truncated, is no COCO annotation file, or has no annotations.
+    Attributes:
+        skeleton: The joints, in the order of ``keypoints``.
+        category_ids: Annotations of other categories are left out; None takes all.
+        names: What the file calls its categories, by id.
     """
-    return iter_json_items(path, "annotations", required=True)
+
+    skeleton: Skeleton
+    category_ids: frozenset[int] | None
+    names: Mapping[int, str] = field(default_factory=dict)
+
+    @classmethod
+    def of_results(cls, path: str | Path, skeleton: Skeleton, category: str | int | None) -> CocoCategory:
+        """Choose what of COCO results is read: the category of an id; all where it is None.
+
+        Raises:
+            PoseFileError: If it is a name.
+        """
+        if category is not None and not str(category).lstrip("-").isdecimal():
+            raise PoseFileError(f"{path}: COCO results name no categories; choose {category!r} by its id")
+        return cls(skeleton, None if category is None else frozenset([int(category)]))
+
+    def find_other(self, annotation: Any, all_persons: bool = False) -> str | None:
+        """Say what an annotation is that is no single person of these categories with a labelled joint.
+
+        Broken ones count as persons, and with ``all_persons`` crowds and those without a labelled joint do too.
+        """
+        if not isinstance(annotation, Mapping):
+            return None
+        found = annotation.get("category_id")
+        if self.category_ids is not None and type(found) is int and found not in self.category_ids:
+            return f"category {self.names.get(found, 'without a name')} (id {found})"
+        if all_persons:
+            return None
+        if is_crowd(annotation):
+            return "crowds"
+        keypoints = annotation.get("keypoints")
+        labels = keypoints[2::3] if isinstance(keypoints, list) else []
+        return "persons without a labelled joint" if labels and all(v in (0, False) for v in labels) else None
 
 
-def iter_coco_images(path: str | Path) -> Iterator[Any]:
-    """Yield the raw ``images`` of a COCO-format file in file order, one in memory at a time."""
-    return iter_json_items(path, "images", required=False)
+def is_crowd(annotation: Any) -> bool:
+    """Whether an annotation is of a crowd."""
+    return isinstance(annotation, Mapping) and annotation.get("iscrowd") in (1, True)
 
 
-def write_coco_json(
-    path: str | Path,
-    skeleton: Skeleton,
-    images: Iterable[Mapping[str, Any]],
-    annotations: Iterable[Mapping[str, Any]],
-    *,
-    force: bool = False,
-) -> None:
-    """Write a COCO keypoint file with one category ``person`` (id 1), as a stream and atomically.
-
-    Annotations are written before images, so ``images`` may be a generator over what the annotations turned out to
-    be. ``category_id``, ``iscrowd`` and ``num_keypoints`` are filled in where an annotation lacks them.
+def find_category(
+    path: str | Path, skeleton: Skeleton | None = None, category: str | int | None = None, need_names: bool = False
+) -> CocoCategory:
+    """Choose what of a COCO file is read, from its ``categories``: all those that have the same joints.
 
     Args:
-        path: File to write.
-        skeleton: Names and bones of the joints.
-        images: COCO image entries (``id``, ``width``, ``height``, ``file_name`` as far as known).
-        annotations: COCO annotations with ``id``, ``image_id``, ``bbox`` and flat ``keypoints``.
-        force: Replace a file that is there.
+        path: COCO-format file.
+        skeleton: Joints of the file; by default those of its keypoint categories. Needed where these name no joints.
+        category: Name or id of the only category that is read.
+        need_names: Whether a file that names no joints is refused though there is a skeleton, since that is not the
+            word of somebody who knows the file.
 
     Raises:
-        FileExistsError: If the file exists and ``force`` is not set.
-        ValueError: If a value is not finite or not JSON; nothing is written then.
+        PoseFileError: If no category fits, the file's joints are not those of ``skeleton``, or without a skeleton its
+            categories have different joints.
     """
-    category = {
-        "id": 1,
-        "name": "person",
-        "supercategory": "person",
-        "keypoints": list(skeleton.keypoint_names),
-        "skeleton": [[a + 1, b + 1] for a, b in skeleton.edges],
-    }
-    with open_atomically(path, force) as file:
-        file.write(b'{"categories": [' + json.dumps(category).encode() + b'],\n"annotations": [')
-        _write_items(file, path, (_complete(a) for a in annotations))
-        file.write(b'],\n"images": [')
-        _write_items(file, path, images)
-        file.write(b"]}\n")
-
-
-def write_coco_poses(path: str | Path, poses: Poses, *, force: bool = False) -> None:
-    """Write 2D poses as a COCO file that reads back as the same poses; known joints have visibility 2."""
-    images = [{"id": i, "file_name": f"{i}.jpg"} for i in torch.unique(poses.image_ids).tolist()]
-    flat = torch.cat([poses.keypoints.double(), 2.0 * poses.visible[..., None]], dim=-1).flatten(1)
-    values = (flat, poses.bbox.double(), poses.area.double(), poses.image_ids, poses.annotation_ids)
-    annotations = (
-        {"id": id_, "image_id": image_id, "bbox": bbox, "area": area, "keypoints": keypoints}
-        for keypoints, bbox, area, image_id, id_ in zip(*(v.tolist() for v in values), strict=True)
-    )
-    write_coco_json(path, poses.skeleton, images, annotations, force=force)
-
-
-def _complete(annotation: Mapping[str, Any]) -> dict[str, Any]:
-    num_keypoints = sum(v > 0 for v in annotation["keypoints"][2::3])
-    return {"category_id": 1, "iscrowd": 0, "num_keypoints": num_keypoints, **annotation}
-
-
-def _write_items(file: BinaryIO, path: str | Path, items: Iterable[Mapping[str, Any]]) -> None:
-    separator = b"\n"
-    for item in items:
+    found, names = choose_categories(path, category)
+    with_joints = [c for c in found if c.get("keypoints")]
+    if not with_joints:
+        if skeleton is None or need_names or category is not None:
+            wanted = "add them to `categories`, or give a skeleton"
+            if skeleton is not None:
+                wanted = f"the model's are {', '.join(skeleton.keypoint_names)}"
+            raise PoseFileError(
+                f"{path}: no category names its keypoints, so the order of the joints is not known; {wanted}"
+            )
+        return CocoCategory(skeleton, frozenset(names) or None, names)
+    first, joints = with_joints[0], {tuple(c["keypoints"]) for c in with_joints}
+    if skeleton is None:
+        if len(joints) > 1:
+            shown = ", ".join(str(c.get("name")) for c in with_joints)
+            raise PoseFileError(
+                f"{path}: several categories have different keypoints ({shown}); choose one (--category)"
+            )
+        _check_bones(path, first)
         try:
-            text = json.dumps(item, allow_nan=False)
-        except (ValueError, TypeError) as error:
-            raise ValueError(f"{path}: entry with id {item.get('id')} cannot be written as JSON: {error}") from None
-        file.write(separator + text.encode())
-        separator = b",\n"
+            skeleton = Skeleton.from_coco_category(first)
+        except ValueError as error:
+            raise PoseFileError(f"{path}: {error}") from error
+    chosen = frozenset(c["id"] for c in with_joints if tuple(c["keypoints"]) == skeleton.keypoint_names)
+    if not chosen:
+        raise PoseFileError(explain_mismatch(path, f"category {first.get('name')!r}", first["keypoints"], skeleton))
+    return CocoCategory(skeleton, chosen, names)
+
+
+def find_persons(path: str | Path, category: str | int | None = None) -> CocoCategory:
+    """Choose whose boxes of a COCO file are of persons: the only category, or those with joints or named person.
+
+    Raises:
+        PoseFileError: If no category has the name or id ``category``.
+    """
+    found, names = choose_categories(path, category)
+    persons = [c for c in found if c.get("keypoints") or c.get("name") == "person"]
+    chosen = found if category is not None or len(found) == 1 else persons
+    # A file whose categories are all others than persons has none; one without categories says nothing.
+    return CocoCategory(COCO17, frozenset(c["id"] for c in chosen) if names else None, names)
+
+
+def choose_categories(
+    path: str | Path, category: str | int | None = None
+) -> tuple[list[dict[str, Any]], dict[int, str]]:
+    """Return the categories of a file that have the name or id ``category``, or all, and the names of all by id.
+
+    Raises:
+        PoseFileError: If there is none of that name or id, or one has no integer as its id or no names of joints.
+    """
+    listed = [c for c in iter_json(path, "categories") if isinstance(c, dict)]
+    for entry in listed:
+        fault, joints = find_bad_id("id", entry.get("id")), entry.get("keypoints")
+        if fault is not None:
+            raise PoseFileError(f"{path}: category {entry.get('name')!r}: {fault}")
+        if joints is not None and not (isinstance(joints, list) and all(isinstance(name, str) for name in joints)):
+            raise PoseFileError(
+                f"{path}: `keypoints` of category {entry['id']} is {str(joints)[:60]}; it must be a list of names"
+            )
+    names = {c["id"]: repr(c.get("name")) for c in listed}
+    if category is None:
+        return listed, names
+    found = [c for c in listed if str(category) in (c.get("name"), str(c["id"]))]
+    if not found:
+        known = ", ".join(f"{name} (id {id_})" for id_, name in names.items()) or "none"
+        raise PoseFileError(f"{path}: no category has the name or id {category!r}; the file has {known}")
+    return found, names
+
+
+def _check_bones(path: str | Path, category: Mapping[str, Any]) -> None:
+    bones, count = category.get("skeleton") or [], len(category["keypoints"])
+    for bone in bones if isinstance(bones, list) else [bones]:
+        pair = isinstance(bone, list) and len(bone) == 2 and all(type(joint) is int for joint in bone)
+        if not pair or bone[0] == bone[1] or not all(1 <= joint <= count for joint in bone):
+            raise PoseFileError(
+                f"{path}: category {category.get('name')}: bone {str(bone)[:60]} of `skeleton`; it must be two "
+                f"different joints, counted from 1 to {count}"
+            )
+
+
+def read_annotations(
+    path: str | Path, category: CocoCategory, batch_size: int = 4096, *, all_of: Iterable[int] | None = None
+) -> Iterator[RawPoses]:
+    """Yield the persons of a COCO annotation file with their annotations, in file order.
+
+    Args:
+        path: The file.
+        category: Which annotations are read.
+        batch_size: Annotations at a time.
+        all_of: Read only the persons on these images, but crowds and those without a labelled joint too.
+    """
+    entries: Iterator[tuple[int, Any]] = enumerate(iter_json(path, "annotations", required=True))
+    if all_of is not None:
+        images = set(all_of)
+        entries = ((row, a) for row, a in entries if isinstance(a, Mapping) and a.get("image_id") in images)
+    return _read(entries, category, batch_size, True, all_of is not None, all_of is not None)
+
+
+def read_results(
+    path: str | Path, skeleton: Skeleton, batch_size: int = 4096, category: str | int | None = None
+) -> Iterator[RawPoses]:
+    """Read what detectors of poses and `pct predict` write; rows become ids where an entry has none, and without a box
+    in the first entry boxes are made from the joints."""
+    chosen = CocoCategory.of_results(path, skeleton, category)
+    first = next(iter_json(path), None)
+    if first is None:
+        raise PoseFileError(f"{path}: no poses; the list is empty")
+    boxed = isinstance(first, Mapping) and "bbox" in first
+    entries = ((row, {"id": row, **e} if isinstance(e, Mapping) else e) for row, e in enumerate(iter_json(path)))
+    return _read(entries, chosen, batch_size, boxed, True, False)
+
+
+def _read(
+    entries: Iterator[tuple[int, Any]],
+    category: CocoCategory,
+    batch_size: int,
+    boxed: bool,
+    all_persons: bool,
+    unlabelled: bool,
+) -> Iterator[RawPoses]:
+    """Yield entries with their rows as poses; boxes are to be made from the joints where ``boxed`` is not set."""
+    k = category.skeleton.num_keypoints
+    while chunk := list(islice(entries, batch_size)):
+        faults, rows, good, left_out = list[Fault](), list[int](), list[Mapping[str, Any]](), Counter[str]()
+        for row, entry in chunk:
+            other = category.find_other(entry, all_persons)
+            if other is not None:
+                left_out[other] += 1
+                continue
+            if unlabelled and not entry.get("keypoints"):
+                entry = {**entry, "keypoints": [0] * 3 * k}
+            fault = _find_structure_fault(entry, row, k, boxed)
+            if fault is None:
+                rows.append(row)
+                good.append(entry)
+            else:
+                faults.append(fault)
+        triplets = np.array([a["keypoints"] for a in good], dtype=np.float64).reshape(-1, k, 3)
+        yield RawPoses(
+            skeleton=category.skeleton,
+            keypoints=triplets[..., :2],
+            rows=np.array(rows, dtype=np.int64),
+            where=[f"annotation {a['id']}" for a in good],
+            visibility=triplets[..., 2],
+            bbox=np.array([a["bbox"] for a in good], dtype=np.float64).reshape(-1, 4) if boxed else None,
+            # Tools that draw no outline write 0.
+            area=np.array([a.get("area") or None for a in good], dtype=np.float64),
+            image_ids=np.array([a["image_id"] for a in good], dtype=np.int64),
+            annotation_ids=np.array([a["id"] for a in good], dtype=np.int64),
+            entries=good,
+            faults=faults,
+            left_out=left_out,
+            unlabelled=unlabelled,
+        )
+
+
+def _find_structure_fault(annotation: Any, row: int, num_keypoints: int, boxed: bool) -> Fault | None:
+    """Find what keeps an annotation from becoming a row of numbers: missing fields, wrong lengths, wrong types."""
+    where = f"annotation in row {row}"
+    if not isinstance(annotation, Mapping):
+        return Fault(where, "no annotation", f"{str(annotation)[:40]!r} is not an object with id, image_id, ...")
+    for name in ("id", "image_id"):
+        if name not in annotation:
+            return Fault(where, "missing field", f"no {name}; every annotation needs one")
+        fault = find_bad_id(name, annotation[name])
+        if fault is not None:
+            return Fault(where, "bad id", fault)
+        where = f"annotation {annotation['id']}"
+    for name, right in (("category_id", "an integer"), ("iscrowd", "0 or 1")):
+        value = annotation.get(name)
+        if type(value) is not int and not (value is None or (name == "iscrowd" and isinstance(value, bool))):
+            return Fault(where, f"bad {name}", f"{name} is {repr(value)[:40]}; it must be {right}")
+    lists = {"keypoints": (3 * num_keypoints, f"{num_keypoints} joints times x, y, visibility")}
+    for name, (length, right) in {**lists, "bbox": (4, "x, y, width, height")}.items() if boxed else lists.items():
+        found = _find_list_fault(annotation, name, length, right)
+        if found is not None:
+            return Fault(where, *found)
+    area = annotation.get("area")
+    if area is not None and not (_are_plain([area]) and 0 <= area < math.inf):
+        return Fault(where, "bad area", f"area is {repr(area)[:40]}; it must be a positive number, or be left out")
+    return None
+
+
+def _find_list_fault(annotation: Mapping[str, Any], name: str, length: int, right: str) -> tuple[str, str] | None:
+    values = annotation.get(name)
+    if name not in annotation:
+        return "missing field", f"no {name}; it must hold {length} numbers ({right})"
+    if not isinstance(values, list) or len(values) != length:
+        found = f"{len(values)} values" if isinstance(values, list) else repr(values)[:40]
+        kind = "wrong number of joints" if name == "keypoints" else "box without 4 numbers"
+        return kind, f"{name} has {found}; it must have {length} ({right})"
+    if not _are_plain(values):
+        odd = next(v for v in values if type(v) not in _NUMBER_TYPES)
+        return "not a number", f"{name} holds {repr(odd)[:40]}; it must hold {length} numbers ({right})"
+    return None
+
+
+def _are_plain(values: Sequence[Any]) -> bool:
+    return _NUMBER_TYPES.issuperset(map(type, values))

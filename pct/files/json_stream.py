@@ -7,7 +7,7 @@ import gzip
 import io
 import re
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -24,79 +24,57 @@ _LONG = re.compile(rb"\d{19}")
 _QUOTES = re.compile(rb'\\.|(")', re.DOTALL)
 # Lists and objects in each other: ijson's memory grows with the square of it. COCO has 4.
 _DEEPEST = 500
+_DAMAGED = (ijson.JSONError, UnicodeDecodeError, EOFError, gzip.BadGzipFile, zlib.error)
 _DEPTH_CHANGE = np.zeros(256, np.int8)
 _DEPTH_CHANGE[list(b"[{")], _DEPTH_CHANGE[list(b"]}")] = 1, -1
 
 
-def iter_json_items(path: str | Path, key: str, required: bool) -> Iterator[Any]:
-    """Yield the entries of the list under the top-level ``key`` of a JSON object, one in memory at a time.
+def iter_json(path: str | Path, key: str = "", required: bool = False) -> Iterator[Any]:
+    """Yield the entries of a JSON file that is a list, or of the list under the top-level ``key`` of one object.
 
-    Numbers that JSON does not have but Python writes (NaN, Infinity) come as None, integers that do not fit into 64
-    bits as their digits in a string. The file may be compressed by gzip, and be UTF-8 or UTF-16 with a mark.
+    One is in memory at a time. Numbers that JSON does not have but Python writes (NaN, Infinity) come as None, integers
+    that do not fit into 64 bits as their digits in a string. The file may be compressed by gzip, and be UTF-8 or UTF-16
+    with a mark.
 
     Args:
         path: JSON file.
-        key: Name of the list.
-        required: Whether a list that is missing or empty is an error.
+        key: Name of the list; empty for a file that is a list itself.
+        required: Whether a list under a key that is missing or empty is an error.
 
     Raises:
-        ValueError: If the file is empty, malformed, truncated or a JSON list, or lacks what is required.
+        ValueError: If the file is empty, malformed, truncated, of the other kind, or lacks what is required.
     """
-    return _iter_items(path, f"{key}.item", key, lambda: _explain_nothing(path, key, required))
-
-
-def iter_json_list(path: str | Path) -> Iterator[Any]:
-    """Yield the entries of a file that is a JSON list, as COCO results are, one in memory at a time.
-
-    Raises:
-        ValueError: If the file is empty, malformed, truncated or no list.
-    """
-    return _iter_items(path, "item", "entries", lambda: _explain_no_list(path))
-
-
-def _iter_items(path: str | Path, prefix: str, what: str, explain: Callable[[], None]) -> Iterator[Any]:
-    """Yield what lies under ijson's ``prefix``; ``explain`` raises the reason where nothing does, if that is wrong."""
     count = 0
     try:
         with open_json(path) as file:
-            for item in ijson.items(file, prefix, use_float=True):
+            for item in ijson.items(file, f"{key}.item" if key else "item", use_float=True):
                 count += 1
                 yield item
         if count == 0:
-            explain()
-    except (ijson.JSONError, UnicodeDecodeError, EOFError, gzip.BadGzipFile, zlib.error) as error:
+            _explain_nothing(path, key, required)
+    except _DAMAGED as error:
         # Where the text around an error is no UTF-8, yajl's sentence comes as bytes.
         reason = error.args[0] if isinstance(error, ijson.JSONError) and error.args else error
         text = reason.decode(errors="replace") if isinstance(reason, bytes) else str(reason)
         raise ValueError(
-            f"{path}: malformed or truncated JSON after {count} {what}: {' '.join(text.split())[:200]}"
+            f"{path}: malformed or truncated JSON after {count} {key or 'entries'}: {' '.join(text.split())[:200]}"
         ) from None
 
 
-def _explain_no_list(path: str | Path) -> None:
-    """Raise what a file is that is not a JSON list; an empty list is one."""
-    with open_json(path) as file:
-        for prefix, event, value in ijson.parse(file):
-            if prefix == "" and event == "map_key":
-                raise ValueError(f"{path}: this is a JSON object with {value!r}; expected a list, as COCO results are")
-            if prefix == "" and event not in ("start_array", "end_array", "start_map", "end_map"):
-                raise ValueError(f"{path}: this is a JSON {event}; expected a list, as COCO results are")
-            if prefix == "" and event == "end_map":
-                raise ValueError(f"{path}: this is an empty JSON object; expected a list, as COCO results are")
-
-
 def _explain_nothing(path: str | Path, key: str, required: bool) -> None:
-    """Raise the reason why a file without a ``key`` entry is of no use, if it is."""
-    keys: list[str] = []
+    """Raise the reason why a file without entries is of no use, if it is; an empty list is one."""
     with open_json(path) as file:
-        for prefix, event, value in ijson.parse(file):
-            if prefix == "" and event == "start_array":
-                raise ValueError(
-                    f"{path}: this is a JSON list, as COCO results and MPII files are; expected an annotation file in "
-                    f"COCO format, with `categories` and `annotations`"
-                )
-            if prefix == "" and event == "map_key":
-                keys.append(value)
+        events = [(event, value) for prefix, event, value in ijson.parse(file) if prefix == ""]
+    kind, keys = events[0][0], [value for event, value in events if event == "map_key"]
+    if not key and kind != "start_array":
+        other = "an empty JSON object" if kind == "start_map" else f"a JSON {kind}"
+        what = f"a JSON object with {keys[0]!r}" if keys else other
+        raise ValueError(f"{path}: this is {what}; expected a list, as COCO results are")
+    if key and kind == "start_array":
+        raise ValueError(
+            f"{path}: this is a JSON list, as COCO results and MPII files are; expected an annotation file in "
+            f"COCO format, with `categories` and `annotations`"
+        )
     if required and key in keys:
         raise ValueError(f"{path}: no {key}; `{key}` must be a list with at least one entry")
     if required:
@@ -124,20 +102,15 @@ def open_json(path: str | Path) -> Iterator[Readable]:
 
 def is_json_list(path: str | Path) -> bool:
     """Whether a JSON file is a list, as MPII files and COCO results are; other COCO files are objects."""
-    return _first_byte(path) == b"["
+    return first_byte(path) == b"["
 
 
-def is_json_object(path: str | Path) -> bool:
-    """Whether a JSON file is an object, as COCO annotation files are."""
-    return _first_byte(path) == b"{"
-
-
-def _first_byte(path: str | Path) -> bytes:
-    """Return the first byte of a JSON file that is no space; none where it cannot be read."""
+def first_byte(path: str | Path) -> bytes:
+    """Return the first byte of a JSON file that is no space: [ of a list, { of an object; none if it is damaged."""
     try:
         with open_json(path) as file:
             return file.read(64).lstrip()[:1]
-    except (ijson.JSONError, UnicodeDecodeError, EOFError, gzip.BadGzipFile, zlib.error):
+    except _DAMAGED:
         return b""
 
 

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from pct.files.json_stream import is_json_list, iter_json_list
-from pct.files.pose_checks import LARGEST_PIXEL, Fault, PoseFileError, RawPoses, check_poses
-from pct.poses import Poses
+from pct.files.json_stream import is_json_list, iter_json
+from pct.files.pose_checks import LARGEST_PIXEL, Fault, PoseBatch, PoseFileError, RawPoses, are_numbers, check_poses
 from pct.skeleton import MPII16
 
 # Published loaders move the centre down by 15 pixels per unit of scale and enlarge the scale by 1.25.
@@ -26,23 +21,6 @@ _PIXELS_PER_SCALE = 200.0
 _AREA_SHARE = 0.2
 
 
-@dataclass(frozen=True)
-class MpiiPoses:
-    """The persons of an MPII file.
-
-    Attributes:
-        table: Poses of skeleton ``mpii16``. ``image_ids`` count the images, ``annotation_ids`` the rows of the file.
-        head_size: Head length (N,) in pixels, the normaliser of PCKh; NaN where the file has none.
-        image_names: File name of each image, by image id.
-        faults: Why the other persons of the file are bad.
-    """
-
-    table: Poses
-    head_size: Tensor
-    image_names: tuple[str, ...]
-    faults: tuple[Fault, ...] = ()
-
-
 def is_mpii_file(path: str | Path) -> bool:
     """Whether a JSON file is a list of persons as MPII's are; a list of COCO results, or an object, is not.
 
@@ -51,20 +29,12 @@ def is_mpii_file(path: str | Path) -> bool:
     """
     if not Path(path).is_file():
         raise ValueError(f"{path}: no such file; expected keypoints in COCO format or in the MPII JSON layout")
-    if not is_json_list(path):
-        return False
-    first = next(iter_json_list(path), None)
+    first = next(iter_json(path), None) if is_json_list(path) else None
     return isinstance(first, Mapping) and bool({"joints", "joints_vis"} & set(first))
 
 
-def load_mpii_poses(path: str | Path, report: Callable[[str], None] | None = None) -> MpiiPoses:
-    """Read an MPII JSON file: a list of persons with ``image``, ``joints``, ``joints_vis``, ``center``, ``scale``.
-
-    MPII counts pixels from 1; 1 is taken off. The box is the square with the person's height (200 pixels times
-    scale) as its side, its centre 15 pixels times scale below MPII's, so that padding it by 1.25 gives the crop that
-    published MPII results use. Some files hold ``center`` and ``scale`` with this shift and enlargement done already
-    (those made from the stacked-hourglass h5 files); they are told by centres that are not whole numbers, which
-    MPII's own always are. The area is an estimate, 0.2 of the square.
+def load_mpii_poses(path: str | Path, report: Callable[[str], None] | None = None) -> PoseBatch:
+    """Read an MPII JSON file at once, with the person of each pose in ``entries``; see :func:`read_mpii`.
 
     Args:
         path: The file.
@@ -74,46 +44,68 @@ def load_mpii_poses(path: str | Path, report: Callable[[str], None] | None = Non
         ValueError: If the file is malformed or empty, or a person lacks a field or has a wrong or non-finite value and
             ``report`` is None.
     """
-    found = read_mpii(path)
-    for fault in found.faults:
+    batch = check_poses(next(read_mpii(path)))
+    for fault in batch.faults:
         if report is None:
             raise PoseFileError(f"{path}: {fault}")
         report(f"{path}: {fault}")
-    return found
+    return batch
 
 
-def read_mpii(path: str | Path) -> MpiiPoses:
-    """Read an MPII JSON file as :func:`load_mpii_poses` does; bad persons are in ``faults``."""
-    entries = list(iter_json_list(path))
+def read_mpii(path: str | Path, batch_size: int | None = None) -> Iterator[RawPoses]:
+    """Yield the persons of an MPII JSON file, a list of objects with ``image``, ``joints``, ``center``, ``scale``, ...
+
+    MPII counts pixels from 1; 1 is taken off. The box is the square with the person's height (200 pixels times
+    scale) as its side, its centre 15 pixels times scale below MPII's, so that padding it by 1.25 gives the crop that
+    published MPII results use. Some files hold ``center`` and ``scale`` with this shift and enlargement done already
+    (those made from the stacked-hourglass h5 files); they are told by centres that are not whole numbers, which
+    MPII's own always are. The area is an estimate, 0.2 of the square. Image ids count the images, annotation ids the
+    rows of the file.
+
+    Args:
+        path: The file; it is read whole before the first are yielded.
+        batch_size: Persons at a time; None for all at once.
+    """
+    entries = list(iter_json(path))
     if not entries:
         raise PoseFileError(f"{path}: expected a JSON list of persons (MPII annotations), and at least one")
-    checked = [(row, person, _find_fault(person)) for row, person in enumerate(entries)]
-    names = {row: f"person {row} (counted from 0)" for row, _, _ in checked}
-    faults = [Fault(names[row], "bad person", fault) for row, _, fault in checked if fault is not None]
-    rows = [row for row, _, fault in checked if fault is None]
+    found = [_find_fault(person) for person in entries]
+    good = [person for person, fault in zip(entries, found, strict=True) if fault is None]
+    images = {name: i for i, name in enumerate(dict.fromkeys(str(p["image"]) for p in good))}
+    shifted = any(abs(value - round(value)) > 1e-6 for p in good for value in p["center"])
+    for start in range(0, len(entries), batch_size or len(entries)):
+        rows = range(start, min(start + (batch_size or len(entries)), len(entries)))
+        faults = [Fault(_name(row), "bad person", fault) for row in rows if (fault := found[row]) is not None]
+        yield _raw([row for row in rows if found[row] is None], entries, images, shifted, faults)
+
+
+def _raw(
+    rows: list[int], entries: list[Any], images: Mapping[str, int], shifted: bool, faults: list[Fault]
+) -> RawPoses:
     persons = [entries[row] for row in rows]
-    images = tuple(dict.fromkeys(str(p["image"]) for p in persons))
-    number = {name: i for i, name in enumerate(images)}
     center = np.array([p["center"] for p in persons], np.float64).reshape(-1, 2)
     scale = np.array([p["scale"] for p in persons], np.float64)
-    if (np.abs(center - center.round()) > 1e-6).any():
+    if shifted:
         scale = scale / _ENLARGE
     else:
         center[:, 1] += _SHIFT * scale
     side = _PIXELS_PER_SCALE * scale[:, None]
-    raw = RawPoses(
-        where=[names[row] for row in rows],
+    return RawPoses(
+        skeleton=MPII16,
         keypoints=np.array([p["joints"] for p in persons], np.float64).reshape(-1, MPII16.num_keypoints, 2) - 1,
+        rows=np.array(rows, np.int64),
+        where=[_name(row) for row in rows],
         visibility=np.array([p["joints_vis"] for p in persons], np.float64).reshape(-1, MPII16.num_keypoints),
         bbox=np.concatenate([center - 1 - side / 2, side, side], axis=1),
         area=_AREA_SHARE * side[:, 0] ** 2,
-        image_ids=np.array([number[str(p["image"])] for p in persons], np.int64),
-        annotation_ids=np.array(rows, np.int64),
+        image_ids=np.array([images[str(p["image"])] for p in persons], np.int64),
         entries=persons,
+        faults=faults,
     )
-    batch = check_poses(raw, MPII16, faults)
-    head_size = torch.tensor([p.get("head_size", math.nan) for p in batch.entries])
-    return MpiiPoses(batch.poses, head_size, images, batch.faults)
+
+
+def _name(row: int) -> str:
+    return f"person {row} (counted from 0)"
 
 
 def _find_fault(person: Any) -> str | None:
@@ -125,19 +117,13 @@ def _find_fault(person: Any) -> str | None:
     if missing:
         return f"no {', '.join(missing)}"
     joints = person["joints"]
-    if not (isinstance(joints, list) and len(joints) == k and all(_are_numbers(xy, 2) for xy in joints)):
+    if not (isinstance(joints, list) and len(joints) == k and all(are_numbers(xy, 2) for xy in joints)):
         return f"joints must be {k} pairs of finite numbers below {LARGEST_PIXEL:.0f}"
-    if not _are_numbers(person["joints_vis"], k):
+    if not are_numbers(person["joints_vis"], k):
         return f"joints_vis must be {k} numbers, 1 where annotated and 0 elsewhere"
-    if not _are_numbers(person["center"], 2):
+    if not are_numbers(person["center"], 2):
         return f"center is {str(person['center'])[:60]}; it must be 2 finite numbers"
     for name in ("scale", "head_size"):
-        if name in person and not (_are_numbers([person[name]], 1) and person[name] > 0):
+        if name in person and not (are_numbers([person[name]], 1) and person[name] > 0):
             return f"{name} is {repr(person[name])[:60]}; it must be a positive number"
     return None
-
-
-def _are_numbers(values: Any, count: int) -> bool:
-    if not isinstance(values, list) or len(values) != count:
-        return False
-    return all(type(v) in (int, float) and abs(v) < LARGEST_PIXEL for v in values)

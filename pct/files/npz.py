@@ -87,6 +87,17 @@ class NpzReader:
                 return self._read(name, file, shape[::-1], dtype).transpose().copy()
             return self._read(name, file, shape, dtype).copy()
 
+    def texts(self, name: str) -> tuple[str, ...]:
+        """Return a whole array of one dimension as texts.
+
+        Raises:
+            NpzError: As :meth:`array`, or if a text is damaged.
+        """
+        try:
+            return tuple(str(text) for part in self.rows(name, 4096) for text in part)
+        except (UnicodeError, SystemError) as error:
+            raise NpzError(f"{self.path}: array {name!r} holds no text: {error}") from None
+
     def rows(self, name: str, batch_size: int) -> Iterator[np.ndarray]:
         """Yield an array's rows in order, at most ``batch_size`` at a time.
 
@@ -192,31 +203,35 @@ def check_shapes(path: str | Path, arrays: Mapping[str, np.ndarray], wanted: Map
 
 
 def write_npz(
-    path: str | Path,
-    arrays: Mapping[str, tuple[tuple[int, ...], np.dtype[Any], Iterable[np.ndarray]]],
-    force: bool = False,
+    path: str | Path, arrays: Mapping[str, np.ndarray | tuple[int, Iterable[np.ndarray]]], force: bool = False
 ) -> None:
-    """Write an ``.npz`` archive whose arrays come in pieces; it appears under its name only when it is whole.
+    """Write an ``.npz`` archive whose arrays may come in pieces; it appears under its name only when it is whole.
 
     Args:
         path: The archive.
-        arrays: Shape, type, and the rows in pieces of each array; the pieces of one are used up before the next.
+        arrays: Each array, or how many rows it has, one at least, and its rows in pieces; the pieces of one are used up
+            before the next.
         force: Whether an existing file is replaced.
 
     Raises:
         OutputError: If the file cannot be written.
         FileExistsError: If the file exists and ``force`` is not set.
-        ValueError: If the pieces of an array do not make its shape.
+        ValueError: If the pieces of an array do not make so many rows.
     """
     checked = check_output(path, (".npz",), force)
     with atomic_output(checked, force) as temporary, zipfile.ZipFile(temporary, "w") as archive:
-        for name, (shape, dtype, pieces) in arrays.items():
-            rows = 0
+        for name, array in arrays.items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
-                header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
-                np.lib.format.write_array_header_1_0(file, header)
-                for piece in pieces:
+                if isinstance(array, np.ndarray):
+                    np.lib.format.write_array(file, array, allow_pickle=False)
+                    continue
+                length, rows = array[0], 0
+                for piece in array[1]:
+                    if rows == 0:
+                        header = np.lib.format.header_data_from_array_1_0(piece)
+                        shape = {"fortran_order": False, "shape": (length, *piece.shape[1:])}
+                        np.lib.format.write_array_header_1_0(file, {**header, **shape})
                     rows += len(piece)
-                    file.write(np.ascontiguousarray(piece, dtype).reshape(len(piece), *shape[1:]).tobytes())
-            if rows != shape[0]:
-                raise ValueError(f"{path}: array {name!r} got {rows} rows; it must have {shape[0]}")
+                    file.write(np.ascontiguousarray(piece).tobytes())
+            if rows != length:
+                raise ValueError(f"{path}: array {name!r} got {rows} rows; it must have {length}")

@@ -11,12 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from pct.files.coco import iter_coco_images
-from pct.files.coco3d import find_camera_fault, read_intrinsics
+from pct.files.json_stream import iter_json
 from pct.files.photo import PhotoError, decode_photo, photo_size, read_bytes
+from pct.files.pose_checks import are_numbers
 
 # Decoded photos that are kept: several persons of one photo follow each other in a file.
 _DECODED = 4
+# What files of generated people say of the camera of a photo.
+_CAMERA = ("fx", "fy", "cx", "cy")
 # Of faults of one kind.
 _SHOWN = 5
 
@@ -46,7 +48,7 @@ class PhotoFolder:
         self._images: dict[int, Mapping[str, Any]] = {}
         self.faults: list[str] = []
         twice = set[int]()
-        for image in iter_coco_images(annotations_path) if images is None else images:
+        for image in iter_json(annotations_path, "images") if images is None else images:
             fault = _find_fault(image)
             if fault is None:
                 kept = {name: image.get(name) for name in ("file_name", "width", "height", "camera")}
@@ -94,7 +96,8 @@ class PhotoFolder:
 
     def intrinsics(self, image_id: int) -> np.ndarray | None:
         """Return the camera's fx, fy, cx, cy (4,) in pixels, float32; None where the file does not say."""
-        return read_intrinsics(self._images.get(image_id, {}))
+        camera = self._images.get(image_id, {}).get("camera")
+        return None if camera is None else np.array([camera[name] for name in _CAMERA], np.float32)
 
     def read(self, image_id: int) -> np.ndarray:
         """Return a photo (H, W, 3), uint8 RGB, read-only.
@@ -227,5 +230,9 @@ def _find_fault(image: Any) -> str | None:
     sizes = [image.get(name) for name in ("width", "height")]
     if not all(size is None or (type(size) is int and size >= 0) for size in sizes):
         return f"image {image['id']} has width and height {sizes}; expected whole numbers of pixels, or neither"
-    fault = find_camera_fault(image)
-    return None if fault is None else f"image {image['id']}: {fault}"
+    camera = image.get("camera")
+    values: list[Any] = [camera.get(name) for name in _CAMERA] if isinstance(camera, Mapping) else []
+    if camera is not None and not (are_numbers(values, 4) and min(values[:2]) > 0):
+        given = repr(camera)[:99]
+        return f"image {image['id']}: camera is {given}; expected numbers fx, fy (positive), cx, cy in pixels"
+    return None

@@ -1,4 +1,4 @@
-"""Checks of poses as they come from a file: the good ones as Poses, the bad ones with the reason."""
+"""The one set of checks of poses, whatever file they come from: good ones as Poses, bad ones with the reason."""
 
 from __future__ import annotations
 
@@ -10,16 +10,20 @@ from typing import Any
 import numpy as np
 import torch
 
+from pct.files.motion.checks import NO_BONE, bone_lengths, find_odd_axes, find_wrong_unit
 from pct.geometry import bbox_from_keypoints
 from pct.poses import Poses
-from pct.skeleton import Skeleton
+from pct.skeleton import SKELETONS, Skeleton
 
-# Pixel coordinates from here on are taken for errors: float32 has no sub-pixel digits left there.
+# Coordinates from here on are taken for errors: float32 has no sub-pixel digits left there.
 LARGEST_PIXEL = 1e6
-_GUESSED = "poses have joints that are NaN or at exactly (0, 0), without `visible`; these count as unknown"
-_REPEATED = "poses have the id of an earlier pose; all of them are read"
 # So are joints that are this many box sides away from the box.
 _FARTHEST = 1e3
+_GUESSED = "poses have joints that are NaN or at exactly (0, 0), without `visible`; these count as unknown"
+_REPEATED = "poses have the id of an earlier pose; all of them are read"
+
+# Row, what is wrong in a few words, and the sentence that says what would be right.
+Found = Iterator[tuple[int, str, str]]
 
 
 class PoseFileError(ValueError):
@@ -44,30 +48,41 @@ class Fault:
         return f"{self.where}: {self.sentence}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RawPoses:
-    """B poses of the right shape, with any numbers.
+    """B poses of the right shape, with any numbers, as a reader of files gives them.
 
     Attributes:
+        skeleton: Whose joints they have.
+        keypoints: Joints (B, K, 2) in image pixels, or (B, K, 3) in millimetres, float64.
+        rows: Where each pose stands in the file (B,), int64: its name in messages and its ids, where it has no others.
         where: What to call each pose in a message.
-        keypoints: Joints (B, K, 2) in image pixels, float64.
         visibility: Above 0 where a joint is known (B, K), float64; None if the file does not say: joints that are NaN,
             or at exactly (0, 0), as detectors write what they did not find, are unknown then.
         bbox: Person boxes (B, 4) as x, y, width, height in image pixels, float64; None to make them from the joints.
         area: Segment area (B,), float64, NaN where not known.
-        image_ids: Image of each pose (B,), int64.
-        annotation_ids: Annotation of each pose (B,), int64.
-        entries: What the file says of each pose; empty where it has no more than the above.
+        image_ids, annotation_ids: Image and annotation of each pose (B,), int64.
+        entries: What the file says of each pose.
+        root: The joint that every 3D pose needs.
+        faults: Of poses that are not among these.
+        left_out: Entries that are no single person of the skeleton's kind, by what they are.
+        unlabelled: Whether poses without a known joint are good.
     """
 
-    where: Sequence[str]
+    skeleton: Skeleton
     keypoints: np.ndarray
-    visibility: np.ndarray | None
-    bbox: np.ndarray | None
-    area: np.ndarray
-    image_ids: np.ndarray
-    annotation_ids: np.ndarray
+    rows: np.ndarray
+    where: Sequence[str] = ()
+    visibility: np.ndarray | None = None
+    bbox: np.ndarray | None = None
+    area: np.ndarray | None = None
+    image_ids: np.ndarray | None = None
+    annotation_ids: np.ndarray | None = None
     entries: Sequence[Mapping[str, Any]] = ()
+    root: int = 0
+    faults: Sequence[Fault] = ()
+    left_out: Counter[str] = field(default_factory=Counter)
+    unlabelled: bool = False
 
 
 @dataclass(frozen=True)
@@ -98,40 +113,46 @@ def notes_of(odd: Mapping[str, int], left_out: Mapping[str, int] | None = None) 
     ]
 
 
-def note_repeated_ids(batches: Iterable[PoseBatch]) -> Iterator[PoseBatch]:
-    """Count the poses whose annotation id an earlier one has; 8 bytes a pose are kept."""
-    pieces: list[np.ndarray] = []
-    for batch in batches:
-        ids = np.sort(batch.poses.annotation_ids.numpy())
-        repeated = np.append(False, ids[1:] == ids[:-1])
-        # Ids that rise from batch to batch, as rows do, need no look at those before.
-        if len(ids) and pieces and ids[0] <= max(piece[-1] for piece in pieces):
-            pieces = [np.sort(np.concatenate(pieces))]
-            places = np.searchsorted(pieces[0], ids)
-            repeated |= pieces[0][np.minimum(places, len(pieces[0]) - 1)] == ids
-        pieces += [ids] if len(ids) else []
-        count = int(repeated.sum())
-        yield replace(batch, odd=batch.odd + Counter({_REPEATED: count})) if count else batch
+def check_all(path: object, pieces: Iterable[RawPoses]) -> Iterator[PoseBatch]:
+    """Check the poses of a file piece by piece.
+
+    Poses whose annotation id an earlier one has are counted, for which 8 bytes a pose are kept. Of 3D poses each piece
+    must be in millimetres, and the first one tells whether left and right are swapped, which is only noted.
+
+    Raises:
+        PoseFileError: If 3D poses are in another unit; it names ``path``.
+    """
+    seen: list[np.ndarray] = []
+    for number, batch in enumerate(map(check_poses, pieces)):
+        poses, notes = batch.poses, list[str]()
+        if poses.num_dims == 3:
+            wrong = find_wrong_unit(poses.keypoints, poses.visible, poses.skeleton)
+            if wrong is not None:
+                raise PoseFileError(f"{path}: {wrong}")
+            notes = [] if number else find_odd_axes(poses.keypoints, poses.visible, poses.skeleton)
+        repeated = _count_repeated(seen, np.sort(poses.annotation_ids.numpy()))
+        odd = batch.odd + Counter({_REPEATED: repeated})
+        yield replace(batch, odd=odd, notes=tuple(notes))
 
 
-def check_poses(
-    raw: RawPoses,
-    skeleton: Skeleton,
-    faults: Sequence[Fault] = (),
-    left_out: Counter[str] | None = None,
-    unlabelled: bool = False,
-) -> PoseBatch:
+def _count_repeated(seen: list[np.ndarray], ids: np.ndarray) -> int:
+    """Return how many of sorted ids are there twice or were ``seen``, and add them to these."""
+    repeated = np.append(False, ids[1:] == ids[:-1])[: len(ids)]
+    # Ids that rise from batch to batch, as rows do, need no look at those before.
+    if len(ids) and seen and ids[0] <= max(piece[-1] for piece in seen):
+        seen[:] = [np.sort(np.concatenate(seen))]
+        places = np.searchsorted(seen[0], ids)
+        repeated |= seen[0][np.minimum(places, len(seen[0]) - 1)] == ids
+    seen += [ids] if len(ids) else []
+    return int(repeated.sum())
+
+
+def check_poses(raw: RawPoses) -> PoseBatch:
     """Separate good poses from bad ones.
 
-    A pose is bad if no joint is known, a known joint is not a finite pixel coordinate, its joints or its box are shares
-    of the image, or its box has no area or is far from the joints.
-
-    Args:
-        raw: The poses.
-        skeleton: Their skeleton.
-        faults: Faults found before, put in front.
-        left_out: Handed on.
-        unlabelled: Whether poses without a known joint are good.
+    A pose is bad if no joint is known or a known joint is not a finite coordinate; in 2D also if its joints or its box
+    are shares of the image, or its box has no area or is far from the joints; in 3D if its root is not known or one of
+    its bones is over two metres long.
     """
     odd: Counter[str] = Counter()
     if raw.visibility is None:
@@ -139,92 +160,129 @@ def check_poses(
         odd += Counter({_GUESSED: int(unknown.any(axis=1).sum())})
         raw = replace(raw, visibility=(~unknown).astype(np.float64))
     assert raw.visibility is not None
-    visible = raw.visibility > 0
-    found: dict[int, Fault] = {}
-    for check in (_find_odd_visibility, _find_not_finite, _find_shares):
-        found = {**check(raw, visible, skeleton), **found}
-    found = found if unlabelled else {**_find_no_visible(raw, visible), **found}
-    good = np.ones(len(visible), dtype=bool)
-    good[list(found)] = False
-    bbox = np.ones((len(visible), 4)) if raw.bbox is None else raw.bbox
-    if raw.bbox is None and good.any():
-        known = torch.from_numpy(np.where(visible[..., None], raw.keypoints, 0.0)[good])
-        bbox[good] = bbox_from_keypoints(known, torch.from_numpy(visible[good])).numpy()
-    bbox = np.clip(bbox, -3e38, 3e38).astype(np.float32)  # clip keeps NaN, and no overflow is warned of
-    found = {**_find_bad_box(raw, visible, bbox), **found}
-    rows = np.array([i for i in range(len(visible)) if i not in found], dtype=np.int64)
-    keypoints = np.where(visible[rows][..., None], raw.keypoints[rows], 0.0)
+    visible, b, is_3d = raw.visibility > 0, len(raw.keypoints), raw.keypoints.shape[-1] == 3
+    found: dict[int, tuple[str, str]] = {}
+    for check in (_find_no_number, _find_bad_body) if is_3d else (_find_no_number, _find_shares):
+        for row, kind, sentence in check(raw, visible):
+            found.setdefault(row, (kind, sentence))
+    known = np.where(visible[..., None], raw.keypoints, 0.0)
+    bbox = np.full((b, 4), np.nan, np.float32)
+    if not is_3d:
+        bbox = _boxes(raw, known, visible, found)
+        for row, kind, sentence in _find_bad_box(raw, visible, bbox):
+            found.setdefault(row, (kind, sentence))
+    where = raw.where or [f"row {row}" for row in raw.rows.tolist()]
+    rows = np.array([i for i in range(b) if i not in found], dtype=np.int64)
+    area = np.full(b, np.nan) if raw.area is None else raw.area
     poses = Poses(
-        skeleton=skeleton,
-        keypoints=torch.from_numpy(keypoints.astype(np.float32)),
+        skeleton=raw.skeleton,
+        keypoints=torch.from_numpy(known[rows].astype(np.float32)),
         visible=torch.from_numpy(visible[rows]),
         bbox=torch.from_numpy(bbox[rows]),
-        area=torch.from_numpy(raw.area[rows].astype(np.float32)),
-        image_ids=torch.from_numpy(raw.image_ids[rows]),
-        annotation_ids=torch.from_numpy(raw.annotation_ids[rows]),
+        area=torch.from_numpy(area[rows].astype(np.float32)),
+        image_ids=torch.from_numpy((raw.rows if raw.image_ids is None else raw.image_ids)[rows]),
+        annotation_ids=torch.from_numpy((raw.rows if raw.annotation_ids is None else raw.annotation_ids)[rows]),
     )
     entries = tuple(raw.entries[row] for row in rows) if raw.entries else ()
-    return PoseBatch(poses, (*faults, *(found[i] for i in sorted(found))), left_out or Counter(), odd, entries)
+    faults = (*raw.faults, *(Fault(where[i], *found[i]) for i in sorted(found)))
+    return PoseBatch(poses, faults, raw.left_out, odd, entries)
 
 
-def _find_odd_visibility(raw: RawPoses, visible: np.ndarray, skeleton: Skeleton) -> dict[int, Fault]:
+def _boxes(raw: RawPoses, known: np.ndarray, visible: np.ndarray, found: Mapping[int, object]) -> np.ndarray:
+    """Return the boxes (B, 4) of a file, or those around the joints of good poses, float32."""
+    bbox = np.ones((len(known), 4)) if raw.bbox is None else raw.bbox
+    good = np.array([i not in found for i in range(len(known))], dtype=bool)
+    if raw.bbox is None and good.any():
+        bbox[good] = bbox_from_keypoints(torch.from_numpy(known[good]), torch.from_numpy(visible[good])).numpy()
+    return np.clip(bbox, -3e38, 3e38).astype(np.float32)  # clip keeps NaN, and no overflow is warned of
+
+
+def _find_no_number(raw: RawPoses, visible: np.ndarray) -> Found:
+    names, unit = raw.skeleton.keypoint_names, "pixels" if raw.keypoints.shape[-1] == 2 else "millimetres"
     assert raw.visibility is not None
     odd = ~np.isfinite(raw.visibility)
-    found = {}
     for i in np.flatnonzero(odd.any(axis=1)).tolist():
         joint = int(np.argmax(odd[i]))
-        sentence = (
-            f"visibility of {skeleton.keypoint_names[joint]} is {raw.visibility[i, joint]}; "
-            "it must be 0 (unknown), 1 (occluded) or 2 (seen)"
-        )
-        found[i] = Fault(raw.where[i], "visibility not a number", sentence)
-    return found
-
-
-def _find_no_visible(raw: RawPoses, visible: np.ndarray) -> dict[int, Fault]:
-    sentence = "no visible joint, so there is nothing to encode; at least one joint must be known"
-    rows = np.flatnonzero(~visible.any(axis=1)).tolist()
-    return {i: Fault(raw.where[i], "no visible joint", sentence) for i in rows}
-
-
-def _find_not_finite(raw: RawPoses, visible: np.ndarray, skeleton: Skeleton) -> dict[int, Fault]:
+        right = "it must be 0 (unknown), 1 (occluded) or 2 (seen)"
+        yield i, "visibility not a number", f"visibility of {names[joint]} is {raw.visibility[i, joint]}; {right}"
     with np.errstate(invalid="ignore"):
         bad = ~(np.abs(raw.keypoints) < LARGEST_PIXEL).all(axis=-1) & visible
-    found = {}
     for i in np.flatnonzero(bad.any(axis=1)).tolist():
         joint = int(np.argmax(bad[i]))
-        sentence = (
-            f"joint {skeleton.keypoint_names[joint]} is {raw.keypoints[i, joint].tolist()}; known joints must be "
-            f"finite pixels below {LARGEST_PIXEL:.0f} (or visibility 0, to have it filled in)"
-        )
-        found[i] = Fault(raw.where[i], "coordinates not finite", sentence)
-    return found
+        right = f"known joints must be finite {unit} below {LARGEST_PIXEL:.0f} (or not visible, to have them filled in)"
+        yield i, "coordinates not finite", f"joint {names[joint]} is {raw.keypoints[i, joint].tolist()}; {right}"
 
 
-def _find_shares(raw: RawPoses, visible: np.ndarray, skeleton: Skeleton) -> dict[int, Fault]:
-    """Find poses whose coordinates are from -1 to 1 and no whole numbers: nobody is that few pixels large."""
+def _find_shares(raw: RawPoses, visible: np.ndarray) -> Found:
+    """Find poses whose coordinates are from -1 to 1 and no whole numbers, which nobody is as few pixels as, or none."""
     known = np.where(visible[..., None], raw.keypoints, 0.0)
     with np.errstate(invalid="ignore"):
         small = (np.abs(known) <= 1).all(axis=(1, 2)) & (known != np.round(known)).any(axis=(1, 2))
-    sentence = "the joints are shares of the image, not pixels; multiply them by its width and height"
-    rows = np.flatnonzero(small & (visible.sum(axis=1) > 1)).tolist()
-    return {i: Fault(raw.where[i], "shares of the image", sentence) for i in rows}
+    for i in np.flatnonzero(small & (visible.sum(axis=1) > 1)).tolist():
+        sentence = "the joints are shares of the image, not pixels; multiply them by its width and height"
+        yield i, "shares of the image", sentence
+    for i in np.flatnonzero(~visible.any(axis=1)).tolist() if not raw.unlabelled else ():
+        sentence = "no visible joint, so there is nothing to encode; at least one joint must be known"
+        yield i, "no visible joint", sentence
 
 
-def _find_bad_box(raw: RawPoses, visible: np.ndarray, bbox: np.ndarray) -> dict[int, Fault]:
+def _find_bad_body(raw: RawPoses, visible: np.ndarray) -> Found:
+    names = raw.skeleton.keypoint_names
+    for i in np.flatnonzero(~visible[:, raw.root]).tolist():
+        yield i, "no root joint", f"joint {names[raw.root]}, the origin of the model's poses, is not known"
+    for i in np.flatnonzero(visible.sum(axis=1) < 2).tolist():
+        sentence = f"no joint but {names[raw.root]} is known, so there is nothing to encode"
+        yield i, "no visible joint", sentence
+    with np.errstate(invalid="ignore"):
+        lengths = bone_lengths(torch.from_numpy(raw.keypoints), torch.from_numpy(visible), raw.skeleton).numpy()
+        too_long = lengths > NO_BONE
+    for i in np.flatnonzero(too_long.any(axis=1)).tolist():
+        a, b = raw.skeleton.edges[int(np.argmax(too_long[i]))]
+        sentence = f"the bone from {names[a]} to {names[b]} is over {NO_BONE:.0f} mm long; nobody has such a one"
+        yield i, "bone too long", sentence
+
+
+def _find_bad_box(raw: RawPoses, visible: np.ndarray, bbox: np.ndarray) -> Found:
     with np.errstate(invalid="ignore", over="ignore"):
         bad = ~((np.abs(bbox) < LARGEST_PIXEL).all(axis=1) & (bbox[:, 2:] > 0).all(axis=1))
         away = np.abs(raw.keypoints - bbox[:, None, :2]).max(axis=-1, initial=0)
         far = ((away > _FARTHEST * bbox[:, None, 2:].max(axis=-1)) & visible).any(axis=1)
         # A box of shares of the image, beside joints in pixels.
         far |= (np.abs(bbox) <= 1).all(axis=1) & ((np.abs(raw.keypoints) > 2).any(axis=-1) & visible).any(axis=1)
-    found = {}
     for i in np.flatnonzero(bad | far).tolist():
         text = f"bbox is {(bbox if raw.bbox is None else raw.bbox)[i].tolist()}"
         if bad[i]:
-            sentence = f"{text}; width and height must be positive, all values finite pixels below {LARGEST_PIXEL:.0f}"
-            found[i] = Fault(raw.where[i], "box without area", sentence)
+            right = f"width and height must be positive, all values finite pixels below {LARGEST_PIXEL:.0f}"
+            yield i, "box without area", f"{text}; {right}"
         else:
             sentence = f"{text}, but a known joint is far away; both must be in image pixels"
-            found[i] = Fault(raw.where[i], "joints far from the box", sentence)
-    return found
+            yield i, "joints far from the box", sentence
+
+
+def explain_mismatch(path: object, what: str, names: Sequence[str], skeleton: Skeleton) -> str:
+    """Say that ``what`` of a file has other joints than the model's skeleton, with the names of both."""
+    known = {s.keypoint_names: f"of {s.name}" for s in SKELETONS.values()}
+    found = known.get(tuple(names)) or _list_some(names)
+    return (
+        f"{path}: {what} has the {len(names)} joints {found}; the model's skeleton "
+        f"{skeleton.name} has the {skeleton.num_keypoints} joints {_list_some(skeleton.keypoint_names)}"
+    )
+
+
+def _list_some(names: Sequence[str]) -> str:
+    return ", ".join(name[:20] for name in names[:8]) + (", ..." if len(names) > 8 else "")
+
+
+def find_bad_id(name: str, value: Any) -> str | None:
+    """Say what is wrong with an id of a JSON file; integers beyond 64 bits come as their digits and are shown so."""
+    if type(value) is int and -(2**63) <= value < 2**63:
+        return None
+    long = isinstance(value, str) and len(value) > 18 and value.lstrip("-").isdecimal()
+    return f"{name} is {(value if long else repr(value))[:60]}; it must be an integer of 64 bits"
+
+
+def are_numbers(values: Any, count: int) -> bool:
+    """Whether values of a JSON file are a list of so many finite numbers of a size that coordinates have."""
+    if not isinstance(values, list) or len(values) != count:
+        return False
+    return all(type(v) in (int, float) and abs(v) < LARGEST_PIXEL for v in values)

@@ -1,24 +1,25 @@
-"""Pose files of any kind (COCO JSON, npz, Parquet) as a stream of checked batches."""
+"""Pose files of any kind (COCO, MPII, npz, mocap, Parquet): one way in, as a stream of checked batches or one table."""
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
+import torch
 
-from pct.files.coco_categories import explain_mismatch
-from pct.files.npz import NpzReader
-from pct.files.parquet import Column, ColumnReader
-from pct.files.pose_checks import Fault, PoseBatch, PoseFileError, RawPoses, check_poses, note_repeated_ids
-from pct.files.pose_json import read_pose_json
-from pct.skeleton import Skeleton
+from pct.files.coco import AREA_SHARE, find_category, read_annotations, read_results
+from pct.files.json_stream import is_json_list
+from pct.files.mpii import is_mpii_file, read_mpii
+from pct.files.pose_arrays import count_rows, read_npz, read_parquet
+from pct.files.pose_checks import PoseBatch, PoseFileError, RawPoses, check_all, explain_mismatch, notes_of
+from pct.poses import Poses
+from pct.skeleton import MPII16, Skeleton
 
 POSE_SUFFIXES = (".json", ".npz", ".parquet")
-# Name in an npz file, name in a Parquet file; the joints are needed, the rest may be left out.
-_ARRAYS = ("keypoints", "visible", "bbox", "area", "image_ids", "annotation_ids")
-_COLUMNS = ("keypoints", "visible", "bbox", "area", "image_id", "annotation_id")
+
+Say = Callable[[str], None]
 
 
 def check_pose_file(path: str | Path) -> Path:
@@ -50,18 +51,7 @@ def pose_suffix(path: str | Path) -> str:
 def count_poses(path: str | Path) -> int | None:
     """Return the number of poses of an npz or Parquet file; None for JSON, which only reading to its end tells."""
     path = check_pose_file(path)
-    if path.suffix.lower() == ".parquet":
-        with ColumnReader(path) as table:
-            return len(table)
-    if path.suffix.lower() == ".npz":
-        with NpzReader(path) as arrays:
-            return (arrays.shape("joints" if is_mocap(arrays) else "keypoints") or (0,))[0]
-    return None
-
-
-def is_mocap(arrays: NpzReader) -> bool:
-    """Whether an npz file has the layout of :class:`pct.files.motion.mocap.MocapClips`: ``joints`` in clips."""
-    return "keypoints" not in arrays.names and {"joints", "clip_start"} <= set(arrays.names)
+    return None if pose_suffix(path) == ".json" else count_rows(path)
 
 
 def read_poses(
@@ -71,6 +61,7 @@ def read_poses(
     *,
     category: str | int | None = None,
     need_names: bool = True,
+    root: int | None = None,
 ) -> Iterator[PoseBatch]:
     """Yield the poses of a file in order, at most ``batch_size`` at a time, whatever the length of the file.
 
@@ -81,9 +72,13 @@ def read_poses(
     - ``.parquet``: columns ``keypoints`` (2 K numbers or K pairs a row), and if given ``visible``, ``bbox``, ``area``,
       ``image_id``, ``annotation_id``.
 
+    3D poses are in ``.npz`` files: ``keypoints`` (N, K, 3) in millimetres, x right, y down, z away, the origin
+    anywhere, without boxes and areas; or the layout of :func:`pct.files.motion.mocap.load_mocap`, which is brought
+    into those axes: image ids are the clips' rows, annotation ids the frames' rows.
+
     Without boxes they are made from the known joints; without ids the row number is taken; without ``visible`` joints
-    that are NaN or at exactly (0, 0) are unknown. An area of 0 is an unknown one. Poses with the id of an earlier one
-    are read and counted.
+    of 2D poses that are NaN or at exactly (0, 0) are unknown. An area of 0 is an unknown one. Poses with the id of an
+    earlier one are read and counted.
 
     Args:
         path: The file.
@@ -91,159 +86,93 @@ def read_poses(
         batch_size: Poses at a time.
         category: Name or id of the only category of a COCO file that is read.
         need_names: Whether a COCO file that names no joints is refused.
+        root: For 3D poses, the joint at the origin of the model's poses, which every pose needs; None for 2D poses.
 
     Raises:
         PoseFileError: If the file cannot be used as a whole, for example since its joints are not the skeleton's.
         ValueError: If the file is missing, malformed, truncated or pickled.
     """
-    path, suffix = check_pose_file(path), pose_suffix(path)
+    path = check_pose_file(path)
+    suffix = pose_suffix(path)
+    if root is not None and suffix != ".npz":
+        raise PoseFileError(
+            f"{path}: a {suffix} file holds 2D poses, and the model's are 3D; give a .npz with keypoints "
+            f"(N, {skeleton.num_keypoints}, 3) in millimetres"
+        )
     if suffix == ".json":
-        return note_repeated_ids(read_pose_json(path, skeleton, batch_size, category, need_names))
+        return check_all(path, _read_json(path, skeleton, batch_size, category, need_names))
     if category is not None:
-        raise PoseFileError(f"{path}: {suffix} files have no categories; leave {category!r} out")
-    reader = _read_npz if suffix == ".npz" else _read_parquet
-    return note_repeated_ids(reader(path, skeleton, batch_size))
+        what = "3D poses" if root is not None else f"{suffix} files"
+        raise PoseFileError(f"{path}: {what} have no categories; leave {category!r} out")
+    if suffix == ".npz":
+        return check_all(path, read_npz(path, skeleton, batch_size, root))
+    return check_all(path, read_parquet(path, skeleton, batch_size))
 
 
-def _read_npz(path: Path, skeleton: Skeleton, batch_size: int) -> Iterator[PoseBatch]:
-    with NpzReader(path) as file:
-        if is_mocap(file):
-            raise PoseFileError(f"{path}: this is motion capture, 3D poses; encode it with a 3D model")
-        for start, values in read_arrays(file, skeleton, 2, _ARRAYS, batch_size):
-            yield check_poses(_raw_from_rows(values, start, skeleton.num_keypoints), skeleton)
+def _read_json(
+    path: Path, skeleton: Skeleton, batch_size: int, category: str | int | None, need_names: bool
+) -> Iterator[RawPoses]:
+    """Yield the poses of a JSON file: COCO annotations, COCO results and the MPII layout are told by how they begin."""
+    if not is_json_list(path):
+        return read_annotations(path, find_category(path, skeleton, category, need_names), batch_size)
+    if not is_mpii_file(path):
+        return read_results(path, skeleton, batch_size, category)
+    if category is not None:
+        raise PoseFileError(f"{path}: MPII files have no categories; leave {category!r} out")
+    if skeleton.keypoint_names != MPII16.keypoint_names:
+        raise PoseFileError(explain_mismatch(path, "the MPII file", MPII16.keypoint_names, skeleton))
+    return read_mpii(path, batch_size)
 
 
-def read_arrays(
-    file: NpzReader, skeleton: Skeleton, dims: int, names: Sequence[str], batch_size: int, unused: Sequence[str] = ()
-) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
-    """Yield the arrays of an npz file of poses in pieces: the first row of each, and its arrays by name.
+def load_keypoint_file(
+    path: str | Path,
+    skeleton: Skeleton | None = None,
+    report: Say | None = None,
+    category: str | int | None = None,
+    note: Say | None = None,
+) -> Poses:
+    """Read the labelled persons of a file of :func:`read_poses` at once, for training and evaluation.
+
+    Where a pose has no area, 0.52 of its box area is taken (the median over COCO's own annotations).
 
     Args:
-        file: The archive.
-        skeleton: Whose joints it must have.
-        dims: 2 or 3 coordinates a joint.
-        names: Arrays that are read if they are there, of ``_ARRAYS``; ``keypoints`` is needed.
-        batch_size: Rows at a time.
-        unused: Names of other arrays that are no mistakes.
+        path: The file.
+        skeleton: Joints that the file must have; by default its own.
+        report: Called with a sentence for each bad pose, which is then skipped; by default it is an error.
+        category: Name or id of the only category of a COCO file that is read.
+        note: Called with what should be known of the file: what was left out, which joints count as unknown.
 
     Raises:
-        PoseFileError: If an array has another shape or type, or a name that looks misspelt.
+        ValueError: If the file is broken, has other joints or no good pose, or are COCO results: no labels.
     """
-    path, k = file.path, skeleton.num_keypoints
-    refuse_misspelt(path, "array", file.names, (*names, *unused))
-    if "keypoint_names" in file.names:
-        found_names = read_names(file, "keypoint_names")
-        if found_names != skeleton.keypoint_names:
-            raise PoseFileError(explain_mismatch(path, "array 'keypoint_names'", found_names, skeleton))
-    found = file.shape("keypoints")
-    if len(found) != 3 or found[1:] != (k, dims):
-        what = "x, y in image pixels" if dims == 2 else "millimetres"
-        flat = "; these are 2D poses, and the model's are 3D" if dims == 3 and found[2:] == (2,) else ""
+    path = check_pose_file(path)
+    is_mpii = pose_suffix(path) == ".json" and is_mpii_file(path)
+    if skeleton is None:
+        if pose_suffix(path) != ".json":
+            raise PoseFileError(f"{path}: the file's skeleton is not known; give one")
+        skeleton = MPII16 if is_mpii else find_category(path, None, category).skeleton
+    if pose_suffix(path) == ".json" and is_json_list(path) and not is_mpii:
         raise PoseFileError(
-            f"{path}: keypoints have shape {found}{flat}; skeleton {skeleton.name} needs (N, {k}, {dims}): {what}, and "
-            "whether a joint is known in an array `visible` (N, K)"
+            f"{path}: these are COCO results, predictions without labels; expected an annotation file in COCO "
+            "format, with `categories` and `annotations`, or persons in the MPII JSON layout"
         )
-    n = found[0]
-    if n == 0:
-        raise PoseFileError(f"{path}: no poses; keypoints have shape {found}")
-    shapes = dict(zip(_ARRAYS, [(n, k, dims), (n, k), (n, 4), (n,), (n,), (n,)], strict=True))
-    given = [name for name in names if name in file.names]
-    for name in given:
-        if file.shape(name) != shapes[name]:
-            raise PoseFileError(f"{path}: {name} has shape {file.shape(name)}; it must have {shapes[name]}")
-    pieces = [file.rows(name, batch_size) for name in given]
-    for start, arrays in zip(range(0, n, batch_size), zip(*pieces, strict=True), strict=True):
-        yield start, {name: number_array(path, name, a) for name, a in zip(given, arrays, strict=True)}
+    tables, odd, left_out = [], Counter[str](), Counter[str]()
+    for batch in read_poses(path, skeleton, category=category, need_names=False):
+        for fault in batch.faults:
+            if report is None:
+                raise PoseFileError(f"{path}: {fault}")
+            report(f"{path}: {fault}")
+        tables.append(batch.poses)
+        odd, left_out = odd + batch.odd, left_out + batch.left_out
+    for sentence in notes_of(odd, left_out):
+        (note or (lambda _: None))(f"{path}: {sentence}")
+    table = Poses.concatenate(tables)
+    if not len(table):
+        raise PoseFileError(f"{path}: no person with a labelled joint, so there is nothing to read")
+    return with_areas(table)
 
 
-def read_names(file: NpzReader, name: str) -> tuple[str, ...]:
-    """Return the texts of an array; names of joints."""
-    try:
-        return tuple(str(text) for part in file.rows(name, 4096) for text in part)
-    except (UnicodeError, SystemError) as error:
-        raise PoseFileError(f"{file.path}: array {name!r} holds no text: {error}") from None
-
-
-def number_array(path: Path, name: str, array: np.ndarray) -> np.ndarray:
-    """Return an array of a file as int64 if it holds ids by its name, else as float64; refuse what is no number."""
-    kinds = "iu" if name.endswith(("_id", "_ids")) else "biuf"
-    if array.dtype.kind not in kinds:
-        raise PoseFileError(
-            f"{path}: {name} holds {array.dtype}; it must hold {'integers' if kinds == 'iu' else 'numbers'}"
-        )
-    if array.dtype == np.uint64 and kinds == "iu" and (array > 2**63 - 1).any():
-        raise PoseFileError(f"{path}: {name} holds {array.max()}; it must hold integers of 64 bits with a sign")
-    return array.astype(np.int64 if kinds == "iu" else np.float64)
-
-
-def _raw_from_rows(values: dict[str, np.ndarray], start: int, num_keypoints: int) -> RawPoses:
-    """Fill in what an npz or Parquet file leaves out."""
-    n = len(values["keypoints"])
-    rows = values.get("row", np.arange(start, start + n))
-    ids = {**dict(zip(_ARRAYS[4:], (rows, rows), strict=True)), **values}
-    return RawPoses(
-        where=[f"row {row}" for row in rows.tolist()],
-        keypoints=values["keypoints"].reshape(n, num_keypoints, 2),
-        visibility=values.get("visible"),
-        bbox=values.get("bbox"),
-        area=values.get("area", np.full(n, np.nan)),
-        image_ids=ids["image_ids"],
-        annotation_ids=ids["annotation_ids"],
-    )
-
-
-def _read_parquet(path: Path, skeleton: Skeleton, batch_size: int) -> Iterator[PoseBatch]:
-    k = skeleton.num_keypoints
-    with ColumnReader(path) as file:
-        if b"pct" in file.metadata:
-            raise PoseFileError(f"{path}: this is a token table, not poses; `pct decode` makes poses of it")
-        refuse_misspelt(path, "column", file.columns, _COLUMNS)
-        if len(file) == 0:
-            raise PoseFileError(f"{path}: no poses; the table has no rows")
-        names = [n for n in _COLUMNS if n == "keypoints" or n in file.columns]
-        start = 0
-        for columns in file.batches(names, batch_size):
-            n = len(columns["keypoints"].counts)
-            faults = _find_odd_counts(columns, start, k)
-            good = np.array([i not in faults for i in range(n)], dtype=bool)
-            values = {_ARRAYS[_COLUMNS.index(c)]: _take(path, c, columns[c], good) for c in names}
-            values["row"] = start + np.flatnonzero(good)
-            widths = {"visible": k, "bbox": 4}
-            values = {c: v.reshape(-1, widths[c]) if c in widths else v for c, v in values.items()}
-            values["keypoints"] = values["keypoints"].reshape(-1, k, 2)
-            yield check_poses(_raw_from_rows(values, start, k), skeleton, [faults[i] for i in sorted(faults)])
-            start += n
-
-
-def _find_odd_counts(columns: dict[str, Column], start: int, num_keypoints: int) -> dict[int, Fault]:
-    expected = {"keypoints": 2 * num_keypoints, "visible": num_keypoints, "bbox": 4}
-    found: dict[int, Fault] = {}
-    for name, column in columns.items():
-        width = expected.get(name, 1)
-        kind = "wrong number of joints" if name in ("keypoints", "visible") else "missing value"
-        for i in np.flatnonzero(column.counts != width).tolist():
-            if name == "area" and column.counts[i] == 0:
-                continue
-            sentence = f"{name} has {column.counts[i]} numbers; it must have {width}"
-            found.setdefault(i, Fault(f"row {start + i}", kind, sentence))
-    return found
-
-
-def _take(path: Path, name: str, column: Column, rows: np.ndarray) -> np.ndarray:
-    """Return the numbers of ``rows`` (a mask), NaN where an area is missing."""
-    values = number_array(path, name, column.values[np.repeat(rows, column.counts)])
-    if name != "area":
-        return values
-    area = np.full(int(rows.sum()), np.nan)
-    area[column.counts[rows] == 1] = values
-    return area
-
-
-def refuse_misspelt(path: Path, what: str, names: Iterable[str], known: Sequence[str]) -> None:
-    """Refuse a name that looks like one that is read: a box under a wrong name would silently not be used."""
-    names = list(names)
-    absent = [n for n in known if n not in names]
-    for name in names:
-        near = difflib.get_close_matches(name, absent) if name not in known else []
-        if near:
-            raise PoseFileError(f"{path}: unknown {what} {name!r}; did you mean {near[0]!r}?")
+def with_areas(table: Poses) -> Poses:
+    """Return the poses with 0.52 of the box area where the area is not known."""
+    box = table.bbox.double()
+    return replace(table, area=torch.where(table.area.isnan(), AREA_SHARE * box[:, 2] * box[:, 3], table.area).float())

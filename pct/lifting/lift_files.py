@@ -13,15 +13,15 @@ from torch import Tensor
 
 from pct.drawing.panels import PosePanel, pose_gallery
 from pct.drawing.poses2d import PoseLayer, write_png
-from pct.files.coco import iter_coco_images
-from pct.files.coco_categories import choose_categories, explain_mismatch
-from pct.files.json_stream import is_json_list
+from pct.files.coco import choose_categories
+from pct.files.json_stream import is_json_list, iter_json
 from pct.files.motion.checks import find_odd_axes
 from pct.files.mpii import is_mpii_file
-from pct.files.npz import NpzReader, write_npz
+from pct.files.npz import write_npz
 from pct.files.output import check_output
-from pct.files.pose_checks import Fault, PoseBatch, notes_of
-from pct.files.pose_files import PoseFileError, check_pose_file, pose_suffix, read_names, read_poses
+from pct.files.pose_arrays import read_joint_names
+from pct.files.pose_checks import Fault, PoseBatch, PoseFileError, explain_mismatch, notes_of
+from pct.files.pose_files import check_pose_file, pose_suffix, read_poses
 from pct.lifting.lifter import Lifter
 from pct.lifting.pose2d_bridge import BRIDGES, bridge_poses2d
 from pct.poses import Poses
@@ -131,7 +131,7 @@ def lift_file(
         shown = zip(arrays["keypoints"][:_SHOWN], arrays["annotation_ids"][:_SHOWN].tolist(), strict=True)
         panels = [PosePanel((PoseLayer(pose),), f"annotation {number}") for pose, number in shown]
         write_png(pose_gallery(panels, lifter.skeleton), picture, force)
-    write_npz(path, {name: (a.shape, a.dtype, [a]) for name, a in arrays.items()}, force)
+    write_npz(path, arrays, force)
     return summary
 
 
@@ -155,11 +155,8 @@ def _read_table(path: Path, tokenizer: PoseTokenizer, given: Skeleton | None, ba
         raise ValueError(f"{path}: tokens of {tokenizer.space.kind} poses; only 2D poses can be lifted")
     with TokenReader(path) as reader:
         check_decodes(tokenizer, reader)
-        for tokens, decoded in decode_batches(tokenizer, reader, batch_size):
-            keypoints, bbox = torch.from_numpy(decoded), torch.from_numpy(tokens.bbox)
-            known = torch.ones(keypoints.shape[:2], dtype=torch.bool)
-            ids = (torch.from_numpy(tokens.image_ids), torch.from_numpy(tokens.annotation_ids))
-            yield PoseBatch(Poses(skeleton, keypoints, known, bbox, bbox[:, 2] * bbox[:, 3], *ids), ())
+        for poses in decode_batches(tokenizer, reader, batch_size):
+            yield PoseBatch(poses, ())
 
 
 def _find_skeleton(path: Path, skeleton: Skeleton, given: Skeleton | None, category: str | int | None) -> Skeleton:
@@ -194,13 +191,9 @@ def _joint_names(path: Path, category: str | int | None) -> list[tuple[str, ...]
     if suffix == ".json" and is_json_list(path):
         return [MPII16.keypoint_names] if is_mpii_file(path) else []
     if suffix == ".json":
-        lists = [c.get("keypoints") for c in choose_categories(path, category)]
-        return [tuple(map(str, names)) for names in lists if isinstance(names, list) and names]
-    if suffix == ".npz":
-        with NpzReader(path) as arrays:
-            if "keypoint_names" in arrays.names:
-                return [read_names(arrays, "keypoint_names")]
-    return []
+        return [tuple(c["keypoints"]) for c in choose_categories(path, category)[0] if c.get("keypoints")]
+    names = read_joint_names(path) if suffix == ".npz" else ()
+    return [names] if names else []
 
 
 def _sources(skeleton: Skeleton) -> tuple[Skeleton, ...]:
@@ -221,7 +214,7 @@ def _read_sizes(path: Path, image_size: tuple[float, float] | None) -> Callable[
     """Return what gives width and height (B, 2) of images by their ids: the given ones, or those of a COCO file."""
     sizes: dict[int, tuple[float, float]] = {}
     if image_size is None and pose_suffix(path) == ".json" and not is_json_list(path):
-        for image in iter_coco_images(path):
+        for image in iter_json(path, "images"):
             if isinstance(image, dict) and type(image.get("id")) is int:
                 width, height = image.get("width"), image.get("height")
                 if all(isinstance(pixels, (int, float)) and 0 < pixels < 1e6 for pixels in (width, height)):

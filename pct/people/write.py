@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pct.files.coco import write_coco_json
+from pct.files.coco_writer import write_coco_json
 from pct.files.output_folder import check_names, outputs_together
 from pct.people.scene import GeneratedPersons
 from pct.photos.persons import PersonPhoto

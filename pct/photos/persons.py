@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -12,16 +13,13 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from pct.files.coco import AREA_SHARE
-from pct.files.coco3d import read_keypoints3d
-from pct.files.coco_categories import CocoCategory, find_category
-from pct.files.keypoint_file import with_areas
+from pct.files.coco import AREA_SHARE, CocoCategory, find_category, read_annotations
 from pct.files.mpii import load_mpii_poses
 from pct.files.photo_folder import PhotoFolder, find_usable
-from pct.files.pose_checks import notes_of
-from pct.files.pose_json import read_annotations
+from pct.files.pose_checks import are_numbers, check_all, notes_of
+from pct.files.pose_files import with_areas
 from pct.poses import Poses
-from pct.skeleton import Skeleton
+from pct.skeleton import H36M17, Skeleton
 
 
 @dataclass(frozen=True)
@@ -161,7 +159,7 @@ class CocoPersons(PhotoPersons):
         # Whatever is neither "not labelled" nor "labelled but hidden" is a joint that is seen.
         visibility = np.where(labels > 0, np.where(labels == 1, 1, 2), 0).astype(np.int64)
         usable &= (visibility > 0).sum(axis=1) >= min_keypoints
-        keypoints3d = [read_keypoints3d(p, name, report) for p, name in zip(persons, names, strict=True)]
+        keypoints3d = [_read_keypoints3d(p, name, report) for p, name in zip(persons, names, strict=True)]
         if need_3d:
             cameras = {i for i in set(image_ids) if photos.intrinsics(i) is not None}
             known = np.array([k is not None and i in cameras for k, i in zip(keypoints3d, image_ids, strict=True)])
@@ -184,7 +182,7 @@ class MpiiPersons(PhotoPersons):
     say which joints are hidden: all that are annotated count as seen (visibility 2).
 
     Args:
-        path: MPII annotations in the JSON layout; see :func:`pct.files.mpii.load_mpii_poses`.
+        path: MPII annotations in the JSON layout; see :func:`pct.files.mpii.read_mpii`.
         image_folder: Folder of the photos.
         report: Called with a sentence for what is skipped; by default a warning.
 
@@ -199,14 +197,16 @@ class MpiiPersons(PhotoPersons):
         self, path: str | Path, image_folder: str | Path, *, report: Callable[[str], None] | None = None
     ) -> None:
         found = load_mpii_poses(path, report)
-        images = [{"id": number, "file_name": name} for number, name in enumerate(found.image_names)]
-        photos, poses = PhotoFolder(path, image_folder, images=images), found.table
+        poses, names = found.poses, [str(person["image"]) for person in found.entries]
+        images = [{"id": i, "file_name": n} for i, n in dict(zip(poses.image_ids.tolist(), names, strict=True)).items()]
+        photos = PhotoFolder(path, image_folder, images=images)
         names = [f"{path}: person {row}" for row in poses.annotation_ids.tolist()]
         usable = find_usable(photos, poses.image_ids.tolist(), poses.bbox.tolist(), names, report or warnings.warn)
         if not usable.any():
             raise ValueError(f"{path}: none of its {len(images)} photos is in {image_folder}")
         rows = torch.from_numpy(usable)
-        poses, self.head_size = poses.select(rows), found.head_size[rows]
+        head_size = torch.tensor([person.get("head_size", math.nan) for person in found.entries])
+        poses, self.head_size = poses.select(rows), head_size[rows]
         super().__init__(photos, poses, 2 * poses.visible.numpy().astype(np.int64))
 
 
@@ -274,13 +274,24 @@ def _read_persons(
     path: str | Path, category: CocoCategory, report: Callable[[str], None]
 ) -> tuple[Poses, list[Mapping[str, Any]]]:
     """Return the good poses of a file with their annotations."""
-    tables, entries, left_out = [], list[Mapping[str, Any]](), Counter[str]()
-    for batch in read_annotations(path, category):
+    tables, entries, odd, left_out = [], list[Mapping[str, Any]](), Counter[str](), Counter[str]()
+    for batch in check_all(path, read_annotations(path, category)):
         for fault in batch.faults:
             report(f"{path}: {fault}")
         tables.append(batch.poses)
         entries += batch.entries
-        left_out += batch.left_out
-    for sentence in notes_of({}, left_out):
+        odd, left_out = odd + batch.odd, left_out + batch.left_out
+    for sentence in notes_of(odd, left_out):
         report(f"{path}: {sentence}")
     return Poses.concatenate(tables), entries
+
+
+def _read_keypoints3d(annotation: Mapping[str, Any], name: str, report: Callable[[str], None]) -> np.ndarray | None:
+    """Return Human3.6M's joints (17, 3) of an annotation in camera millimetres; None where not known or bad."""
+    values, k = annotation.get("keypoints3d"), H36M17.num_keypoints
+    if values is None:
+        return None
+    if not isinstance(values, list) or len(values) != k or not all(are_numbers(joint, 3) for joint in values):
+        report(f"{name}: keypoints3d must be {k} joints [x, y, z] of finite millimetres; they are left out")
+        return None
+    return np.array(values, np.float32)

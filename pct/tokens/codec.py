@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from operator import attrgetter
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 
-from pct.files.decoded_files import write_decoded_json, write_decoded_npz
-from pct.files.motion.bodies import read_bodies
+from pct.files.coco_writer import write_coco_poses
+from pct.files.npz import write_npz
 from pct.files.output import OutputError, check_output
 from pct.files.pose_checks import PoseBatch, notes_of
 from pct.files.pose_files import PoseFileError, check_pose_file, read_poses
@@ -67,7 +68,7 @@ class DecodeSummary:
     """
 
     path: Path
-    poses: int = 0
+    poses: int
 
     def __str__(self) -> str:
         return f"decoded {self.poses:,} poses to {self.path}"
@@ -87,14 +88,11 @@ def encode_file(
     report: Callable[[str], None] | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> EncodeSummary:
-    """Turn a file of poses into a token table.
-
-    Memory depends on ``batch_size``, not on the number of poses.
+    """Turn a file of poses into a token table; memory depends on ``batch_size``, not on the number of poses.
 
     Args:
         tokenizer: The model.
-        source: COCO keypoint JSON, npz or Parquet (see :func:`pct.files.pose_files.read_poses`); for a 3D model an npz
-            (see :func:`pct.files.motion.bodies.read_bodies`).
+        source: Pose file that fits the model; see :func:`pct.files.pose_files.read_poses`.
         out: Token table to write (``.parquet``); it appears only when it is whole.
         model_name: Name of the model that the table carries for people to read.
         strict: Whether a bad pose is an error; else it is reported, skipped and counted.
@@ -107,13 +105,12 @@ def encode_file(
 
     Raises:
         PoseFileError: If the file does not fit the model, a pose is bad and ``strict`` is set, or no pose is good.
-        ValueError: If the file is missing, malformed, truncated or pickled, the model needs more than joints, or it
-            does not decode as few as ``num_tokens``.
+        ValueError: If the file is broken, the model needs more than joints, or does not decode ``num_tokens``.
         FileExistsError: If ``out`` exists and ``force`` is not set.
     """
     source, out = check_pose_file(source), check_output(out, (".parquet",), force)
-    check_unguided(tokenizer)
     _check_sane(source, out, batch_size)
+    check_unguided(tokenizer)
     summary = EncodeSummary(out)
     metadata = describe_model(tokenizer, model_name).with_prefix(num_tokens)
     first = None
@@ -127,10 +124,10 @@ def encode_file(
                     report(f"{source}: {fault}")
             writer.write(encode_poses(tokenizer, batch.poses).first_tokens(metadata.tokens_per_pose))
             count_batch(summary, batch, progress)
-        if first is not None and summary.poses == 0:
-            raise PoseFileError(f"{source}: none of {summary.skipped.total():,} poses is good; the first: {first}")
         if summary.poses == 0:
-            raise PoseFileError(f"{source}: no poses of {tokenizer.skeleton.name}, only crowds and other categories")
+            bad = f"none of {summary.skipped.total():,} poses is good; the first: {first}"
+            other = f"no poses of {tokenizer.skeleton.name}, only crowds and other categories"
+            raise PoseFileError(f"{source}: {other if first is None else bad}")
     summary.notes += notes_of(summary.odd)
     return summary
 
@@ -149,11 +146,8 @@ def read_pose_batches(
     tokenizer: PoseTokenizer, source: str | Path, batch_size: int = 4096, category: str | int | None = None
 ) -> Iterator[PoseBatch]:
     """Yield the poses of a file that fits a model, 2D or 3D, at most ``batch_size`` at a time."""
-    if tokenizer.space.kind == "root3d":
-        if category is not None:
-            raise PoseFileError(f"{source}: 3D poses have no categories; leave {category!r} out")
-        return read_bodies(source, tokenizer.skeleton, tokenizer.space.root, batch_size)
-    return read_poses(source, tokenizer.skeleton, batch_size, category=category)
+    root = tokenizer.space.root if tokenizer.space.kind == "root3d" else None
+    return read_poses(source, tokenizer.skeleton, batch_size, category=category, root=root)
 
 
 def encode_poses(tokenizer: PoseTokenizer, poses: Poses) -> PoseTokens:
@@ -196,9 +190,8 @@ def decode_file(
     ``area_estimated`` is true. A ``.npz`` has the arrays that :func:`encode_file` reads.
     3D poses stand where they stood, at their roots; they are written as ``.npz`` only.
 
-    Of a table that holds the first tokens of each pose only, the poses are coarser.
-
-    Memory depends on ``batch_size``; a ``.json`` needs 8 bytes more for each image.
+    Of a table that holds the first tokens of each pose only, the poses are coarser. Memory depends on ``batch_size``; a
+    ``.json`` needs 8 bytes more for each image.
 
     Args:
         tokenizer: The model that made the table.
@@ -223,10 +216,18 @@ def decode_file(
         check_decodes(tokenizer, reader)
         pieces = decode_batches(tokenizer, reader, batch_size, progress)
         if out.suffix.lower() == ".json":
-            write_decoded_json(out, reader, pieces, force)
+            write_coco_poses(out, pieces, decimals=2, force=force)
         else:
-            write_decoded_npz(out, reader, pieces, force, batch_size)
+            write_npz(out, _arrays(reader, pieces, batch_size), force)
         return DecodeSummary(out, len(reader))
+
+
+def _arrays(reader: TokenReader, poses: Iterator[Poses], batch_size: int) -> dict[str, Any]:
+    """Return what :func:`write_npz` writes of a table; it writes one array after the other, so each is read anew."""
+    names = ("image_ids", "annotation_ids", *(() if reader.metadata.is_3d else ("bbox", "area")))
+    columns = {name: (len(reader), map(attrgetter(name), reader.batches(batch_size))) for name in names}
+    joints = (len(reader), (piece.keypoints.numpy() for piece in poses))
+    return {"keypoints": joints, **columns, "keypoint_names": np.array(reader.metadata.skeleton.keypoint_names)}
 
 
 def check_same_model(tokenizer: PoseTokenizer, reader: TokenReader) -> None:
@@ -268,12 +269,14 @@ def check_decodes(tokenizer: PoseTokenizer, reader: TokenReader) -> None:
 
 def decode_batches(
     tokenizer: PoseTokenizer, reader: TokenReader, batch_size: int, progress: Callable[[int], None] | None = None
-) -> Iterator[tuple[PoseTokens, np.ndarray]]:
-    """Yield the rows of a table with their joints, float32: (B, K, 2) in image pixels or (B, K, 3) in millimetres."""
+) -> Iterator[Poses]:
+    """Yield the poses that the rows of a table decode to, with all joints known; boxes of 3D poses are NaN."""
     done = 0
     for tokens in reader.batches(batch_size):
-        keypoints = tokenizer.decode(torch.from_numpy(tokens.indices), torch.from_numpy(tokens.reference))
-        yield tokens, keypoints.cpu().numpy()
+        keypoints = tokenizer.decode(torch.from_numpy(tokens.indices), torch.from_numpy(tokens.reference)).cpu()
+        known = torch.ones(keypoints.shape[:2], dtype=torch.bool)
+        bbox, area, *ids = map(torch.from_numpy, (tokens.bbox, tokens.area, tokens.image_ids, tokens.annotation_ids))
+        yield Poses(tokenizer.skeleton, keypoints, known, bbox, area, ids[0], ids[1])
         done += len(tokens)
         if progress is not None:
             progress(done)

@@ -29,7 +29,7 @@ from pct.evaluation.photos.predictions import (
     PredictionOptions,
     predict_persons,
 )
-from pct.files.coco_categories import find_category
+from pct.files.coco import find_category
 from pct.people.scene import GeneratedPersons
 from pct.photos.classifier import PoseClassifier
 from pct.photos.detection.boxes import load_photo_boxes

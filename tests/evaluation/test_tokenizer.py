@@ -18,9 +18,8 @@ from pct.cli.main import main
 from pct.evaluation.tokens.evaluate import TokenizerEvaluation, action_kind, evaluate_tokenizer
 from pct.evaluation.tokens.files import read_poses, run_evaluation
 from pct.evaluation.tokens.report import completion_panels
-from pct.files.coco import write_coco_poses
-from pct.files.motion.mocap import load_mocap
-from pct.files.motion.mocap_poses import mocap_poses, split_mocap
+from pct.files.coco_writer import write_coco_poses
+from pct.files.motion.mocap import load_mocap, split_mocap
 from pct.poses import Poses
 from pct.skeleton import CROWDPOSE14, H36M17
 from pct.tokenizer import PoseTokenizer
@@ -37,7 +36,7 @@ def persons(tmp_path_factory: pytest.TempPathFactory) -> TokenizerEvaluation:
     """Run a 2D evaluation from files; its report is in ``data``'s folder."""
     folder = tmp_path_factory.mktemp("persons")
     for name, n, seed in (("val", 40, 0), ("train", 200, 1)):
-        write_coco_poses(folder / f"{name}.json", make_table(n, seed))
+        write_coco_poses(folder / f"{name}.json", [make_table(n, seed)])
     content = json.loads((folder / "val.json").read_text())
     content["annotations"][0]["bbox"] = [1, 2, 0, 4]
     for annotation in content["annotations"][:4]:
@@ -59,7 +58,7 @@ def mocap(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def table(mocap: Path) -> Poses:
-    return mocap_poses(load_mocap(mocap))
+    return load_mocap(mocap)
 
 
 @pytest.fixture(scope="module")
@@ -207,7 +206,7 @@ def test_a_3d_report_is_whole_and_takes_the_test_clips(mocap: Path, tmp_path: Pa
     assert main(command) == 0
     numbers = json.loads((out / "metrics.json").read_text())
     result = numbers["reconstruction"]
-    assert result["num_poses"] == len(split_mocap(load_mocap(mocap)).test.joints)
+    assert result["num_poses"] == len(split_mocap(load_mocap(mocap)).test)
     assert {"cmu06", "cmu07"} <= set(result["subjects"])
     assert numbers["provenance"]["baseline_data"] == "mocap.npz (training clips)"
     page = (out / "index.html").read_text()

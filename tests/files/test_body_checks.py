@@ -18,7 +18,6 @@ from pct.files.motion.checks import (
     warn_of_swapped_views,
 )
 from pct.files.motion.mocap import load_mocap
-from pct.files.motion.mocap_poses import mocap_poses
 from pct.lifting.pairs import photograph
 from pct.people.poses import generate_poses3d
 from pct.poses import Poses
@@ -113,7 +112,7 @@ def test_swapped_views_are_warned_of_and_right_ones_not(bodies: Poses) -> None:
 
 @pytest.mark.shared
 def test_no_clip_of_real_mocap_is_taken_for_swapped(shared_dir: Path) -> None:
-    table = mocap_poses(load_mocap(shared_dir / "data" / "mocap_h36m17.npz"))
+    table = load_mocap(shared_dir / "data" / "mocap_h36m17.npz")
     assert find_bent_share(table.keypoints, table.visible, H36M17)[0] > 0.99
     for clip in range(len(table.clip_ids)):
         part = table.select(table.clip_index == clip)

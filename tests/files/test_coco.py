@@ -13,9 +13,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pct.files.coco import iter_coco_annotations, iter_coco_images, write_coco_json
-from pct.files.coco_categories import find_category, read_coco_categories
-from pct.files.keypoint_file import load_keypoint_file
+from pct.files.coco import find_category
+from pct.files.coco_writer import write_coco_json
+from pct.files.json_stream import iter_json
+from pct.files.pose_files import load_keypoint_file
 from pct.skeleton import COCO17, CROWDPOSE14, Skeleton
 
 TRIANGLE = Skeleton("triangle", ("top", "left_foot", "right_foot"), ((0, 1), (0, 2)), ((1, 2),), (0.05, 0.05, 0.05))
@@ -103,7 +104,7 @@ def test_a_bad_annotation_is_an_error_or_is_reported_and_skipped(file) -> None:
 def test_bad_files_are_named(file, text, message) -> None:
     file.write_bytes(text.encode("latin-1"))
     with pytest.raises(ValueError, match=rf"poses\.json: {message}"):
-        list(iter_coco_annotations(file))
+        list(iter_json(file, "annotations", required=True))
     with pytest.raises(ValueError, match=r"poses\.json: "):
         load_keypoint_file(file, TRIANGLE)
 
@@ -146,10 +147,10 @@ def test_what_is_written_is_read_again(file) -> None:
     annotations = [person(i, keypoints=[i, i / 3, 2, 0, 0, 0, 7.25, 1, 1], category_id=..., note="é") for i in (3, 1)]
     images = [{"id": 1, "file_name": "a.jpg", "width": 5, "height": 6}]
     write_coco_json(file, TRIANGLE, images, iter(annotations))
-    assert list(iter_coco_images(file)) == images
+    assert list(iter_json(file, "images")) == images
     expected = [{"category_id": 1, "num_keypoints": 2, **a} for a in annotations]
-    assert list(iter_coco_annotations(file)) == expected
-    (category,) = read_coco_categories(file)
+    assert list(iter_json(file, "annotations", required=True)) == expected
+    (category,) = iter_json(file, "categories")
     assert category["skeleton"] == [[1, 2], [1, 3]]
     table = load_keypoint_file(file, TRIANGLE)
     assert table.keypoints[0, 0].tolist() == pytest.approx([3, 1])
@@ -187,14 +188,14 @@ def test_a_stream_equals_the_file_with_none_for_what_is_no_number(items, tmp_pat
 
     path = tmp_path_factory.mktemp("stream") / "stream.json"
     path.write_text(json.dumps({"annotations": [*items, {}]}, ensure_ascii=False))
-    assert list(iter_coco_annotations(path)) == strict([*items, {}])
+    assert list(iter_json(path, "annotations", required=True)) == strict([*items, {}])
 
 
 def test_numbers_that_are_none_are_found_wherever_the_reader_cuts_the_file(file) -> None:
     # The reader takes 64 KiB at a time: long strings put NaN and quotes round its borders.
     items = [{"id": i, "text": "x," * 5000 + '"NaN,' + "y" * (i % 97), "x": math.nan} for i in range(300)]
     write(file, items)
-    for item, read in zip(items, iter_coco_annotations(file), strict=True):
+    for item, read in zip(items, iter_json(file, "annotations", required=True), strict=True):
         assert read == {**item, "x": None}
 
 
@@ -203,7 +204,7 @@ def test_streaming_needs_no_memory_for_what_is_past(tmp_path) -> None:
         path = tmp_path / f"{n}.json"
         tracemalloc.start()
         write_coco_json(path, TRIANGLE, [], (person(i) for i in range(n)))
-        assert sum(1 for _ in iter_coco_annotations(path)) == n
+        assert sum(1 for _ in iter_json(path, "annotations", required=True)) == n
         _, highest = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         return highest
@@ -236,7 +237,7 @@ def test_real_file_reads_as_pycocotools_reads_it(shared_dir) -> None:
 def test_written_file_is_one_for_pycocotools(file, shared_dir) -> None:
     pycocotools = pytest.importorskip("pycocotools.coco")
     source = shared_dir / "data/coco_photos/annotations.json"
-    write_coco_json(file, COCO17, iter_coco_images(source), iter_coco_annotations(source))
+    write_coco_json(file, COCO17, iter_json(source, "images"), iter_json(source, "annotations", required=True))
     with contextlib.redirect_stdout(io.StringIO()):
         before, after = pycocotools.COCO(str(source)), pycocotools.COCO(str(file))
     assert before.anns == after.anns

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from pct.files.coco import write_coco_poses
-from pct.files.keypoint_file import load_keypoint_file
+from pct.files.coco_writer import write_coco_poses
+from pct.files.pose_files import load_keypoint_file
 from pct.people.poses import generate_poses
 from pct.skeleton import COCO17, MPII16
 
@@ -21,7 +21,7 @@ def _write_mpii(path: Path) -> None:
 
 def test_written_poses_are_read_back(tmp_path: Path) -> None:
     poses = generate_poses(20, COCO17, seed=3)
-    write_coco_poses(tmp_path / "a.json", poses)
+    write_coco_poses(tmp_path / "a.json", [poses])
     read = load_keypoint_file(tmp_path / "a.json")
     assert read.skeleton == COCO17
     assert torch.equal(read.visible, poses.visible)

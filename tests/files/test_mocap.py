@@ -1,4 +1,4 @@
-"""Motion capture: clips split without leaks, bodies completed soundly, bad files refused by name."""
+"""Motion capture: clips read in camera axes and split without leaks, bad files refused by name."""
 
 from __future__ import annotations
 
@@ -8,45 +8,28 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tiny_bodies import bodies, write_mocap
 
-from pct.files.motion.mocap import JOINT_NAMES, MocapClips, load_mocap, split_by_clip, split_by_subject
-from pct.people.kinematics import generate_bodies
-from pct.people.poses import body_joints
-from pct.skeleton import H36M17
-
-H36M_POINTS = body_joints(H36M17)
-
-
-@pytest.fixture(scope="module")
-def bodies() -> np.ndarray:
-    return generate_bodies(300, torch.Generator().manual_seed(0)).numpy().astype(float)
+from pct.files.motion.mocap import JOINT_NAMES, load_mocap, split_mocap
+from pct.people.poses import generate_poses3d
+from pct.poses import Poses
+from pct.skeleton import H36M16, H36M17
 
 
-def arrays(frames: np.ndarray, **changes: Any) -> dict[str, Any]:
-    start = np.array([0, 50, 120, len(frames)])
-    values = {
-        "joints": frames.astype(np.float32),
-        "clip_start": start,
-        "clip_id": np.array(["a", "b", "c"]),
-        "subject_id": np.array(["one", "two", "one"]),
-        "action": np.array(["walk", "run", "sit"]),
-        "source": np.array(["made"] * 3),
-        "fps": np.float32(15),
-        "joint_names": np.array(JOINT_NAMES),
-    }
-    return {name: value for name, value in {**values, **changes}.items() if value is not None}
+def make_clips(lengths: tuple[int, ...] = (4, 3, 5, 2, 3, 4), subjects: str = "aaabbc") -> Poses:
+    table, clips = generate_poses3d(sum(lengths), seed=1), len(lengths)
+    return Poses(
+        skeleton=H36M17,
+        keypoints=table.keypoints,
+        visible=table.visible,
+        clip_index=torch.arange(clips).repeat_interleave(torch.tensor(lengths)),
+        clip_ids=tuple(f"clip{i}" for i in range(clips)),
+        subject_ids=tuple(subjects),
+        actions=("walk",) * clips,
+    )
 
 
-@pytest.fixture(scope="module")
-def file(bodies: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("mocap") / "clips.npz"
-    np.savez(path, **arrays(bodies[:, H36M_POINTS]))
-    return path
-
-
-@pytest.fixture(scope="module")
-def clips(file: Path) -> MocapClips:
-    return load_mocap(file)
+CLIPS = make_clips()
 
 
 def test_joint_names_are_those_of_the_skeleton() -> None:
@@ -54,74 +37,82 @@ def test_joint_names_are_those_of_the_skeleton() -> None:
     assert tuple(long) == JOINT_NAMES
 
 
-def test_loaded_clips_are_the_saved_ones(clips: MocapClips, bodies: np.ndarray) -> None:
-    assert clips.num_clips == 3
-    assert clips.subject_ids == ("one", "two", "one")
-    assert np.array_equal(np.concatenate([clips.clip(c) for c in range(3)]), bodies[:, H36M_POINTS].astype(np.float32))
-    assert clips.fps == 15
+def test_clips_are_read_in_order_with_y_down(tmp_path: Path) -> None:
+    poses = load_mocap(write_mocap(tmp_path / "clips.npz"))
+    assert (poses.clip_ids, poses.subject_ids) == (tuple(f"clip{i}" for i in range(6)), tuple("aaaabb"))
+    assert poses.actions[:3] == ("walk", "walk, turn", "jump")
+    assert poses.clip_index.tolist() == np.repeat(np.arange(6), (5, 4, 6, 3, 4, 5)).tolist()
+    # Both axis systems are right-handed: turning back gives the file's.
+    np.testing.assert_array_equal(poses.keypoints * torch.tensor([1.0, -1.0, -1.0]), bodies(27))
 
 
-def test_splits_share_no_clip_and_lose_none(clips: MocapClips) -> None:
-    train, test = split_by_subject(clips, ["two"])
-    assert (train.clip_ids, test.clip_ids) == (("a", "c"), ("b",))
-    assert np.array_equal(train.clip(1), clips.clip(2))
-    train, test = split_by_clip(clips, 0.3, seed=1)
-    assert sorted(train.clip_ids + test.clip_ids) == ["a", "b", "c"]
-    assert test.num_clips == 1
-    assert len(train.joints) + len(test.joints) == len(clips.joints)
-    assert split_by_clip(clips, 0.3, seed=1)[1].clip_ids == test.clip_ids
+def test_concatenated_tables_keep_the_clip_of_every_pose() -> None:
+    both = Poses.concatenate([CLIPS, generate_poses3d(5), CLIPS])
+    own = [CLIPS.clip_ids[int(c)] for c in CLIPS.clip_index]
+    assert [both.clip_ids[int(c)] for c in both.clip_index] == own + ["generated"] * 5 + own
+    with pytest.raises(ValueError, match="different skeletons"):
+        Poses.concatenate([CLIPS, generate_poses3d(2, H36M16)])
 
 
-def test_bad_splits_are_refused(clips: MocapClips) -> None:
-    with pytest.raises(ValueError, match=r"no subject three; there are one, two"):
-        split_by_subject(clips, ["three"])
-    with pytest.raises(ValueError, match="none"):
-        split_by_subject(clips, ["one", "two"])
-    with pytest.raises(ValueError, match=r"1\.5"):
-        split_by_clip(clips, 1.5, seed=0)
-    with pytest.raises(ValueError, match="single"):
-        split_by_clip(clips.select([1]), 0.5, seed=0)
-    with pytest.raises(ValueError, match="7"):
-        clips.select([7])
+def test_no_clip_is_in_two_parts_of_a_split_and_test_subjects_are_in_one() -> None:
+    clips = make_clips((3,) * 20, "a" * 8 + "b" * 8 + "c" * 4)
+    split = split_mocap(clips, test_subjects=("c",), test_share=0.25, val_share=0.25)
+    parts = [set(split.train.clip_ids), set(split.val.clip_ids), set(split.test.clip_ids)]
+    assert sum(map(len, parts)) == len(set.union(*parts)) == 20
+    assert [len(p) for p in parts] == [8, 4, 8]
+    assert "c" not in split.train.subject_ids + split.val.subject_ids
+    assert set(split.train.subject_ids) == set(split.val.subject_ids) == {"a", "b"}
+    assert split_mocap(clips, ("c",), 0.25, 0.25, seed=1).test.clip_ids != split.test.clip_ids
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"test_subjects": ("z",)}, "no subject z; there are a, b, c"),
+        ({"test_subjects": (), "test_share": 0.9, "val_share": 0.2}, "sum below 1"),
+        ({"test_subjects": ("a", "b", "c")}, "no clip left for train, val"),
+    ],
+)
+def test_a_split_that_cannot_be_is_refused(arguments: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        split_mocap(CLIPS, **arguments)
+
+
+@pytest.mark.shared
+def test_the_shared_mocap_splits_into_parts_of_useful_size(shared_dir: Path) -> None:
+    poses = load_mocap(shared_dir / "data" / "mocap_h36m17.npz")
+    assert (len(poses.clip_ids), len(poses)) == (108, 15527)
+    split = split_mocap(poses)
+    assert {"cmu06", "cmu07"} == set(split.test.subject_ids) - set(split.train.subject_ids)
+    assert len(split.train) > 8000
+    assert len(split.val) > 800
+    assert len(split.test) > 3000
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"joints": None}, "no array joints"),
+        ({"joint_names": None}, "no array joint_names"),
         ({"joint_names": np.array(JOINT_NAMES[::-1])}, "expected hip, rhip"),
-        ({"clip_start": np.array([0, 50, 40, 300])}, "rise from 0 to 300"),
-        ({"clip_id": np.array(["a"])}, "subject_id holds <U3 of shape"),
+        ({"clip_start": np.array([0, 5, 4, 15, 18, 22, 27])}, "rise from 0 to 27"),
+        ({"clip_start": np.array([0, 27])}, "clip_start has 2 numbers for 6 clips"),
+        ({"clip_id": np.array(["a"])}, "subject_id holds <U1 of shape"),
         ({"fps": np.float32(0)}, "fps is 0"),
-        ({"joints": np.full((300, 17, 3), np.nan, np.float32)}, "frame 0 is not finite"),
-        ({"joints": np.zeros((300, 16, 3), np.float32)}, r"\(300, 16, 3\)"),
+        ({"joints": np.full((27, 17, 3), np.nan, np.float32)}, "frame 0 is not finite"),
+        ({"joints": np.zeros((27, 16, 3), np.float32)}, r"\(27, 16, 3\)"),
+        ({"joints": bodies(27) / 1000}, "read as metres"),
+        ({"action": np.array([{}] * 6, dtype=object)}, "holds Python objects, that is a pickle, which is refused"),
     ],
 )
-def test_bad_files_are_refused(tmp_path: Path, bodies: np.ndarray, changes: dict[str, Any], message: str) -> None:
-    path = tmp_path / "bad.npz"
-    np.savez(path, **arrays(bodies[:, H36M_POINTS], **changes))
+def test_bad_files_are_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    path = write_mocap(tmp_path / "bad.npz", **changes)
     with pytest.raises(ValueError, match=message) as caught:
         load_mocap(path)
     assert str(path) in str(caught.value)
 
 
-def test_metres_pickles_and_missing_files_are_refused(tmp_path: Path, bodies: np.ndarray) -> None:
-    np.savez(tmp_path / "metres.npz", **arrays(bodies[:, H36M_POINTS] / 1000))
-    with pytest.raises(ValueError, match="read as metres"):
-        load_mocap(tmp_path / "metres.npz")
-    np.savez(tmp_path / "pickle.npz", **arrays(bodies[:, H36M_POINTS], action=np.array([{}, {}, {}], dtype=object)))
-    with pytest.raises(ValueError, match="holds Python objects, that is a pickle, which is refused"):
-        load_mocap(tmp_path / "pickle.npz")
-    with pytest.raises(ValueError, match="does not exist"):
-        load_mocap(tmp_path / "none.npz")
+def test_missing_files_and_other_ones_are_refused(tmp_path: Path) -> None:
     (tmp_path / "text.npz").write_text("hello")
-    with pytest.raises(ValueError, match=r"text\.npz"):
-        load_mocap(tmp_path / "text.npz")
-
-
-@pytest.mark.shared
-def test_the_data_pack_is_read(shared_dir: Path) -> None:
-    clips = load_mocap(shared_dir / "data" / "mocap_h36m17.npz")
-    assert (clips.num_clips, len(clips.joints)) == (108, 15527)
-    train, test = split_by_subject(clips, ["cmu01"])
-    assert not set(train.subject_ids) & set(test.subject_ids)
+    for name, message in (("none.npz", "does not exist"), ("text.npz", r"text\.npz")):
+        with pytest.raises(ValueError, match=message):
+            load_mocap(tmp_path / name)

@@ -14,9 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pct.files.keypoint_file import load_keypoint_file
 from pct.files.pose_checks import PoseBatch
-from pct.files.pose_files import PoseFileError, read_poses
+from pct.files.pose_files import PoseFileError, load_keypoint_file, read_poses
 from pct.skeleton import COCO17, MPII16, Skeleton
 
 JOINTS = np.random.default_rng(0).uniform(50, 300, (17, 2)).round(1)

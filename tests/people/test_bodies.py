@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from pct.files.keypoint_file import load_keypoint_file
+from pct.files.pose_files import load_keypoint_file
 from pct.geometry import crop_from_bbox
 from pct.people.kinematics import BODY_POINTS, generate_bodies, mirror_bodies
 from pct.people.poses import generate_poses

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from pct.cli import main as cli
-from pct.files.keypoint_file import load_keypoint_file
+from pct.files.pose_files import load_keypoint_file
 from pct.people.scene import GeneratedPersons
 from pct.people.write import write_people
 from pct.skeleton import COCO17

@@ -14,8 +14,8 @@ import torch
 from PIL import Image
 from tiny_photos import write_people
 
-from pct.files.keypoint_file import load_keypoint_file
 from pct.files.photo import PhotoError, read_photo
+from pct.files.pose_files import load_keypoint_file
 from pct.photos.persons import CocoPersons
 from pct.skeleton import COCO17
 

@@ -9,9 +9,8 @@ from tiny_bodies import bodies, make_tokenizer_3d, write_bodies, write_mocap
 from tiny_codec import TOKENIZER, read, write_arrays, write_json
 
 from pct.drawing.gallery import draw_gallery
-from pct.files.motion.bodies import read_bodies
 from pct.files.output import OutputError
-from pct.files.pose_files import PoseFileError, count_poses
+from pct.files.pose_files import PoseFileError, count_poses, read_poses
 from pct.skeleton import H36M16, H36M17
 from pct.tokens.codec import decode_file, encode_file
 from pct.tokens.describe import describe_token_file
@@ -116,7 +115,7 @@ def test_files_that_do_not_fit_are_named(tmp_path) -> None:
     with pytest.raises(PoseFileError, match="no poses"):
         encode(tmp_path / "none.npz")
     with pytest.raises(PoseFileError, match=r"the 17 joints hip, rhip.* skeleton h36m16"):
-        next(read_bodies(write_mocap(tmp_path / "m.npz"), H36M16))
+        next(read_poses(write_mocap(tmp_path / "m.npz"), H36M16, root=0))
     with pytest.raises(PoseFileError, match="motion capture, 3D poses; encode it with a 3D model"):
         encode_file(TOKENIZER, tmp_path / "m.npz", tmp_path / "t.parquet")
 

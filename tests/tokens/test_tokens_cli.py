@@ -17,7 +17,7 @@ from tiny_ordered import make_ordered
 
 from pct.cli import common
 from pct.cli import main as cli
-from pct.files.coco import write_coco_json
+from pct.files.coco_writer import write_coco_json
 from pct.pose_space import PoseSpace
 from pct.skeleton import COCO17, H36M17
 from pct.tokenizer import PoseTokenizer

@@ -14,11 +14,11 @@ from pct.evaluation.photos.evaluate import DetectedBoxes, PhotoEvaluation, evalu
 from pct.evaluation.photos.predictions import PhotoModel, PredictionOptions
 from pct.evaluation.photos.report import photo_report
 from pct.evaluation.report import check_report_folder, write_report
-from pct.files.coco_categories import CocoCategory, find_category
-from pct.files.keypoint_file import with_areas
+from pct.files.coco import CocoCategory, find_category, read_annotations
 from pct.files.mpii import is_mpii_file
 from pct.files.photo_folder import PhotoFolder
-from pct.files.pose_json import read_annotations
+from pct.files.pose_checks import check_all
+from pct.files.pose_files import with_areas
 from pct.photos.detection.boxes import load_photo_boxes
 from pct.photos.person_views import Persons3D
 from pct.photos.persons import CocoPersons, DetectedPersons, MpiiPersons
@@ -150,14 +150,13 @@ def read_all_labels(
         ValueError: If no person is left, or an annotation is bad and ``report`` is None.
     """
     tables, crowds = [], list[bool]()
-    for batch in read_annotations(path, category, all_of=image_ids):
+    for batch in check_all(path, read_annotations(path, category, all_of=image_ids)):
         for fault in batch.faults:
             if report is None:
                 raise ValueError(f"{path}: {fault}")
             report(f"{path}: {fault}")
         tables.append(batch.poses)
         crowds += [bool(annotation.get("iscrowd")) for annotation in batch.entries]
-    table = with_areas(Poses.concatenate(tables))
-    if not len(table):
+    if not any(map(len, tables)):
         raise ValueError(f"{path}: no person on the {len(image_ids)} images, so there is nothing to evaluate")
-    return table, torch.tensor(crowds)
+    return with_areas(Poses.concatenate(tables)), torch.tensor(crowds)

@@ -11,11 +11,10 @@ import torch
 from pct.evaluation.report import check_report_folder, write_report
 from pct.evaluation.tokens.evaluate import TokenizerEvaluation, evaluate_tokenizer
 from pct.evaluation.tokens.report import tokenizer_report
-from pct.files.coco import iter_coco_annotations
-from pct.files.keypoint_file import load_keypoint_file
-from pct.files.motion.mocap import load_mocap
-from pct.files.motion.mocap_poses import mocap_poses, split_mocap
+from pct.files.json_stream import iter_json
+from pct.files.motion.mocap import load_mocap, split_mocap
 from pct.files.mpii import is_mpii_file
+from pct.files.pose_files import load_keypoint_file
 from pct.poses import Poses
 from pct.skeleton import Skeleton
 from pct.tokenizer import PoseTokenizer
@@ -63,7 +62,7 @@ def run_evaluation(
         out: Folder of the report; made if it does not exist.
         baseline: File with training poses. Without it, a 3D model's are the training clips of ``path``, unless all
             clips are measured.
-        split: Clips of mocap: ``test``, the default, takes those that :func:`pct.files.motion.mocap_poses.split_mocap`
+        split: Clips of mocap: ``test``, the default, takes those that :func:`pct.files.motion.mocap.split_mocap`
             keeps for tests, ``all`` every one.
         limit: Evaluate this many randomly chosen poses; None takes all.
         seed: Of everything random.
@@ -139,22 +138,22 @@ def _read_persons(
 
 def _read_clips(path: str | Path, baseline: str | Path | None, split: str) -> EvaluationPoses:
     clips, name = load_mocap(path), Path(path).name
-    learned = None if baseline is None else mocap_poses(load_mocap(baseline))
+    learned = None if baseline is None else load_mocap(baseline)
     learned_name = "" if baseline is None else Path(baseline).name
     if split == "all":
         notes = ["All clips of the file were evaluated, also those that the model may have been trained on."]
-        return EvaluationPoses(mocap_poses(clips), name, learned, learned_name, notes)
+        return EvaluationPoses(clips, name, learned, learned_name, notes)
     parts = split_mocap(clips)
     if learned is None:
-        learned, learned_name = mocap_poses(parts.train), f"{name} (training clips)"
-    return EvaluationPoses(mocap_poses(parts.test), f"{name} (test clips)", learned, learned_name)
+        learned, learned_name = parts.train, f"{name} (training clips)"
+    return EvaluationPoses(parts.test, f"{name} (test clips)", learned, learned_name)
 
 
 def _note_estimated_areas(path: str | Path, poses: Poses) -> list[str]:
     """Say how many poses have an area that the file marks as an estimate (``area_estimated``) or does not give."""
     known = {
         annotation.get("id")
-        for annotation in (() if is_mpii_file(path) else iter_coco_annotations(path))
+        for annotation in (() if is_mpii_file(path) else iter_json(path, "annotations", required=True))
         if isinstance(annotation, dict) and "area" in annotation and not annotation.get("area_estimated")
     }
     number = len(poses) - sum(i in known for i in poses.annotation_ids.tolist())

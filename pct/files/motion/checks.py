@@ -1,24 +1,19 @@
-"""Checks of 3D poses: the unit told from bone lengths, swapped sides from knees and 2D views, bad poses one by one."""
+"""Checks of 3D poses as a whole: the unit told from bone lengths, swapped sides from knees and 2D views."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
 from typing import Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from pct.files.pose_checks import Fault, PoseBatch
-from pct.poses import Poses
 from pct.skeleton import Skeleton
 
 # Millimetres: the median longest bone of people is a thigh or a trunk.
 _LONGEST_BONE = (150.0, 1000.0)
 # No person has a bone longer than this; a whole file may still have the right unit.
-_NO_BONE = 2000.0
-_LARGEST = 1e6
+NO_BONE = 2000.0
 # In the order in which they are guessed.
 _UNITS = {"metres": 1000.0, "centimetres": 10.0, "millimetres": 1.0, "micrometres": 0.001}
 _SIDES = ("left", "right")
@@ -26,55 +21,6 @@ _JOINTS = tuple(f"{side}_{part}" for side in _SIDES for part in ("hip", "knee", 
 # A knee that is off the line from hip to ankle by less than this share of the thigh is too straight to tell.
 _BENT = 0.08
 _FEWEST = 10  # bent knees, or poses, from which axes are judged
-
-
-def check_bodies(
-    where: Sequence[str],
-    keypoints: np.ndarray,
-    visibility: np.ndarray,
-    ids: tuple[np.ndarray, np.ndarray],
-    skeleton: Skeleton,
-    root: int,
-) -> PoseBatch:
-    """Separate good 3D poses from bad ones.
-
-    A pose is bad if its root or no other joint is known, or a known joint is not finite or ends a bone of over two
-    metres.
-
-    Args:
-        where: What to call each pose in a message.
-        keypoints: Joints (B, K, 3) in millimetres, float64.
-        visibility: Above 0 where a joint is known (B, K).
-        ids: Image and annotation of each pose (B,), int64.
-        skeleton: Their skeleton.
-        root: The joint at the origin of the model's poses.
-    """
-    visible = visibility > 0
-    known = np.where(visible[..., None], keypoints, 0.0)
-    faults: list[Fault] = []
-    good: list[int] = []
-    with np.errstate(invalid="ignore"):
-        broken = np.asarray(~(np.abs(known) < _LARGEST).all(axis=-1))
-    lengths = bone_lengths(torch.from_numpy(known), torch.from_numpy(visible & ~broken), skeleton)
-    too_long = (lengths > _NO_BONE).numpy()
-    for row, name in enumerate(where):
-        fault = _find_fault(name, keypoints[row], visible[row], broken[row], too_long[row], skeleton, root)
-        if fault is None:
-            good.append(row)
-        else:
-            faults.append(fault)
-    rows = np.array(good, dtype=np.int64)
-    unknown = torch.full((len(rows), 5), torch.nan)
-    poses = Poses(
-        skeleton=skeleton,
-        keypoints=torch.from_numpy(known[rows].astype(np.float32)),
-        visible=torch.from_numpy(visible[rows]),
-        bbox=unknown[:, :4],
-        area=unknown[:, 4],
-        image_ids=torch.from_numpy(ids[0][rows]),
-        annotation_ids=torch.from_numpy(ids[1][rows]),
-    )
-    return PoseBatch(poses, tuple(faults))
 
 
 def bone_lengths(keypoints: Tensor, visible: Tensor, skeleton: Skeleton) -> Tensor:
@@ -247,33 +193,3 @@ def _trunk(points: dict[str, Tensor]) -> Tensor:
 
 def _number(value: float) -> str:
     return f"{value:,.0f}" if value >= 10 else f"{value:.3g}"
-
-
-def _find_fault(
-    where: str,
-    keypoints: np.ndarray,
-    visible: np.ndarray,
-    broken: np.ndarray,
-    too_long: np.ndarray,
-    skeleton: Skeleton,
-    root: int,
-) -> Fault | None:
-    names = skeleton.keypoint_names
-    if broken.any():
-        joint = int(np.argmax(broken))
-        sentence = (
-            f"joint {names[joint]} is {keypoints[joint].tolist()}; known joints must be finite millimetres below "
-            f"{_LARGEST:.0f} (or not visible, to have them filled in)"
-        )
-        return Fault(where, "coordinates not finite", sentence)
-    if not visible[root]:
-        sentence = f"joint {names[root]}, the origin of the model's poses, is not known"
-        return Fault(where, "no root joint", sentence)
-    if visible.sum() < 2:
-        sentence = f"no joint but {names[root]} is known, so there is nothing to encode"
-        return Fault(where, "no visible joint", sentence)
-    if too_long.any():
-        a, b = skeleton.edges[int(np.argmax(too_long))]
-        sentence = f"the bone from {names[a]} to {names[b]} is over {_NO_BONE:.0f} mm long; nobody has such a one"
-        return Fault(where, "bone too long", sentence)
-    return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 import re
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -90,17 +90,17 @@ def convert_h36m(
     if unknown:
         raise ValueError(f"{poses}: no cameras for {', '.join(unknown)}; there are {', '.join(cameras.subjects)}")
     lengths = [len(clip) for clip in bodies.values()]
-    arrays = {
-        "format": _texts([FORMAT]),
-        "positions": ((sum(lengths), 17, 3), np.dtype(np.float32), iter(bodies.values())),
-        "clip_start": _numbers(np.cumsum([0, *lengths])),
-        "clip_subject": _texts([subject for subject, _ in bodies]),
-        "clip_action": _texts([action for _, action in bodies]),
-        "camera_names": _texts(CAMERA_NAMES),
-        "camera_subject": _texts(cameras.subjects),
+    arrays: dict[str, Any] = {
+        "format": np.array([FORMAT]),
+        "positions": (sum(lengths), iter(bodies.values())),
+        "clip_start": np.cumsum([0, *lengths]),
+        "clip_subject": np.array([subject for subject, _ in bodies]),
+        "clip_action": np.array([action for _, action in bodies]),
+        "camera_names": np.array(CAMERA_NAMES),
+        "camera_subject": np.array(cameras.subjects),
     }
     for name in ("rotation", "position", "intrinsics", "distortion", "image_size"):
-        arrays[f"camera_{name}"] = _numbers(getattr(cameras, name))
+        arrays[f"camera_{name}"] = getattr(cameras, name)
     names, left_out = [], []
     for path in detections:
         name, skeleton, views = _read_detections(path, bodies, trust_pickle)
@@ -108,17 +108,13 @@ def convert_h36m(
             raise ValueError(f"{path}: there is another file of detections {name}")
         names.append(name)
         left_out += [" ".join(clip) for clip in bodies if clip not in views]
-        shape = (sum(lengths), 4, skeleton.num_keypoints, 2)
-        arrays[f"keypoints2d_{name}"] = (shape, np.dtype(np.float32), _pieces(bodies, views, shape))
-        arrays[f"skeleton_{name}"] = _texts([skeleton.name])
+        missing = np.float32(np.full((1, 4, skeleton.num_keypoints, 2), np.nan))
+        pieces = (views[c] if c in views else missing.repeat(len(frames), axis=0) for c, frames in bodies.items())
+        arrays[f"keypoints2d_{name}"] = (sum(lengths), pieces)
+        arrays[f"skeleton_{name}"] = np.array([skeleton.name])
     write_npz(out, arrays, force)
     subjects = tuple(dict.fromkeys(subject for subject, _ in bodies))
     return H36MSummary(subjects, len(bodies), sum(lengths), tuple(names), tuple(left_out))
-
-
-def _pieces(bodies: Recordings, views: Recordings, shape: tuple[int, ...]) -> Iterator[np.ndarray]:
-    for clip, frames in bodies.items():
-        yield views[clip] if clip in views else np.full((len(frames), *shape[1:]), np.nan, np.float32)
 
 
 def _read_poses(path: str | Path, trust_pickle: bool) -> Recordings:
@@ -211,11 +207,3 @@ def _unpickle(path: str | Path, name: str, trust_pickle: bool) -> Any:
     if not isinstance(value, Mapping):
         raise ValueError(f"{path}: {name} holds no dictionary")
     return value
-
-
-def _texts(values: Sequence[str]) -> tuple[tuple[int, ...], np.dtype[Any], list[np.ndarray]]:
-    return _numbers(np.array(values, dtype=np.str_))
-
-
-def _numbers(values: np.ndarray) -> tuple[tuple[int, ...], np.dtype[Any], list[np.ndarray]]:
-    return values.shape, values.dtype, [values]

@@ -1,9 +1,9 @@
-"""Motion capture: clips of 3D poses from an .npz file, split by clip or subject."""
+"""Motion capture: clips of 3D poses from an .npz file, split by subject and clip and never by frame."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,7 @@ import torch
 
 from pct.files.motion.checks import find_wrong_unit
 from pct.files.npz import NpzReader, check_shapes
+from pct.poses import Poses
 from pct.skeleton import H36M17
 
 # The file's short names of Human3.6M's joints, in the order of the built-in skeleton.
@@ -18,62 +19,17 @@ JOINT_NAMES = (
     "hip", "rhip", "rknee", "rankle", "lhip", "lknee", "lankle", "spine", "thorax",
     "neck_nose", "head", "lshoulder", "lelbow", "lwrist", "rshoulder", "relbow", "rwrist",
 )  # fmt: skip
+# From y up, as mocap has it, to the axes of an upright camera that looks along the world's -z: x right, y down, z away.
+UPRIGHT = np.array([1.0, -1.0, -1.0], np.float32)
+_TEXTS = ("clip_id", "subject_id", "action", "source")
 
 
-@dataclass(frozen=True)
-class MocapClips:
-    """Clips of 3D poses of Human3.6M's 17 joints.
+def load_mocap(path: str | Path) -> Poses:
+    """Read clips of Human3.6M's 17 joints, every frame as an upright camera with the world's x to its right has it.
 
-    Attributes:
-        joints: (F, 17, 3) float32, world millimetres, y up, right-handed; the frames of all clips.
-        clip_start: (C + 1,) int64: clip c is ``joints[clip_start[c]:clip_start[c + 1]]``.
-        clip_ids: Name of each clip.
-        subject_ids: Who is seen in each clip.
-        actions: What they do.
-        sources: Where each clip is from.
-        fps: Frames a second of all clips.
-    """
-
-    joints: np.ndarray
-    clip_start: np.ndarray
-    clip_ids: tuple[str, ...]
-    subject_ids: tuple[str, ...]
-    actions: tuple[str, ...]
-    sources: tuple[str, ...]
-    fps: float
-
-    @property
-    def num_clips(self) -> int:
-        """Number of clips C."""
-        return len(self.clip_ids)
-
-    def clip(self, index: int) -> np.ndarray:
-        """Return the frames (f, 17, 3) of a clip."""
-        return self.joints[self.clip_start[index] : self.clip_start[index + 1]]
-
-    def select(self, clips: Sequence[int]) -> MocapClips:
-        """Return some of the clips, in the order given.
-
-        Raises:
-            ValueError: If there is none, or no such clip.
-        """
-        bad = [c for c in clips if not 0 <= c < self.num_clips]
-        if bad or not clips:
-            raise ValueError(f"clips {bad or 'none'} cannot be selected; there are clips 0 to {self.num_clips - 1}")
-        parts = [self.clip(c) for c in clips]
-        return MocapClips(
-            joints=np.concatenate(parts),
-            clip_start=np.cumsum([0, *(len(p) for p in parts)]),
-            clip_ids=tuple(self.clip_ids[c] for c in clips),
-            subject_ids=tuple(self.subject_ids[c] for c in clips),
-            actions=tuple(self.actions[c] for c in clips),
-            sources=tuple(self.sources[c] for c in clips),
-            fps=self.fps,
-        )
-
-
-def load_mocap(path: str | Path) -> MocapClips:
-    """Read clips from an ``.npz`` file with the arrays of :class:`MocapClips` and ``joint_names``; never pickles.
+    The ``.npz`` file holds ``joints`` (F, 17, 3) in millimetres, y up, right-handed, of all clips; ``clip_start``
+    (C + 1,): clip c is ``joints[clip_start[c]:clip_start[c + 1]]``; ``clip_id``, ``subject_id``, ``action``, ``source``
+    (C,), ``fps``, and ``joint_names`` (17,).
 
     Raises:
         ValueError: If the file is missing, broken, has other joints, or its numbers cannot be people in millimetres.
@@ -81,79 +37,108 @@ def load_mocap(path: str | Path) -> MocapClips:
     path = Path(path)
     if not path.is_file():
         raise ValueError(f"mocap file {path} does not exist")
-    names = ("joints", "clip_start", "clip_id", "subject_id", "action", "source", "fps", "joint_names")
+    shapes: dict[str, tuple[object, ...]] = {"joints": ("frames", 17, 3), "clip_start": ("starts",), "fps": ()}
+    shapes |= {"text:joint_names": ("joints",), **{f"text:{name}": ("clips",) for name in _TEXTS}}
+    names = [name.removeprefix("text:") for name in shapes]
     with NpzReader(path) as file:
         missing = [n for n in names if n not in file.names]
         if missing:
             raise ValueError(f"mocap file {path}: no array {', '.join(missing)}; the file has {', '.join(file.names)}")
         arrays = {n: file.array(n) for n in names}
     arrays["fps"] = arrays["fps"].reshape(()) if arrays["fps"].size == 1 else arrays["fps"]
-    texts_of: dict[str, tuple[object, ...]] = {
-        f"text:{name}": ("clips",) for name in ("clip_id", "subject_id", "action", "source")
-    }
-    shapes = {"joints": ("frames", 17, 3), "clip_start": ("starts",), "fps": (), "text:joint_names": ("joints",)}
-    check_shapes(path, arrays, {**shapes, **texts_of})
-    joint_names = tuple(str(n) for n in arrays["joint_names"])
-    if joint_names != JOINT_NAMES:
-        raise ValueError(
-            f"mocap file {path}: its joints are {', '.join(joint_names)}; expected {', '.join(JOINT_NAMES)}"
-        )
-    texts = {n: tuple(str(t) for t in arrays[n]) for n in ("clip_id", "subject_id", "action", "source")}
-    clips = MocapClips(
-        joints=arrays["joints"].astype(np.float32),
-        clip_start=arrays["clip_start"].astype(np.int64),
-        clip_ids=texts["clip_id"],
-        subject_ids=texts["subject_id"],
-        actions=texts["action"],
-        sources=texts["source"],
-        fps=float(arrays["fps"]),
+    check_shapes(path, arrays, shapes)
+    joints, start = arrays["joints"].astype(np.float32), arrays["clip_start"].astype(np.int64)
+    texts = {name: tuple(map(str, arrays[name])) for name in ("joint_names", *_TEXTS)}
+    poses = Poses(
+        skeleton=H36M17,
+        keypoints=torch.from_numpy(joints * UPRIGHT),
+        visible=torch.ones(joints.shape[:2], dtype=torch.bool),
     )
-    fault = _find_fault(clips)
+    fault = _find_fault(poses, start, float(arrays["fps"]), texts)
     if fault is not None:
         raise ValueError(f"mocap file {path}: {fault}")
-    return clips
+    clips = torch.from_numpy(np.repeat(np.arange(len(start) - 1), np.diff(start)))
+    return replace(
+        poses, clip_index=clips, clip_ids=texts["clip_id"], subject_ids=texts["subject_id"], actions=texts["action"]
+    )
 
 
-def split_by_subject(clips: MocapClips, held_out: Sequence[str]) -> tuple[MocapClips, MocapClips]:
-    """Split into the clips of other subjects and those of the subjects held out.
+def _find_fault(poses: Poses, start: np.ndarray, fps: float, texts: dict[str, tuple[str, ...]]) -> str | None:
+    if texts["joint_names"] != JOINT_NAMES:
+        return f"its joints are {', '.join(texts['joint_names'])}; expected {', '.join(JOINT_NAMES)}"
+    if not len(poses):
+        return "joints have no frame"
+    if len(start) != len(texts["clip_id"]) + 1 or len(start) < 2:
+        return (
+            f"clip_start has {len(start)} numbers for {len(texts['clip_id'])} clips; it must have one more than clips"
+        )
+    if start[0] != 0 or start[-1] != len(poses) or (np.diff(start) <= 0).any():
+        return f"clip_start must rise from 0 to {len(poses)}"
+    broken = ~torch.isfinite(poses.keypoints)
+    if broken.any():
+        return f"frame {int(broken.nonzero()[0, 0])} is not finite"
+    if not fps > 0:
+        return f"fps is {fps}; it must be positive"
+    return find_wrong_unit(poses.keypoints, poses.visible, H36M17)
+
+
+@dataclass(frozen=True)
+class MocapSplit:
+    """Clips to learn from, to choose settings with, and to measure on; no clip is in two."""
+
+    train: Poses
+    val: Poses
+    test: Poses
+
+
+def split_mocap(
+    poses: Poses,
+    test_subjects: Sequence[str] = ("cmu06", "cmu07"),
+    test_share: float = 0.2,
+    val_share: float = 0.1,
+    seed: int = 0,
+) -> MocapSplit:
+    """Split clips three ways: test has whole subjects and, of every other subject, a share of the clips.
+
+    Args:
+        poses: The frames of all clips.
+        test_subjects: Subjects of whom all clips are test clips.
+        test_share: Share of the clips of each other subject that are test clips.
+        val_share: The same for validation.
+        seed: Of the choice of clips.
 
     Raises:
-        ValueError: If a subject is not there, or one of the parts would be empty.
+        ValueError: If a subject is not there, a share is out of range, or a part would be empty.
     """
-    unknown = sorted(set(held_out) - set(clips.subject_ids))
+    subjects = sorted(set(poses.subject_ids))
+    unknown = sorted(set(test_subjects) - set(subjects))
     if unknown:
-        raise ValueError(f"no subject {', '.join(unknown)}; there are {', '.join(sorted(set(clips.subject_ids)))}")
-    out = [c for c, subject in enumerate(clips.subject_ids) if subject in held_out]
-    return clips.select([c for c in range(clips.num_clips) if c not in out]), clips.select(out)
+        raise ValueError(f"test_subjects: no subject {', '.join(unknown)}; there are {', '.join(subjects)}")
+    if not (0 <= test_share < 1 and 0 <= val_share < 1 and test_share + val_share < 1):
+        raise ValueError(f"test_share {test_share} and val_share {val_share} must be shares with a sum below 1")
+    parts: dict[str, list[int]] = {"train": [], "val": [], "test": []}
+    rng = np.random.default_rng(seed)
+    for subject in subjects:
+        own = np.array([c for c, s in enumerate(poses.subject_ids) if s == subject])
+        if subject in test_subjects:
+            parts["test"].extend(own.tolist())
+            continue
+        order = own[rng.permutation(len(own))]
+        first, second = round(test_share * len(own)), round((test_share + val_share) * len(own))
+        for name, rows in (("test", order[:first]), ("val", order[first:second]), ("train", order[second:])):
+            parts[name].extend(rows.tolist())
+    empty = [name for name, rows in parts.items() if not rows]
+    if empty:
+        number = len(poses.clip_ids)
+        raise ValueError(f"no clip left for {', '.join(empty)}: {number} clips are too few for these shares")
+    return MocapSplit(**{name: _select_clips(poses, sorted(clips)) for name, clips in parts.items()})
 
 
-def split_by_clip(clips: MocapClips, share: float, seed: int) -> tuple[MocapClips, MocapClips]:
-    """Split at random into clips to learn from and a ``share`` of clips held out (at least one); never by frame.
-
-    Raises:
-        ValueError: If ``share`` is not between 0 and 1, or there are fewer than two clips.
-    """
-    if not 0 < share < 1:
-        raise ValueError(f"the share of clips held out must be between 0 and 1, got {share}")
-    if clips.num_clips < 2:
-        raise ValueError("a single clip cannot be split")
-    number = min(max(1, round(share * clips.num_clips)), clips.num_clips - 1)
-    order = np.random.default_rng(seed).permutation(clips.num_clips)
-    return clips.select(sorted(order[number:].tolist())), clips.select(sorted(order[:number].tolist()))
-
-
-def _find_fault(clips: MocapClips) -> str | None:
-    joints, start = clips.joints, clips.clip_start
-    if joints.ndim != 3 or joints.shape[1:] != (17, 3) or len(joints) == 0:
-        return f"joints have shape {joints.shape}; expected (F, 17, 3)"
-    lengths = {len(clips.clip_ids), len(clips.subject_ids), len(clips.actions), len(clips.sources), len(start) - 1}
-    if len(lengths) != 1 or not clips.clip_ids:
-        return f"its clip arrays disagree about the number of clips: {sorted(lengths)}"
-    if start[0] != 0 or start[-1] != len(joints) or (np.diff(start) <= 0).any():
-        return f"clip_start must rise from 0 to {len(joints)}"
-    if not np.isfinite(joints).all():
-        return f"frame {int(np.argwhere(~np.isfinite(joints))[0, 0])} is not finite"
-    if not clips.fps > 0:
-        return f"fps is {clips.fps}; it must be positive"
-    everywhere = torch.ones(joints.shape[:2], dtype=torch.bool)
-    return find_wrong_unit(torch.from_numpy(joints).float(), everywhere, H36M17)
+def _select_clips(poses: Poses, clips: list[int]) -> Poses:
+    """Return the frames of some clips, given in their order, which are numbered anew."""
+    chosen = poses.select(torch.isin(poses.clip_index, torch.tensor(clips)))
+    ids, subjects, actions = (
+        tuple(names[c] for c in clips) for names in (poses.clip_ids, poses.subject_ids, poses.actions)
+    )
+    index = torch.searchsorted(torch.tensor(clips), chosen.clip_index)
+    return replace(chosen, clip_index=index, clip_ids=ids, subject_ids=subjects, actions=actions)

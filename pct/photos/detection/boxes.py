@@ -12,11 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from pct.files.coco import iter_coco_annotations, iter_coco_images
-from pct.files.coco_categories import CocoCategory, find_persons, is_crowd, show_id
-from pct.files.json_stream import is_json_object, iter_json_list
+from pct.files.coco import CocoCategory, find_persons, is_crowd
+from pct.files.json_stream import first_byte, iter_json
 from pct.files.photo_inputs import PhotoInput, number_in_name
-from pct.files.pose_checks import LARGEST_PIXEL
+from pct.files.pose_checks import LARGEST_PIXEL, are_numbers, find_bad_id
 from pct.photos.persons import Detections
 from pct.photos.results.sources import BoxFinder, Frame
 from pct.skeleton import COCO17
@@ -119,17 +118,16 @@ def load_photo_boxes(
     path = Path(path)
     if not path.is_file():
         raise ValueError(f"{path}: no such file of boxes")
-    if not is_json_object(path):
-        if category is not None and not str(category).lstrip("-").isdecimal():
-            raise ValueError(f"{path}: COCO results name no categories; choose {category!r} by its id")
-        chosen = CocoCategory(COCO17, frozenset([1 if category is None else int(category)]))
-        return PhotoBoxes(path, _read(path, iter_json_list(path), chosen, min_score, report), None)
+    if first_byte(path) != b"{":
+        chosen = CocoCategory.of_results(path, COCO17, 1 if category is None else category)
+        return PhotoBoxes(path, _read(path, iter_json(path), chosen, min_score, report), None)
     names: dict[str, int] = {}
-    for image in filter(_is_image, iter_coco_images(path)):
+    for image in filter(_is_image, iter_json(path, "images")):
         first = names.setdefault(image["file_name"], image["id"])
         if first != image["id"]:
             raise ValueError(f"{path}: images {first} and {image['id']} have the same file_name {image['file_name']!r}")
-    entries = ({"score": 1.0, **a} if isinstance(a, Mapping) else a for a in iter_coco_annotations(path))
+    annotations = iter_json(path, "annotations", required=True)
+    entries = ({"score": 1.0, **a} if isinstance(a, Mapping) else a for a in annotations)
     return PhotoBoxes(path, _read(path, entries, find_persons(path, category), min_score, report), names or None)
 
 
@@ -173,24 +171,21 @@ def _read(
 def _find_fault(entry: Any) -> str | None:
     if not isinstance(entry, Mapping):
         return f"{str(entry)[:40]!r} is not a detection; expected an object with image_id, category_id, bbox, score"
-    image_id, bbox, score = entry.get("image_id"), entry.get("bbox"), entry.get("score")
-    if type(image_id) is not int or not -(2**63) <= image_id < 2**63:
-        return f"image_id is {show_id(image_id)}; it must be an integer of 64 bits"
+    bbox, score = entry.get("bbox"), entry.get("score")
+    fault = find_bad_id("image_id", entry.get("image_id"))
+    if fault is not None:
+        return fault
     if type(entry.get("category_id", 1)) is not int:
         return f"category_id is {repr(entry['category_id'])[:40]}; it must be an integer"
-    if not isinstance(bbox, list) or len(bbox) != 4 or not all(_is_number(value) for value in bbox):
+    if bbox is None or not are_numbers(bbox, 4):
         return f"bbox is {str(bbox)[:80]}; it must be 4 finite numbers (x, y, width, height) below {LARGEST_PIXEL:.0f}"
     if not (bbox[2] > 0 and bbox[3] > 0):
         return f"bbox is {bbox!r}; width and height must be positive"
     if max(map(abs, bbox)) <= 1 and any(value != round(value) for value in bbox):
         return f"bbox is {bbox!r}, shares of the image; multiply them by its width and height"
-    if not _is_number(score):
+    if not are_numbers([score], 1):
         return f"score is {repr(score)[:40]}; it must be a finite number"
     return None
-
-
-def _is_number(value: Any) -> bool:
-    return type(value) in (int, float) and abs(value) < LARGEST_PIXEL
 
 
 def _parts(path: str) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pct.files.coco import iter_coco_images
+from pct.files.json_stream import iter_json
 from pct.files.photo_folder import PhotoFolder
 from pct.photos.persons import CocoPersons, PersonPhoto, PersonSource
 from pct.skeleton import Skeleton
@@ -102,7 +102,7 @@ def _find_scenes(given: PhotoSet, photos: PhotoFolder) -> dict[int, tuple[str, s
 
     Photos whose scene is also on a photo that does not fit are left out: the other one may be tested on.
     """
-    images = [i for i in iter_coco_images(given.annotations) if isinstance(i, dict) and i.get("id") in photos]
+    images = [i for i in iter_json(given.annotations, "images") if isinstance(i, dict) and i.get("id") in photos]
     field, _, value = given.where.partition("=")
     fits = [not given.where or str(image.get(field)) == value for image in images]
     if not any(fits):

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 
 import torch
 
-from pct.files.keypoint_file import load_keypoint_file
 from pct.files.motion.checks import warn_of_odd_axes
-from pct.files.motion.mocap import load_mocap
-from pct.files.motion.mocap_poses import mocap_poses, split_mocap
+from pct.files.motion.mocap import load_mocap, split_mocap
+from pct.files.pose_files import load_keypoint_file
 from pct.people.poses import generate_poses, generate_poses3d
 from pct.poses import Poses
 from pct.skeleton import COCO17, H36M17, Skeleton, get_skeleton
@@ -71,11 +70,10 @@ def load_bodies(bodies: BodySection, skeleton_name: str, seed: int) -> PoseSplit
         return PoseSplit(table.select(torch.arange(number, len(table))), table.select(torch.arange(number)))
     if skeleton.keypoint_names != H36M17.keypoint_names:
         raise ValueError(f"mocap {bodies.mocap} has the joints of {H36M17.name}; the run's skeleton is {skeleton.name}")
-    clips = load_mocap(bodies.mocap)
-    whole = mocap_poses(clips)
+    whole = load_mocap(bodies.mocap)
     warn_of_odd_axes(whole.keypoints, whole.visible, whole.skeleton, f"{bodies.mocap}, as upright cameras see it")
-    split = split_mocap(clips, bodies.test_subjects, bodies.test_share, bodies.val_share, bodies.split_seed)
-    tables = [mocap_poses(split.train)] * bodies.mocap_repeats
+    split = split_mocap(whole, bodies.test_subjects, bodies.test_share, bodies.val_share, bodies.split_seed)
+    tables = [split.train] * bodies.mocap_repeats
     if bodies.num_generated:
         tables.append(generate_poses3d(bodies.num_generated, skeleton, seed))
-    return PoseSplit(Poses.concatenate(tables), mocap_poses(split.val))
+    return PoseSplit(Poses.concatenate(tables), split.val)

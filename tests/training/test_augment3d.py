@@ -1,38 +1,22 @@
-"""Tests of the table of 3D poses, its split, and the augmentation of 3D poses."""
+"""Augmentation of 3D poses: turns, mirrors and stretched bones of generated bodies."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
 
 from pct.cameras import camera_rotations
-from pct.files.motion.mocap import MocapClips
-from pct.files.motion.mocap_poses import mocap_poses, split_mocap
+from pct.files.motion.checks import bone_lengths
 from pct.people.poses import generate_poses3d
 from pct.pose_space import PoseSpace
-from pct.poses import Poses
 from pct.skeleton import H36M16, H36M17
 from pct.training.tokenizer.augment import AugmentConfig, BodyAugmentConfig, Bones, PoseAugment
 
 SPACE = PoseSpace(kind="root3d")
 PLAIN = AugmentConfig(mask_share=0.0)
 STILL = BodyAugmentConfig(turn=0, pitch=(0, 0), steep_share=0, roll=0, flip_prob=0, scale=0, bone=0)
-
-
-def make_clips(lengths: tuple[int, ...] = (4, 3, 5, 2, 3, 4), subjects: str = "aaabbc") -> MocapClips:
-    bodies = generate_poses3d(sum(lengths), seed=1).keypoints.numpy() * np.float32([1, -1, -1])
-    return MocapClips(
-        joints=bodies,
-        clip_start=np.cumsum([0, *lengths]),
-        clip_ids=tuple(f"clip{i}" for i in range(len(lengths))),
-        subject_ids=tuple(subjects),
-        actions=tuple("walk" for _ in lengths),
-        sources=tuple("test" for _ in lengths),
-        fps=15.0,
-    )
 
 
 def augment(config: BodyAugmentConfig, hiding: AugmentConfig = PLAIN) -> PoseAugment:
@@ -44,24 +28,13 @@ def bodies(n: int = 64) -> torch.Tensor:
     return SPACE.normalise(table.keypoints, table.reference())
 
 
-def bone_lengths(keypoints: torch.Tensor) -> torch.Tensor:
-    a, b = torch.tensor(H36M17.edges).T
-    return (keypoints[:, a] - keypoints[:, b]).norm(dim=-1)
+def lengths(keypoints: torch.Tensor) -> torch.Tensor:
+    return bone_lengths(keypoints, torch.ones(keypoints.shape[:2], dtype=torch.bool), H36M17)
 
 
 def run(augmentation: PoseAugment, keypoints: torch.Tensor, seed: int = 0) -> torch.Tensor:
     visible = torch.ones(keypoints.shape[:2], dtype=torch.bool)
     return augmentation(keypoints, visible, torch.Generator().manual_seed(seed)).keypoints
-
-
-def test_a_table_of_mocap_has_heads_above_feet_and_clips_in_order() -> None:
-    clips = make_clips()
-    table = mocap_poses(clips)
-    head, ankle = H36M17.keypoint_names.index("head"), H36M17.keypoint_names.index("left_ankle")
-    assert (table.keypoints[:, head, 1] < table.keypoints[:, ankle, 1]).float().mean() > 0.8  # y is down
-    assert table.clip_index.tolist() == np.repeat(np.arange(6), (4, 3, 5, 2, 3, 4)).tolist()
-    # Both axis systems are right-handed: turning back gives the clips.
-    torch.testing.assert_close(table.keypoints * torch.tensor([1.0, -1.0, -1.0]), torch.from_numpy(clips.joints))
 
 
 def test_generated_bodies_stand_in_millimetres_and_depend_on_the_seed_only() -> None:
@@ -72,50 +45,6 @@ def test_generated_bodies_stand_in_millimetres_and_depend_on_the_seed_only() -> 
     assert 330 < float(thighs.median()) < 480
     assert float(thighs.max()) < 650
     assert generate_poses3d(3, H36M16).keypoints.shape == (3, 16, 3)
-
-
-def test_concatenated_tables_keep_the_clip_of_every_pose() -> None:
-    a, b = mocap_poses(make_clips()), generate_poses3d(5)
-    both = Poses.concatenate([a, b, a])
-    names = [both.clip_ids[int(c)] for c in both.clip_index]
-    own = [a.clip_ids[int(c)] for c in a.clip_index]
-    assert names == own + ["generated"] * 5 + own
-    with pytest.raises(ValueError, match="different skeletons"):
-        Poses.concatenate([a, generate_poses3d(2, H36M16)])
-
-
-def test_no_clip_is_in_two_parts_of_a_split_and_test_subjects_are_in_one() -> None:
-    clips = make_clips((3,) * 20, "a" * 8 + "b" * 8 + "c" * 4)
-    split = split_mocap(clips, test_subjects=("c",), test_share=0.25, val_share=0.25)
-    parts = [set(split.train.clip_ids), set(split.val.clip_ids), set(split.test.clip_ids)]
-    assert sum(map(len, parts)) == len(set.union(*parts)) == 20
-    assert [len(p) for p in parts] == [8, 4, 8]
-    assert "c" not in split.train.subject_ids + split.val.subject_ids
-    assert set(split.train.subject_ids) == set(split.val.subject_ids) == {"a", "b"}
-    assert split_mocap(clips, ("c",), 0.25, 0.25, seed=1).test.clip_ids != split.test.clip_ids
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"test_subjects": ("z",)}, "no subject z; there are a, b, c"),
-        ({"test_subjects": (), "test_share": 0.9, "val_share": 0.2}, "sum below 1"),
-        ({"test_subjects": ("a", "b", "c")}, "no clip left for train, val"),
-    ],
-)
-def test_a_split_that_cannot_be_is_refused(arguments: dict, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        split_mocap(make_clips(), **arguments)
-
-
-def test_the_shared_mocap_splits_into_parts_of_useful_size(shared_dir: Path) -> None:
-    from pct.files.motion.mocap import load_mocap
-
-    split = split_mocap(load_mocap(shared_dir / "data" / "mocap_h36m17.npz"))
-    assert {"cmu06", "cmu07"} == set(split.test.subject_ids) - set(split.train.subject_ids)
-    assert len(split.train.joints) > 8000
-    assert len(split.val.joints) > 800
-    assert len(split.test.joints) > 3000
 
 
 def test_turning_keeps_every_distance_and_the_root() -> None:
@@ -143,8 +72,6 @@ def test_a_camera_that_looks_down_sees_the_head_nearer() -> None:
 
 
 def test_the_mirror_swaps_sides_and_is_its_own_inverse() -> None:
-    from dataclasses import replace
-
     x, mirror = bodies(), augment(replace(STILL, flip_prob=1.0))
     once = run(mirror, x)
     torch.testing.assert_close(once[:, 4], x[:, 1] * torch.tensor([-1.0, 1.0, 1.0]), atol=1e-6, rtol=0)
@@ -152,12 +79,10 @@ def test_the_mirror_swaps_sides_and_is_its_own_inverse() -> None:
 
 
 def test_stretching_changes_lengths_alike_on_both_sides_and_no_direction() -> None:
-    from dataclasses import replace
-
     x = bodies()
     x[:, 4:7] = x[:, 1:4] * torch.tensor([-1.0, 1.0, 1.0])  # legs of equal length
     longer = run(augment(replace(STILL, scale=0.1, bone=0.1)), x)
-    ratio = bone_lengths(longer) / bone_lengths(x)
+    ratio = lengths(longer) / lengths(x)
     assert ratio.std() > 0.05
     edges = list(H36M17.edges)
     for a, b in (((1, 2), (4, 5)), ((2, 3), (5, 6)), ((0, 1), (0, 4))):
