@@ -34,10 +34,10 @@ def plot_training_curves(rows: Sequence[Mapping[str, Any]], out_path: str | Path
     for name in curves:
         groups.setdefault(name.removeprefix("val_").removeprefix("train_"), []).append(name)
     columns = min(3, len(groups))
-    rows = math.ceil(len(groups) / columns)
-    figure = _figure(4.2 * columns, 2.7 * rows)
+    lines = math.ceil(len(groups) / columns)
+    figure = _figure(4.2 * columns, 2.7 * lines)
     for i, (title, names) in enumerate(groups.items()):
-        axes = figure.add_subplot(rows, columns, i + 1)
+        axes = figure.add_subplot(lines, columns, i + 1)
         for name, color in zip(names, _COLORS * len(names), strict=False):
             steps, values = curves[name]
             axes.plot(steps, values, color=color, lw=1.4, marker="o" if len(steps) < 2 else None, ms=3, label=name)

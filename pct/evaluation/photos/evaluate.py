@@ -108,8 +108,8 @@ def evaluate_photos(
 
     Args:
         models: By the name that the report calls them; in evaluation mode, all of 2D or all of 3D poses.
-        source: The persons with their labels; for 3D poses :class:`~pct.photos.person_views.Persons3D`. MPII's are measured by PCKh
-            too.
+        source: The persons with their labels; for 3D poses :class:`~pct.photos.person_views.Persons3D`.
+            MPII's are measured by PCKh too.
         options: Flip test, samples, batches.
         limit: At most so many persons, the first ones.
         boxes: Detected boxes, for AP without the annotated ones; not for 3D poses.
