@@ -177,18 +177,7 @@ class PoseClassifier(BackboneModel):
 def _build_head(sizes: HeadSizes, backbone: Backbone, tokenizer: PoseTokenizer) -> TokenHead:
     channels, tokens, tables = backbone.channels, tokenizer.config.num_tokens, tokenizer.quantizer.embeddings().detach()
     if sizes.kind == "published":
-        return PublishedTokenHead(
-            channels,
-            backbone.grid,
-            tokens,
-            tables.shape[1],
-            width=sizes.width,
-            num_blocks=sizes.num_blocks,
-            conv_channels=sizes.conv_channels,
-            token_hidden=sizes.token_hidden,
-            channel_hidden=sizes.channel_hidden,
-            conv_blocks=sizes.conv_blocks,
-        )
+        return PublishedTokenHead(channels, backbone.grid, tokens, tables.shape[1], sizes)
     queries = {"width": sizes.width, "num_heads": sizes.num_heads, "num_blocks": sizes.num_blocks}
     if sizes.kind == "query":
         return QueryTokenHead(channels, tokens, tables, **queries)

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from pct.photos.backbone import Backbone
-from pct.photos.heads.heatmap import HeatmapHead
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,8 @@ class HeatmapSizes:
         reduce: Channels of a 1x1 convolution before them, which makes wide features cheap; 0 is none, as published.
         cell_center: Where in its cell a value of a heatmap lies, in cells from the upper left corner: 0.5 is the
             middle; the published models have 0.
-        kernel: Of the deconvolutions: 4, or 2 as published.
+        kernel: Cells of the finer map that each cell of a deconvolution's input reaches along an axis: 4 as in the
+            paper, or 2 as in the published PCT release.
     """
 
     num_deconvs: int = 2
@@ -58,9 +58,9 @@ class HeatmapSizes:
     cell_center: float = 0.5
     kernel: int = 4
 
-    def build(self, backbone: Backbone, num_keypoints: int) -> HeatmapHead:
-        """Build the layers from a backbone's features to heatmaps."""
-        return HeatmapHead(backbone.channels, num_keypoints, self.num_deconvs, self.width, self.reduce, self.kernel)
+    def __post_init__(self) -> None:
+        if self.kernel not in (2, 4):
+            raise ValueError(f"heatmap kernel must be 2 or 4, got {self.kernel}")
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from pct import checkpoint
 from pct.photos.backbone import BackboneModel
 from pct.photos.cells import CellGrid
 from pct.photos.config import BackboneSizes, HeatmapSizes
-from pct.photos.heads.heatmap import find_quarter_tops, find_tops
+from pct.photos.heads.heatmap import HeatmapHead, find_quarter_tops, find_tops
 from pct.photos.movenet import MOVENETS
 from pct.pose_space import PoseSpace
 from pct.skeleton import COCO17, Skeleton
@@ -65,7 +65,7 @@ class HeatmapModel(BackboneModel):
             raise ValueError(f"backbone {config.backbone.name} gives no map of the photo, which heatmaps are made from")
         self.config = config
         self.backbone = config.backbone.build(pretrained)
-        self.head = config.heatmap.build(self.backbone, config.skeleton.num_keypoints)
+        self.head = HeatmapHead(self.backbone.channels, config.skeleton.num_keypoints, config.heatmap)
 
     @property
     def space(self) -> PoseSpace:

@@ -1,4 +1,4 @@
-"""Backbones of timm by name: shapes, sizes, cut stages, learning-rate scales, clear errors."""
+"""Backbones of timm by name: shapes, sizes, cut stages, learning-rate scales, folded batch norms, clear errors."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import pytest
 import timm
 import torch
 from safetensors.torch import save_file
+from torch import nn
 
-from pct.photos.backbone import Backbone
+from pct.photos.backbone import Backbone, fold_batch_norms
 
 TINY = {"patch_size": 4, "embed_dim": 8, "depths": (1, 1), "num_heads": (1, 1), "window_size": 4}
 
@@ -123,3 +124,37 @@ def test_pretrained_weights_are_those_of_the_hub(name: str, tmp_path, monkeypatc
     (snapshot / "model.safetensors").unlink()
     with pytest.raises(ValueError, match=f"pretrained weights of backbone {name} could not be had"):
         Backbone(name, (160, 160), pretrained=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "stage"),
+    [
+        ("movenet_lightning", (192, 192), -1),
+        ("regnetx_002", (64, 64), 2),
+        ("resnet18", (32, 32), -1),
+        ("tf_efficientnet_lite0", (64, 64), 3),
+        ("mobilenetv2_100", (64, 64), -1),
+        ("swin_pico", (64, 64), 0),
+    ],
+)
+def test_folded_backbones_equal_plain_ones(name: str, size: tuple[int, int], stage: int) -> None:
+    torch.manual_seed(0)
+    backbone = Backbone(name, size, stage=stage).eval()
+    for module in backbone.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.normal_(std=0.1)
+            module.running_var.uniform_(0.5, 2)
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.normal_(module.bias, std=0.1)
+    before = {name: value.clone() for name, value in backbone.state_dict().items()}
+    folded = fold_batch_norms(backbone)
+    photos = torch.randn(1, 3, *size)
+    with torch.inference_mode():
+        plain, other = backbone(photos), folded(photos)
+    # Tops of heatmaps are chosen among cells: of MoveNet only nearly all features are the same to the last digits.
+    close = torch.isclose(other, plain, rtol=1e-3, atol=1e-3 * float(plain.abs().max()))
+    assert close.float().mean() > (0.95 if name.startswith("movenet") else 0.9999)
+    assert all(torch.equal(before[name], value) for name, value in backbone.state_dict().items())
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in folded.modules())
+    with pytest.raises(ValueError, match="evaluation mode"):
+        fold_batch_norms(backbone.train())

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from pct.photos.config import HeatmapSizes
+
 
 class HeatmapHead(nn.Module):
     """Deconvolutions on features ("Simple Baselines for Human Pose Estimation", Xiao et al., 2018, section 2).
@@ -12,29 +14,16 @@ class HeatmapHead(nn.Module):
     Args:
         channels: Channels of the features.
         num_keypoints: Joints K.
-        num_deconvs: Deconvolutions, each doubling the resolution.
-        width: Their channels.
-        reduce: Channels of a 1x1 convolution before them, which makes wide features cheap; 0 is none, as published.
-        kernel: Cells of the finer map that each cell of a deconvolution's input reaches along an axis: 4 as in the
-            paper above, or 2 as in the published PCT release.
+        sizes: Of the deconvolutions.
     """
 
-    def __init__(
-        self,
-        channels: int,
-        num_keypoints: int,
-        num_deconvs: int,
-        width: int,
-        reduce: int = 0,
-        kernel: int = 4,
-    ) -> None:
+    def __init__(self, channels: int, num_keypoints: int, sizes: HeatmapSizes) -> None:
         super().__init__()
-        if kernel not in (2, 4):
-            raise ValueError(f"heatmap kernel must be 2 or 4, got {kernel}")
+        width, kernel = sizes.width, sizes.kernel
         layers: list[nn.Module] = []
-        self.reduce = nn.Conv2d(channels, reduce, 1) if reduce else nn.Identity()
-        channels = reduce or channels
-        for _ in range(num_deconvs):
+        self.reduce = nn.Conv2d(channels, sizes.reduce, 1) if sizes.reduce else nn.Identity()
+        channels = sizes.reduce or channels
+        for _ in range(sizes.num_deconvs):
             layers += [
                 nn.ConvTranspose2d(channels, width, kernel, stride=2, padding=kernel // 2 - 1, bias=False),
                 nn.BatchNorm2d(width),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from pct.layers.mixer import MixerBlock
+from pct.photos.config import HeadSizes
 
 
 class ResidualConv(nn.Module):
@@ -27,19 +28,14 @@ class PublishedTokenHead(nn.Module):
     """The token head of the paper ("Human Pose as Compositional Tokens", CVPR 2023, section 3.2), as released.
 
     The whole feature map goes through one linear layer, so a head fits one input size only; at the published size that
-    layer holds 35.7 of the head's 38.6 million weights. The defaults are the published sizes.
+    layer holds 35.7 of the head's 38.6 million weights.
 
     Args:
         channels: Channels C of the features.
         grid: Height and width (h, w) of the feature map.
         num_tokens: Tokens M.
         codebook_size: Entries V of the codebook.
-        conv_channels: Channels of the convolutions.
-        conv_blocks: Residual blocks of two convolutions.
-        width: Channels of the mixer blocks.
-        num_blocks: Mixer blocks over the tokens.
-        token_hidden: Hidden width of their MLPs over the tokens.
-        channel_hidden: Hidden width of their MLPs over the channels.
+        sizes: Of its layers.
 
     Attributes:
         position_channels: 0; the place of a feature is its row in the linear layer.
@@ -53,22 +49,18 @@ class PublishedTokenHead(nn.Module):
         grid: tuple[int, int],
         num_tokens: int,
         codebook_size: int,
-        conv_channels: int = 256,
-        conv_blocks: int = 2,
-        width: int = 64,
-        num_blocks: int = 4,
-        token_hidden: int = 64,
-        channel_hidden: int = 256,
+        sizes: HeadSizes,
     ) -> None:
         super().__init__()
+        width, channels_between = sizes.width, sizes.conv_channels
         self.channels, self.grid, self.num_tokens = channels, (int(grid[0]), int(grid[1])), num_tokens
-        self.reduce = nn.Conv2d(channels, conv_channels, 1, bias=False)
-        self.reduce_norm = nn.BatchNorm2d(conv_channels)
-        self.residual = nn.Sequential(*(ResidualConv(conv_channels) for _ in range(conv_blocks)))
-        self.to_tokens = nn.Linear(self.grid[0] * self.grid[1] * conv_channels, num_tokens * width)
+        self.reduce = nn.Conv2d(channels, channels_between, 1, bias=False)
+        self.reduce_norm = nn.BatchNorm2d(channels_between)
+        self.residual = nn.Sequential(*(ResidualConv(channels_between) for _ in range(sizes.conv_blocks)))
+        self.to_tokens = nn.Linear(self.grid[0] * self.grid[1] * channels_between, num_tokens * width)
         self.to_tokens_norm = nn.LayerNorm(num_tokens * width)
         self.blocks = nn.ModuleList(
-            MixerBlock(num_tokens, width, token_hidden, channel_hidden) for _ in range(num_blocks)
+            MixerBlock(num_tokens, width, sizes.token_hidden, sizes.channel_hidden) for _ in range(sizes.num_blocks)
         )
         self.to_entries = nn.Linear(width, width)
         self.to_entries_norm = nn.LayerNorm(width)
