@@ -35,16 +35,12 @@ def test_the_seed_alone_decides_whatever_was_done_before() -> None:
     assert len({used(crop(), seed).tobytes() for seed in range(20)}) == 20
 
 
-def test_the_crop_given_is_left_as_it_is() -> None:
+def test_the_crop_given_is_left_as_it_is_and_everything_off_changes_nothing() -> None:
     image = crop()
     image.setflags(write=False)
     result = ColourAugment(PhotoAugmentConfig(blur_prob=1, grid_prob=1), SIZE)(image, 0)
     np.testing.assert_array_equal(image, crop())
-    assert result.dtype == np.uint8
-    assert result.shape == image.shape
-
-
-def test_everything_off_changes_nothing() -> None:
+    assert (result.dtype, result.shape) == (np.uint8, image.shape)
     for seed in range(5):
         np.testing.assert_array_equal(augment(seed), crop())
 
@@ -64,12 +60,12 @@ def test_brightness_stays_within_its_strength() -> None:
 
 
 def test_the_grid_cuts_a_quarter_out_in_its_share_of_the_crops() -> None:
-    black = [(augment(seed, grid_prob=0.5) == 0).all(axis=2) for seed in range(200)]
+    black = [(augment(seed, grid_prob=0.5) == 0).all(axis=2) for seed in range(100)]
     cut = [mask.mean() for mask in black if mask.any()]
-    assert abs(len(cut) / 200 - 0.5) < 0.12
+    assert abs(len(cut) / 100 - 0.5) < 0.15
     assert 0.15 < np.mean(cut) < 0.35
     kept = ~black[[mask.any() for mask in black].index(True)]
-    first = next(seed for seed in range(200) if black[seed].any())
+    first = next(seed for seed in range(100) if black[seed].any())
     np.testing.assert_array_equal(augment(first, grid_prob=0.5)[kept], crop()[kept])
 
 

@@ -109,24 +109,13 @@ def test_a_mirrored_input_has_negated_x() -> None:
     np.testing.assert_array_equal(turned.visibility, ahead.visibility[COCO17.flip_index])
 
 
-def test_flip_twice_is_identity() -> None:
+def test_flipping_twice_and_everything_off_are_the_plain_crop() -> None:
     sample, always = person(), replace(OFF, flip_prob=1)
-    crop = plain_crop(sample.bbox, SPACE, SIZE)
-    twice = jitter_crop(
-        jitter_crop(crop, sample, COCO17, always, np.random.default_rng(0)),
-        sample,
-        COCO17,
-        always,
-        np.random.default_rng(1),
-    )
+    crop, rng = plain_crop(sample.bbox, SPACE, SIZE), np.random.default_rng(0)
+    twice = jitter_crop(jitter_crop(crop, sample, COCO17, always, rng), sample, COCO17, always, rng)
     np.testing.assert_allclose(twice.frame, crop.frame, atol=1e-12)
     assert not twice.flipped
-
-
-def test_everything_off_is_the_plain_crop() -> None:
-    sample = person()
-    crop = plain_crop(sample.bbox, SPACE, SIZE)
-    np.testing.assert_array_equal(jitter_crop(crop, sample, COCO17, OFF, np.random.default_rng(0)).frame, crop.frame)
+    np.testing.assert_array_equal(jitter_crop(crop, sample, COCO17, OFF, rng).frame, crop.frame)
 
 
 def test_an_aligned_crop_copies_pixels() -> None:
@@ -144,13 +133,13 @@ def test_jitter_stays_within_its_strengths() -> None:
     plain = plain_crop(sample.bbox, SPACE, size)
     center = np.array([[151.0, 182.0]], np.float32)
     scales, angles, shifts = [], [], []
-    for seed in range(2000):
+    for seed in range(1000):
         frame = jitter_crop(plain, sample, COCO17, config, np.random.default_rng(seed)).frame
         scales.append(np.sqrt(np.linalg.det(plain.frame[:, :2]) / np.linalg.det(frame[:, :2])))
         angles.append(np.degrees(np.arctan2(frame[1, 0], frame[0, 0])))
         shifts.append(-(frame[:, :2] @ center[0] + frame[:, 2]) * scales[-1])
-    assert 0.4999 < min(scales) < 0.52
-    assert 1.48 < max(scales) < 1.5001
+    assert 0.4999 < min(scales) < 0.53
+    assert 1.47 < max(scales) < 1.5001
     assert 70 < np.abs(angles).max() < 80.01
     assert abs(np.mean(np.abs(angles) > 1e-6) - 0.6) < 0.05
     extent = np.abs(shifts).max(axis=0)

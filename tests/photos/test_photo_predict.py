@@ -98,6 +98,8 @@ def test_samples_depend_on_the_generator_only() -> None:
     torch.testing.assert_close(predict(images).samples, predict(images).samples)
     assert not torch.equal(predict(images).samples, predict(images, seed=1).samples)
     assert predict(images, num_samples=1).samples.shape == (1, 3, 17, 2)
+    with pytest.raises(ValueError, match="num_samples must be at least 1, got 0"):
+        predict(images, num_samples=0)
 
 
 def test_spread_is_measured_in_the_scale_of_the_keypoint_similarity() -> None:
@@ -156,11 +158,6 @@ def test_poses_in_space_are_given_from_their_own_root() -> None:
     restored = restore_poses(poses, torch.ones(3, 4), space)
     assert (restored[:, :, 2] == 0).all()
     torch.testing.assert_close(restored, 500 * (poses - poses[:, :, 2:3]), atol=1e-3, rtol=1e-5)
-
-
-def test_no_samples_are_refused() -> None:
-    with pytest.raises(ValueError, match="num_samples must be at least 1, got 0"):
-        predict(make_images(), num_samples=0)
 
 
 def test_predictions_can_be_used_where_gradients_are_recorded() -> None:

@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 from tiny_estimator import make_varied_classifier
+from tiny_photo_models import make_heatmap_model
 from tiny_videos import write_video
 
 from pct.cli import main as cli
@@ -27,13 +28,6 @@ def model(tmp_path_factory) -> str:
     folder = tmp_path_factory.mktemp("models") / "tiny"
     make_varied_classifier().save_pretrained(folder)
     return str(folder)
-
-
-@pytest.fixture
-def here(tmp_path, monkeypatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("PCT_DEBUG", raising=False)
-    return tmp_path
 
 
 def make_photo(path: Path, seed: int = 0, size: tuple[int, int] = (60, 80)) -> Path:
@@ -230,6 +224,18 @@ def test_files_of_a_folder_that_are_not_read_are_counted(here, model, capsys) ->
     assert "note: left out 3 files that are not read (1 .3gp, 2 .heic)" in said
 
 
+def test_a_heatmap_model_gives_poses_without_tokens(here, capsys) -> None:
+    make_heatmap_model().save_pretrained(here / "heat")
+    make_photo(here / "1.png")
+    write_boxes(here / "boxes.json", {1: [[5, 5, 20, 40]]})
+    assert run(capsys, "1.png", "--model", "heat", "--boxes", "boxes.json")[0] == 0
+    expected = PoseEstimator.from_pretrained("heat").predict("1.png", [[5, 5, 20, 40]])
+    (entry,) = results()
+    np.testing.assert_allclose(np.reshape(entry["keypoints"], (17, 3))[:, :2], expected.keypoints[0], atol=0.01)
+    assert (entry["tokens"], entry["score"]) == ([], pytest.approx(0.5 * expected.scores.mean(), abs=1e-3))
+    assert sorted(p.name for p in (here / "predictions").iterdir()) == ["drawn", "keypoints.json"]
+
+
 def test_a_photo_without_persons_gives_empty_results(here, model, capsys) -> None:
     make_photo(here / "1.png")
     write_boxes(here / "boxes.json", {})
@@ -291,7 +297,7 @@ def test_a_tokenizer_is_no_model_of_photos(here, model, capsys) -> None:
 
 
 @pytest.mark.parametrize("option", [("--min-score", "2"), ("--video-fps", "0"), ("--batch-size", "0")])
-def test_wrong_numbers_are_wrong_usage(here, option: tuple) -> None:
+def test_wrong_numbers_are_wrong_usage(option: tuple) -> None:
     with pytest.raises(SystemExit) as error:
         cli.main(["predict", "1.png", "--model", "m", *option])
     assert error.value.code == 2
