@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from pct.evaluation.tokens.coders import Codec, Coder, check_step
-from pct.evaluation.tokens.ridge import RidgeRegression, conditional_mean
+from pct.evaluation.tokens.completion import RidgeRegression, conditional_mean
 from pct.tokenizer.search import NearestEntry
 
 # Of the rounding of the principal components, by report unit.

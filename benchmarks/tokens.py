@@ -20,6 +20,7 @@ import torch
 from coders import check_frames, fit_coders
 from markdown_page import render_markdown
 from measure import describe_machine
+from worth_curves import worth_figures
 
 from pct import PoseTokenizer
 from pct.evaluation.tokens.coders import Codec
@@ -88,7 +89,8 @@ def measure(codecs: Sequence[Codec], path: str, train: str | None, out: Path, se
     if read.baseline is not None:
         data += f"; {len(read.baseline):,} training poses of `{read.baseline_data}`"
     title = f"## {'Persons in images' if first.root is None else 'Bodies in space'}"
-    blocks = [title, f"{data}. Seed {seed}.", *worth_section(worth, first.unit, FITTED if fitted else "").blocks]
+    intro, *tables = worth_section(worth, first.unit, FITTED if fitted else "").blocks
+    blocks = [title, f"{data}. Seed {seed}.", intro, *worth_figures(worth, first.unit), *tables]
     if rows:
         hidden = f"Hidden joints that are filled in: mean error, and in brackets the median, in {first.unit}."
         blocks += [hidden, completion_table(rows)]

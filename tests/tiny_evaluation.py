@@ -6,7 +6,7 @@ import torch
 from tiny_codec import make_tokenizer
 
 from pct.evaluation.tokens.coders import Codec
-from pct.evaluation.tokens.ridge import RidgeRegression
+from pct.evaluation.tokens.completion import RidgeRegression
 from pct.poses import Poses
 from pct.skeleton import COCO17
 from pct.tokenizer import PoseTokenizer

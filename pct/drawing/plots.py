@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -124,46 +124,6 @@ def plot_token_anatomy(movements: Mapping[str, Any], joint_names: Sequence[str],
         bar = figure.colorbar(picture, ax=axes, fraction=0.045, pad=0.02)
         bar.set_label(f"mean movement ({unit})", fontsize=8)
         bar.ax.tick_params(labelsize=7.5)
-    return render_figure(figure)
-
-
-def plot_curves(
-    panels: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]],
-    ylabel: str,
-    log: bool = False,
-    family: Callable[[str], str] = str,
-) -> np.ndarray:
-    """Draw curves by name, in panels side by side; the first curve is set off.
-
-    Args:
-        panels: By label of the x axis and name of the curve, its points (x, y).
-        ylabel: Of all y axes.
-        log: Whether the y axes are logarithmic; then all y must be positive.
-        family: What curves of one colour have in common, from their names; they differ in their dashes.
-
-    Returns:
-        RGB picture, uint8.
-    """
-    from matplotlib.ticker import LogLocator
-
-    names = list(dict.fromkeys(name for curves in panels.values() for name in curves))
-    families = list(dict.fromkeys(map(family, names)))
-    figure = _figure(5.2 * len(panels) + 1.6, 3.9)
-    for i, (xlabel, curves) in enumerate(panels.items()):
-        axes = figure.add_subplot(1, len(panels), i + 1)
-        for name, points in curves.items():
-            color = _COLORS[families.index(family(name)) % len(_COLORS)]
-            dashes = ("-", "--", ":")[[n for n in names if family(n) == family(name)].index(name) % 3]
-            width = 2.6 if name == names[0] else 1.4
-            x, y = zip(*points, strict=True)
-            axes.plot(x, y, dashes, color=color, lw=width, marker="o", ms=4, label=name if i == 0 else None)
-        axes.set(xlim=(0, None), **({"yscale": "log"} if log else {"ylim": (0, None)}))
-        if log:
-            axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-            axes.yaxis.set_major_formatter("{x:g}")
-            axes.yaxis.set_minor_formatter("")
-        _dress(axes, "", xlabel, ylabel)
-    figure.legend(loc="outside right upper", frameon=False, fontsize=8.5)
     return render_figure(figure)
 
 

@@ -48,7 +48,6 @@ COLOURED = PoseStyle()
 # The truth under a prediction: broad and pale, so that a good prediction lies on it like a line on a road.
 TARGET = PoseStyle((188, 190, 196), (188, 190, 196), (188, 190, 196), thickness=9, radius=7)
 BASELINE = PoseStyle((150, 110, 190), (150, 110, 190), (150, 110, 190), thickness=2, radius=3)
-FAINT = PoseStyle((246, 190, 140), (160, 200, 236), (196, 196, 202), thickness=1, radius=0)
 
 
 @dataclass(frozen=True)

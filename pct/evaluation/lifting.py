@@ -31,8 +31,7 @@ from pct.evaluation.metrics3d import (
     per_action_mean,
     summarise_3d,
 )
-from pct.evaluation.provenance import make_provenance
-from pct.evaluation.report import Figure, Report, Section, Table
+from pct.evaluation.report import Figure, Report, Section, Table, make_provenance
 from pct.lifting.detector_noise import DetectorNoise, NoiseConfig
 from pct.lifting.lifter import Lifter
 from pct.lifting.pairs import PosePairs

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tool_loader import load_tool
 
 from pct.drawing.plots import (
     find_curves,
     plot_codebook_use,
-    plot_curves,
     plot_token_anatomy,
     plot_training_curves,
 )
@@ -74,10 +74,8 @@ def _blue(picture: np.ndarray) -> int:
 
 def test_curves_of_one_family_have_one_colour_and_dots_are_drawn() -> None:
     curves = {"ours": [(1.0, 4.0), (2.0, 2.0)], "bins of 1": [(2.0, 1.0)], "bins of 2": [(1.0, 1.0), (2.0, 3.0)]}
-    one = plot_curves({"tokens": curves}, "error", family=lambda name: name.split()[0])
-    many = plot_curves({"tokens": curves}, "error")
-    two = plot_curves({"tokens": curves, "bits": curves}, "error", log=True)
-    assert two.shape[1] > 1.5 * one.shape[1]
+    plot = load_tool("worth_curves", "benchmarks").plot_curves
+    one, many = plot(curves, "tokens", "error"), plot({**curves, "k-means": [(1.0, 1.0)]}, "tokens", "error", log=True)
     blue, orange, green = (np.array(color) for color in ((26, 112, 199), (230, 97, 0), (74, 156, 109)))
     for color, shown in ((blue, (True, True)), (orange, (True, True)), (green, (False, True))):
         assert tuple(bool((picture == color).all(axis=-1).any()) for picture in (one, many)) == shown

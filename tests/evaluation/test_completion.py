@@ -6,8 +6,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from pct.evaluation.tokens.completion import MIN_LEFT, hide_joints, hide_part, mean_pose, measure_completion
-from pct.evaluation.tokens.ridge import PatternMoments, RidgeRegression, conditional_mean, fit_gaussian
+from pct.evaluation.tokens.completion import (
+    MIN_LEFT,
+    PatternMoments,
+    RidgeRegression,
+    conditional_mean,
+    fit_gaussian,
+    hide_joints,
+    hide_part,
+    mean_pose,
+    measure_completion,
+)
 
 
 def _linear_poses(n: int, k: int = 9, noise: float = 0.05, seed: int = 0) -> Tensor:

@@ -17,8 +17,8 @@ from tool_loader import load_tool
 
 from pct.evaluation.photos.evaluate import evaluate_photos
 from pct.evaluation.photos.files import run_photo_evaluation
-from pct.evaluation.photos.pictures import choose_rows, person_panels
 from pct.evaluation.photos.predictions import PredictionOptions
+from pct.evaluation.photos.report import choose_rows, person_panels
 from pct.photos.heatmap import HeatmapModel
 from pct.photos.persons import CocoPersons
 from pct.skeleton import MPII16

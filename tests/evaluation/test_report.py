@@ -12,13 +12,13 @@ import pytest
 import torch
 from tool_loader import load_tool
 
-from pct.evaluation.provenance import make_provenance
 from pct.evaluation.report import (
     Figure,
     Report,
     Section,
     Table,
     check_report_folder,
+    make_provenance,
     render_report,
     write_report,
 )

@@ -28,7 +28,7 @@ from pct.training.tokenizer.augment import seen_by_cameras
 PERSONS, BODIES = make_person_tokenizer(), make_tokenizer_3d(layout="residual")
 # Enough clips of subject a that one goes to the tests and one to the validation.
 LENGTHS = (4, 5, 6, 3, 4, 5, 3, 4)
-PICTURES = {"typical", "worst", "completions", "codebook_use", "token_anatomy", "error_by_tokens", "ids_kept"}
+PICTURES = {"typical", "worst", "completions", "codebook_use", "token_anatomy"}
 
 
 @pytest.fixture(scope="module")

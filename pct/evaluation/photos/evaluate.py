@@ -38,7 +38,7 @@ from pct.evaluation.photos.predictions import (
     check_model,
     predict_persons,
 )
-from pct.evaluation.provenance import make_provenance
+from pct.evaluation.report import make_provenance
 from pct.files.coco import AREA_SHARE
 from pct.photos.classifier import PoseClassifier
 from pct.photos.person_views import annotated_persons

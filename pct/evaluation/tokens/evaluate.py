@@ -14,11 +14,10 @@ from torch import Tensor
 from pct.evaluation.coco_ap import measure_persons
 from pct.evaluation.metrics import joint_distances, joint_errors, pck
 from pct.evaluation.metrics3d import per_action_mean, summarise_3d
-from pct.evaluation.provenance import make_provenance
+from pct.evaluation.report import make_provenance
 from pct.evaluation.tokens.coders import Codec
-from pct.evaluation.tokens.completion import Fill, mean_pose, measure_completion
+from pct.evaluation.tokens.completion import Fill, RidgeRegression, mean_pose, measure_completion
 from pct.evaluation.tokens.locality import BodyLimits
-from pct.evaluation.tokens.ridge import RidgeRegression
 from pct.evaluation.tokens.worth import codebook_statistics, measure_worth, plain_bins
 from pct.poses import Poses
 from pct.tokenizer import PoseTokenizer

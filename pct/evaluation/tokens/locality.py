@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pct.evaluation.tokens.coders import Coder
-from pct.evaluation.tokens.ridge import RidgeRegression
+from pct.evaluation.tokens.completion import RidgeRegression
 from pct.skeleton import Skeleton
 
 _POSES, _SEQUENCES = 256, 1000

@@ -1,13 +1,12 @@
-"""The section of a report on what tokens are worth: its tables, pictures and words."""
+"""The section of a report on what tokens are worth: its tables and words."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from pct.drawing import plots
 from pct.evaluation.blocks import format_number, format_percent
-from pct.evaluation.report import Block, Figure, Section, Table
+from pct.evaluation.report import Section, Table
 
 _INTRO = (
     "Beside the tokenizer stand plainer ways to write the same poses as integers. Plain bins round every coordinate, "
@@ -35,8 +34,8 @@ def worth_section(worth: Mapping[str, Any], unit: str, more: str = "") -> Sectio
     like, locality = worth["likeness"], worth["locality"]
     words = "" if like is None else _LIKENESS.format(**like)
     words += _LOCALITY.format(**locality, unit=unit, real=format_percent(locality["real_plausible"]))
-    blocks: list[Block] = [_INTRO + more, *_figures(worth, unit), _RATE, *_tables(worth, unit), words]
-    return Section("What the tokens are worth", [*blocks, _meaning_table(worth)])
+    blocks = [_INTRO + more, _RATE, *_tables(worth, unit), words, _meaning_table(worth)]
+    return Section("What the tokens are worth", blocks)
 
 
 def _tables(worth: Mapping[str, Any], unit: str) -> list[Table]:
@@ -76,29 +75,3 @@ def _meaning_table(worth: Mapping[str, Any]) -> Table:
         rows.append([row["coder"], *cells, format_percent(row["plausible"])])
     moves = ["joints moved", "wrong id, mean", "worst joint", "persons by mixed ids"]
     return Table(["", "recall by ids", "by vectors", *moves], rows, caption="Like poses, and other ids")
-
-
-def _figures(worth: Mapping[str, Any], unit: str) -> list[Figure]:
-    """Draw the error against the number of tokens, and the share of ids that are kept against noise."""
-    by_tokens: dict[str, list[tuple[float, float]]] = {}
-    kept: dict[str, list[tuple[float, float]]] = {coder: [(0.0, 100.0)] for coder in worth["coders"]}
-    for point in worth["rate"]:
-        by_tokens.setdefault(point["coder"], []).append((point["tokens"], point["error"]))
-    for row in worth["stability"]:
-        kept[row["coder"]].append((row["noise"], 100 * row["kept"]))
-    drawn = {
-        "error_by_tokens": (
-            plots.plot_curves({"tokens of a pose": by_tokens}, f"mean error ({unit})", log=True, family=_family),
-            "Mean error of labelled joints by the number of tokens that are decoded; lower is better.",
-        ),
-        "ids_kept": (
-            plots.plot_curves({f"standard deviation of the noise ({unit})": kept}, "ids kept (%)", family=_family),
-            "Ids that stay the same when the joints get Gaussian noise; higher is better.",
-        ),
-    }
-    return [Figure.of(picture, caption, name) for name, (picture, caption) in drawn.items()]
-
-
-def _family(coder: str) -> str:
-    """Return what coders that differ in one number have in common: it gives their curves one colour."""
-    return "bins" if coder.startswith("bins") else coder
