@@ -96,34 +96,32 @@ def plot_codebook_use(counts: Sequence[int], perplexities: Sequence[float] = ())
     return render_figure(figure)
 
 
-def plot_token_anatomy(movements: Mapping[str, Any], joint_names: Sequence[str], unit: str = "px") -> np.ndarray:
-    """Draw heat maps, tokens x joints, of how far the joints move when a token is replaced.
+def plot_token_anatomy(movement: Any, joint_names: Sequence[str], unit: str = "px") -> np.ndarray:
+    """Draw a heat map, tokens x joints, of how far the joints move when one token becomes another.
 
     Args:
-        movements: By title, mean movement of each joint for each token (M, K).
+        movement: Mean movement of each joint for each token (M, K).
         joint_names: Names of the K joints.
         unit: Of the movements.
 
     Returns:
         RGB picture, uint8.
     """
-    tables = {title: np.asarray(table, dtype=np.float64) for title, table in movements.items()}
-    num_tokens, num_joints = next(iter(tables.values())).shape
+    table = np.asarray(movement, dtype=np.float64)
+    num_tokens, num_joints = table.shape
     # Tokens next to each other in the picture move the same joints, so that the eye finds groups.
-    first = next(iter(tables.values()))
-    order = np.lexsort((-first.max(axis=1), first.argmax(axis=1)))
-    figure = _figure(len(tables) * (2.2 + 0.27 * num_joints), 1.9 + 0.17 * num_tokens)
-    for i, (title, table) in enumerate(tables.items()):
-        axes = figure.add_subplot(1, len(tables), i + 1)
-        picture = axes.imshow(table[order], aspect="auto", cmap="magma_r", vmin=0, interpolation="nearest")
-        axes.set_xticks(range(num_joints), [n.replace("_", " ") for n in joint_names], rotation=90, fontsize=7.5)
-        axes.set_yticks(range(num_tokens), [str(t) for t in order], fontsize=6.5)
-        axes.set_title(title, fontsize=10)
-        axes.set_ylabel("token")
-        axes.tick_params(length=0)
-        bar = figure.colorbar(picture, ax=axes, fraction=0.045, pad=0.02)
-        bar.set_label(f"mean movement ({unit})", fontsize=8)
-        bar.ax.tick_params(labelsize=7.5)
+    order = np.lexsort((-table.max(axis=1), table.argmax(axis=1)))
+    figure = _figure(2.2 + 0.27 * num_joints, 1.9 + 0.17 * num_tokens)
+    axes = figure.add_subplot()
+    picture = axes.imshow(table[order], aspect="auto", cmap="magma_r", vmin=0, interpolation="nearest")
+    axes.set_xticks(range(num_joints), [n.replace("_", " ") for n in joint_names], rotation=90, fontsize=7.5)
+    axes.set_yticks(range(num_tokens), [str(t) for t in order], fontsize=6.5)
+    axes.set_title("one token becomes another", fontsize=10)
+    axes.set_ylabel("token")
+    axes.tick_params(length=0)
+    bar = figure.colorbar(picture, ax=axes, fraction=0.045, pad=0.02)
+    bar.set_label(f"mean movement ({unit})", fontsize=8)
+    bar.ax.tick_params(labelsize=7.5)
     return render_figure(figure)
 
 

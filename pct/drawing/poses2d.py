@@ -160,16 +160,20 @@ def _encode(image: np.ndarray, suffix: str) -> bytes:
     return data.tobytes()
 
 
+def check_joints(keypoints: ArrayLike, skeleton: Skeleton, dims: int) -> np.ndarray:
+    """Return one pose as an array (K, D), float64; a ValueError names another shape."""
+    points, shape = np.asarray(keypoints, dtype=np.float64), (skeleton.num_keypoints, dims)
+    if points.shape != shape:
+        raise ValueError(f"keypoints must be {shape} for skeleton {skeleton.name}; got shape {points.shape}")
+    return points
+
+
 def _check(
     image: np.ndarray, keypoints: ArrayLike, visible: ArrayLike | None, skeleton: Skeleton
 ) -> tuple[np.ndarray, np.ndarray]:
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
         raise ValueError(f"image must be RGB uint8 (H, W, 3); got {image.dtype} of shape {image.shape}")
-    points = np.asarray(keypoints, dtype=np.float64)
-    if points.shape != (skeleton.num_keypoints, 2):
-        raise ValueError(
-            f"keypoints must be ({skeleton.num_keypoints}, 2) for skeleton {skeleton.name}; got shape {points.shape}"
-        )
+    points = check_joints(keypoints, skeleton, 2)
     known = np.ones(len(points), dtype=bool) if visible is None else np.asarray(visible).astype(bool)
     if known.shape != (len(points),):
         raise ValueError(f"visible must be ({len(points)},); got shape {known.shape}")

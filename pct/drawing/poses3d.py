@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from pct.drawing.poses2d import PoseLayer, PoseStyle, draw_lines, draw_pose
+from pct.drawing.poses2d import PoseLayer, PoseStyle, check_joints, draw_lines, draw_pose
 from pct.skeleton import Skeleton
 
 _SHADOW = (224, 226, 232)
@@ -93,7 +93,7 @@ def draw_pose_3d(layers: Sequence[PoseLayer], skeleton: Skeleton, view: View = F
     Raises:
         ValueError: If there are no poses, or their joints have a wrong shape.
     """
-    points = [_check(layer, skeleton) for layer in layers]
+    points = [check_joints(layer.keypoints, skeleton, 3) for layer in layers]
     if not points:
         raise ValueError("a picture needs at least one pose")
     scene = _Scene.around(layers[0])
@@ -131,12 +131,3 @@ def _far_bones_first(skeleton: Skeleton, points: np.ndarray, view: View) -> Skel
     """Order the bones so that near ones are drawn over far ones."""
     away = np.nan_to_num(view.turn(points)[:, 2])
     return replace(skeleton, edges=tuple(sorted(skeleton.edges, key=lambda edge: -float(away[list(edge)].mean()))))
-
-
-def _check(layer: PoseLayer, skeleton: Skeleton) -> np.ndarray:
-    points = np.asarray(layer.keypoints, dtype=np.float64)
-    if points.shape != (skeleton.num_keypoints, 3):
-        raise ValueError(
-            f"keypoints must be ({skeleton.num_keypoints}, 3) for skeleton {skeleton.name}; got shape {points.shape}"
-        )
-    return points

@@ -181,7 +181,7 @@ def _codebook(found: TokenizerEvaluation) -> Section:
         f"each token a pose takes {book['bits_per_pose']:.1f} bits, {book['most_bits_per_pose']:.0f} as integers; of "
         "few poses no token can show more than log2 of their number."
     )
-    anatomy = {"one token becomes another": worth["locality"]["coders"][0]["anatomy"]}
+    anatomy = worth["locality"]["coders"][0]["anatomy"]
     figures = [
         Figure.of(
             plots.plot_codebook_use(book["counts"], uses),
