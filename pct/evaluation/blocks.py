@@ -63,9 +63,9 @@ def space_cells(scores: Mapping[str, float]) -> list[str]:
     return [format_percent(scores[key]) if key in shares else f"{scores[key]:.1f} mm" for key in SPACE_NAMES]
 
 
-def error_cells(error: Mapping[str, float | None], digits: int = 2) -> list[str]:
+def error_cells(error: Mapping[str, float | None]) -> list[str]:
     """Return mean, median and what 90 % stay below, from :func:`pct.evaluation.metrics.summarise`."""
-    return [format_number(error[key], digits) for key in ("mean", "median", "p90")]
+    return [format_number(error[key]) for key in ("mean", "median", "p90")]
 
 
 def joint_table(joints: Sequence[Mapping[str, Any]], unit: str, caption: str = "") -> Table:

@@ -271,12 +271,10 @@ def oks_nms(
     return torch.stack(kept) if kept else torch.zeros(0, dtype=torch.int64)
 
 
-def suppress_doubles(
-    results: PoseResults, areas: Tensor, sigmas: Tensor, threshold: float = NMS_THRESHOLD
-) -> PoseResults:
+def suppress_doubles(results: PoseResults, areas: Tensor, sigmas: Tensor) -> PoseResults:
     """Apply :func:`oks_nms` to every image; what is left keeps its order."""
     keep = torch.zeros(len(results), dtype=torch.bool)
     counts = torch.unique(results.image_ids, return_counts=True)[1]
     for rows in results.image_ids.argsort(stable=True).split(counts.tolist()):
-        keep[rows[oks_nms(results.keypoints[rows], results.scores[rows], areas[rows], sigmas, threshold)]] = True
+        keep[rows[oks_nms(results.keypoints[rows], results.scores[rows], areas[rows], sigmas)]] = True
     return PoseResults(results.keypoints[keep], results.image_ids[keep], results.scores[keep])

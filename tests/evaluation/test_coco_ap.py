@@ -27,7 +27,7 @@ from pct.evaluation.coco_ap import (
     use_coco_engine,
 )
 from pct.evaluation.metrics import oks
-from pct.files.coco import write_coco_poses
+from pct.files.coco_writer import write_coco_poses
 from pct.poses import Poses
 from pct.skeleton import COCO17
 
@@ -64,7 +64,7 @@ def evaluate_files(folder: Path, labels: Poses, results: PoseResults, crowd: lis
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
-    write_coco_poses(folder / "truth.json", replace(labels, annotation_ids=torch.arange(len(labels)) + 100))
+    write_coco_poses(folder / "truth.json", [replace(labels, annotation_ids=torch.arange(len(labels)) + 100)])
     content = json.loads((folder / "truth.json").read_text())
     for annotation, is_crowd in zip(content["annotations"], crowd or [], strict=False):
         annotation["iscrowd"] = int(is_crowd)

@@ -131,10 +131,7 @@ def _open_boxes(
 
 
 def read_all_labels(
-    path: str | Path,
-    category: CocoCategory,
-    image_ids: Collection[int],
-    report: Callable[[str], None] | None = None,
+    path: str | Path, category: CocoCategory, image_ids: Collection[int], report: Say
 ) -> tuple[Poses, Tensor]:
     """Read every person of some images, crowds and persons without a labelled joint too, and which are crowds (N,).
 
@@ -144,16 +141,14 @@ def read_all_labels(
         path: COCO-format keypoint file.
         category: Which annotations are read.
         image_ids: Of the images.
-        report: Called with a sentence for each bad annotation, which is then skipped; by default it is an error.
+        report: Called with a sentence for each bad annotation, which is then skipped.
 
     Raises:
-        ValueError: If no person is left, or an annotation is bad and ``report`` is None.
+        ValueError: If no person is left.
     """
     tables, crowds = [], list[bool]()
     for batch in check_all(path, read_annotations(path, category, all_of=image_ids)):
         for fault in batch.faults:
-            if report is None:
-                raise ValueError(f"{path}: {fault}")
             report(f"{path}: {fault}")
         tables.append(batch.poses)
         crowds += [bool(annotation.get("iscrowd")) for annotation in batch.entries]
