@@ -44,7 +44,7 @@ def load_config(path: str | Path, overrides: list[str], schema: type[Run]) -> Ru
         given = OmegaConf.to_container(OmegaConf.from_dotlist([f"{o}''" if o.endswith("=") else o for o in overrides]))
     except (OmegaConfBaseException, YAMLError, OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: not a valid config: {_first_line(error)}") from error
-    filled = _open(schema)
+    filled = OmegaConf.structured(schema)
     for source, content in ((str(path), values), ("command line", given)):
         _fill(filled, content, schema, schema, source, "")
     try:
@@ -119,29 +119,13 @@ def dump_config(run: Any) -> str:
     return OmegaConf.to_yaml(OmegaConf.create(json.loads(json.dumps(dataclasses.asdict(run)))))
 
 
-def _open(schema: type) -> Any:
-    """Return the typed schema; frozen dataclasses come read-only, which would refuse the file's values."""
-    from omegaconf import DictConfig, OmegaConf
-
-    def open_up(node: DictConfig) -> None:
-        OmegaConf.set_readonly(node, None)
-        for key in node:
-            child = node._get_node(key)
-            if isinstance(child, DictConfig):
-                open_up(child)
-
-    made = OmegaConf.structured(schema)
-    open_up(made)
-    return made
-
-
 def _first_line(error: Exception) -> str:
     return str(error).strip().splitlines()[0]
 
 
 def _fill(target: Any, values: Any, schema: Any, root: Any, source: str, prefix: str) -> None:
     """Put ``values`` into the typed config ``target`` one by one, so that every error names its key and its source."""
-    from omegaconf import OmegaConf
+    from omegaconf import OmegaConf, flag_override
     from omegaconf.errors import OmegaConfBaseException
 
     if not isinstance(values, dict):
@@ -157,7 +141,8 @@ def _fill(target: Any, values: Any, schema: Any, root: Any, source: str, prefix:
             _fill(target[key], value, section, root, source, f"{prefix}{key}.")
             continue
         try:
-            OmegaConf.update(target, str(key), value)
+            with flag_override(target, "readonly", False):  # frozen dataclasses come read-only
+                OmegaConf.update(target, str(key), value)
         except OmegaConfBaseException as error:
             kind = str(fields[key].type).replace("Literal", "one of ")
             raise ValueError(f"{source}: {prefix}{key} is {value!r}; it must be {kind}") from error

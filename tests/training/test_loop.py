@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import pickle
@@ -16,6 +15,7 @@ from typing import Any
 
 import pytest
 import torch
+from tiny_runs import CrashError
 from torch import Tensor, nn
 
 from pct.checkpoint import CheckpointError
@@ -27,38 +27,19 @@ from pct.tokenizer.codebook import CodebookUse
 from pct.training.batches import DrawnBatches
 from pct.training.loop import build_optimizer, learning_rate, train
 from pct.training.run_config import LoopSettings, OptimSection
-from pct.training.run_files import CHECKPOINT, METRICS, load_checkpoint, read_metrics, save_checkpoint
+from pct.training.run_files import CHECKPOINT, METRICS, load_checkpoint, read_metrics
 from pct.training.stopping import TrainingStopped
 from pct.training.tokenizer.augment import AugmentConfig, AugmentedPoses, PoseAugment, pose_batches
 from pct.training.tokenizer.config import LossSection
 from pct.training.tokenizer.steps import TokenizerStep
 
 TINY = TokenizerConfig(
-    num_tokens=4,
-    codebook_size=16,
-    codebook_dim=8,
-    encoder_width=16,
-    encoder_blocks=1,
-    encoder_token_hidden=8,
-    decoder_width=8,
-    decoder_token_hidden=8,
+    num_tokens=4, codebook_size=16, codebook_dim=8, encoder_width=16, encoder_blocks=1, decoder_width=8
 )
 RESIDUAL = replace(TINY, layout="residual")
 # Logs, checkpoints, validations and epochs (3 steps) all fall on different steps.
 SETTINGS = LoopSettings(steps=20, log_every=5, val_every=7, checkpoint_every=4)
 OPTIM = OptimSection(warmup_steps=4)
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Any:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-class CrashError(Exception):
-    """Stands for the end of the process."""
 
 
 class CrashingBatches:
@@ -446,22 +427,6 @@ def test_checkpoints_of_other_things_are_refused(tmp_path: Path) -> None:
     torch.save({"weights": torch.ones(3)}, tmp_path / CHECKPOINT)
     with pytest.raises(CheckpointError, match="not a training checkpoint of pct"):
         run(tmp_path)
-
-
-def test_checkpoints_survive_the_round_trip(tmp_path: Path) -> None:
-    assert load_checkpoint(tmp_path) is None
-    state = {"model": {"w": torch.randn(3)}, "optimizer": {"state": {0: {"step": torch.tensor(2.0)}}}}
-    state |= {"window": {"use": {"usage": 0.5}}, "step": 7}
-    save_checkpoint(tmp_path, state)
-    assert_same_state(load_checkpoint(tmp_path), state)
-
-
-def test_metrics_are_one_json_object_a_line_beside_tensorboard_curves(tmp_path: Path) -> None:
-    run(tmp_path)
-    lines = (tmp_path / METRICS).read_text().splitlines()
-    assert [json.loads(line)["step"] for line in lines] == [5, 7, 10, 14, 15, 20]
-    assert all("poses_per_second" in json.loads(line) for line in lines)
-    assert list((tmp_path / "tensorboard").glob("events.out.tfevents.*"))
 
 
 def test_every_step_draws_numbers_of_its_own_and_a_resumed_run_draws_the_same(tmp_path: Path) -> None:
