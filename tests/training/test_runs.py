@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from tiny_lifter import make_tokenizer3d
 from tiny_runs import CrashError, CutAfter, error_of, train
 
 from pct.cli import main as cli
+from pct.drawing import plots
 from pct.lifting.lifter import Lifter
 from pct.photos.classifier import PoseClassifier
 from pct.photos.heatmap import HeatmapModel
@@ -129,30 +131,38 @@ def test_a_run_that_was_cut_goes_on_as_if_it_had_not_been(
         assert losses(cut / "pretrain") == losses(whole / "pretrain")
 
 
-@pytest.mark.parametrize(
-    ("kind", "overrides", "tolerance"),
-    [
-        # Start from data, revival and every logged number included.
-        ("tokenizer", (), 1e-5),
-        ("tokenizer", COARSE_FINE, 1e-5),
-        # A heatmap model has batch norms, which see each process's own part.
-        ("classifier", (), 1e-5),
-        ("lifter", TOKENS, 1e-4),
-    ],
-)
-def test_two_processes_with_half_the_batch_train_as_one(
-    write_config: WriteConfig, kind: str, overrides: tuple[str, ...], tolerance: float
-) -> None:
-    """Under torchrun with gloo."""
-    tiny_runs.check_two_processes_train_as_one(kind, write_config(kind), overrides, tolerance)
-    if kind == "lifter":
-        return
-    one, two = (MODELS[kind].from_pretrained(Path(name) / "model").state_dict() for name in ("one", "two"))
-    for name, value in one.items():
+def check_same_weights(kind: str, one: Path, two: Path) -> None:
+    first, second = (MODELS[kind].from_pretrained(folder / "model").state_dict() for folder in (one, two))
+    for name, value in first.items():
         # A norm removes the one bias and the softmax a key's: their gradients are rounding noise, which Adam brings to
         # full steps.
         if not name.endswith(("token_mlp.2.bias", "key_value.bias")):
-            torch.testing.assert_close(two[name], value, rtol=1e-5, atol=1e-5, msg=lambda m, n=name: f"{n}: {m}")
+            torch.testing.assert_close(second[name], value, rtol=1e-5, atol=1e-5, msg=lambda m, n=name: f"{n}: {m}")
+
+
+def test_two_processes_with_half_the_batch_train_as_one(write_config: WriteConfig) -> None:
+    """Under torchrun with gloo: start from data, revival and every logged number included."""
+    tiny_runs.check_two_processes_train_as_one("tokenizer", write_config("tokenizer"), (), 1e-5)
+    check_same_weights("tokenizer", Path("one"), Path("two"))
+
+
+def _train_all(runs: list[tuple[str, Path, list[str]]], rank: int) -> None:
+    plots.plot_training_curves = lambda *_: None  # as in all tests here
+    for kind, config, overrides in runs:
+        train_run(kind, load_run(kind, str(config), overrides))
+
+
+def test_two_processes_train_models_of_all_kinds_as_one(write_config: WriteConfig, tmp_path: Path) -> None:
+    """A heatmap model has batch norms, which see each process's own part."""
+    cases = {"tokenizer": (COARSE_FINE, 1e-5), "classifier": ((), 1e-5), "lifter": (TOKENS, 1e-4)}
+    runs = {kind: (kind, write_config(kind), list(overrides)) for kind, (overrides, _) in cases.items()}
+    both = [(kind, config, [*overrides, f"out=two_{kind}"]) for kind, config, overrides in runs.values()]
+    tiny_runs.in_two_processes(partial(_train_all, both), tmp_path)
+    for kind, config, overrides in runs.values():
+        train_run(kind, load_run(kind, str(config), [*overrides, f"out=one_{kind}"]))
+        tiny_runs.check_same_numbers(Path(f"one_{kind}"), Path(f"two_{kind}"), cases[kind][1])
+        if kind != "lifter":
+            check_same_weights(kind, Path(f"one_{kind}"), Path(f"two_{kind}"))
 
 
 def test_the_same_command_gives_the_same_model(write_config: WriteConfig) -> None:
