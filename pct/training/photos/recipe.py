@@ -172,7 +172,8 @@ def _about(run: PhotoRun, space: PoseSpace, backbone: Backbone) -> dict[str, Any
         "seed": _CROPS_SEED,
         "space": space.to_dict(),
         "augment": asdict(run.augment),
-        "data": asdict(run.data),
+        # Folders that former versions filled name those settings too.
+        "data": {**dict.fromkeys(run.data.retired, ""), **asdict(run.data)},
     }
 
 
