@@ -48,12 +48,13 @@ def keypoint_loss(
     return (losses.mean(dim=2).sum(dim=1) / known_joints).mean()
 
 
-def distance_loss(keypoints: Tensor, target_keypoints: Tensor, visible: Tensor) -> Tensor:
+def distance_loss(keypoints: Tensor, target_keypoints: Tensor, visible: Tensor, squared: bool = False) -> Tensor:
     """Mean Euclidean distance between joints (B, K, D), over all joints that are ``visible`` (B, K); 0 without any.
 
-    It is the measure of completion itself, smooth at zero.
+    It is the measure of completion itself, smooth at zero; or the mean of its square, the sum over x, y and z.
     """
-    distance = (_squared_distance(keypoints, target_keypoints, visible) + 1e-6).sqrt()
+    distance = _squared_distance(keypoints, target_keypoints, visible)
+    distance = distance if squared else (distance + 1e-6).sqrt()
     return (distance * visible).sum() / visible.sum().clamp(min=1)
 
 

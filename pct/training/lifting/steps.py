@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Literal
-
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -28,7 +25,6 @@ class LiftingStep:
 
     def __init__(self, lifter: Lifter, loss: LifterLoss) -> None:
         self.normalizer, self.tokenizer, self.loss = lifter.normalizer, lifter.tokenizer, loss
-        self.pose_loss = pose_loss(loss.kind, loss.beta)
         self.targets = TokenTargets(lifter.tokenizer, loss.softness) if lifter.tokenizer is not None else None
 
     def __call__(self, model: nn.Module, batch: LiftingBatch) -> dict[str, Tensor]:
@@ -50,26 +46,8 @@ class LiftingStep:
             parts |= token_accuracy(output.logits, labels.indices)
         return {**parts, "loss": loss}
 
-
-def pose_loss(kind: Literal["mpjpe", "mse", "smooth_l1"], beta: float) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
-    """Return a loss of poses (B, K, 3) in model units, given the true ones and where these are known (B, K).
-
-    ``mpjpe`` is the mean distance of a joint, ``mse`` its mean square (the sum over x, y, z, as AMPose, 2023, has
-    it), ``smooth_l1`` the mean over the coordinates, linear from ``beta`` on.
-
-    Raises:
-        ValueError: On another kind.
-    """
-    losses: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
-        "mpjpe": distance_loss,
-        "mse": _mean_square_distance,
-        "smooth_l1": lambda keypoints, target, visible: keypoint_loss(keypoints, target, visible, beta),
-    }
-    if kind not in losses:
-        raise ValueError(f"loss kind is {kind!r}; allowed are {', '.join(losses)}")
-    return losses[kind]
-
-
-def _mean_square_distance(keypoints: Tensor, target_keypoints: Tensor, visible: Tensor) -> Tensor:
-    difference = (keypoints - target_keypoints).where(visible[..., None], keypoints.new_zeros(()))
-    return difference.square().sum() / visible.sum().clamp(min=1)
+    def pose_loss(self, keypoints: Tensor, target_keypoints: Tensor, visible: Tensor) -> Tensor:
+        """Return the loss of poses (B, K, 3) in model units, given the true ones and where these are known (B, K)."""
+        if self.loss.kind == "smooth_l1":
+            return keypoint_loss(keypoints, target_keypoints, visible, self.loss.beta)
+        return distance_loss(keypoints, target_keypoints, visible, squared=self.loss.kind == "mse")
