@@ -90,11 +90,8 @@ def write_random_table(path: Path, tokenizer: PoseTokenizer, count: int) -> None
         for start in range(0, count, _PIECE):
             ids = np.arange(start, min(start + _PIECE, count))
             indices = rng.integers(0, tokenizer.config.codebook_size, (len(ids), tokenizer.config.num_tokens))
-            if tokenizer.space.kind == "root3d":
-                writer.write(PoseTokens.of_3d(indices, np.zeros((len(ids), 3), np.float32), ids, ids))
-            else:
-                ones = np.ones((len(ids), 4), np.float32)
-                writer.write(PoseTokens(indices, ones, ids, ids, ones[:, 0]))
+            places = np.ones((len(ids), 3 if tokenizer.space.kind == "root3d" else 4), np.float32)
+            writer.write(PoseTokens(indices, places, ids, ids))
 
 
 def prepare_index(name: str, path: str) -> Callable[[], object]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from pct.packages import load_when_asked
 
 if TYPE_CHECKING:
     from pct.geometry import bbox_from_keypoints
@@ -37,9 +38,4 @@ _MODULES = {
     "Skeleton": "pct.skeleton",
     "get_skeleton": "pct.skeleton",
 }
-
-
-def __getattr__(name: str) -> Any:
-    if name in _MODULES:
-        return getattr(import_module(_MODULES[name]), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = load_when_asked(__name__, _MODULES)

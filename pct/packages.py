@@ -1,9 +1,11 @@
-"""Optional packages: which extra of pct brings them, and one sentence where one is missing."""
+"""What is imported late: optional packages, one sentence where one is missing, and names that load when asked for."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from importlib import import_module
+from typing import Any
 
 # The extra that brings each package, by the name it is imported as.
 EXTRAS = {
@@ -48,3 +50,14 @@ def explain_missing() -> Iterator[None]:
         yield
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(missing_package(error.name or ""), name=error.name) from None
+
+
+def load_when_asked(package: str, modules: Mapping[str, str]) -> Callable[[str], Any]:
+    """Return a package's ``__getattr__`` that imports the module of a name when the name is asked for."""
+
+    def find(name: str) -> Any:
+        if name in modules:
+            return getattr(import_module(modules[name]), name)
+        raise AttributeError(f"module {package!r} has no attribute {name!r}")
+
+    return find

@@ -137,12 +137,8 @@ def join_parts(
     numbers = np.arange(1, len(good) + 1)
     indices = np.array([row["tokens"] for row in good], np.int64)
     places = np.array([row[place] for row in good], np.float32)
-    if metadata.is_3d:
-        table = PoseTokens.of_3d(indices, places, image_ids, numbers)
-    else:
-        table = PoseTokens(indices, places, image_ids, numbers, np.full(len(good), np.nan, np.float32))
     with TokenWriter(out, metadata, force) as writer:
-        writer.write(table)
+        writer.write(PoseTokens(indices, places, image_ids, numbers))
     return summary
 
 

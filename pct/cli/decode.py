@@ -36,7 +36,5 @@ def run(args: argparse.Namespace) -> None:
         count = len(reader)
     tokenizer = load_tokenizer(args)
     with progress(args, lambda: count) as move:
-        summary = decode_file(
-            tokenizer, args.file, args.out, force=args.force, batch_size=args.batch_size, progress=move
-        )
-    say(summary)
+        done = decode_file(tokenizer, args.file, args.out, force=args.force, batch_size=args.batch_size, progress=move)
+    say(f"decoded {done:,} poses to {args.out}")

@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> None:
         pass
     tokenizer = load_tokenizer(args)
     found = search_table(tokenizer, args.file, args.like, args.count, args.by)
-    say_notes(found.query.notes)
+    say_notes(found.notes)
     if args.out is not None:
         write_png(draw_found(tokenizer, found), args.out, args.force)
     print(json.dumps(found.to_dict(), indent=2) if args.json else found.as_lines(), flush=True)

@@ -262,7 +262,7 @@ def _write_tokens(
 ) -> None:
     assert lifter.tokenizer is not None
     roots = np.zeros((len(arrays["keypoints"]), 3), np.float32)
-    table = PoseTokens.of_3d(arrays["indices"], roots, arrays["image_ids"], arrays["annotation_ids"])
+    table = PoseTokens(arrays["indices"], roots, arrays["image_ids"], arrays["annotation_ids"])
     metadata = describe_model(lifter.tokenizer, f"{model_name}/{TOKENIZER_FOLDER}" if model_name else "")
     with TokenWriter(out, metadata, force) as writer:
         writer.write(table)

@@ -194,9 +194,10 @@ class PoseEstimator:
         count = len(persons)
         ids = np.full(count, image_id, np.int64), np.arange(first_id, first_id + count, dtype=np.int64)
         if persons.is_3d:
-            return PoseTokens.of_3d(persons.indices, np.zeros((count, 3), np.float32), *ids)
-        bbox = fit_bbox_to_aspect(persons.bbox, self.image_size[1] / self.image_size[0])
-        return PoseTokens(persons.indices, bbox, *ids, np.full(count, np.nan, np.float32))
+            return PoseTokens(persons.indices, np.zeros((count, 3), np.float32), *ids)
+        return PoseTokens(
+            persons.indices, fit_bbox_to_aspect(persons.bbox, self.image_size[1] / self.image_size[0]), *ids
+        )
 
     def _detect(self, frame: Frame) -> tuple[np.ndarray, np.ndarray]:
         return self.detector.detect(frame.image)

@@ -6,8 +6,9 @@ Names are loaded when they are asked for: the table and the text form need no mo
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from pct.packages import load_when_asked
 
 if TYPE_CHECKING:
     from pct.tokens.embeddings import word_embeddings
@@ -50,9 +51,4 @@ _MODULES = {
     "table_to_text": "pct.tokens.text_files",
     "text_to_table": "pct.tokens.text_files",
 }
-
-
-def __getattr__(name: str) -> Any:
-    if name in _MODULES:
-        return getattr(import_module(_MODULES[name]), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = load_when_asked(__name__, _MODULES)

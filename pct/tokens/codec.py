@@ -49,29 +49,11 @@ class EncodeSummary:
 
     def __str__(self) -> str:
         text = f"{self.verb} {self.poses:,} poses to {self.path}"
-        if self.skipped:
-            reasons = ", ".join(f"{kind}: {count:,}" for kind, count in self.skipped.most_common())
-            text += f"; skipped {self.skipped.total():,} bad ones ({reasons})"
-        if self.left_out:
-            kinds = ", ".join(f"{kind}: {count:,}" for kind, count in self.left_out.most_common())
-            text += f"; left out {self.left_out.total():,} ({kinds})"
+        for counts, said in ((self.skipped, "skipped {:,} bad ones"), (self.left_out, "left out {:,}")):
+            if counts:
+                kinds = ", ".join(f"{kind}: {count:,}" for kind, count in counts.most_common())
+                text += f"; {said.format(counts.total())} ({kinds})"
         return text
-
-
-@dataclass
-class DecodeSummary:
-    """What :func:`decode_file` did.
-
-    Attributes:
-        path: The pose file.
-        poses: Poses decoded.
-    """
-
-    path: Path
-    poses: int
-
-    def __str__(self) -> str:
-        return f"decoded {self.poses:,} poses to {self.path}"
 
 
 def encode_file(
@@ -152,13 +134,10 @@ def read_pose_batches(
 
 def encode_poses(tokenizer: PoseTokenizer, poses: Poses) -> PoseTokens:
     """Turn a table of good poses into tokens with their ids, and their boxes or the positions of their roots."""
-    image_ids, annotation_ids = poses.image_ids.numpy(), poses.annotation_ids.numpy()
-    if tokenizer.space.kind == "root3d":
-        root = poses.keypoints[:, tokenizer.space.root]
-        indices = tokenizer.encode(poses.keypoints, poses.visible, root)
-        return PoseTokens.of_3d(indices.cpu().numpy(), root.numpy(), image_ids, annotation_ids)
-    indices = tokenizer.encode(poses.keypoints, poses.visible, poses.bbox)
-    return PoseTokens(indices.cpu().numpy(), poses.bbox.numpy(), image_ids, annotation_ids, poses.area.numpy())
+    reference = poses.reference(tokenizer.space.root)
+    indices = tokenizer.encode(poses.keypoints, poses.visible, reference).cpu()
+    columns = (indices, reference, poses.image_ids, poses.annotation_ids, poses.area)
+    return PoseTokens(*(column.numpy() for column in columns))
 
 
 def describe_model(tokenizer: PoseTokenizer, name: str = "") -> TokenMetadata:
@@ -182,8 +161,8 @@ def decode_file(
     force: bool = False,
     batch_size: int = 4096,
     progress: Callable[[int], None] | None = None,
-) -> DecodeSummary:
-    """Turn a token table into poses in image pixels, or 3D poses in millimetres.
+) -> int:
+    """Turn a token table into poses in image pixels, or 3D poses in millimetres; return their number.
 
     A ``.json`` becomes a COCO keypoint file: ids and boxes as in the table, every joint with visibility 2 (the decoder
     fills in all), coordinates to 0.01 pixel. Where the table knows no area, 0.52 of the box area is written and
@@ -219,7 +198,7 @@ def decode_file(
             write_coco_poses(out, pieces, decimals=2, force=force)
         else:
             write_npz(out, _arrays(reader, pieces, batch_size), force)
-        return DecodeSummary(out, len(reader))
+        return len(reader)
 
 
 def _arrays(reader: TokenReader, poses: Iterator[Poses], batch_size: int) -> dict[str, Any]:

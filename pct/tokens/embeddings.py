@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from pct.tokenizer import PoseTokenizer
-from pct.tokens.text import Word
+from pct.tokens.text import parse_word
 
 
 def word_embeddings(tokenizer: PoseTokenizer, words: Sequence[str]) -> Tensor:
@@ -44,20 +44,21 @@ def word_embeddings(tokenizer: PoseTokenizer, words: Sequence[str]) -> Tensor:
     vectors = torch.zeros(len(words), dim, device=tables.device)
     places: list[tuple[int, int, int]] = []
     for number, text in enumerate(words):
-        word = Word.parse(text)
-        if word.index is None:
+        word = parse_word(text)
+        if word is None:
             continue
-        if word.index >= size or (word.position or 0) >= num_tokens:
+        position, index = word
+        if index >= size or (position or 0) >= num_tokens:
             raise ValueError(
                 f"word {number}, {text!r}, is none of this model: its ids go from 0 to {size - 1}, its positions "
                 f"from 0 to {num_tokens - 1}"
             )
-        if word.position is None and not shared:
+        if position is None and not shared:
             raise ValueError(
                 f"word {number}, {text!r}, has no vector of its own: in this model an id means something else at every "
-                f"position; take the words of vocabulary({size}, {num_tokens}), such as <p0_{word.index}>"
+                f"position; take the words of vocabulary({size}, {num_tokens}), such as <p0_{index}>"
             )
-        places.append((number, word.position or 0, word.index))
+        places.append((number, position or 0, index))
     if places:
         rows, positions, indices = torch.tensor(places, device=tables.device).T
         vectors[rows] = tables[positions, indices]

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 from pct.tokenizer import PoseTokenizer
 from pct.tokens.codec import check_same_model
 from pct.tokens.table import PoseTokens, TokenReader
+from pct.tokens.text import check_ids
 
 By = Literal["ids", "vectors"]
 # Rows that are compared at once: what is held of them stays in a core's cache.
@@ -170,13 +171,7 @@ def _check_tokens(indices: np.ndarray, most: int, codebook_size: int) -> None:
         raise ValueError(
             f"tokens must be integers (N, m) with m from 1 to {most}; got {indices.dtype} of shape {indices.shape}"
         )
-    # Looked at one by one only where one is wrong: a table may have millions.
-    if indices.size and (indices.min() < 0 or indices.max() >= codebook_size):
-        row, column = (int(i) for i in np.argwhere((indices < 0) | (indices >= codebook_size))[0])
-        raise ValueError(
-            f"token {column} of row {row} is {int(indices[row, column])}; ids of this codebook go from 0 to "
-            f"{codebook_size - 1}"
-        )
+    check_ids(indices, codebook_size)
 
 
 def _smallest(far: np.ndarray, k: int, without: int) -> np.ndarray:

@@ -24,44 +24,24 @@ _FEW = 64
 
 
 @dataclass(frozen=True)
-class Query:
-    """The pose that is searched for.
-
-    Attributes:
-        indices: Its tokens (q,).
-        image_id: Its image.
-        annotation_id: Its annotation.
-        row: The row of the table that it is; None if it is none.
-        notes: What should be said about the choice.
-    """
-
-    indices: np.ndarray
-    image_id: int
-    annotation_id: int
-    row: int | None
-    notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
 class FoundPoses:
     """What a search found, nearest first.
 
     Attributes:
-        query: The pose that was searched for.
+        query: The pose that was searched for: its ``row`` of the table, None if it is none, its ``image_id`` and
+            ``annotation_id``.
         by: ``ids`` or ``vectors``.
-        rows: Rows of the table (k,).
-        scores: Equal tokens, or squared distances (k,).
-        image_ids, annotation_ids: Of the poses found (k,).
-        indices: The tokens (k, q) that were compared.
+        found: The poses found: ``row``, ``image_id``, ``annotation_id``, and as ``score`` equal tokens, or the squared
+            distance.
+        indices: The tokens (1 + k, q) that were compared, the query's first.
+        notes: What should be said about the choice of the query.
     """
 
-    query: Query
+    query: dict[str, Any]
     by: By
-    rows: np.ndarray
-    scores: np.ndarray
-    image_ids: np.ndarray
-    annotation_ids: np.ndarray
+    found: list[dict[str, Any]]
     indices: np.ndarray
+    notes: tuple[str, ...]
 
     @property
     def num_tokens(self) -> int:
@@ -70,19 +50,13 @@ class FoundPoses:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""
-        columns = (self.rows, self.image_ids, self.annotation_ids, self.scores)
-        names = ("row", "image_id", "annotation_id", "score")
-        query = {"row": self.query.row, "image_id": self.query.image_id, "annotation_id": self.query.annotation_id}
-        found = [dict(zip(names, values, strict=True)) for values in zip(*(c.tolist() for c in columns), strict=True)]
-        return {"query": query, "by": self.by, "tokens_compared": self.num_tokens, "found": found}
+        return {"query": self.query, "by": self.by, "tokens_compared": self.num_tokens, "found": self.found}
 
     def as_lines(self) -> str:
         """Write one pose a line under a line of headings."""
-        score = "equal of " + str(self.num_tokens) if self.by == "ids" else "distance"
-        table = [("row", "image", "annotation", score)]
-        for row in self.to_dict()["found"]:
-            value = row["score"] if self.by == "ids" else f"{row['score']:.4g}"
-            table.append((str(row["row"]), str(row["image_id"]), str(row["annotation_id"]), str(value)))
+        table = [["row", "image", "annotation", f"equal of {self.num_tokens}" if self.by == "ids" else "distance"]]
+        # Equal tokens are few whole numbers, so both kinds of score fit into four digits.
+        table += [[f"{x:.4g}" if name == "score" else str(x) for name, x in row.items()] for row in self.found]
         widths = [max(map(len, column)) for column in zip(*table, strict=True)]
         return "\n".join("  ".join(f"{x:>{w}}" for x, w in zip(line, widths, strict=True)) for line in table)
 
@@ -107,19 +81,28 @@ def search_table(
         ValueError: If ``like`` is neither an id nor a file.
     """
     index = TokenIndex.of_table(table, tokenizer)
+    row: int | None
     if re.fullmatch(r"\s*[+-]?\d+\s*", str(like)):
-        query = _find_annotation(index, table, int(str(like)))
+        row, notes = _find_annotation(index, table, int(str(like)))
+        tokens, image_id, annotation_id = index.tokens([row]), index.image_ids[row], index.annotation_ids[row]
     elif Path(str(like)).suffix or Path(str(like)).exists():
-        query = _read_query(tokenizer, index, check_pose_file(str(like)))
+        pose, notes = _read_query(tokenizer, check_pose_file(str(like)))
+        row = _find_row(index, pose)
+        tokens, image_id, annotation_id = pose.indices[:1], pose.image_ids[0], pose.annotation_ids[0]
     else:
         raise ValueError(
             f"{str(like)!r} is neither an annotation id, which is an integer, nor a file ({', '.join(POSE_SUFFIXES)})"
         )
-    compared = query.indices[: index.num_tokens]
-    result = index.search(compared[None], count, by, [-1 if query.row is None else query.row])
-    rows, scores = result.rows[0], result.scores[0]
-    tokens = index.tokens(rows)[:, : len(compared)]
-    return FoundPoses(query, by, rows, scores, index.image_ids[rows], index.annotation_ids[rows], tokens)
+    compared = tokens[:, : index.num_tokens]
+    result = index.search(compared, count, by, [-1 if row is None else row])
+    rows = result.rows[0]
+    columns = (rows, index.image_ids[rows], index.annotation_ids[rows], result.scores[0])
+    names = ("row", "image_id", "annotation_id", "score")
+    found = [dict(zip(names, values, strict=True)) for values in zip(*(c.tolist() for c in columns), strict=True)]
+    query = {"row": row, "image_id": int(image_id), "annotation_id": int(annotation_id)}
+    return FoundPoses(
+        query, by, found, np.concatenate([compared, index.tokens(rows)[:, : compared.shape[1]]]), tuple(notes)
+    )
 
 
 def draw_found(tokenizer: PoseTokenizer, found: FoundPoses) -> np.ndarray:
@@ -131,39 +114,36 @@ def draw_found(tokenizer: PoseTokenizer, found: FoundPoses) -> np.ndarray:
     Raises:
         ValueError: If the model does not decode as few tokens.
     """
-    captions = [f"like annotation {found.query.annotation_id}" + "\n"]
-    for row in found.to_dict()["found"][:MOST_DRAWN]:
+    captions = [f"like annotation {found.query['annotation_id']}" + "\n"]
+    for row in found.found[:MOST_DRAWN]:
         score = row["score"]
         near = f"{score} of {found.num_tokens} equal" if found.by == "ids" else f"distance {score:.4g}"
         captions.append(f"annotation {row['annotation_id']}\nrow {row['row']}, {near}")
-    query = found.query.indices[None, : found.num_tokens]
-    return draw_tokens(tokenizer, np.concatenate([query, found.indices[:MOST_DRAWN]]), captions)
+    return draw_tokens(tokenizer, found.indices[: 1 + MOST_DRAWN], captions)
 
 
-def _find_annotation(index: TokenIndex, table: str | Path, annotation_id: int) -> Query:
+def _find_annotation(index: TokenIndex, table: str | Path, annotation_id: int) -> tuple[int, list[str]]:
+    """Return the first row of an annotation, and what should be said about the choice."""
     rows = np.flatnonzero(index.annotation_ids == annotation_id)
     if len(rows) == 0:
         raise TokenFileError(f"{table}: no row of this table has the annotation id {annotation_id}")
-    first = int(rows[0])
-    notes: tuple[str, ...] = ()
-    if len(rows) > 1:
-        notes = (f"{table}: {len(rows):,} rows have the annotation id {annotation_id}; the first, {first}, is taken",)
-    return Query(index.tokens(rows[:1])[0], int(index.image_ids[first]), annotation_id, first, notes)
+    note = f"{table}: {len(rows):,} rows have the annotation id {annotation_id}; the first, {rows[0]}, is taken"
+    return int(rows[0]), [note] if len(rows) > 1 else []
 
 
-def _read_query(tokenizer: PoseTokenizer, index: TokenIndex, path: Path) -> Query:
+def _read_query(tokenizer: PoseTokenizer, path: Path) -> tuple[PoseTokens, list[str]]:
+    """Return the tokens of a file whose first pose is meant, and what should be said about the choice."""
+    notes: list[str] = []
     if is_token_file(path):
         with TokenReader(path) as reader:
             check_same_model(tokenizer, reader)
             tokens, several = next(reader.batches(1)), len(reader) > 1
-        notes: list[str] = []
     else:
         poses, notes = _read_first_poses(tokenizer, path)
         tokens, several = encode_poses(tokenizer, poses), len(poses) > 1
-    image_id, annotation_id = int(tokens.image_ids[0]), int(tokens.annotation_ids[0])
     if several:
-        notes.append(f"{path}: more than one pose; the first, annotation {annotation_id}, is taken")
-    return Query(tokens.indices[0], image_id, annotation_id, _find_row(index, tokens), tuple(notes))
+        notes.append(f"{path}: more than one pose; the first, annotation {tokens.annotation_ids[0]}, is taken")
+    return tokens, notes
 
 
 def _read_first_poses(tokenizer: PoseTokenizer, path: Path) -> tuple[Poses, list[str]]:

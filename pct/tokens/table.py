@@ -16,21 +16,18 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
 
 from pct.files.parquet import Column, ColumnReader, ColumnWriter
 from pct.tokens.metadata import METADATA_KEY, TokenFileError, TokenMetadata
+from pct.tokens.text import check_ids
 
 # Poses a row group: large enough that its description costs nothing, small enough to be held.
 _ROW_GROUP = 16_384
-# Columns of the file, and the fields of a table.
-_FIELDS = {
-    **{"image_id": "image_ids", "annotation_id": "annotation_ids", "bbox": "bbox", "area": "area", "root": "root"},
-    "tokens": "indices",
-}
+# Columns of the file that have another name in a table.
+_FIELDS = {"image_id": "image_ids", "annotation_id": "annotation_ids", "tokens": "indices"}
 
 
 @dataclass(frozen=True)
@@ -39,65 +36,62 @@ class PoseTokens:
 
     Attributes:
         indices: Tokens (N, M), or the first m of them (N, m), integers in [0, codebook_size).
-        bbox: Person boxes (N, 4) as x, y, width, height in image pixels, float32; NaN for 3D poses.
+        reference: What places the poses, float32: person boxes (N, 4) as x, y, width, height in image pixels, or of 3D
+            poses the positions (N, 3) of their root joints in millimetres.
         image_ids, annotation_ids: Image and annotation of each pose (N,), int64.
-        area: Segment area (N,) in square pixels, float32, NaN where it is not known and for 3D poses.
-        root: Position (N, 3) of the root joint of 3D poses in millimetres, float32; None for 2D poses.
+        area: Segment area (N,) in square pixels, float32, NaN where it is not known, as everywhere by default.
     """
 
     indices: np.ndarray
-    bbox: np.ndarray
+    reference: np.ndarray
     image_ids: np.ndarray
     annotation_ids: np.ndarray
-    area: np.ndarray
-    root: np.ndarray | None = None
+    area: np.ndarray = None  # type: ignore[assignment]  # an array in any table
 
     def __post_init__(self) -> None:
         if self.indices.ndim != 2 or self.indices.dtype.kind not in "iu":
             raise ValueError(f"indices must be integers (N, M); got {self.indices.dtype} of {self.indices.shape}")
         n = len(self.indices)
-        shapes = {"bbox": (n, 4), "image_ids": (n,), "annotation_ids": (n,), "area": (n,), "root": (n, 3)}
-        for name, shape in shapes.items():
-            value = getattr(self, name)
-            if value is not None and value.shape != shape:
-                raise ValueError(f"{name} must have shape {shape}; got {value.shape}")
+        if self.area is None:
+            object.__setattr__(self, "area", np.full(n, np.nan, np.float32))
+        width = 3 if self.is_3d else 4
+        for name, shape in {"reference": (n, width), "image_ids": (n,), "annotation_ids": (n,), "area": (n,)}.items():
+            if getattr(self, name).shape != shape:
+                raise ValueError(f"{name} must have shape {shape}; got {getattr(self, name).shape}")
 
     def __len__(self) -> int:
         return len(self.indices)
 
     @property
-    def reference(self) -> np.ndarray:
-        """What places the poses: boxes (N, 4) in image pixels, or root positions (N, 3) in millimetres."""
-        return self.bbox if self.root is None else self.root
+    def is_3d(self) -> bool:
+        """Whether the poses are 3D."""
+        return self.reference.shape[-1] == 3
 
-    @classmethod
-    def of_3d(
-        cls, indices: np.ndarray, root: np.ndarray, image_ids: np.ndarray, annotation_ids: np.ndarray
-    ) -> PoseTokens:
-        """Put 3D poses into a table; they have no boxes and areas."""
-        unknown = np.full((len(indices), 5), np.nan, np.float32)
-        return cls(indices, unknown[:, :4], image_ids, annotation_ids, unknown[:, 4], root)
+    @property
+    def bbox(self) -> np.ndarray:
+        """The boxes (N, 4) of 2D poses; NaN for 3D poses."""
+        return np.full((len(self), 4), np.nan, np.float32) if self.is_3d else self.reference
+
+    @property
+    def root(self) -> np.ndarray | None:
+        """The places (N, 3) of 3D poses; None for 2D poses."""
+        return self.reference if self.is_3d else None
 
     @classmethod
     def concatenate(cls, tables: list[PoseTokens]) -> PoseTokens:
         """Put tables one after the other; there must be at least one, and all 2D or all 3D."""
-        columns: dict[str, list[Any]] = {f.name: [getattr(t, f.name) for t in tables] for f in fields(cls)}
-        values: dict[str, Any] = {n: None if c[0] is None else np.concatenate(c) for n, c in columns.items()}
-        return cls(**values)
+        return cls(*(np.concatenate([getattr(table, f.name) for table in tables]) for f in fields(cls)))
 
     def first_tokens(self, length: int) -> PoseTokens:
         """Return the same poses with their first ``length`` tokens only."""
-        return self if length >= self.indices.shape[1] else replace(self, indices=self.indices[:, :length])
+        return replace(self, indices=self.indices[:, :length])
 
     def with_indices(self, indices: np.ndarray) -> PoseTokens:
         """Return other tokens (n, M) with the places and ids of the first n rows."""
-        columns = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "indices"}
-        n = len(indices)
-        values: dict[str, Any] = {name: None if column is None else column[:n] for name, column in columns.items()}
-        return PoseTokens(indices, **values)
+        return PoseTokens(indices, *(getattr(self, f.name)[: len(indices)] for f in fields(self)[1:]))
 
 
-class TokenWriter:
+class TokenWriter(ExitStack):
     """Write a token table batch by batch; a context manager.
 
     The file appears under its name only when the block ends without an error.
@@ -113,14 +107,14 @@ class TokenWriter:
     """
 
     def __init__(self, path: str | Path, metadata: TokenMetadata, force: bool = False) -> None:
+        super().__init__()
         self.path, self.metadata, self.num_rows = Path(path), metadata, 0
         self._writer = ColumnWriter(path, _columns(metadata), {METADATA_KEY: metadata.to_json()}, force)
         self._pending: list[PoseTokens] = []
-        self._stack = ExitStack()
 
     def __enter__(self) -> TokenWriter:
-        self._stack.enter_context(self._writer)
-        self._stack.push(self._finish)
+        self.enter_context(self._writer)
+        self.push(self._finish)
         return self
 
     def write(self, tokens: PoseTokens) -> None:
@@ -130,7 +124,7 @@ class TokenWriter:
             TokenFileError: On another number of tokens a pose, an id outside the codebook, or 3D poses for a table of
                 2D ones.
         """
-        if (tokens.root is not None) != self.metadata.is_3d:
+        if tokens.is_3d != self.metadata.is_3d:
             kinds = ("3D", "2D") if self.metadata.is_3d else ("2D", "3D")
             raise TokenFileError(f"{self.path}: the table is one of {kinds[0]} poses; it cannot take {kinds[1]} poses")
         _check_ids(tokens.indices, self.metadata, self.path, self.num_rows)
@@ -138,11 +132,6 @@ class TokenWriter:
         self._pending.append(tokens)
         if sum(map(len, self._pending)) >= _ROW_GROUP:
             self._flush()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stack.__exit__(kind, error, trace)
 
     def _finish(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None:
@@ -153,7 +142,7 @@ class TokenWriter:
             return
         tokens = PoseTokens.concatenate(self._pending)
         self._pending = []
-        self._writer.write({column: getattr(tokens, _FIELDS[column]) for column in _columns(self.metadata)})
+        self._writer.write({column: getattr(tokens, _FIELDS.get(column, column)) for column in _columns(self.metadata)})
 
 
 class TokenReader:
@@ -229,11 +218,9 @@ class TokenReader:
             array = array.astype(np.int64 if dtype.kind in "iu" else dtype)
             values[name] = array.reshape(-1, width) if width else array
         _check_ids(values["tokens"], self.metadata, self.path, start)
-        if self.metadata.is_3d:
-            _check_roots(values["root"], self.path, start)
-            return PoseTokens.of_3d(values["tokens"], values["root"], values["image_id"], values["annotation_id"])
-        _check_boxes(values["bbox"], self.path, start)
-        return PoseTokens(**{_FIELDS[name]: value for name, value in values.items()})
+        _check_places(values, self.path, start)
+        place = values["root" if self.metadata.is_3d else "bbox"]
+        return PoseTokens(values["tokens"], place, values["image_id"], values["annotation_id"], values.get("area"))
 
 
 def is_token_file(path: str | Path) -> bool:
@@ -257,28 +244,21 @@ def _columns(metadata: TokenMetadata) -> dict[str, tuple[np.dtype[Any], int]]:
 
 
 def _check_ids(indices: np.ndarray, metadata: TokenMetadata, path: Path, start: int) -> None:
-    m, v = metadata.tokens_per_pose, metadata.codebook_size
+    m = metadata.tokens_per_pose
     if indices.shape[1] != m:
         has = "this model has" if metadata.prefix is None else "this table holds the first"
         raise TokenFileError(f"{path}: {indices.shape[1]} tokens a pose; {has} {m}")
-    bad = (indices < 0) | (indices >= v)
-    if bad.any():
-        row, column = (int(i) for i in np.argwhere(bad)[0])
-        raise TokenFileError(
-            f"{path}: token {column} of row {start + row} is {int(indices[row, column])}; "
-            f"ids of this codebook go from 0 to {v - 1}"
-        )
+    try:
+        check_ids(indices, metadata.codebook_size, start)
+    except ValueError as error:
+        raise TokenFileError(f"{path}: {error}") from None
 
 
-def _check_boxes(bbox: np.ndarray, path: Path, start: int) -> None:
-    bad = ~(np.isfinite(bbox).all(axis=1) & (bbox[:, 2:] > 0).all(axis=1))
-    if bad.any():
-        row = int(np.argmax(bad))
-        raise TokenFileError(f"{path}: bbox of row {start + row} is {bbox[row].tolist()}; its size must be positive")
-
-
-def _check_roots(root: np.ndarray, path: Path, start: int) -> None:
-    bad = ~np.isfinite(root).all(axis=1)
+def _check_places(values: dict[str, np.ndarray], path: Path, start: int) -> None:
+    """Check the numbers that place poses: root positions (N, 3), or boxes (N, 4)."""
+    name, wanted = ("root", "it must be finite") if "root" in values else ("bbox", "its size must be positive")
+    places = values[name]
+    bad = ~(np.isfinite(places).all(axis=1) & ((places[:, 2:] > 0).all(axis=1) | (name == "root")))
     if bad.any():
         row = int(np.argmax(bad))
-        raise TokenFileError(f"{path}: root of row {start + row} is {root[row].tolist()}; it must be finite")
+        raise TokenFileError(f"{path}: {name} of row {start + row} is {places[row].tolist()}; {wanted}")

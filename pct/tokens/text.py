@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -25,31 +24,18 @@ _WORD = re.compile(r"\s*<p(?:(0|[1-9][0-9]{0,9})_)?(0|[1-9][0-9]{0,9})>")
 _OPENING, _CLOSING = re.compile(rf"\s*{_START}"), re.compile(rf"\s*{_END}")
 
 
-@dataclass(frozen=True)
-class Word:
-    """A word of :func:`vocabulary`.
+def parse_word(text: str) -> tuple[int | None, int] | None:
+    """Return the position, None where it does not say one, and the id of a word; None for start and end of a pose.
 
-    Attributes:
-        index: The codebook entry; None for start and end of a pose.
-        position: Which token of a pose it is, from 0; None where the word does not say.
+    Raises:
+        ValueError: If it is no word of :func:`vocabulary`.
     """
-
-    index: int | None = None
-    position: int | None = None
-
-    @classmethod
-    def parse(cls, text: str) -> Word:
-        """Read a word.
-
-        Raises:
-            ValueError: If it is none.
-        """
-        match = _WORD.fullmatch(text)
-        if text in (_START, _END):
-            return cls()
-        if match is None or text != text.strip():
-            raise ValueError(f"{text[:20]!r} is no word of pose tokens, such as {_START}, <p711>, <p12_711> or {_END}")
-        return cls(int(match[2]), None if match[1] is None else int(match[1]))
+    if text in (_START, _END):
+        return None
+    match = _WORD.fullmatch(text)
+    if match is None or text != text.strip():
+        raise ValueError(f"{text[:20]!r} is no word of pose tokens, such as {_START}, <p711>, <p12_711> or {_END}")
+    return None if match[1] is None else int(match[1]), int(match[2])
 
 
 def vocabulary(codebook_size: int, num_tokens: int | None = None) -> list[str]:
@@ -65,13 +51,11 @@ def vocabulary(codebook_size: int, num_tokens: int | None = None) -> list[str]:
     Raises:
         ValueError: If the codebook has no entry, or a pose no token.
     """
-    if codebook_size < 1:
-        raise ValueError(f"codebook_size must be at least 1, got {codebook_size}")
-    if num_tokens is None:
-        return [_START, _END, *(f"<p{i}>" for i in range(codebook_size))]
-    if num_tokens < 1:
-        raise ValueError(f"num_tokens must be at least 1, got {num_tokens}")
-    return [_START, _END, *(f"<p{m}_{i}>" for m in range(num_tokens) for i in range(codebook_size))]
+    for name, number in (("codebook_size", codebook_size), ("num_tokens", num_tokens)):
+        if number is not None and number < 1:
+            raise ValueError(f"{name} must be at least 1, got {number}")
+    starts = ["<p"] if num_tokens is None else [f"<p{m}_" for m in range(num_tokens)]
+    return [_START, _END, *(f"{start}{i}>" for start in starts for i in range(codebook_size))]
 
 
 def tokens_to_text(indices: np.ndarray, positions: bool = False) -> list[str]:
@@ -87,11 +71,23 @@ def tokens_to_text(indices: np.ndarray, positions: bool = False) -> list[str]:
     indices = np.asarray(indices)
     if indices.ndim != 2 or indices.dtype.kind not in "iu":
         raise ValueError(f"indices must be integers (N, M); got {indices.dtype} of shape {indices.shape}")
-    if indices.size and indices.min() < 0:
-        row, column = (int(i) for i in np.argwhere(indices < 0)[0])
-        raise ValueError(f"token {column} of row {row} is {int(indices[row, column])}; ids start at 0")
+    check_ids(indices)
     starts = [f"<p{m}_" if positions else "<p" for m in range(indices.shape[1])]
     return [_START + "".join(f"{p}{i}>" for p, i in zip(starts, row, strict=True)) + _END for row in indices.tolist()]
+
+
+def check_ids(indices: np.ndarray, codebook_size: int | None = None, first_row: int = 0) -> None:
+    """Check that integers (N, M) are ids of a codebook, of any size when it is not given.
+
+    Raises:
+        ValueError: If not; it names the token and its row, counted from ``first_row``.
+    """
+    most = np.iinfo(indices.dtype).max if codebook_size is None else codebook_size - 1
+    # Looked at one by one only where one is wrong: a table may have millions.
+    if indices.size and (indices.min() < 0 or indices.max() > most):
+        row, column = (int(i) for i in np.argwhere((indices < 0) | (indices > most))[0])
+        ids = "ids start at 0" if codebook_size is None else f"ids of this codebook go from 0 to {most}"
+        raise ValueError(f"token {column} of row {first_row + row} is {int(indices[row, column])}; {ids}")
 
 
 def text_to_tokens(texts: Iterable[str], num_tokens: int | None = None, codebook_size: int | None = None) -> np.ndarray:

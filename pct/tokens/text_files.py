@@ -72,67 +72,51 @@ def text_to_table(
         TokenFileError: If a line is no pose of this model, there is none, or ``like`` does not fit.
         FileExistsError: If ``out`` exists and ``force`` is not set.
     """
-    done = 0
+    done, model = 0, describe_model(tokenizer, model_name)
     places = _standard_places(tokenizer.space) if like is None else _places(tokenizer, like)
     with Path(source).open(encoding="utf-8", errors="replace") as file:
-        lines = _Lines(source, file, describe_model(tokenizer, model_name))
-        metadata = lines.metadata if num_tokens is None else _explain(source, lines.metadata, num_tokens)
+        rows = _rows(source, file, model)
+        first = next(rows, None)
+        if first is None:
+            raise TokenFileError(f"{source}: no poses; the file has no line of text")
+        metadata, rows = _explain(source, model.with_prefix(len(first)), num_tokens), chain([first], rows)
         with TokenWriter(out, metadata, force) as writer:
             for place in places:
-                indices = lines.read(len(place))
+                indices = np.array(list(islice(rows, len(place))), np.int64).reshape(-1, len(first))
                 if like is not None and len(indices) < len(place):
                     raise TokenFileError(f"{like}: more poses than the {done + len(indices)} lines of {source}")
                 if len(indices) == 0:
                     break
                 done += len(indices)
                 writer.write(place.with_indices(indices).first_tokens(metadata.tokens_per_pose))
-            if lines.read(1).size:
+            if next(rows, None) is not None:
                 raise TokenFileError(
                     f"{like}: only {done} poses, fewer than the lines of {source}; there must be as many"
                 )
     return done
 
 
-class _Lines:
-    """Lines of poses, all of as many tokens as the first.
-
-    Attributes:
-        metadata: What a table of them says.
-    """
-
-    def __init__(self, source: str | Path, file: Iterable[str], model: TokenMetadata) -> None:
-        self._source, self._size = source, model.codebook_size
-        lines = ((number, line) for number, line in enumerate(file, start=1) if line.strip())
-        first = next(lines, None)
-        if first is None:
-            raise TokenFileError(f"{source}: no poses; the file has no line of text")
-        self._first, self._length = first[0], len(self._parse(*first))
-        self._lines = chain([first], lines)
+def _rows(source: str | Path, file: Iterable[str], model: TokenMetadata) -> Iterator[list[int]]:
+    """Yield the tokens of the lines of text, all as many as those of the first, which the model must decode."""
+    first, length = 0, 0
+    for number, line in enumerate(file, start=1):
+        if not line.strip():
+            continue
         try:
-            self.metadata = model.with_prefix(self._length)
-        except ValueError:
-            raise TokenFileError(
-                f"{source}: line {first[0]} has {self._length} tokens; a pose of this model has {model.lengths}"
-            ) from None
-
-    def read(self, count: int) -> np.ndarray:
-        """Return the tokens (n, m) of the next lines, ``count`` at most."""
-        rows = []
-        for number, line in islice(self._lines, count):
-            row = self._parse(number, line)
-            if len(row) != self._length:
-                raise TokenFileError(
-                    f"{self._source}: line {number} has {len(row)} tokens and line {self._first} has {self._length}; "
-                    "all must have as many"
-                )
-            rows.append(row)
-        return np.array(rows, dtype=np.int64).reshape(-1, self._length)
-
-    def _parse(self, number: int, line: str) -> list[int]:
-        try:
-            return parse_text(line, self._size)
+            row = parse_text(line, model.codebook_size)
         except ValueError as error:
-            raise TokenFileError(f"{self._source}: line {number}, {error}") from None
+            raise TokenFileError(f"{source}: line {number}, {error}") from None
+        if not first:
+            first, length = number, len(row)
+            if not model.shortest_prefix <= length <= model.num_tokens:
+                raise TokenFileError(
+                    f"{source}: line {number} has {length} tokens; a pose of this model has {model.lengths}"
+                )
+        if len(row) != length:
+            raise TokenFileError(
+                f"{source}: line {number} has {len(row)} tokens and line {first} has {length}; all must have as many"
+            )
+        yield row
 
 
 def _explain(source: str | Path, metadata: TokenMetadata, num_tokens: int | None) -> TokenMetadata:
@@ -154,7 +138,4 @@ def _standard_places(space: PoseSpace) -> Iterator[PoseTokens]:
     reference, none = space.standard_reference().expand(_BATCH, -1).numpy(), np.zeros((_BATCH, 0), np.int64)
     for start in count(0, _BATCH):
         ids = np.arange(start, start + _BATCH)
-        if space.kind == "root3d":
-            yield PoseTokens.of_3d(none, reference, ids, ids)
-        else:
-            yield PoseTokens(none, reference, ids, ids, np.full(_BATCH, np.nan, np.float32))
+        yield PoseTokens(none, reference, ids, ids)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
 from tiny_browser import open_page
@@ -14,15 +12,6 @@ from pct.explorer.page import example_poses, explore, render_page
 from pct.skeleton import Skeleton
 from pct.tokenizer import PoseTokenizer
 from pct.tokens.table import TokenReader
-
-
-@pytest.fixture(scope="module")
-def pages(tmp_path_factory) -> dict[str, Path]:
-    """The pages of the shipped models."""
-    folder = tmp_path_factory.mktemp("pages")
-    for name in ("coco17", "coco17-ordered", "h36m17"):
-        (folder / f"{name}.html").write_text(explore(name), encoding="utf-8", newline="")
-    return {path.stem: path for path in folder.iterdir()}
 
 
 def ids_of(page) -> list[int]:

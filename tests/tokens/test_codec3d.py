@@ -13,7 +13,6 @@ from pct.files.output import OutputError
 from pct.files.pose_files import PoseFileError, count_poses, read_poses
 from pct.skeleton import H36M16, H36M17
 from pct.tokens.codec import decode_file, encode_file
-from pct.tokens.describe import describe_token_file
 from pct.tokens.metadata import TokenFileError
 from pct.tokens.table import TokenReader, TokenWriter
 from pct.tokens.text_files import table_to_text, text_to_table
@@ -98,7 +97,7 @@ def test_files_that_do_not_fit_are_named(tmp_path) -> None:
     cases = [
         (
             write_bodies(tmp_path / "2d.npz", keypoints=flat),
-            r"these are 2D poses, and the model.s are 3D; skeleton h36m17",
+            "these are 2D poses, and the model.s are 3D; skeleton h36m17",
         ),
         (write_bodies(tmp_path / "16.npz", keypoints=sixteen, visible=None), r"shape \(12, 17, 3\)|\(12, 16, 3\)"),
         (
@@ -127,7 +126,6 @@ def test_bad_poses_are_skipped_and_named(tmp_path) -> None:
     keypoints[2, 13] += 5000
     visible[3, 1:] = False
     keypoints[4, 5], visible[4, 5] = np.nan, False
-    np.savez(tmp_path / "in.npz", keypoints=keypoints, visible=visible | (np.arange(12) == 7)[:, None])
     visible[5, 0] = False
     np.savez(tmp_path / "in.npz", keypoints=keypoints, visible=visible)
     said: list[str] = []
@@ -147,8 +145,6 @@ def test_tables_of_the_other_kind_and_json_are_refused(tmp_path) -> None:
     table = tmp_path / "tokens.parquet"
     with pytest.raises(OutputError, match=r"COCO files hold 2D poses and the model's are 3D; write them to a \.npz"):
         decode_file(MODEL, table, tmp_path / "out.json")
-    with pytest.raises(TokenFileError, match="tokens of another model"):
-        decode_file(TOKENIZER, table, tmp_path / "out.npz")
     encode_file(TOKENIZER, write_arrays(tmp_path / "2d.npz"), tmp_path / "2d.parquet")
     with (
         TokenReader(table) as reader,
@@ -156,7 +152,6 @@ def test_tables_of_the_other_kind_and_json_are_refused(tmp_path) -> None:
         TokenWriter(tmp_path / "mixed.parquet", reader.metadata) as writer,
     ):
         writer.write(read(tmp_path / "2d.parquet"))
-    assert describe_token_file(table)["space"]["kind"] == "root3d"
 
 
 def test_text_keeps_the_tokens_and_takes_places_from_a_table(tmp_path) -> None:

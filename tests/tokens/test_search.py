@@ -16,7 +16,7 @@ from pct.tokens.codec import encode_file
 def table(indices: np.ndarray) -> PoseTokens:
     n = len(indices)
     ids = np.arange(n)
-    return PoseTokens(indices, np.ones((n, 4), np.float32), ids // 2, ids * 10, np.ones(n, np.float32))
+    return PoseTokens(indices, np.ones((n, 4), np.float32), ids // 2, ids * 10)
 
 
 def whole_vectors(num_tokens: int, codebook_size: int, seed: int) -> np.ndarray:
@@ -81,20 +81,13 @@ def test_blocks_of_rows_do_not_show(monkeypatch, by) -> None:
 
 
 @pytest.mark.parametrize("model", [TOKENIZER, make_ordered()], ids=["shared entries", "residual"])
-@pytest.mark.parametrize("by", ["ids", "vectors"])
-def test_queries_together_are_queries_one_by_one(model, by) -> None:
+def test_scores_are_squared_distances_of_the_models_vectors(model) -> None:
     indices = np.random.default_rng(1).integers(0, 32, (200, model.config.num_tokens))
-    index = TokenIndex.of_table(table(indices), model)
-    together = index.search(indices[:20], 5, by)
-    for number in range(20):
-        alone = index.search(indices[number : number + 1], 5, by)
-        np.testing.assert_array_equal(alone.rows[0], together.rows[number])
-        np.testing.assert_array_equal(alone.scores[0], together.scores[number])
+    found = TokenIndex.of_table(table(indices), model).search(indices[:20], 5)
     vectors = model.embeddings().double().numpy()[np.arange(indices.shape[1]), indices]
-    if by == "vectors":
-        steps = vectors[together.rows] - vectors[:20, None]
-        np.testing.assert_allclose(together.scores, (steps**2).sum(axis=(2, 3)), atol=1e-9)
-    assert (together.scores[:, 0] == (0 if by == "vectors" else indices.shape[1])).all()
+    steps = vectors[found.rows] - vectors[:20, None]
+    np.testing.assert_allclose(found.scores, (steps**2).sum(axis=(2, 3)), atol=1e-9)
+    assert (found.scores[:, 0] == 0).all()
 
 
 def test_a_file_is_searched_like_its_rows(tmp_path) -> None:

@@ -64,7 +64,7 @@ def read(path: Path) -> PoseTokens:
         return reader.read()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     count=st.integers(0, 60),
     sizes=st.sampled_from([(1, 1), (32, 3), (1024, 34), (65_536, 2), (70_000, 5)]),
@@ -134,30 +134,19 @@ def test_a_table_is_replaced_only_by_force_and_only_when_it_is_whole(tmp_path) -
     assert len(read(path)) == 9
 
 
-@pytest.mark.parametrize(("value", "shown"), [(32, "32"), (-1, "-1")])
-def test_ids_outside_the_codebook_are_not_written(tmp_path, value, shown) -> None:
-    tokens = poses(8)
-    tokens.indices[6, 1] = value
-    with pytest.raises(TokenFileError, match=rf"token 1 of row 6 is {shown}; ids of this codebook go from 0 to 31"):
-        write(tmp_path / "t.parquet", tokens)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_ids_outside_the_codebook_are_not_read(tmp_path) -> None:
+def test_ids_outside_the_codebook_are_neither_written_nor_read(tmp_path) -> None:
     tokens = poses(5000, codebook_size=8)
+    for value in (32, -1):
+        tokens.indices[4999, 2] = value
+        with pytest.raises(
+            TokenFileError, match=f"token 2 of row 4999 is {value}; ids of this codebook go from 0 to 31"
+        ):
+            write(tmp_path / "t.parquet", tokens)
+        assert list(tmp_path.iterdir()) == []
     tokens.indices[4999, 2] = 31
     path = replace_metadata(write(tmp_path / "t.parquet", tokens), codebook_size=8)
     with pytest.raises(TokenFileError, match=r"t\.parquet: token 2 of row 4999 is 31; ids .* from 0 to 7"):
         read(path)
-
-
-def test_negative_ids_are_not_read(tmp_path) -> None:
-    def change(table: pa.Table) -> pa.Table:
-        ids = pa.array([[0, 1, 2], [3, -7, 5]], pa.list_(pa.int32(), 3))
-        return table.set_column(4, "tokens", ids)
-
-    with pytest.raises(TokenFileError, match="token 1 of row 1 is -7"):
-        read(rewrite(write(tmp_path / "t.parquet", poses(2)), change))
 
 
 @pytest.mark.parametrize("version", [0, 3, "1", True, 1.0, None])
@@ -189,12 +178,6 @@ def test_tables_of_version_1_are_read_and_their_rows_written_as_version_2(tmp_pa
         np.testing.assert_array_equal(reader.read().indices, poses(5).indices)
 
 
-def test_version_1_has_no_keys_of_version_2(tmp_path) -> None:
-    path = replace_metadata(write(tmp_path / "t.parquet", poses(2)), format_version=1)
-    with pytest.raises(TokenFileError, match=r"metadata has the keys .*'prefix'"):
-        TokenReader(path)
-
-
 def test_a_table_of_prefixes_holds_the_first_tokens(tmp_path) -> None:
     whole = metadata(num_tokens=6, shortest_prefix=2)
     about, tokens = whole.with_prefix(4), poses(9, num_tokens=6)
@@ -216,10 +199,6 @@ def test_a_prefix_that_a_model_does_not_decode_is_not_made() -> None:
     for length in (0, 1, 7):
         with pytest.raises(ValueError, match=f"{length} tokens a pose are asked for; .* this model has 2 to 6"):
             whole.with_prefix(length)
-    with pytest.raises(ValueError, match="5 tokens a pose are asked for; a pose of this file has 2 to 4"):
-        whole.with_prefix(4).with_prefix(5)
-    with pytest.raises(ValueError, match="a pose of this model has 6, and needs all: they are not ordered"):
-        metadata(num_tokens=6).with_prefix(5)
 
 
 @pytest.mark.parametrize(
@@ -236,6 +215,7 @@ def test_a_prefix_that_a_model_does_not_decode_is_not_made() -> None:
         ({"skeleton": {"name": "x"}}, "no skeleton"),
         ({"skeleton": 3}, "no skeleton"),
         ({"colour": "red"}, "colour"),
+        ({"format_version": 1}, "metadata has the keys .*'prefix'"),
     ],
 )
 def test_broken_metadata_is_named(tmp_path, changes, sentence) -> None:
@@ -255,6 +235,7 @@ def test_metadata_that_is_no_json_object_is_named(tmp_path, text) -> None:
 @pytest.mark.parametrize(
     ("column", "values", "sentence"),
     [
+        ("tokens", pa.array([[0, 1, 2], [3, -7, 5]], pa.list_(pa.int32(), 3)), "token 1 of row 1 is -7"),
         ("tokens", pa.array([[1, 2, 3], None], pa.list_(pa.uint16())), "row 1 has 0 numbers in tokens; it must have 3"),
         ("tokens", pa.array([[1, 2, 3], [1, 2]], pa.list_(pa.uint16())), "row 1 has 2 numbers in tokens"),
         ("tokens", pa.array([[1.0, 2.0, 3.0]] * 2), "tokens holds .*; it must hold integers"),

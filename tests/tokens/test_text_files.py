@@ -63,15 +63,6 @@ def test_lines_of_prefixes_make_a_table_of_prefixes(tmp_path) -> None:
     np.testing.assert_array_equal(read(again).indices, read(table).indices[:, :2])
 
 
-def test_words_with_positions_are_read_like_words_without(tmp_path) -> None:
-    table, text, again = tmp_path / "tokens.parquet", tmp_path / "t.txt", tmp_path / "again.parquet"
-    encode_file(ORDERED, write_arrays(tmp_path / "in.npz"), table)
-    table_to_text(table, text, positions=True)
-    assert text.read_text().splitlines()[0].startswith(f"<pose><p0_{read(table).indices[0, 0]}><p1_")
-    text_to_table(ORDERED, text, again, like=table)
-    assert again.read_bytes() == table.read_bytes()
-
-
 @pytest.mark.parametrize(
     ("model", "lines", "num_tokens", "sentence"),
     [
