@@ -44,7 +44,7 @@ class EncoderGraph(nn.Module):
         known = torch.where(visible[..., None], keypoints, 0.0).double()
         # Python's poses are rounded to float32 here.
         x = ((known - origin[:, None]) / unit[:, None, None]).float().double()
-        indices = self.exact.quantizer.assign_exactly(self.exact.encode_features(x, visible))
+        indices, _ = self.exact.quantizer.searcher(exact=True)(self.exact.encode_features(x, visible))
         return indices[:, : self.length]
 
 

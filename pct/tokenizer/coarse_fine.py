@@ -160,9 +160,9 @@ class CoarseFineQuantizer(EMAQuantizer):
         see = torch.zeros(self.num_coarse, self.content, self.num_keypoints, self.num_dims)
         for token, limb in enumerate(self.limbs):
             for place, joint in enumerate(limb):
-                for dim in range(self.num_dims):
-                    weight = home_weight if place == 0 else 1.0
-                    see[token, place * self.num_dims + dim, joint, dim] = self.signs[limb[0], dim] * weight
+                weight = home_weight if place == 0 else 1.0
+                rows = slice(place * self.num_dims, (place + 1) * self.num_dims)
+                see[token, rows, joint] = torch.diag(self.signs[limb[0]] * weight)
         return see.flatten(2)
 
     def _start_at_homes(self, home_weight: float) -> None:
@@ -173,10 +173,9 @@ class CoarseFineQuantizer(EMAQuantizer):
                 assert isinstance(layer, nn.Linear)
                 layer.weight.mul_(share)
                 layer.bias.zero_()
+            weight = self.to_places.weight.view(self.num_keypoints, self.num_dims, self.num_coarse, self.content)
             for token, home in enumerate(homes.tolist()):
-                for dim in range(self.num_dims):
-                    column, row = token * self.content + dim, home * self.num_dims + dim
-                    self.to_places.weight[row, column] = self.see[token, dim, row] / home_weight**2
+                weight[home, :, token, : self.num_dims] = torch.diag(self.signs[home] / home_weight)
             # A home of several tokens takes their mean.
             times = torch.bincount(homes, minlength=self.num_keypoints).clamp(min=1)
             self.to_places.weight /= times.repeat_interleave(self.num_dims)[:, None]

@@ -103,7 +103,7 @@ class FoldedTokenizer:
         embedding, encoder, quantizer = self.exact
         joints, given = keypoints.double(), None if features is None else features.double()
         z = encoder(embedding(joints, visible, given), joints, visible)
-        return cast(Quantizer, quantizer).assign_exactly(z)
+        return cast(Quantizer, quantizer).searcher(exact=True)(z)[0]
 
 
 def _tensors_of(module: nn.Module) -> Iterator[Tensor]:

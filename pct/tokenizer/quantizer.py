@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from pct import distributed
 from pct.tokenizer.codebook import CodebookUse, EMACodebook
 from pct.tokenizer.config import TokenizerConfig
-from pct.tokenizer.search import NearestEntry, nearest_exactly
+from pct.tokenizer.search import entry_search
 
 # Maps ``z`` to tokens (B, M), int64, and says for which poses (B,) rounding may have decided.
 Search = Callable[[Tensor], tuple[Tensor, Tensor]]
@@ -68,12 +68,12 @@ class Quantizer(nn.Module):
         """
         raise NotImplementedError
 
-    def searcher(self) -> Search:
-        """Return what finds the tokens of ``z`` in float32 with the entries as they are now."""
-        raise NotImplementedError
+    def searcher(self, exact: bool = False) -> Search:
+        """Return what finds the tokens of ``z`` in float32 with the entries as they are now.
 
-    def assign_exactly(self, z: Tensor) -> Tensor:
-        """Return the tokens (B, M) of ``z``, float64; of entries that are equally near it is the first one."""
+        Args:
+            exact: Find them in float64, as is ``z`` then; of entries that are equally near it is the first one.
+        """
         raise NotImplementedError
 
     def features(self, z: Tensor) -> Tensor:
@@ -98,7 +98,7 @@ class Quantizer(nn.Module):
 
     def assign(self, z: Tensor) -> Tensor:
         """Return the integer tokens (B, M) of ``z``."""
-        return self.searcher()(z)[0]
+        return self.searcher()(z.float())[0]
 
     def lookup(self, indices: Tensor) -> Tensor:
         """Return what integer tokens (B, m) say, as the decoder takes it."""
@@ -167,20 +167,15 @@ class EMAQuantizer(Quantizer):
         commitment_loss = F.mse_loss(z, z_q)
         return QuantizerOutput(z + (z_q - z).detach(), indices, commitment_loss, z.new_zeros(()))
 
-    def searcher(self) -> Search:
+    def searcher(self, exact: bool = False) -> Search:
         """See :class:`Quantizer`."""
-        nearest = NearestEntry(self.entries)
+        nearest = entry_search(self.entries, exact)
 
         def search(z: Tensor) -> tuple[Tensor, Tensor]:
-            indices, unsure = nearest.search(self.features(z.float()))
+            indices, unsure = nearest(self.features(z))
             return indices, unsure.any(dim=1)
 
         return search
-
-    def assign_exactly(self, z: Tensor) -> Tensor:
-        """See :class:`Quantizer`."""
-        seen = self.features(z)
-        return nearest_exactly(seen.flatten(0, 1), self.entries.double()).view(seen.shape[:2])
 
     def features(self, z: Tensor) -> Tensor:
         """See :class:`Quantizer`."""
@@ -223,20 +218,17 @@ class FSQQuantizer(Quantizer):
             z_q = self._to_grid(position + (digits - position).detach())
             return QuantizerOutput(z_q, indices, position.new_zeros(()), position.new_zeros(()))
 
-    def searcher(self) -> Search:
+    def searcher(self, exact: bool = False) -> Search:
         """See :class:`Quantizer`."""
 
         def search(z: Tensor) -> tuple[Tensor, Tensor]:
-            position = self._position(z.float())
+            position = self._position(z)
             unsure = ((position - position.floor() - 0.5).abs() < 1e-4).flatten(1).any(dim=1)
-            return (position.round().long() * self.strides).sum(dim=-1), unsure
+            # Half-way between two levels, up to the rounding of float64, it is the lower one.
+            digits = (position - 0.5 - 1e-12).ceil() if exact else position.round()
+            return (digits.long() * self.strides).sum(dim=-1), unsure
 
         return search
-
-    def assign_exactly(self, z: Tensor) -> Tensor:
-        """See :class:`Quantizer`."""
-        # Half-way between two levels, up to the rounding of float64, it is the lower one.
-        return ((self._position(z) - 0.5 - 1e-12).ceil().long() * self.strides).sum(dim=-1)
 
     def features(self, z: Tensor) -> Tensor:
         """See :class:`Quantizer`."""

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from pct.tokenizer.codebook import EMACodebook
 from pct.tokenizer.config import TokenizerConfig
 from pct.tokenizer.quantizer import Quantizer, QuantizerOutput, Search
-from pct.tokenizer.search import NearestEntry, nearest_exactly
+from pct.tokenizer.search import entry_search
 
 
 class ResidualQuantizer(Quantizer):
@@ -52,29 +52,19 @@ class ResidualQuantizer(Quantizer):
             z_q = z_q + F.pad(z - z.detach(), (0, 1))
             return QuantizerOutput(z_q, tokens, commitment_loss, z.new_zeros(()))
 
-    def searcher(self) -> Search:
+    def searcher(self, exact: bool = False) -> Search:
         """See :class:`Quantizer`."""
-        searches = [NearestEntry(stage.entries) for stage in self._stages()]
+        searches = [(entry_search(stage.entries, exact), stage) for stage in self._stages()]
 
         def search(z: Tensor) -> tuple[Tensor, Tensor]:
-            left, found = self._flat(z.float()), []
-            for nearest, stage in zip(searches, self._stages(), strict=True):
-                found.append(nearest.search(left))
+            left, found = self._flat(z), []
+            for nearest, stage in searches:
+                found.append(nearest(left))
                 left = left - stage.lookup(found[-1][0])
             indices, unsure = (torch.stack(parts, dim=1) for parts in zip(*found, strict=True))
             return indices, unsure.any(dim=1)
 
         return search
-
-    def assign_exactly(self, z: Tensor) -> Tensor:
-        """See :class:`Quantizer`."""
-        left, indices = self._flat(z), []
-        for stage in self._stages():
-            entries = stage.entries.double()
-            index = nearest_exactly(left, entries)
-            left = left - entries[index]
-            indices.append(index)
-        return torch.stack(indices, dim=1)
 
     def features(self, z: Tensor) -> Tensor:
         """Return what is left of joints (B, K, D) before each token (B, M, K * D)."""

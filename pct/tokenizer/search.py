@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -61,6 +63,19 @@ class NearestEntry:
 def score_tolerance(entries: Tensor) -> float:
     """Return the margin of scores below which float32 may have rounded the second nearest entry to be the nearest."""
     return 1.5e-6 * float((entries - entries.mean(dim=0)).square().sum(dim=1).max().clamp(min=1e-6))
+
+
+def entry_search(codebook: Tensor, exact: bool) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
+    """Return :meth:`NearestEntry.search` of a codebook (V, D), or the same in float64, where nothing is unsure."""
+    if not exact:
+        return NearestEntry(codebook).search
+    entries = codebook.double()
+
+    def search(z: Tensor) -> tuple[Tensor, Tensor]:
+        indices = nearest_exactly(z.flatten(0, -2), entries).view(z.shape[:-1])
+        return indices, torch.zeros_like(indices, dtype=torch.bool)
+
+    return search
 
 
 def nearest_exactly(z: Tensor, codebook: Tensor) -> Tensor:

@@ -78,7 +78,7 @@ def test_round_trip(quantizer: Quantizer) -> None:
     assert output.indices.dtype == torch.int64
     found, unsure = quantizer.searcher()(z)
     assert torch.equal(output.indices, found)
-    assert torch.equal(output.indices[~unsure], quantizer.assign_exactly(z.double())[~unsure])
+    assert torch.equal(output.indices[~unsure], quantizer.searcher(exact=True)(z.double())[0][~unsure])
     torch.testing.assert_close(output.z_q, quantizer.lookup(output.indices), atol=1e-5, rtol=0)
 
 
