@@ -1,1 +1,1 @@
-"""Layers: mixers and quantizers."""
+"""Layers that rooms share: mixers, losses, linear maps of fixed weights."""
