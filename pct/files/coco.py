@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from pct.files.json_stream import iter_json
-from pct.files.pose_checks import Fault, PoseFileError, RawPoses, explain_mismatch, find_bad_id
+from pct.files.json_stream import find_bad_id, iter_json
+from pct.files.pose_checks import Fault, PoseFileError, PoseQuery, RawPoses, explain_mismatch
 from pct.skeleton import COCO17, Skeleton
 
 # The median of segment area over box area on 3,247 COCO annotations; used where an annotation has no `area`.
@@ -166,6 +166,12 @@ def _check_bones(path: str | Path, category: Mapping[str, Any]) -> None:
             )
 
 
+def read_coco(path: Path, query: PoseQuery) -> Iterator[RawPoses]:
+    """Yield the persons of a COCO annotation file whose categories fit."""
+    chosen = find_category(path, query.skeleton, query.category, query.need_names)
+    return read_annotations(path, chosen, query.batch_size)
+
+
 def read_annotations(
     path: str | Path, category: CocoCategory, batch_size: int = 4096, *, all_of: Iterable[int] | None = None
 ) -> Iterator[RawPoses]:
@@ -184,18 +190,16 @@ def read_annotations(
     return _read(entries, category, batch_size, True, all_of is not None, all_of is not None)
 
 
-def read_results(
-    path: str | Path, skeleton: Skeleton, batch_size: int = 4096, category: str | int | None = None
-) -> Iterator[RawPoses]:
+def read_results(path: Path, query: PoseQuery) -> Iterator[RawPoses]:
     """Read what detectors of poses and `pct predict` write; rows become ids where an entry has none, and without a box
     in the first entry boxes are made from the joints."""
-    chosen = CocoCategory.of_results(path, skeleton, category)
+    chosen = CocoCategory.of_results(path, query.skeleton, query.category)
     first = next(iter_json(path), None)
     if first is None:
         raise PoseFileError(f"{path}: no poses; the list is empty")
     boxed = isinstance(first, Mapping) and "bbox" in first
     entries = ((row, {"id": row, **e} if isinstance(e, Mapping) else e) for row, e in enumerate(iter_json(path)))
-    return _read(entries, chosen, batch_size, boxed, True, False)
+    return _read(entries, chosen, query.batch_size, boxed, True, False)
 
 
 def _read(

@@ -100,11 +100,6 @@ def open_json(path: str | Path) -> Iterator[Readable]:
         )
 
 
-def is_json_list(path: str | Path) -> bool:
-    """Whether a JSON file is a list, as MPII files and COCO results are; other COCO files are objects."""
-    return first_byte(path) == b"["
-
-
 def first_byte(path: str | Path) -> bytes:
     """Return the first byte of a JSON file that is no space: [ of a list, { of an object; none if it is damaged."""
     try:
@@ -176,3 +171,11 @@ def _depth(data: bytes) -> int:
     """Return the most brackets in ``data`` that are open at once."""
     depth = _DEPTH_CHANGE[np.frombuffer(data, np.uint8)].cumsum(dtype=np.int32)
     return int((depth - np.minimum.accumulate(depth)).max(initial=0))
+
+
+def find_bad_id(name: str, value: Any) -> str | None:
+    """Say what is wrong with an id of a JSON file; integers beyond 64 bits come as their digits and are shown so."""
+    if type(value) is int and -(2**63) <= value < 2**63:
+        return None
+    long = isinstance(value, str) and len(value) > 18 and value.lstrip("-").isdecimal()
+    return f"{name} is {(value if long else repr(value))[:60]}; it must be an integer of 64 bits"

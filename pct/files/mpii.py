@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pct.files.json_stream import is_json_list, iter_json
-from pct.files.pose_checks import LARGEST_PIXEL, Fault, PoseBatch, PoseFileError, RawPoses, are_numbers, check_poses
+from pct.files.json_stream import iter_json
+from pct.files.pose_checks import (
+    LARGEST_PIXEL,
+    Fault,
+    PoseBatch,
+    PoseFileError,
+    PoseQuery,
+    RawPoses,
+    are_numbers,
+    check_poses,
+    explain_mismatch,
+)
 from pct.skeleton import MPII16
 
 # Published loaders move the centre down by 15 pixels per unit of scale and enlarge the scale by 1.25.
@@ -19,18 +30,6 @@ _PIXELS_PER_SCALE = 200.0
 # Area of a person over the square of its height. MPII has no segments: the box of all 16 joints is 0.29 of the square
 # (median of the fully annotated persons), and on COCO a person covers 0.7 of the box of its joints.
 _AREA_SHARE = 0.2
-
-
-def is_mpii_file(path: str | Path) -> bool:
-    """Whether a JSON file is a list of persons as MPII's are; a list of COCO results, or an object, is not.
-
-    Raises:
-        ValueError: If there is no such file.
-    """
-    if not Path(path).is_file():
-        raise ValueError(f"{path}: no such file; expected keypoints in COCO format or in the MPII JSON layout")
-    first = next(iter_json(path), None) if is_json_list(path) else None
-    return isinstance(first, Mapping) and bool({"joints", "joints_vis"} & set(first))
 
 
 def load_mpii_poses(path: str | Path, report: Callable[[str], None] | None = None) -> PoseBatch:
@@ -44,7 +43,7 @@ def load_mpii_poses(path: str | Path, report: Callable[[str], None] | None = Non
         ValueError: If the file is malformed or empty, or a person lacks a field or has a wrong or non-finite value and
             ``report`` is None.
     """
-    batch = check_poses(next(read_mpii(path)))
+    batch = check_poses(next(read_mpii(Path(path), PoseQuery(MPII16, batch_size=sys.maxsize))))
     for fault in batch.faults:
         if report is None:
             raise PoseFileError(f"{path}: {fault}")
@@ -52,7 +51,7 @@ def load_mpii_poses(path: str | Path, report: Callable[[str], None] | None = Non
     return batch
 
 
-def read_mpii(path: str | Path, batch_size: int | None = None) -> Iterator[RawPoses]:
+def read_mpii(path: Path, query: PoseQuery) -> Iterator[RawPoses]:
     """Yield the persons of an MPII JSON file, a list of objects with ``image``, ``joints``, ``center``, ``scale``, ...
 
     MPII counts pixels from 1; 1 is taken off. The box is the square with the person's height (200 pixels times
@@ -60,12 +59,10 @@ def read_mpii(path: str | Path, batch_size: int | None = None) -> Iterator[RawPo
     published MPII results use. Some files hold ``center`` and ``scale`` with this shift and enlargement done already
     (those made from the stacked-hourglass h5 files); they are told by centres that are not whole numbers, which
     MPII's own always are. The area is an estimate, 0.2 of the square. Image ids count the images, annotation ids the
-    rows of the file.
-
-    Args:
-        path: The file; it is read whole before the first are yielded.
-        batch_size: Persons at a time; None for all at once.
+    rows of the file, which is read whole before the first are yielded.
     """
+    if query.skeleton.keypoint_names != MPII16.keypoint_names:
+        raise PoseFileError(explain_mismatch(path, "the MPII file", MPII16.keypoint_names, query.skeleton))
     entries = list(iter_json(path))
     if not entries:
         raise PoseFileError(f"{path}: expected a JSON list of persons (MPII annotations), and at least one")
@@ -73,8 +70,8 @@ def read_mpii(path: str | Path, batch_size: int | None = None) -> Iterator[RawPo
     good = [person for person, fault in zip(entries, found, strict=True) if fault is None]
     images = {name: i for i, name in enumerate(dict.fromkeys(str(p["image"]) for p in good))}
     shifted = any(abs(value - round(value)) > 1e-6 for p in good for value in p["center"])
-    for start in range(0, len(entries), batch_size or len(entries)):
-        rows = range(start, min(start + (batch_size or len(entries)), len(entries)))
+    for start in range(0, len(entries), query.batch_size):
+        rows = range(start, min(start + query.batch_size, len(entries)))
         faults = [Fault(_name(row), "bad person", fault) for row in rows if (fault := found[row]) is not None]
         yield _raw([row for row in rows if found[row] is None], entries, images, shifted, faults)
 

@@ -11,7 +11,7 @@ import numpy as np
 from pct.files.motion.mocap import JOINT_NAMES, UPRIGHT
 from pct.files.npz import NpzReader
 from pct.files.parquet import ColumnReader
-from pct.files.pose_checks import Fault, PoseFileError, RawPoses, explain_mismatch
+from pct.files.pose_checks import Fault, PoseFileError, PoseQuery, RawPoses, explain_mismatch
 from pct.skeleton import H36M17, Skeleton
 
 # Name in an npz file, name in a Parquet file; the joints are needed, the rest may be left out.
@@ -36,8 +36,9 @@ def read_joint_names(path: Path) -> tuple[str, ...]:
         return file.texts("keypoint_names") if "keypoint_names" in file.names else ()
 
 
-def read_npz(path: Path, skeleton: Skeleton, batch_size: int, root: int | None) -> Iterator[RawPoses]:
+def read_npz(path: Path, query: PoseQuery) -> Iterator[RawPoses]:
     """Yield the poses of an npz file, 3D ones if there is a ``root``; see :func:`pct.files.pose_files.read_poses`."""
+    skeleton, batch_size, root = query.skeleton, query.batch_size, query.root
     with NpzReader(path) as file:
         mocap = _is_mocap(file)
         if mocap and root is None:
@@ -98,9 +99,9 @@ def _read_mocap(file: NpzReader, skeleton: Skeleton, batch_size: int) -> Iterato
         yield {"keypoints": _numbers(path, "joints", joints) * UPRIGHT, "image_ids": clips}
 
 
-def read_parquet(path: Path, skeleton: Skeleton, batch_size: int) -> Iterator[RawPoses]:
+def read_parquet(path: Path, query: PoseQuery) -> Iterator[RawPoses]:
     """Yield the poses of a Parquet file; see :func:`pct.files.pose_files.read_poses`."""
-    k = skeleton.num_keypoints
+    k = query.skeleton.num_keypoints
     shapes: dict[str, tuple[int, ...]] = {"keypoints": (k, 2), "visible": (k,), "bbox": (4,)}
     with ColumnReader(path) as file:
         if b"pct" in file.metadata:
@@ -110,7 +111,7 @@ def read_parquet(path: Path, skeleton: Skeleton, batch_size: int) -> Iterator[Ra
             raise PoseFileError(f"{path}: no poses; the table has no rows")
         names = [n for n in _COLUMNS if n == "keypoints" or n in file.columns]
         start = 0
-        for columns in file.batches(names, batch_size):
+        for columns in file.batches(names, query.batch_size):
             n = len(columns["keypoints"].counts)
             faults: dict[int, Fault] = {}
             for name, column in columns.items():
@@ -131,7 +132,7 @@ def read_parquet(path: Path, skeleton: Skeleton, batch_size: int) -> Iterator[Ra
                         values[array] = np.full(int(good.sum()), np.nan)
                         values[array][counts[good] == 1] = numbers
             rows = start + np.flatnonzero(good)
-            yield _raw(values, rows, skeleton, None, [faults[i] for i in sorted(faults)])
+            yield _raw(values, rows, query.skeleton, None, [faults[i] for i in sorted(faults)])
             start += n
 
 

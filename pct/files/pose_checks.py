@@ -48,6 +48,17 @@ class Fault:
         return f"{self.where}: {self.sentence}"
 
 
+@dataclass(frozen=True)
+class PoseQuery:
+    """What is read of a file, the same for every reader; see :func:`pct.files.pose_files.read_poses`."""
+
+    skeleton: Skeleton
+    batch_size: int = 4096
+    category: str | int | None = None
+    need_names: bool = True
+    root: int | None = None
+
+
 @dataclass(frozen=True, kw_only=True)
 class RawPoses:
     """B poses of the right shape, with any numbers, as a reader of files gives them.
@@ -271,14 +282,6 @@ def explain_mismatch(path: object, what: str, names: Sequence[str], skeleton: Sk
 
 def _list_some(names: Sequence[str]) -> str:
     return ", ".join(name[:20] for name in names[:8]) + (", ..." if len(names) > 8 else "")
-
-
-def find_bad_id(name: str, value: Any) -> str | None:
-    """Say what is wrong with an id of a JSON file; integers beyond 64 bits come as their digits and are shown so."""
-    if type(value) is int and -(2**63) <= value < 2**63:
-        return None
-    long = isinstance(value, str) and len(value) > 18 and value.lstrip("-").isdecimal()
-    return f"{name} is {(value if long else repr(value))[:60]}; it must be an integer of 64 bits"
 
 
 def are_numbers(values: Any, count: int) -> bool:

@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 
-from pct.files.coco import AREA_SHARE, find_category, read_annotations, read_results
-from pct.files.json_stream import is_json_list
-from pct.files.mpii import is_mpii_file, read_mpii
+from pct.files.coco import AREA_SHARE, find_category, read_coco, read_results
+from pct.files.json_stream import first_byte, iter_json
+from pct.files.mpii import read_mpii
 from pct.files.pose_arrays import count_rows, read_npz, read_parquet
-from pct.files.pose_checks import PoseBatch, PoseFileError, RawPoses, check_all, explain_mismatch, notes_of
+from pct.files.pose_checks import PoseBatch, PoseFileError, PoseQuery, RawPoses, check_all, notes_of
 from pct.poses import Poses
 from pct.skeleton import MPII16, Skeleton
 
 POSE_SUFFIXES = (".json", ".npz", ".parquet")
+# Every format that poses are read from, by what find_kind calls it.
+_READERS: dict[str, Callable[[Path, PoseQuery], Iterator[RawPoses]]] = {
+    "coco": read_coco,
+    "results": read_results,
+    "mpii": read_mpii,
+    "npz": read_npz,
+    "parquet": read_parquet,
+}
 
 Say = Callable[[str], None]
 
@@ -46,6 +54,24 @@ def pose_suffix(path: str | Path) -> str:
     """Return the suffix of a pose file in small letters, ``.json`` for ``.json.gz`` too."""
     path = Path(path)
     return Path(path.stem if path.suffix.lower() == ".gz" else path.name).suffix.lower()
+
+
+def find_kind(path: str | Path) -> str:
+    """Tell the format of a pose file: ``npz``, ``parquet``, or ``coco``, ``results`` or ``mpii``, all three JSON.
+
+    A list of persons as MPII's are is ``mpii``, another list COCO ``results``, and all else ``coco``.
+
+    Raises:
+        PoseFileError: If it is no pose file.
+        ValueError: If it is a list that is damaged before its first entry.
+    """
+    path = check_pose_file(path)
+    if pose_suffix(path) != ".json":
+        return pose_suffix(path)[1:]
+    if first_byte(path) != b"[":
+        return "coco"
+    first = next(iter_json(path), None)
+    return "mpii" if isinstance(first, Mapping) and {"joints", "joints_vis"} & set(first) else "results"
 
 
 def count_poses(path: str | Path) -> int | None:
@@ -93,35 +119,16 @@ def read_poses(
         ValueError: If the file is missing, malformed, truncated or pickled.
     """
     path = check_pose_file(path)
-    suffix = pose_suffix(path)
-    if root is not None and suffix != ".npz":
+    kind = find_kind(path)
+    if root is not None and kind != "npz":
         raise PoseFileError(
-            f"{path}: a {suffix} file holds 2D poses, and the model's are 3D; give a .npz with keypoints "
+            f"{path}: a {pose_suffix(path)} file holds 2D poses, and the model's are 3D; give a .npz with keypoints "
             f"(N, {skeleton.num_keypoints}, 3) in millimetres"
         )
-    if suffix == ".json":
-        return check_all(path, _read_json(path, skeleton, batch_size, category, need_names))
-    if category is not None:
-        what = "3D poses" if root is not None else f"{suffix} files"
+    if category is not None and kind not in ("coco", "results"):
+        what = "3D poses" if root is not None else f"{'MPII' if kind == 'mpii' else pose_suffix(path)} files"
         raise PoseFileError(f"{path}: {what} have no categories; leave {category!r} out")
-    if suffix == ".npz":
-        return check_all(path, read_npz(path, skeleton, batch_size, root))
-    return check_all(path, read_parquet(path, skeleton, batch_size))
-
-
-def _read_json(
-    path: Path, skeleton: Skeleton, batch_size: int, category: str | int | None, need_names: bool
-) -> Iterator[RawPoses]:
-    """Yield the poses of a JSON file: COCO annotations, COCO results and the MPII layout are told by how they begin."""
-    if not is_json_list(path):
-        return read_annotations(path, find_category(path, skeleton, category, need_names), batch_size)
-    if not is_mpii_file(path):
-        return read_results(path, skeleton, batch_size, category)
-    if category is not None:
-        raise PoseFileError(f"{path}: MPII files have no categories; leave {category!r} out")
-    if skeleton.keypoint_names != MPII16.keypoint_names:
-        raise PoseFileError(explain_mismatch(path, "the MPII file", MPII16.keypoint_names, skeleton))
-    return read_mpii(path, batch_size)
+    return check_all(path, _READERS[kind](path, PoseQuery(skeleton, batch_size, category, need_names, root)))
 
 
 def load_keypoint_file(
@@ -146,16 +153,15 @@ def load_keypoint_file(
         ValueError: If the file is broken, has other joints or no good pose, or are COCO results: no labels.
     """
     path = check_pose_file(path)
-    is_mpii = pose_suffix(path) == ".json" and is_mpii_file(path)
-    if skeleton is None:
-        if pose_suffix(path) != ".json":
-            raise PoseFileError(f"{path}: the file's skeleton is not known; give one")
-        skeleton = MPII16 if is_mpii else find_category(path, None, category).skeleton
-    if pose_suffix(path) == ".json" and is_json_list(path) and not is_mpii:
+    kind = find_kind(path)
+    if kind == "results":
         raise PoseFileError(
             f"{path}: these are COCO results, predictions without labels; expected an annotation file in COCO "
             "format, with `categories` and `annotations`, or persons in the MPII JSON layout"
         )
+    if skeleton is None and kind not in ("coco", "mpii"):
+        raise PoseFileError(f"{path}: the file's skeleton is not known; give one")
+    skeleton = skeleton or (MPII16 if kind == "mpii" else find_category(path, None, category).skeleton)
     tables, odd, left_out = [], Counter[str](), Counter[str]()
     for batch in read_poses(path, skeleton, category=category, need_names=False):
         for fault in batch.faults:

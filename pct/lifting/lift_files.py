@@ -14,14 +14,13 @@ from torch import Tensor
 from pct.drawing.panels import PosePanel, pose_gallery
 from pct.drawing.poses2d import PoseLayer, write_png
 from pct.files.coco import choose_categories
-from pct.files.json_stream import is_json_list, iter_json
+from pct.files.json_stream import iter_json
 from pct.files.motion.checks import find_odd_axes
-from pct.files.mpii import is_mpii_file
 from pct.files.npz import write_npz
 from pct.files.output import check_output
 from pct.files.pose_arrays import read_joint_names
 from pct.files.pose_checks import Fault, PoseBatch, PoseFileError, explain_mismatch, notes_of
-from pct.files.pose_files import check_pose_file, pose_suffix, read_poses
+from pct.files.pose_files import check_pose_file, find_kind, read_poses
 from pct.lifting.lifter import Lifter
 from pct.lifting.pose2d_bridge import BRIDGES, bridge_poses2d
 from pct.poses import Poses
@@ -168,8 +167,7 @@ def _find_skeleton(path: Path, skeleton: Skeleton, given: Skeleton | None, categ
     """
     lists = _joint_names(path, category)
     if not lists:
-        results = pose_suffix(path) == ".json" and is_json_list(path)
-        if given is None and results and COCO17 in _sources(skeleton):
+        if given is None and find_kind(path) == "results" and COCO17 in _sources(skeleton):
             warnings.warn(f"{path}: COCO results do not name their joints; taken for coco17 (--skeleton)", stacklevel=2)
             return COCO17
         if given is None:
@@ -187,12 +185,12 @@ def _find_skeleton(path: Path, skeleton: Skeleton, given: Skeleton | None, categ
 
 def _joint_names(path: Path, category: str | int | None) -> list[tuple[str, ...]]:
     """Return the names of the joints that a file gives, of each category; none are an empty list."""
-    suffix = pose_suffix(path)
-    if suffix == ".json" and is_json_list(path):
-        return [MPII16.keypoint_names] if is_mpii_file(path) else []
-    if suffix == ".json":
+    kind = find_kind(path)
+    if kind == "mpii":
+        return [MPII16.keypoint_names]
+    if kind == "coco":
         return [tuple(c["keypoints"]) for c in choose_categories(path, category)[0] if c.get("keypoints")]
-    names = read_joint_names(path) if suffix == ".npz" else ()
+    names = read_joint_names(path) if kind == "npz" else ()
     return [names] if names else []
 
 
@@ -213,7 +211,7 @@ def _check_bridge(path: Path, source: Skeleton, skeleton: Skeleton) -> None:
 def _read_sizes(path: Path, image_size: tuple[float, float] | None) -> Callable[[Tensor], Tensor]:
     """Return what gives width and height (B, 2) of images by their ids: the given ones, or those of a COCO file."""
     sizes: dict[int, tuple[float, float]] = {}
-    if image_size is None and pose_suffix(path) == ".json" and not is_json_list(path):
+    if image_size is None and find_kind(path) == "coco":
         for image in iter_json(path, "images"):
             if isinstance(image, dict) and type(image.get("id")) is int:
                 width, height = image.get("width"), image.get("height")

@@ -15,10 +15,9 @@ from pct.evaluation.photos.predictions import PhotoModel, PredictionOptions
 from pct.evaluation.photos.report import photo_report
 from pct.evaluation.report import check_report_folder, write_report
 from pct.files.coco import CocoCategory, find_category, read_annotations
-from pct.files.mpii import is_mpii_file
 from pct.files.photo_folder import PhotoFolder
 from pct.files.pose_checks import check_all
-from pct.files.pose_files import with_areas
+from pct.files.pose_files import find_kind, with_areas
 from pct.photos.detection.boxes import load_photo_boxes
 from pct.photos.person_views import Persons3D
 from pct.photos.persons import CocoPersons, DetectedPersons, MpiiPersons
@@ -102,7 +101,7 @@ def _open_persons(
 ) -> CocoPersons | MpiiPersons | Persons3D:
     if model.space.kind == "root3d":
         return Persons3D(CocoPersons(path, image_folder, report=say, need_3d=True), model.skeleton)
-    if is_mpii_file(path):
+    if find_kind(path) == "mpii":
         return MpiiPersons(path, image_folder, report=say)
     return CocoPersons(path, image_folder, model.skeleton, report=say)
 

@@ -13,8 +13,7 @@ from pct.evaluation.tokens.evaluate import TokenizerEvaluation, evaluate_tokeniz
 from pct.evaluation.tokens.report import tokenizer_report
 from pct.files.json_stream import iter_json
 from pct.files.motion.mocap import load_mocap, split_mocap
-from pct.files.mpii import is_mpii_file
-from pct.files.pose_files import load_keypoint_file
+from pct.files.pose_files import find_kind, load_keypoint_file
 from pct.poses import Poses
 from pct.skeleton import Skeleton
 from pct.tokenizer import PoseTokenizer
@@ -153,7 +152,7 @@ def _note_estimated_areas(path: str | Path, poses: Poses) -> list[str]:
     """Say how many poses have an area that the file marks as an estimate (``area_estimated``) or does not give."""
     known = {
         annotation.get("id")
-        for annotation in (() if is_mpii_file(path) else iter_json(path, "annotations", required=True))
+        for annotation in (() if find_kind(path) == "mpii" else iter_json(path, "annotations", required=True))
         if isinstance(annotation, dict) and "area" in annotation and not annotation.get("area_estimated")
     }
     number = len(poses) - sum(i in known for i in poses.annotation_ids.tolist())

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from pct.files.coco import CocoCategory, find_persons, is_crowd
-from pct.files.json_stream import first_byte, iter_json
+from pct.files.json_stream import find_bad_id, first_byte, iter_json
 from pct.files.photo_inputs import PhotoInput, number_in_name
-from pct.files.pose_checks import LARGEST_PIXEL, are_numbers, find_bad_id
+from pct.files.pose_checks import LARGEST_PIXEL, are_numbers
 from pct.photos.persons import Detections
 from pct.photos.results.sources import BoxFinder, Frame
 from pct.skeleton import COCO17
