@@ -168,19 +168,17 @@ def test_bad_cameras_are_refused(metadata: Path, cameras: H36MCameras, tmp_path:
         (tmp_path / "bad.xml").write_text(text)
         with pytest.raises(ValueError, match=match):
             read_h36m_cameras(tmp_path / "bad.xml")
-    values = as_json(cameras, False)
-    del values["S5"]["54138969"]["position"]
-    (tmp_path / "bad.json").write_text(json.dumps(values))
-    with pytest.raises(ValueError, match=r"S5 54138969 lacks \['position'\]"):
-        read_h36m_cameras(tmp_path / "bad.json")
-    values["S5"]["54138969"]["position"] = [0, 0]
-    (tmp_path / "bad.json").write_text(json.dumps(values))
-    with pytest.raises(ValueError, match=r"position is \[0, 0\]; it must be 3 finite numbers"):
-        read_h36m_cameras(tmp_path / "bad.json")
-    values["S5"]["54138969"].update(position=[0, 0, 0], intrinsics=[1.1, 1.1, 0, 0])
-    (tmp_path / "bad.json").write_text(json.dumps(values))
-    with pytest.raises(ValueError, match=r"focal lengths are 1\.1 to"):
-        read_h36m_cameras(tmp_path / "bad.json")
+    for changes, match in (
+        ({"position": None}, r"S5 54138969 lacks \['position'\]"),
+        ({"position": [0, 0]}, r"position is \[0, 0\]; it must be 3 finite numbers"),
+        ({"intrinsics": [1.1, 1.1, 0, 0]}, r"focal lengths are 1\.1 to"),
+    ):
+        values = as_json(cameras, False)
+        entry = {**values["S5"]["54138969"], **changes}
+        values["S5"]["54138969"] = {name: value for name, value in entry.items() if value is not None}
+        (tmp_path / "bad.json").write_text(json.dumps(values))
+        with pytest.raises(ValueError, match=match):
+            read_h36m_cameras(tmp_path / "bad.json")
 
 
 def test_loaded_pairs_are_the_recordings(converted: Path, cameras: H36MCameras) -> None:
@@ -224,17 +222,20 @@ def test_actions_are_matched_by_their_exact_name(converted: Path) -> None:
     assert len(load_h36m(converted, ["S9"], actions=["Sitting"], stride=2)) == 4 * (2 + 2)
 
 
-def test_what_is_not_there_is_named(converted: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="no subject 'S1'; there are S9, S11"):
-        load_h36m(converted, ["S1"])
-    with pytest.raises(ValueError, match=r"no array keypoints2d_cpn.*its 2D poses are projected, gt"):
-        load_h36m(converted, ["S9"], "cpn")
-    with pytest.raises(ValueError, match="S9 has no Sit;"):
-        load_h36m(converted, ["S9"], actions=["Sit"])
-    with pytest.raises(ValueError, match="nothing to load of subjects none"):
-        load_h36m(converted, [])
+@pytest.mark.parametrize(
+    ("subjects", "detections", "actions", "message"),
+    [
+        (["S1"], "projected", None, "no subject 'S1'; there are S9, S11"),
+        (["S9"], "cpn", None, r"no array keypoints2d_cpn.*its 2D poses are projected, gt"),
+        (["S9"], "projected", ["Sit"], "S9 has no Sit;"),
+        ([], "projected", None, "nothing to load of subjects none"),
+    ],
+)
+def test_what_is_not_there_is_named(converted: Path, subjects, detections, actions, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        load_h36m(converted, subjects, detections, actions=actions)
     with pytest.raises(ValueError, match=r"convert_h36m\.py writes it"):
-        load_h36m(tmp_path / "none.npz")
+        load_h36m(converted.with_name("none.npz"))
 
 
 def test_pickles_need_the_users_word(original: tuple[Path, Path], cameras: H36MCameras, tmp_path: Path) -> None:
@@ -290,24 +291,21 @@ def test_other_layouts_are_bridged(cameras: H36MCameras, tmp_path: Path) -> None
 
 
 def test_bad_layouts_are_refused(cameras: H36MCameras, tmp_path: Path) -> None:
-    bodies = {"S9": {"Walking": world_bodies(3, 0)}}
-    found = detect(bodies, cameras)
+    clip = world_bodies(3, 0)
+    bodies = {"S9": {"Walking": clip}}
+    views = detect(bodies, cameras)["S9"]["Walking"]
     with pytest.raises(ValueError, match="its joints are halpe with 17 joints"):
-        convert_changed(tmp_path, cameras, bodies, found, layout="halpe")
-    short = {"S9": {"Walking": [v[:2] for v in found["S9"]["Walking"]]}}
-    with pytest.raises(ValueError, match="S9 Walking, camera 54138969: 2 frames of 2D poses for 3 of 3D poses"):
-        convert_changed(tmp_path, cameras, bodies, short)
-    three = {"S9": {"Walking": found["S9"]["Walking"][:3]}}
-    with pytest.raises(ValueError, match="4 cameras"):
-        convert_changed(tmp_path, cameras, bodies, three)
+        convert_changed(tmp_path, cameras, bodies, {"S9": {"Walking": views}}, layout="halpe")
     with pytest.raises(ValueError, match="no cameras for S99"):
-        convert_changed(tmp_path, cameras, {"S99": bodies["S9"]}, found)
-    millimetres = {"S9": {"Walking": bodies["S9"]["Walking"] * 1000}}
-    with pytest.raises(ValueError, match=r"read as metres .* mm, read as millimetres \d+ mm; expected metres"):
-        convert_changed(tmp_path, cameras, millimetres, found)
-    odd = {"S9": {"Walking": bodies["S9"]["Walking"][:, :20]}}
-    with pytest.raises(ValueError, match=r"S9 Walking has shape \(3, 20, 3\); expected \(T, 32, 3\)"):
-        convert_changed(tmp_path, cameras, odd, found)
+        convert_changed(tmp_path, cameras, {"S99": bodies["S9"]}, {"S9": {"Walking": views}})
+    for poses, found, message in (
+        (clip, [v[:2] for v in views], "S9 Walking, camera 54138969: 2 frames of 2D poses for 3 of 3D poses"),
+        (clip, views[:3], "4 cameras"),
+        (clip * 1000, views, r"read as metres .* mm, read as millimetres \d+ mm; expected metres"),
+        (clip[:, :20], views, r"S9 Walking has shape \(3, 20, 3\); expected \(T, 32, 3\)"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            convert_changed(tmp_path, cameras, {"S9": {"Walking": poses}}, {"S9": {"Walking": found}})
 
 
 def test_broken_files_are_refused(original: tuple[Path, Path], cameras: H36MCameras, tmp_path: Path) -> None:

@@ -90,10 +90,11 @@ def test_wrong_types_are_said_and_do_not_choose(file: Path, changes: dict[str, A
 def test_all_categories_with_the_joints_are_read_and_others_are_named(file: Path) -> None:
     kite = {"id": 3, "name": "kite"}
     people = [person(1), person(2, category_id=2), person(3, category_id=3), person(4, iscrowd=1)]
+    people.append(person(5, keypoints=[5, 5, 0] * 17, bbox=[0, 0, 0, 0]))
     file.write_text(coco(people, CATEGORY, {**CATEGORY, "id": 2, "name": "referee"}, kite))
     batch = read_one(file)
     assert batch.poses.annotation_ids.tolist() == [1, 2]
-    assert batch.left_out == {"category 'kite' (id 3)": 1, "crowds": 1}
+    assert batch.left_out == {"category 'kite' (id 3)": 1, "crowds": 1, "persons without a labelled joint": 1}
     assert load_keypoint_file(file).annotation_ids.tolist() == [1, 2]
 
 
@@ -153,6 +154,7 @@ def test_coco_results_are_poses_but_no_labels(file: Path, boxed: bool) -> None:
 def test_mpii_persons_are_poses_of_their_skeleton(file: Path, mark: str) -> None:
     file.write_text(mark + json.dumps([MPII_PERSON]), encoding="utf-8")
     np.testing.assert_allclose(read_one(file, MPII16).poses.keypoints[0], JOINTS[:16] - 1, rtol=1e-6)
+    assert load_keypoint_file(file).skeleton == MPII16
     with pytest.raises(ValueError, match="16 joints of mpii16; the model's skeleton coco17 has the 17"):
         load_keypoint_file(file, COCO17)
 

@@ -23,7 +23,6 @@ from tiny_codec import (
 )
 
 from pct.files.npz import NpzError, NpzReader, write_npz
-from pct.files.parquet import ParquetError
 from pct.files.pose_files import PoseFileError, read_poses
 from pct.tokens.table import PoseTokens
 
@@ -76,9 +75,11 @@ def test_one_bad_annotation_is_reported_skipped_and_counted(tmp_path, changes, k
     assert sorted(p.name for p in tmp_path.iterdir()) == ["in.json", "tokens.parquet"]
 
 
-@pytest.mark.parametrize("annotation", [None, 5, "x", [], {}, {"keypoints": [1, 2, 3]}])
+@pytest.mark.parametrize("annotation", [None, 5, "x", [], {}, {"keypoints": [1, 2, 3]}, {"id": True}])
 def test_what_is_no_annotation_at_all_is_named_by_its_row(tmp_path, annotation) -> None:
+    """Of its own id nothing is said; True, an int to Python, is none."""
     reports: list[str] = []
+    annotation = person(2, **annotation) if annotation == {"id": True} else annotation
     encode(write_json(tmp_path / "in.json", [person(1), annotation]), report=reports.append)
     assert "in.json: annotation in row 1: " in reports[0]
 
@@ -292,17 +293,3 @@ def test_batches_of_a_file_are_no_longer_than_asked(tmp_path) -> None:
     source = write_json(tmp_path / "in.json", [person(i) for i in range(10)])
     assert [len(b.poses) for b in read_poses(source, TRIANGLE, 4)] == [4, 4, 2]
     assert [len(b.poses) for b in read_poses(write_arrays(tmp_path / "in.npz"), TRIANGLE, 4)] == [4, 2]
-
-
-def test_a_broken_parquet_file_of_poses_is_named(tmp_path) -> None:
-    (tmp_path / "in.parquet").write_bytes(b"PAR1 no")
-    with pytest.raises(ParquetError, match="no Parquet file"):
-        encode(tmp_path / "in.parquet")
-
-
-def test_a_boolean_annotation_id_is_bad(tmp_path) -> None:
-    """True is an int to Python; its pose is named by its row."""
-    reports: list[str] = []
-    summary = encode(write_json(tmp_path / "in.json", [person(1), person(2, id=True)]), report=reports.append)
-    assert dict(summary.skipped) == {"bad id": 1}
-    assert "annotation in row 1: id is True; it must be an integer" in reports[0]

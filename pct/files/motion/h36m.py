@@ -25,10 +25,6 @@ ACTIONS = (
     *("SittingDown", "Smoking", "Waiting", "WalkDog", "Walking", "WalkTogether"),
 )
 PROJECTED = "projected"
-_REQUIRED = (
-    *("positions", "clip_start", "clip_subject", "clip_action", "camera_names", "camera_subject", "camera_rotation"),
-    *("camera_position", "camera_intrinsics", "camera_distortion", "camera_image_size"),
-)
 _SHAPES: dict[str, tuple[object, ...]] = {
     "positions": ("frames", 17, 3),
     "clip_start": ("starts",),
@@ -42,6 +38,7 @@ _SHAPES: dict[str, tuple[object, ...]] = {
     "camera_distortion": ("subjects", "cameras", 5),
     "camera_image_size": ("subjects", "cameras", 2),
 }
+_REQUIRED = tuple(name.removeprefix("text:") for name in _SHAPES)
 
 
 def load_h36m(
