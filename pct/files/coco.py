@@ -211,8 +211,8 @@ def _read(
     unlabelled: bool,
 ) -> Iterator[RawPoses]:
     """Yield entries with their rows as poses; boxes are to be made from the joints where ``boxed`` is not set."""
-    k = category.skeleton.num_keypoints
-    while chunk := list(islice(entries, batch_size)):
+    k, chunk = category.skeleton.num_keypoints, list(islice(entries, batch_size))
+    while True:
         faults, rows, good, left_out = list[Fault](), list[int](), list[Mapping[str, Any]](), Counter[str]()
         for row, entry in chunk:
             other = category.find_other(entry, all_persons)
@@ -244,6 +244,8 @@ def _read(
             left_out=left_out,
             unlabelled=unlabelled,
         )
+        if not (chunk := list(islice(entries, batch_size))):
+            return
 
 
 def _find_structure_fault(annotation: Any, row: int, num_keypoints: int, boxed: bool) -> Fault | None:

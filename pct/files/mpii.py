@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +12,10 @@ from pct.files.json_stream import iter_json
 from pct.files.pose_checks import (
     LARGEST_PIXEL,
     Fault,
-    PoseBatch,
     PoseFileError,
     PoseQuery,
     RawPoses,
     are_numbers,
-    check_poses,
     explain_mismatch,
 )
 from pct.skeleton import MPII16
@@ -30,25 +27,6 @@ _PIXELS_PER_SCALE = 200.0
 # Area of a person over the square of its height. MPII has no segments: the box of all 16 joints is 0.29 of the square
 # (median of the fully annotated persons), and on COCO a person covers 0.7 of the box of its joints.
 _AREA_SHARE = 0.2
-
-
-def load_mpii_poses(path: str | Path, report: Callable[[str], None] | None = None) -> PoseBatch:
-    """Read an MPII JSON file at once, with the person of each pose in ``entries``; see :func:`read_mpii`.
-
-    Args:
-        path: The file.
-        report: Called with a sentence for each bad person, who is then skipped; by default it is an error.
-
-    Raises:
-        ValueError: If the file is malformed or empty, or a person lacks a field or has a wrong or non-finite value and
-            ``report`` is None.
-    """
-    batch = check_poses(next(read_mpii(Path(path), PoseQuery(MPII16, batch_size=sys.maxsize))))
-    for fault in batch.faults:
-        if report is None:
-            raise PoseFileError(f"{path}: {fault}")
-        report(f"{path}: {fault}")
-    return batch
 
 
 def read_mpii(path: Path, query: PoseQuery) -> Iterator[RawPoses]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -131,6 +132,29 @@ def read_poses(
     return check_all(path, _READERS[kind](path, PoseQuery(skeleton, batch_size, category, need_names, root)))
 
 
+def join_batches(path: str | Path, batches: Iterable[PoseBatch], report: Say | None = None) -> PoseBatch:
+    """Put the batches of a file, one at least, together.
+
+    Args:
+        path: What messages call the file.
+        batches: Its batches.
+        report: Called with a sentence for each bad pose, which is then skipped; by default it is an error.
+
+    Raises:
+        PoseFileError: If a pose is bad and ``report`` is None.
+    """
+    tables, entries, odd, left_out = [], list[Mapping[str, Any]](), Counter[str](), Counter[str]()
+    for batch in batches:
+        for fault in batch.faults:
+            if report is None:
+                raise PoseFileError(f"{path}: {fault}")
+            report(f"{path}: {fault}")
+        tables.append(batch.poses)
+        entries += batch.entries
+        odd, left_out = odd + batch.odd, left_out + batch.left_out
+    return PoseBatch(Poses.concatenate(tables), (), left_out, odd, tuple(entries))
+
+
 def load_keypoint_file(
     path: str | Path,
     skeleton: Skeleton | None = None,
@@ -162,20 +186,15 @@ def load_keypoint_file(
     if skeleton is None and kind not in ("coco", "mpii"):
         raise PoseFileError(f"{path}: the file's skeleton is not known; give one")
     skeleton = skeleton or (MPII16 if kind == "mpii" else find_category(path, None, category).skeleton)
-    tables, odd, left_out = [], Counter[str](), Counter[str]()
-    for batch in read_poses(path, skeleton, category=category, need_names=False):
-        for fault in batch.faults:
-            if report is None:
-                raise PoseFileError(f"{path}: {fault}")
-            report(f"{path}: {fault}")
-        tables.append(batch.poses)
-        odd, left_out = odd + batch.odd, left_out + batch.left_out
-    for sentence in notes_of(odd, left_out):
-        (note or (lambda _: None))(f"{path}: {sentence}")
-    table = Poses.concatenate(tables)
-    if not len(table):
+    batches = read_poses(path, skeleton, category=category, need_names=False)
+    # Annotations with their outlines take far more memory than their poses.
+    whole = join_batches(path, (replace(batch, entries=()) for batch in batches), report)
+    if note is not None:
+        for sentence in notes_of(whole.odd, whole.left_out):
+            note(f"{path}: {sentence}")
+    if not len(whole.poses):
         raise PoseFileError(f"{path}: no person with a labelled joint, so there is nothing to read")
-    return with_areas(table)
+    return with_areas(whole.poses)
 
 
 def with_areas(table: Poses) -> Poses:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,13 +12,12 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from pct.files.coco import AREA_SHARE, CocoCategory, find_category, read_annotations
-from pct.files.mpii import load_mpii_poses
+from pct.files.coco import AREA_SHARE, find_category, read_annotations
 from pct.files.photo_folder import PhotoFolder, find_usable
 from pct.files.pose_checks import are_numbers, check_all, notes_of
-from pct.files.pose_files import with_areas
+from pct.files.pose_files import join_batches, read_poses, with_areas
 from pct.poses import Poses
-from pct.skeleton import H36M17, Skeleton
+from pct.skeleton import H36M17, MPII16, Skeleton
 
 
 @dataclass(frozen=True)
@@ -151,7 +149,11 @@ class CocoPersons(PhotoPersons):
         report = report or warnings.warn
         photos = PhotoFolder(annotations_path, image_folder, cache)
         chosen = find_category(annotations_path, skeleton, category)
-        poses, persons = _read_persons(annotations_path, chosen, report)
+        pieces = read_annotations(annotations_path, chosen)
+        found = join_batches(annotations_path, check_all(annotations_path, pieces), report)
+        for sentence in notes_of(found.odd, found.left_out):
+            report(f"{annotations_path}: {sentence}")
+        poses, persons = found.poses, found.entries
         names = [f"{annotations_path}: annotation {p['id']}" for p in persons]
         image_ids = [p["image_id"] for p in persons]
         usable = find_usable(photos, image_ids, [p["bbox"] for p in persons], names, report)
@@ -196,7 +198,7 @@ class MpiiPersons(PhotoPersons):
     def __init__(
         self, path: str | Path, image_folder: str | Path, *, report: Callable[[str], None] | None = None
     ) -> None:
-        found = load_mpii_poses(path, report)
+        found = join_batches(path, read_poses(path, MPII16), report)
         poses, names = found.poses, [str(person["image"]) for person in found.entries]
         images = [{"id": i, "file_name": n} for i, n in dict(zip(poses.image_ids.tolist(), names, strict=True)).items()]
         photos = PhotoFolder(path, image_folder, images=images)
@@ -268,22 +270,6 @@ class DetectedPersons(PhotoPersons):
         unknown = torch.zeros(*shape, dtype=torch.bool)
         poses = Poses(skeleton, torch.zeros(*shape, 2), unknown, bbox, area, ids, torch.from_numpy(rows))
         super().__init__(photos, poses, np.zeros(shape, np.int64))
-
-
-def _read_persons(
-    path: str | Path, category: CocoCategory, report: Callable[[str], None]
-) -> tuple[Poses, list[Mapping[str, Any]]]:
-    """Return the good poses of a file with their annotations."""
-    tables, entries, odd, left_out = [], list[Mapping[str, Any]](), Counter[str](), Counter[str]()
-    for batch in check_all(path, read_annotations(path, category)):
-        for fault in batch.faults:
-            report(f"{path}: {fault}")
-        tables.append(batch.poses)
-        entries += batch.entries
-        odd, left_out = odd + batch.odd, left_out + batch.left_out
-    for sentence in notes_of(odd, left_out):
-        report(f"{path}: {sentence}")
-    return Poses.concatenate(tables), entries
 
 
 def _read_keypoints3d(annotation: Mapping[str, Any], name: str, report: Callable[[str], None]) -> np.ndarray | None:

@@ -8,7 +8,9 @@ import math
 import pytest
 import torch
 
-from pct.files.mpii import load_mpii_poses
+from pct.files.mpii import read_mpii
+from pct.files.pose_checks import PoseBatch, PoseQuery, check_all
+from pct.files.pose_files import join_batches
 from pct.geometry import crop_from_bbox
 from pct.skeleton import MPII16
 
@@ -26,6 +28,10 @@ def person(**changes) -> dict:
     return {name: value for name, value in values.items() if value is not ...}
 
 
+def load(path) -> PoseBatch:
+    return join_batches(path, check_all(path, read_mpii(path, PoseQuery(MPII16))))
+
+
 @pytest.fixture
 def file(tmp_path):
     return tmp_path / "valid.json"
@@ -33,7 +39,7 @@ def file(tmp_path):
 
 def test_joints_count_from_zero_and_unknown_ones_are_zero(file) -> None:
     file.write_text(json.dumps([person(), person(image="b.jpg", head_size=...), person()]))
-    batch = load_mpii_poses(file)
+    batch = load(file)
     table = batch.poses
     assert table.skeleton is MPII16
     assert table.keypoints[0, 0].tolist() == [99, 199]
@@ -47,7 +53,7 @@ def test_padded_box_is_the_crop_of_published_results_from_both_kinds_of_file(fil
     shifted = person(center=[108, 210 + 15 * 0.51], scale=0.51 * 1.25)
     for row in (person(scale=0.51), shifted):
         file.write_text(json.dumps([row]))
-        center, side = crop_from_bbox(load_mpii_poses(file).poses.bbox, 1.25)
+        center, side = crop_from_bbox(load(file).poses.bbox, 1.25)
         # Less 1, as pixels count from 0 here.
         torch.testing.assert_close(center, torch.tensor([[107.0, 209 + 15 * 0.51]]))
         torch.testing.assert_close(side, torch.tensor([200 * 1.25 * 0.51]))
@@ -70,7 +76,7 @@ def test_padded_box_is_the_crop_of_published_results_from_both_kinds_of_file(fil
 def test_bad_person_is_named(file, change, message) -> None:
     file.write_text(json.dumps([person(), person(**change)]))
     with pytest.raises(ValueError, match=rf"valid\.json: person 1 \(counted from 0\): {message}"):
-        load_mpii_poses(file)
+        load(file)
 
 
 @pytest.mark.parametrize(
@@ -86,12 +92,12 @@ def test_bad_person_is_named(file, change, message) -> None:
 def test_bad_file_is_named(file, text, message) -> None:
     file.write_text(text)
     with pytest.raises(ValueError, match=rf"valid\.json: {message}"):
-        load_mpii_poses(file)
+        load(file)
 
 
 @pytest.mark.shared
 def test_real_file(shared_dir) -> None:
-    batch = load_mpii_poses(shared_dir / "data/mpii/annot/valid.json")
+    batch = load(shared_dir / "data/mpii/annot/valid.json")
     table = batch.poses
     assert len(table) == 2296
     assert len({person["image"] for person in batch.entries}) == 2115

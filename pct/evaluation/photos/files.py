@@ -17,7 +17,7 @@ from pct.evaluation.report import check_report_folder, write_report
 from pct.files.coco import CocoCategory, find_category, read_annotations
 from pct.files.photo_folder import PhotoFolder
 from pct.files.pose_checks import check_all
-from pct.files.pose_files import find_kind, with_areas
+from pct.files.pose_files import find_kind, join_batches, with_areas
 from pct.photos.detection.boxes import load_photo_boxes
 from pct.photos.person_views import Persons3D
 from pct.photos.persons import CocoPersons, DetectedPersons, MpiiPersons
@@ -145,12 +145,7 @@ def read_all_labels(
     Raises:
         ValueError: If no person is left.
     """
-    tables, crowds = [], list[bool]()
-    for batch in check_all(path, read_annotations(path, category, all_of=image_ids)):
-        for fault in batch.faults:
-            report(f"{path}: {fault}")
-        tables.append(batch.poses)
-        crowds += [bool(annotation.get("iscrowd")) for annotation in batch.entries]
-    if not any(map(len, tables)):
+    found = join_batches(path, check_all(path, read_annotations(path, category, all_of=image_ids)), report)
+    if not len(found.poses):
         raise ValueError(f"{path}: no person on the {len(image_ids)} images, so there is nothing to evaluate")
-    return with_areas(Poses.concatenate(tables)), torch.tensor(crowds)
+    return with_areas(found.poses), torch.tensor([bool(annotation.get("iscrowd")) for annotation in found.entries])
