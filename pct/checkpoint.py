@@ -138,20 +138,27 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 @contextmanager
+def in_float32() -> Iterator[None]:
+    """Make new tensors float32 as torch does by itself, whatever default the caller has set; a decorator too."""
+    default = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(default)
+
+
+@contextmanager
 def explain(name: str | Path) -> Iterator[None]:
     """Build a model from its files: errors become a :class:`CheckpointError` that names it.
 
     The caller's random numbers go on as if nothing had been built, and parameters are float32 whatever the default.
     """
-    default = torch.get_default_dtype()
     try:
-        torch.set_default_dtype(torch.float32)
-        with torch.random.fork_rng(devices=[]):
+        with in_float32(), torch.random.fork_rng(devices=[]):
             yield
     except (ValueError, TypeError, RuntimeError, KeyError) as error:
         raise CheckpointError(f"{name}: config and weights do not make this model: {error}") from error
-    finally:
-        torch.set_default_dtype(default)
 
 
 def find_model(name: str | Path) -> Path:

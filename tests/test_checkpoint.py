@@ -6,16 +6,22 @@ import json
 import pickle
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 from pct import PoseTokenizer, TokenizerConfig, checkpoint
 from pct.checkpoint import CheckpointError
+from pct.lifting.lifter import Lifter
+from pct.photos.detection.detector import load_detector
+from pct.photos.estimator import PoseEstimator
 
 TINY = TokenizerConfig(
     num_tokens=4, codebook_size=16, codebook_dim=4, encoder_width=8, encoder_blocks=1, decoder_width=4
 )
+POSE = torch.rand(1, 17, 2, generator=torch.Generator().manual_seed(0)) * 250 + 50
+PHOTO = np.random.default_rng(0).integers(0, 256, (200, 150, 3), dtype=np.uint8)
 
 
 @pytest.fixture
@@ -156,3 +162,35 @@ def test_sizes_that_the_weights_do_not_have_are_refused_before_they_are_built(fo
     change_config(folder, **sizes)
     with pytest.raises(CheckpointError, match=f"{next(iter(sizes))} is {next(iter(sizes.values()))}"):
         PoseTokenizer.from_pretrained(folder)
+
+
+def _encode_and_decode(name: str) -> torch.Tensor:
+    tokenizer = PoseTokenizer.from_pretrained(name)
+    box = torch.tensor([[50.0, 50, 250, 250]])
+    ids = tokenizer.encode(POSE, bbox=box)
+    return torch.cat([tokenizer.decode(ids, box).flatten(), tokenizer.embed(ids).flatten(), ids.flatten()])
+
+
+@pytest.mark.parametrize(
+    "work",
+    [
+        lambda: _encode_and_decode("coco17"),
+        lambda: _encode_and_decode("coco17-ordered"),
+        lambda: PoseTokenizer.from_pretrained("h36m17").decode(torch.zeros(1, 34, dtype=torch.int64)),
+        lambda: Lifter.from_pretrained("lifter").lift(POSE).keypoints,
+        lambda: PoseEstimator.from_pretrained().predict(PHOTO, [[10, 10, 100, 150]]).keypoints,
+        lambda: np.column_stack(load_detector(min_score=0.01).detect(PHOTO)),
+    ],
+    ids=["coco17", "coco17-ordered", "h36m17", "lifter", "photos", "nanodet"],
+)
+def test_models_leave_random_numbers_alone_and_work_under_another_default_dtype(work) -> None:
+    expected, state = torch.as_tensor(work()), torch.get_rng_state()
+    torch.set_default_dtype(torch.float64)
+    try:
+        found = torch.as_tensor(work())
+        assert torch.get_default_dtype() == torch.float64
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert (found.dtype, len(found) > 0) == (torch.float32, True)
+    torch.testing.assert_close(found, expected)

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from pct.checkpoint import in_float32
 from pct.lifting.config import LifterConfig
 from pct.lifting.heads import MixerTokenHead
 from pct.lifting.networks import build_trunk
@@ -158,6 +159,7 @@ class Lifter(nn.Module):
         return self._center(self.tokenizer.decode_soft(logits.softmax(dim=-1)))
 
     @torch.no_grad()
+    @in_float32()
     def lift(
         self,
         keypoints2d: Tensor,

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
-from pct.checkpoint import model_kind
+from pct.checkpoint import in_float32, model_kind
 from pct.files.ahead import map_ahead
 from pct.files.coco import AREA_SHARE
 from pct.files.photo import as_photo
@@ -66,7 +66,8 @@ class PoseEstimator:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
         self.model, self.batch_size = model.eval(), batch_size
         self._folded = copy.copy(model)
-        self._folded._modules = {**model._modules, "backbone": fold_batch_norms(model.backbone)}
+        with in_float32(), torch.random.fork_rng(devices=[]):  # new layers are drawn, and then get their weights
+            self._folded._modules = {**model._modules, "backbone": fold_batch_norms(model.backbone)}
         self.skeleton, self.space, self.image_size = model.skeleton, model.space, model.image_size
         self.flip = self.space.conventions.flip_test if flip is None else flip
         self._detector = detector
@@ -226,6 +227,7 @@ class PoseEstimator:
             yield PoseResult(found.frame, persons, self.skeleton, found.scores, scores * found.scores, found.track_ids)
 
     @torch.inference_mode()
+    @in_float32()
     def _predict_crops(self, crops: list[np.ndarray], boxes: np.ndarray, num_samples: int) -> PersonPoses:
         """Predict one batch: crops (H, W, 3), uint8, and their boxes (B, 4)."""
         if not crops:

@@ -138,6 +138,7 @@ class PoseTokenizer(TokenColumns, nn.Module):
         return TokenizerOutput(decoded, quantized.indices, quantized.commitment_loss, quantized.codebook_loss, estimate)
 
     @torch.no_grad()
+    @checkpoint.in_float32()
     def encode(
         self,
         keypoints: Tensor | Any,
@@ -175,6 +176,7 @@ class PoseTokenizer(TokenColumns, nn.Module):
         return FoldedTokenizer.of(self).encode(normalised, visible, features)
 
     @torch.no_grad()
+    @checkpoint.in_float32()
     def decode(self, indices: Tensor, bbox: Tensor | None = None) -> Tensor:
         """Turn integer tokens into poses; every joint is filled in, also those unknown to the encoder.
 
@@ -196,6 +198,7 @@ class PoseTokenizer(TokenColumns, nn.Module):
         return self._restore(FoldedTokenizer.of(self).decode(indices), bbox)
 
     @torch.no_grad()
+    @checkpoint.in_float32()
     def embeddings(self) -> Tensor:
         """Return one vector for every token and id (M, V, D), float32: a start for the embeddings of other models.
 
@@ -204,6 +207,7 @@ class PoseTokenizer(TokenColumns, nn.Module):
         return self.quantizer.embeddings().detach().clone()
 
     @torch.no_grad()
+    @checkpoint.in_float32()
     def embed(self, indices: Tensor) -> Tensor:
         """Return the vectors (B, M, D), float32, of integer tokens (B, M), or of a prefix.
 
@@ -214,6 +218,7 @@ class PoseTokenizer(TokenColumns, nn.Module):
         tables = self.quantizer.embeddings()[: indices.shape[1]]
         return tables[torch.arange(indices.shape[1], device=self.device), indices]
 
+    @checkpoint.in_float32()
     def decode_soft(self, probs: Tensor, bbox: Tensor | None = None) -> Tensor:
         """Decode the expected codebook entry under ``probs`` (B, M, V); differentiable, for classifiers of tokens.
 

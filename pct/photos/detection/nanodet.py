@@ -74,6 +74,7 @@ class NanoDet(nn.Module):
         return torch.cat([boxes for boxes, _ in found], dim=1), torch.cat([scores for _, scores in found], dim=1)
 
     @torch.inference_mode()
+    @checkpoint.in_float32()
     def detect(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Find the persons on a photo; see :class:`pct.photos.detection.detector.PersonDetector`."""
         from torchvision.ops import nms
@@ -115,8 +116,8 @@ class NanoDet(nn.Module):
             CheckpointError: If there is no such model or its files do not fit together.
         """
         _, state = checkpoint.load_model(name, KIND)
-        model = cls(min_score)
         with checkpoint.explain(name):
+            model = cls(min_score)
             model.load_state_dict(_unpack(state))
         # Convolutions are faster so on a CPU.
         return model.eval().to(device).to(memory_format=torch.channels_last)
