@@ -220,7 +220,8 @@ class TokenReader:
         _check_ids(values["tokens"], self.metadata, self.path, start)
         _check_places(values, self.path, start)
         place = values["root" if self.metadata.is_3d else "bbox"]
-        return PoseTokens(values["tokens"], place, values["image_id"], values["annotation_id"], values.get("area"))
+        areas = {"area": values["area"]} if "area" in values else {}
+        return PoseTokens(values["tokens"], place, values["image_id"], values["annotation_id"], **areas)
 
 
 def is_token_file(path: str | Path) -> bool:

@@ -173,7 +173,7 @@ def test_models_that_need_more_than_joints_are_refused(tmp_path) -> None:
         encode(source, batch_size=0)
 
 
-@pytest.mark.parametrize(("suffix", "few", "many"), [(".json", 600, 1_200), (".npz", 1_000, 4_000)])
+@pytest.mark.parametrize(("suffix", "few", "many"), [(".json", 1_000, 3_000), (".npz", 1_000, 4_000)])
 def test_memory_does_not_depend_on_the_number_of_poses(tmp_path, suffix, few, many, monkeypatch) -> None:
     monkeypatch.setattr("pct.tokens.table._ROW_GROUP", 512)
 

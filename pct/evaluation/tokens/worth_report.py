@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pct.evaluation.blocks import format_number, format_percent
-from pct.evaluation.report import Section, Table
+from pct.evaluation.report import Figure, Section, Table
 
 _INTRO = (
     "Beside the tokenizer stand plainer ways to write the same poses as integers. Plain bins round every coordinate, "
@@ -34,7 +34,7 @@ def worth_section(worth: Mapping[str, Any], unit: str, more: str = "") -> Sectio
     like, locality = worth["likeness"], worth["locality"]
     words = "" if like is None else _LIKENESS.format(**like)
     words += _LOCALITY.format(**locality, unit=unit, real=format_percent(locality["real_plausible"]))
-    blocks = [_INTRO + more, _RATE, *_tables(worth, unit), words, _meaning_table(worth)]
+    blocks: list[str | Table | Figure] = [_INTRO + more, _RATE, *_tables(worth, unit), words, _meaning_table(worth)]
     return Section("What the tokens are worth", blocks)
 
 
