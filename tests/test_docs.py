@@ -50,6 +50,7 @@ def test_python_snippets_run_one_after_the_other(page: str) -> None:
         exec(compile(block, page, "exec"), names)
 
 
+@pytest.mark.filterwarnings("default::UserWarning")
 @pytest.mark.parametrize("page", [page for page in PAGES if _pct_commands(page)])
 def test_pct_commands_run(page: str, folder: Path) -> None:
     write_bodies(folder / "bodies.npz")
