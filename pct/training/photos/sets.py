@@ -6,8 +6,10 @@ import warnings
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
+from torch.utils.data import ConcatDataset, Subset
 
 from pct.files.json_stream import iter_json
 from pct.files.photo_folder import PhotoFolder
@@ -16,7 +18,7 @@ from pct.skeleton import Skeleton
 from pct.training.photos.config import PhotoSet
 
 
-class PersonSets:
+class PersonSets(ConcatDataset[PersonPhoto]):
     """Persons of several sources one after the other, a :class:`~pct.photos.persons.PersonSource`.
 
     Args:
@@ -24,6 +26,7 @@ class PersonSets:
         shares: Share of each source in the batches; they need not sum to 1.
 
     Attributes:
+        skeleton: That of all sources.
         weights: Probability of each person (N,), float64, with sum 1.
 
     Raises:
@@ -34,24 +37,12 @@ class PersonSets:
         kept = [(source, rows, share) for (source, rows), share in zip(parts, shares, strict=True) if len(rows)]
         if not kept:
             raise ValueError("no person is left in the sets of photos")
-        self._sources = [source for source, _, _ in kept]
-        if any(source.skeleton != self._sources[0].skeleton for source in self._sources):
+        self.skeleton = kept[0][0].skeleton
+        if any(source.skeleton != self.skeleton for source, _, _ in kept):
             raise ValueError("the sets of photos have different joints")
-        self._places = [(number, int(row)) for number, (_, rows, _) in enumerate(kept) for row in rows]
+        super().__init__([Subset(cast(Any, source), rows.tolist()) for source, rows, _ in kept])
         weights = np.concatenate([np.full(len(rows), share / len(rows)) for _, rows, share in kept])
         self.weights = weights / weights.sum()
-
-    @property
-    def skeleton(self) -> Skeleton:
-        """That of all sources."""
-        return self._sources[0].skeleton
-
-    def __len__(self) -> int:
-        return len(self._places)
-
-    def __getitem__(self, index: int) -> PersonPhoto:
-        number, row = self._places[index]
-        return self._sources[number][row]
 
 
 def open_sets(
