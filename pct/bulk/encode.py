@@ -22,7 +22,8 @@ from pct.tokenizer import PoseTokenizer
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_COLUMNS = ("id", "person", "place", "tokens", "score", "error")
+# Id, number of the person, place, tokens, score, error.
+Row = tuple[Any, ...]
 
 
 class EncodePhotos:
@@ -57,7 +58,6 @@ class EncodePhotos:
 
     def __call__(self, batch: Mapping[str, Any]) -> pa.Table:
         """Return the rows (:mod:`pct.bulk.parts`) of a batch's photos, in their order."""
-        rows: dict[str, list[Any]] = {name: [] for name in _COLUMNS}
         photos, found, errors = {}, [], {}
         for number in range(len(batch["id"])):
             try:
@@ -70,9 +70,10 @@ class EncodePhotos:
         coming = iter(found)
         results = self.estimator(list(photos.values()), lambda _: next(coming))
         by_number = dict(zip(photos, results, strict=True))
+        rows: list[Row] = []
         for number, id_ in enumerate(batch["id"]):
-            self._add(rows, _plain(id_), by_number.get(number), errors.get(number))
-        return _finish(rows, self.place, self.fingerprint, self.out)
+            rows += self._rows(_plain(id_), by_number.get(number), errors.get(number))
+        return _finish(rows, self)
 
     def _read(self, batch: Mapping[str, Any], number: int) -> tuple[Frame, np.ndarray, np.ndarray]:
         """Return a photo, the boxes (N, 4) of its persons, and their scores (N,)."""
@@ -86,14 +87,13 @@ class EncodePhotos:
         boxes, good = check_boxes(found, frame, faults.append)
         return frame, boxes[good], scores[good]
 
-    def _add(self, rows: dict[str, list[Any]], id_: Any, result: PoseResult | None, error: str | None) -> None:
+    def _rows(self, id_: Any, result: PoseResult | None, error: str | None) -> list[Row]:
         if result is None or len(result) == 0:
-            _append(rows, id_, -1, None, None, None, error)
-            return
+            return [(id_, -1, None, None, None, error)]
         table = self.estimator.token_table(result.persons)
         places = getattr(table, self.place).tolist()
-        for person, columns in enumerate(zip(places, table.indices.tolist(), result.scores.tolist(), strict=True)):
-            _append(rows, id_, person, *columns, None)
+        persons = zip(places, table.indices.tolist(), result.scores.tolist(), strict=True)
+        return [(id_, person, *values, None) for person, values in enumerate(persons)]
 
 
 class EncodePoses:
@@ -124,29 +124,24 @@ class EncodePoses:
 
     def __call__(self, batch: Mapping[str, Any]) -> pa.Table:
         """Return the rows (:mod:`pct.bulk.parts`) of a batch's poses, in their order."""
-        rows: dict[str, list[Any]] = {name: [] for name in _COLUMNS}
         wanted = {name: batch[name] for name in ("keypoints", "visible", self.place) if name in batch}
         try:
-            self._encode(rows, batch["id"], wanted)
+            rows = self._encode(batch["id"], wanted)
         except ValueError:
             # One bad pose or more: find out which.
+            rows = []
             for number, id_ in enumerate(batch["id"]):
                 try:
-                    self._encode(rows, [id_], {name: column[number : number + 1] for name, column in wanted.items()})
+                    rows += self._encode([id_], {name: column[number : number + 1] for name, column in wanted.items()})
                 except ValueError as error:
-                    _append(rows, _plain(id_), -1, None, None, None, str(error))
-        return _finish(rows, self.place, self.fingerprint, self.out)
+                    rows.append((_plain(id_), -1, None, None, None, str(error)))
+        return _finish(rows, self)
 
-    def _encode(self, rows: dict[str, list[Any]], ids: Any, columns: Mapping[str, Any]) -> None:
+    def _encode(self, ids: Any, columns: Mapping[str, Any]) -> list[Row]:
         made = {**columns, **self.tokenizer.encode_columns(columns)}
         places = np.array([np.asarray(place) for place in made[self.place]]).tolist()
-        for id_, place, tokens in zip(ids, places, made["tokens"].tolist(), strict=True):
-            _append(rows, _plain(id_), 0, place, tokens, None, None)
-
-
-def _append(rows: dict[str, list[Any]], *values: Any) -> None:
-    for name, value in zip(_COLUMNS, values, strict=True):
-        rows[name].append(value)
+        poses = zip(ids, places, made["tokens"].tolist(), strict=True)
+        return [(_plain(id_), 0, place, tokens, None, None) for id_, place, tokens in poses]
 
 
 def _plain(id_: Any) -> Any:
@@ -154,9 +149,10 @@ def _plain(id_: Any) -> Any:
     return id_ if isinstance(id_, str) else int(id_)
 
 
-def _finish(rows: dict[str, list[Any]], place: str, fingerprint: str, out: str | Path | None) -> pa.Table:
-    columns = {**rows, place: rows["place"], "fingerprint": [fingerprint] * len(rows["id"])}
-    table = make_rows(columns, place)
-    if out is not None and len(table):
-        write_part(table, out)
+def _finish(rows: list[Row], encoder: EncodePhotos | EncodePoses) -> pa.Table:
+    names = ("id", "person", encoder.place, "tokens", "score", "error")
+    columns = {name: [row[i] for row in rows] for i, name in enumerate(names)}
+    table = make_rows({**columns, "fingerprint": [encoder.fingerprint] * len(rows)}, encoder.place)
+    if encoder.out is not None and len(table):
+        write_part(table, encoder.out)
     return table

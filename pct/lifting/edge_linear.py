@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-# What was fastest on a CPU: up to so many poses a product for every edge, in one call; for fewer channels than these
-# the full matrix; else a product for every target, on so many poses at once that their sources stay in the cache.
-_FEW_POSES, _FEW_CHANNELS, _CACHED_POSES = 4, 16, 128
+# What was fastest on a CPU: for fewer channels than these the full matrix; else a product for every target, on so many
+# poses at once that their sources stay in the cache.
+_FEW_CHANNELS, _CACHED_POSES = 16, 128
 
 
 class EdgeLinear(nn.Module):
@@ -46,8 +46,6 @@ class EdgeLinear(nn.Module):
             x: Joints.
             gains: A factor for each edge, in the order of ``edges``, for all poses (E,) or each (B, E).
         """
-        if len(x) <= _FEW_POSES:
-            return self._by_edge(x, gains)
         if min(self.in_channels, self.out_channels) < _FEW_CHANNELS and (gains is None or gains.ndim == 1):
             return (x.flatten(1) @ self.dense_weight(gains)).unflatten(1, (len(self.degrees), self.out_channels))
         if gains is None or gains.ndim == 1:
@@ -69,16 +67,8 @@ class EdgeLinear(nn.Module):
         """Products with a weight for one pose."""
         return self.weight.numel()
 
-    def _sources(self, x: Tensor, gains: Tensor | None) -> Tensor:
-        sources = x.index_select(1, self.pairs[:, 1])  # (B, E, in)
-        return sources if gains is None else sources * gains[..., None]
-
-    def _by_edge(self, x: Tensor, gains: Tensor | None) -> Tensor:
-        products = self._sources(x, gains).transpose(0, 1) @ self.weight  # (E, B, out)
-        summed = products.new_zeros(len(self.degrees), len(x), self.out_channels)
-        return summed.index_add(0, self.pairs[:, 0], products).transpose(0, 1)
-
     def _by_target(self, x: Tensor, gains: Tensor | None) -> Tensor:
-        sources = self._sources(x, gains).split(self.degrees, dim=1)
-        weights = self.weight.split(self.degrees)
-        return torch.stack([s.flatten(1) @ w.flatten(0, 1) for s, w in zip(sources, weights, strict=True)], dim=1)
+        sources = x.index_select(1, self.pairs[:, 1])  # (B, E, in)
+        sources = sources if gains is None else sources * gains[..., None]
+        targets = zip(sources.split(self.degrees, dim=1), self.weight.split(self.degrees), strict=True)
+        return torch.stack([source.flatten(1) @ weight.flatten(0, 1) for source, weight in targets], dim=1)
