@@ -34,6 +34,13 @@ class NpzError(ValueError):
     """An ``.npz`` archive is missing, broken, or holds what is not read."""
 
 
+def find_no_file(path: Path) -> str | None:
+    """Say why a path is no file that something could be read from."""
+    if not path.is_file():
+        return "this is a folder" if path.is_dir() else "no such file"
+    return "the file is empty" if path.stat().st_size == 0 else None
+
+
 class NpzReader:
     """Read the arrays of an ``.npz`` archive row by row; a context manager.
 
@@ -49,10 +56,9 @@ class NpzReader:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        if not self.path.is_file():
-            raise NpzError(f"{path}: {'this is a folder' if self.path.is_dir() else 'no such file'}")
-        if self.path.stat().st_size == 0:
-            raise NpzError(f"{path}: the file is empty")
+        reason = find_no_file(self.path)
+        if reason is not None:
+            raise NpzError(f"{path}: {reason}")
         try:
             self._zip = zipfile.ZipFile(self.path)
         except (zipfile.BadZipFile, UnicodeDecodeError, NotImplementedError, OSError, ValueError):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pct.files.npz import find_no_file
 from pct.files.output import atomic_output, check_output
 
 if TYPE_CHECKING:
@@ -58,10 +59,9 @@ class ColumnReader:
         import pyarrow.parquet as pq
 
         self.path = Path(path)
-        if not self.path.is_file():
-            raise ParquetError(f"{path}: {'this is a folder' if self.path.is_dir() else 'no such file'}")
-        if self.path.stat().st_size == 0:
-            raise ParquetError(f"{path}: the file is empty")
+        reason = find_no_file(self.path)
+        if reason is not None:
+            raise ParquetError(f"{path}: {reason}")
         try:
             self._file = pq.ParquetFile(self.path, page_checksum_verification=True)
             schema = self._file.schema_arrow

@@ -13,6 +13,7 @@ import torch
 from pct.files.coco import AREA_SHARE, find_category, read_coco, read_results
 from pct.files.json_stream import first_byte, iter_json
 from pct.files.mpii import read_mpii
+from pct.files.npz import find_no_file
 from pct.files.pose_arrays import count_rows, read_npz, read_parquet
 from pct.files.pose_checks import PoseBatch, PoseFileError, PoseQuery, RawPoses, check_all, notes_of
 from pct.poses import Poses
@@ -44,10 +45,9 @@ def check_pose_file(path: str | Path) -> Path:
     if suffix not in POSE_SUFFIXES:
         pickled = "; pickled files are refused" if suffix in (".pkl", ".pickle", ".pt", ".pth") else ""
         raise PoseFileError(f"{path}: suffix is {suffix!r}; poses are read from {', '.join(POSE_SUFFIXES)}{pickled}")
-    if not path.is_file():
-        raise PoseFileError(f"{path}: no such file")
-    if path.stat().st_size == 0:
-        raise PoseFileError(f"{path}: the file is empty")
+    reason = find_no_file(path)
+    if reason is not None:
+        raise PoseFileError(f"{path}: {reason}")
     return path
 
 
