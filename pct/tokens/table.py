@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,20 +39,20 @@ class PoseTokens:
         reference: What places the poses, float32: person boxes (N, 4) as x, y, width, height in image pixels, or of 3D
             poses the positions (N, 3) of their root joints in millimetres.
         image_ids, annotation_ids: Image and annotation of each pose (N,), int64.
-        area: Segment area (N,) in square pixels, float32, NaN where it is not known, as everywhere by default.
+        area: Segment area (N,) in square pixels, float32, NaN where it is not known; an empty one is NaN everywhere.
     """
 
     indices: np.ndarray
     reference: np.ndarray
     image_ids: np.ndarray
     annotation_ids: np.ndarray
-    area: np.ndarray = None  # type: ignore[assignment]  # an array in any table
+    area: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))
 
     def __post_init__(self) -> None:
         if self.indices.ndim != 2 or self.indices.dtype.kind not in "iu":
             raise ValueError(f"indices must be integers (N, M); got {self.indices.dtype} of {self.indices.shape}")
         n = len(self.indices)
-        if self.area is None:
+        if len(self.area) == 0:
             object.__setattr__(self, "area", np.full(n, np.nan, np.float32))
         width = 3 if self.is_3d else 4
         for name, shape in {"reference": (n, width), "image_ids": (n,), "annotation_ids": (n,), "area": (n,)}.items():
@@ -220,8 +220,8 @@ class TokenReader:
         _check_ids(values["tokens"], self.metadata, self.path, start)
         _check_places(values, self.path, start)
         place = values["root" if self.metadata.is_3d else "bbox"]
-        areas = {"area": values["area"]} if "area" in values else {}
-        return PoseTokens(values["tokens"], place, values["image_id"], values["annotation_id"], **areas)
+        columns = (place, values["image_id"], values["annotation_id"], values.get("area", np.zeros(0, np.float32)))
+        return PoseTokens(values["tokens"], *columns)
 
 
 def is_token_file(path: str | Path) -> bool:
