@@ -1,4 +1,4 @@
-"""Perspective cameras on tensors: world to camera and back, camera to pixels and back, lens distortion, quaternions.
+"""Perspective cameras on tensors: world to camera, camera to pixels, lens distortion, quaternions.
 
 Everywhere the camera's axes are x right, y down, z forward; pixels are x right, y down; lengths are millimetres.
 Intrinsics are (fx, fy, cx, cy) in pixels; distortion is (k1, k2, k3, p1, p2).
@@ -21,11 +21,6 @@ def world_to_camera(points: Tensor, rotation: Tensor, position: Tensor) -> Tenso
     return (points - position[..., None, :]) @ rotation.transpose(-1, -2)
 
 
-def camera_to_world(points: Tensor, rotation: Tensor, position: Tensor) -> Tensor:
-    """Undo :func:`world_to_camera`: points (..., P, 3) back into the world."""
-    return points @ rotation + position[..., None, :]
-
-
 def project(points: Tensor, intrinsics: Tensor, distortion: Tensor | None = None) -> Tensor:
     """Project points to the image.
 
@@ -44,7 +39,12 @@ def project(points: Tensor, intrinsics: Tensor, distortion: Tensor | None = None
     Raises:
         ValueError: If intrinsics are unknown (NaN), or a point is not in front of its camera.
     """
-    _check_known(intrinsics)
+    unknown = ~torch.isfinite(intrinsics).all(dim=-1)
+    if unknown.any():
+        raise ValueError(
+            f"the camera of {int(unknown.sum())} of {unknown.numel()} poses is not known; fx, fy, cx, cy in pixels "
+            "are needed here"
+        )
     behind = ~(points[..., 2] > 0)
     if behind.any():
         where = behind.nonzero()[0].tolist()
@@ -69,25 +69,6 @@ def distort(n: Tensor, distortion: Tensor) -> Tensor:
     return n * factor[..., None] + tangential * r2[..., None]
 
 
-def unproject(pixels: Tensor, depth: Tensor, intrinsics: Tensor) -> Tensor:
-    """Undo :func:`project` of an ideal lens where the depth is known.
-
-    Args:
-        pixels: Image points (..., P, 2).
-        depth: Their z in millimetres (..., P).
-        intrinsics: fx, fy, cx, cy in pixels (..., 4).
-
-    Returns:
-        Camera coordinates (..., P, 3) in millimetres.
-
-    Raises:
-        ValueError: If intrinsics are unknown (NaN).
-    """
-    _check_known(intrinsics)
-    n = (pixels - intrinsics[..., None, 2:]) / intrinsics[..., None, :2]
-    return torch.cat([n * depth[..., None], depth[..., None]], dim=-1)
-
-
 def quaternion_to_matrix(quaternion: Tensor) -> Tensor:
     """Return rotation matrices (..., 3, 3) of quaternions (w, x, y, z) (..., 4) of any length but 0."""
     w, x, y, z = (quaternion / quaternion.norm(dim=-1, keepdim=True)).unbind(-1)
@@ -108,15 +89,6 @@ def axis_rotation(axis: int, angle: Tensor) -> Tensor:
     matrix[..., a, a], matrix[..., b, b] = cos, cos
     matrix[..., a, b], matrix[..., b, a] = -sin, sin
     return matrix
-
-
-def _check_known(intrinsics: Tensor) -> None:
-    unknown = ~torch.isfinite(intrinsics).all(dim=-1)
-    if unknown.any():
-        raise ValueError(
-            f"the camera of {int(unknown.sum())} of {unknown.numel()} poses is not known; fx, fy, cx, cy in pixels "
-            "are needed here"
-        )
 
 
 def camera_rotations(turn: Tensor, pitch: Tensor, roll: Tensor) -> Tensor:

@@ -9,14 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from pct.cameras import (
-    axis_rotation,
-    camera_to_world,
-    project,
-    quaternion_to_matrix,
-    unproject,
-    world_to_camera,
-)
+from pct.cameras import axis_rotation, project, quaternion_to_matrix, world_to_camera
 
 
 def points(n: int = 40, seed: int = 0) -> Tensor:
@@ -51,12 +44,6 @@ def test_an_ideal_lens_is_one_without_distortion_and_a_matrix() -> None:
     assert torch.allclose(ideal, project(bodies, INTRINSICS.expand(40, 4), torch.zeros(40, 5, dtype=torch.float64)))
 
 
-def test_unprojecting_with_the_depth_undoes_projecting() -> None:
-    bodies = points()
-    pixels = project(bodies, INTRINSICS.expand(40, 4))
-    assert torch.allclose(unproject(pixels, bodies[..., 2], INTRINSICS.expand(40, 4)), bodies)
-
-
 def test_quaternion_and_matrix_bring_the_world_to_the_same_camera() -> None:
     angles = torch.tensor([0.3, -1.2, 2.5], dtype=torch.float64)
     half = angles / 2
@@ -72,11 +59,10 @@ def test_quaternion_and_matrix_bring_the_world_to_the_same_camera() -> None:
     assert torch.allclose(world_to_camera(world, turn.T, place), (world - place) @ turn)
 
 
-def test_world_to_camera_and_back() -> None:
+def test_a_camera_sees_distances_as_they_are() -> None:
     rotation = axis_rotation(0, torch.tensor(0.4)) @ axis_rotation(1, torch.tensor(2.0))
     place, world = torch.tensor([10.0, 2000.0, -500.0]), points().float()
     seen = world_to_camera(world, rotation, place)
-    assert torch.allclose(camera_to_world(seen, rotation, place), world, atol=1e-2)
     assert torch.allclose(torch.cdist(seen, seen), torch.cdist(world, world), atol=1.0)
     assert torch.allclose(world_to_camera(place.expand(1, 1, 3), rotation, place), torch.zeros(1, 1, 3))
 
@@ -90,8 +76,6 @@ def test_unknown_cameras_and_points_behind_them_are_refused() -> None:
     bodies, unknown = points(2), torch.full((2, 4), torch.nan)
     with pytest.raises(ValueError, match="camera of 2 of 2 poses is not known"):
         project(bodies, unknown)
-    with pytest.raises(ValueError, match="camera of 2 of 2 poses is not known"):
-        unproject(bodies[..., :2], bodies[..., 2], unknown)
     bodies[1, 3, 2] = -1.0
     with pytest.raises(ValueError, match=r"point \[1, 3\] is at .* not in front of the camera"):
         project(bodies, INTRINSICS.expand(2, 4))

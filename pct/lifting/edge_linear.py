@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-# What was fastest on a CPU: for fewer channels than these the full matrix; else a product for every target, on so many
-# poses at once that their sources stay in the cache.
-_FEW_CHANNELS, _CACHED_POSES = 16, 128
+# What was fastest on a CPU: for fewer channels than these, and more poses, the full matrix; else a product for every
+# target, on so many poses at once that their sources stay in the cache.
+_FEW_CHANNELS, _FEW_POSES, _CACHED_POSES = 16, 4, 128
 
 
 class EdgeLinear(nn.Module):
@@ -46,7 +46,8 @@ class EdgeLinear(nn.Module):
             x: Joints.
             gains: A factor for each edge, in the order of ``edges``, for all poses (E,) or each (B, E).
         """
-        if min(self.in_channels, self.out_channels) < _FEW_CHANNELS and (gains is None or gains.ndim == 1):
+        narrow = min(self.in_channels, self.out_channels) < _FEW_CHANNELS and len(x) > _FEW_POSES
+        if narrow and (gains is None or gains.ndim == 1):
             return (x.flatten(1) @ self.dense_weight(gains)).unflatten(1, (len(self.degrees), self.out_channels))
         if gains is None or gains.ndim == 1:
             return torch.cat([self._by_target(part, gains) for part in x.split(_CACHED_POSES)])

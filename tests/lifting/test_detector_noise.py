@@ -24,12 +24,6 @@ def noisy(config: NoiseConfig | None, missing: int | None = None, seed: int = 0)
     return DetectorNoise(H36M17, config, missing)(*poses(), torch.Generator().manual_seed(seed))
 
 
-def test_a_clean_detector_changes_nothing() -> None:
-    x, visible = noisy(CLEAN)
-    assert torch.equal(x, poses()[0])
-    assert visible.all()
-
-
 def test_jitter_is_a_share_of_the_box_and_twice_as_much_at_wrists() -> None:
     x, _ = noisy(NoiseConfig(jitter=0.01, outlier_share=0, swap_share=0, missing_share=0))
     spread = (x - poses()[0]).std(dim=(0, 2))
