@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from pct.tokenizer.config import TokenizerConfig, TokenizerSizes
-from pct.tokenizer.model import PoseTokenizer, TokenizerOutput
+from pct.tokenizer.model import PoseTokenizer
+from pct.tokenizer.quantizer import TokenizerOutput
 
 __all__ = ["PoseTokenizer", "TokenizerConfig", "TokenizerOutput", "TokenizerSizes"]

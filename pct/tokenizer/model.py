@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,30 +19,11 @@ from pct.tokenizer.columns import TokenColumns
 from pct.tokenizer.config import TokenizerConfig
 from pct.tokenizer.folding import FoldedTokenizer
 from pct.tokenizer.networks import JointEmbedding, PoseDecoder, PoseEncoder, TokenDecoder, TokenEncoder
-from pct.tokenizer.quantizer import EMAQuantizer, FSQQuantizer, Quantizer
+from pct.tokenizer.quantizer import EMAQuantizer, FSQQuantizer, Quantizer, TokenizerOutput
 from pct.tokenizer.residual import ResidualQuantizer
 
 GUIDANCE_FOLDER = "guidance"
 _QUANTIZERS = {"parallel": EMAQuantizer, "coarse_fine": CoarseFineQuantizer, "residual": ResidualQuantizer}
-
-
-@dataclass(frozen=True)
-class TokenizerOutput:
-    """What a tokenizer makes of normalised poses.
-
-    Attributes:
-        keypoints: Decoded joints (B, K, D) in model units.
-        indices: Integer tokens (B, M).
-        commitment_loss: Scalar of the quantizer.
-        codebook_loss: Scalar that trains weights of the quantizer itself.
-        estimate: The pose (B, K, D) as the encoder believes it to be, in model units; None where it gives no pose.
-    """
-
-    keypoints: Tensor
-    indices: Tensor
-    commitment_loss: Tensor
-    codebook_loss: Tensor
-    estimate: Tensor | None = None
 
 
 def build_quantizer(config: TokenizerConfig) -> Quantizer:
@@ -168,8 +148,7 @@ class PoseTokenizer(TokenColumns, nn.Module):
         if bbox is None and self.space.kind == "crop2d":
             keypoints, visible, bbox = read_results(self, keypoints, visible)
         keypoints, visible = check_poses(self, keypoints, visible)
-        bbox = keypoints[:, self.space.root] if bbox is None else bbox
-        bbox = torch.as_tensor(bbox, device=keypoints.device)
+        bbox = torch.as_tensor(keypoints[:, self.space.root] if bbox is None else bbox, device=keypoints.device)
         normalised = self.space.normalise(torch.where(visible[..., None], keypoints, 0.0), bbox)
         if len(normalised) == 0:
             return torch.zeros(0, self.config.num_tokens, dtype=torch.int64, device=keypoints.device)

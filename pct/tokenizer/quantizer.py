@@ -37,6 +37,25 @@ class QuantizerOutput:
     codebook_loss: Tensor
 
 
+@dataclass(frozen=True)
+class TokenizerOutput:
+    """What a tokenizer makes of normalised poses.
+
+    Attributes:
+        keypoints: Decoded joints (B, K, D) in model units.
+        indices: Integer tokens (B, M).
+        commitment_loss: Scalar of the quantizer.
+        codebook_loss: Scalar that trains weights of the quantizer itself.
+        estimate: The pose (B, K, D) as the encoder believes it to be, in model units; None where it gives no pose.
+    """
+
+    keypoints: Tensor
+    indices: Tensor
+    commitment_loss: Tensor
+    codebook_loss: Tensor
+    estimate: Tensor | None = None
+
+
 class Quantizer(nn.Module):
     """The contract of every quantizer; its sizes are those of the tokenizer's config.
 
