@@ -64,8 +64,11 @@ def _quiet(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def run_tool(config: Path, *arguments: str, out: str = "run") -> int:
-    return cli.main(["train", "classifier", str(config), f"out={config.parent / out}", "--quiet", *arguments])
+def run_tool(folder: Path, *arguments: str, out: str = "run") -> int:
+    """Train a tiny classifier over the tokenizer in a folder."""
+    config = folder / "classifier.yaml"
+    config.write_text(CLASSIFIER + f"tokenizer: {folder / 'tokenizer'}\n")
+    return cli.main(["train", "classifier", str(config), f"out={folder / out}", "--quiet", *arguments])
 
 
 @pytest.mark.parametrize(
@@ -182,9 +185,7 @@ def test_without_guidance_nothing_changes() -> None:
 
 def test_stage_two_trains_over_a_guided_tokenizer(tmp_path: Path) -> None:
     make_guided_tokenizer().save_pretrained(tmp_path / "tokenizer")
-    path = tmp_path / "classifier.yaml"
-    path.write_text(CLASSIFIER + f"tokenizer: {tmp_path / 'tokenizer'}\n")
-    assert run_tool(path) == 0
+    assert run_tool(tmp_path) == 0
     model = PoseClassifier.from_pretrained(tmp_path / "run" / "model")
     assert model.tokenizer.guide is not None
     batch = make_batch()
@@ -197,10 +198,8 @@ def test_stage_two_trains_over_a_guided_tokenizer(tmp_path: Path) -> None:
 
 def test_stage_two_says_what_a_guided_tokenizer_lacks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     make_guided_tokenizer().save_pretrained(tmp_path / "tokenizer")
-    path = tmp_path / "classifier.yaml"
-    path.write_text(CLASSIFIER + f"tokenizer: {tmp_path / 'tokenizer'}\n")
-    assert run_tool(path, "backbone.image_size=[64,64]", out="size") == 1
+    assert run_tool(tmp_path, "backbone.image_size=[64,64]", out="size") == 1
     assert "backbone.image_size is [64, 64]; the labels of tokenizer" in capsys.readouterr().err
     shutil.rmtree(tmp_path / "tokenizer" / "guidance")
-    assert run_tool(path) == 1
+    assert run_tool(tmp_path) == 1
     assert "needs image features, and its folder has no guidance/ that gives them" in capsys.readouterr().err
