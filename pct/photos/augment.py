@@ -10,6 +10,8 @@ import numpy as np
 
 # The input size that sizes in pixels are stated for.
 _REFERENCE_SIZE = 256
+_NOT_NEGATIVE = ("rotation", "shift", "outside_margin", "half_body_joints")
+_BELOW_ONE = ("scale", "brightness", "contrast", "saturation")
 
 
 @dataclass(frozen=True)
@@ -43,11 +45,10 @@ class CropJitterConfig:
             value = getattr(self, field.name)
             if field.name.endswith(("_prob", "_share")) and not 0 <= value <= 1:
                 raise ValueError(f"augment {field.name} must be in [0, 1], got {value}")
-        for name in ("rotation", "shift", "outside_margin", "half_body_joints"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"augment {name} must not be negative, got {getattr(self, name)}")
-        if not 0 <= self.scale < 1:
-            raise ValueError(f"augment scale must be in [0, 1), got {self.scale}")
+            if field.name in _NOT_NEGATIVE and not value >= 0:
+                raise ValueError(f"augment {field.name} must not be negative, got {value}")
+            if field.name in _BELOW_ONE and not 0 <= value < 1:
+                raise ValueError(f"augment {field.name} must be in [0, 1), got {value}")
 
 
 @dataclass(frozen=True)
@@ -78,9 +79,6 @@ class PhotoAugmentConfig(CropJitterConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("brightness", "contrast", "saturation"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"augment {name} must be in [0, 1), got {getattr(self, name)}")
         if not 0 <= self.hue <= 0.5:
             raise ValueError(f"augment hue must be in [0, 0.5], got {self.hue}")
         low, high = self.grid_unit
