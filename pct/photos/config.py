@@ -58,10 +58,6 @@ class HeatmapSizes:
     cell_center: float = 0.5
     kernel: int = 4
 
-    def __post_init__(self) -> None:
-        if self.kernel not in (2, 4):
-            raise ValueError(f"heatmap kernel must be 2 or 4, got {self.kernel}")
-
 
 @dataclass(frozen=True)
 class HeadSizes:

@@ -241,9 +241,9 @@ class PoseEstimator:
             self._folded,
             normalise_pixels(pixels),
             self.flip,
-            num_samples,
-            torch.Generator().manual_seed(_SEED),
-            area_in_model_units(area, fitted, self.space.crop_space).to(device),
+            num_samples=num_samples,
+            generator=torch.Generator().manual_seed(_SEED),
+            area=area_in_model_units(area, fitted, self.space.crop_space).to(device),
         )
         poses = torch.cat([prediction.keypoints[None], prediction.likely_keypoints[None], prediction.samples]).cpu()
         restored = restore_poses(poses, fitted, self.space).numpy()

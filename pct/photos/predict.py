@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -48,20 +49,15 @@ class PhotoPrediction:
 
 
 def predict_poses(
-    model: PoseClassifier | HeatmapModel,
-    images: Tensor,
-    flip: bool = True,
-    num_samples: int = 16,
-    generator: torch.Generator | None = None,
-    area: Tensor | None = None,
+    model: PoseClassifier | HeatmapModel, images: Tensor, flip: bool = True, **options: Any
 ) -> PhotoPrediction:
-    """Predict poses of persons by a model of any kind; arguments as for :func:`predict_tokens`.
+    """Predict poses of persons by a model of any kind; arguments and further options as for :func:`predict_tokens`.
 
     A heatmap model has no tokens and no samples; its confidence is the height of the heatmaps, without bounds for
     published ones.
     """
     if isinstance(model, PoseClassifier):
-        return predict_tokens(model, images, flip, num_samples, generator, area)
+        return predict_tokens(model, images, flip, **options)
     keypoints, scores = predict_heatmaps(model, images, flip)
     none = scores[:, :0]
     return PhotoPrediction(

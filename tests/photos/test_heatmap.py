@@ -59,7 +59,7 @@ def test_a_backbone_without_a_map_and_other_kernels_are_refused() -> None:
     with pytest.raises(ValueError, match="movenet_thunder gives no map of the photo"):
         make_heatmap_model(backbone=BackboneSizes("movenet_thunder", (256, 256)))
     with pytest.raises(ValueError, match="kernel must be 2 or 4, got 3"):
-        HeatmapSizes(kernel=3)
+        HeatmapModel(HeatmapConfig(BACKBONE, HeatmapSizes(kernel=3)))
 
 
 def test_a_saved_model_is_the_same(tmp_path: Path) -> None:

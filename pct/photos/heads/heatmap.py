@@ -20,6 +20,8 @@ class HeatmapHead(nn.Module):
     def __init__(self, channels: int, num_keypoints: int, sizes: HeatmapSizes) -> None:
         super().__init__()
         width, kernel = sizes.width, sizes.kernel
+        if kernel not in (2, 4):
+            raise ValueError(f"heatmap kernel must be 2 or 4, got {kernel}")
         layers: list[nn.Module] = []
         self.reduce = nn.Conv2d(channels, sizes.reduce, 1) if sizes.reduce else nn.Identity()
         channels = sizes.reduce or channels
