@@ -37,13 +37,9 @@ def run(args: argparse.Namespace) -> None:
     from pct.evaluation.coco_ap import use_coco_engine
     from pct.evaluation.report import check_report_folder
     from pct.evaluation.tokens.files import run_evaluation
-    from pct.files.pose_files import PoseFileError, check_pose_file
+    from pct.files.pose_files import check_pose_file
 
-    if check_pose_file(args.file).suffix.lower() not in (".json", ".npz"):
-        raise PoseFileError(
-            f"{args.file}: a model is measured on labelled joints in a .json (COCO or MPII layout), a 3D model on "
-            "mocap in a .npz"
-        )
+    check_pose_file(args.file)
     check_report_folder(args.out, args.force)
     tokenizer, options = load_tokenizer(args), (args.baseline, args.split, args.limit, args.seed, args.force)
     with use_coco_engine(args.coco_engine):

@@ -225,8 +225,8 @@ def test_all_clips_have_a_note_and_no_baseline(mocap: Path) -> None:
 @pytest.mark.parametrize(
     ("model", "name", "split", "message"),
     [
-        (PERSONS, "mocap.npz", None, "the model's poses are 2D; a 2D model on labelled joints in a .json"),
-        (BODIES, "coco.json", None, "the model's poses are 3D; a 3D model is measured on mocap in a .npz"),
+        (PERSONS, "mocap.npz", None, "the model's poses are 2D; it is measured on labelled joints in a .json"),
+        (BODIES, "coco.json", None, "the model's poses are 3D; it is measured on mocap in a .npz"),
         (PERSONS, "coco.json", "all", "split all chooses clips of mocap"),
         (BODIES, "mocap.npz", "train", "split is 'train'; it must be one of test, all"),
     ],

@@ -104,8 +104,8 @@ def read_poses(
     """
     suffix, is_3d = Path(path).suffix.lower(), tokenizer.space.kind == "root3d"
     if suffix != (".npz" if is_3d else ".json"):
-        right = "a 3D model is measured on mocap in a .npz" if is_3d else "a 2D model on labelled joints in a .json"
-        raise ValueError(f"{path}: the model's poses are {'3D' if is_3d else '2D'}; {right}")
+        right = "mocap in a .npz" if is_3d else "labelled joints in a .json (COCO or MPII layout)"
+        raise ValueError(f"{path}: the model's poses are {tokenizer.space.num_dims}D; it is measured on {right}")
     if split is not None and not is_3d:
         raise ValueError(f"split {split} chooses clips of mocap; {path} is measured whole")
     if split is not None and split not in SPLITS:
