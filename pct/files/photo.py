@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 import warnings
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,22 @@ _LONGEST = 32_766
 _MOST_PIXELS = 80_000_000
 # 12 bits a pixel in 16 are this many times too dark.
 _DARK = 16
+# Orientations of the EXIF standard, as the turns of Pillow that undo them.
+_ORIENTATION = 0x0112
+_TURNS = {
+    2: "FLIP_LEFT_RIGHT",
+    3: "ROTATE_180",
+    4: "FLIP_TOP_BOTTOM",
+    5: "TRANSPOSE",
+    6: "ROTATE_270",
+    7: "TRANSVERSE",
+    8: "ROTATE_90",
+}
+# What Pillow was seen to raise on photos and notes of cameras that are damaged.
+_DAMAGED = (
+    *(OSError, SyntaxError, ValueError, EOFError, KeyError, TypeError, IndexError, AttributeError, struct.error),
+    *(ZeroDivisionError, OverflowError, MemoryError, RuntimeError, NotImplementedError),
+)
 _HEIC = (b"ftypheic", b"ftypheix", b"ftyphevc", b"ftypmif1", b"ftypmsf1", b"ftypheif")
 
 
@@ -56,10 +73,16 @@ def as_photo(image: Any) -> np.ndarray:
     if isinstance(image, (str, Path)):
         return read_photo(image)
     if not isinstance(image, np.ndarray):
-        from PIL import Image, ImageOps
+        from PIL import Image
 
         if isinstance(image, Image.Image):
-            return _to_rgb(ImageOps.exif_transpose(image), "the picture")
+            try:
+                _check_size(image, "the picture")
+                return _to_rgb(_upright(image), "the picture")
+            except PhotoError:
+                raise
+            except _DAMAGED as error:
+                raise PhotoError(f"the picture cannot be decoded: {error}") from None
         kind = type(image).__name__
         raise PhotoError(f"a photo must be a file, a Pillow picture or a numpy array of uint8; got {kind}")
     if image.dtype != np.uint8:
@@ -97,7 +120,7 @@ def decode_photo(data: bytes, name: str | Path) -> np.ndarray:
         data: The whole file.
         name: What an error calls it.
     """
-    from PIL import Image, ImageOps
+    from PIL import Image
 
     if not data:
         raise PhotoError(f"{name}: the photo is empty (0 bytes)")
@@ -106,8 +129,7 @@ def decode_photo(data: bytes, name: str | Path) -> np.ndarray:
         with _open(io.BytesIO(data)) as image:
             _check_size(image, name)
             image.load()
-            ImageOps.exif_transpose(image, in_place=True)
-            return _to_rgb(image, name)
+            return _to_rgb(_upright(image), name)
     except Image.UnidentifiedImageError:
         if data[4:12] in _HEIC:
             raise PhotoError(f"{name}: HEIC photos are not read; convert it to JPEG or PNG") from None
@@ -116,13 +138,23 @@ def decode_photo(data: bytes, name: str | Path) -> np.ndarray:
         raise
     except Image.DecompressionBombError as error:
         raise PhotoError(f"{name}: the photo is too large to be decoded: {error}") from None
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
+    except _DAMAGED as error:
         raise PhotoError(f"{name}: the photo is damaged or truncated: {error}") from None
+
+
+def _upright(image: Any) -> Any:
+    """Carry out the rotation that a camera noted; Pillow's own way fails on odd notes of other things."""
+    from PIL import Image
+
+    turn = _TURNS.get(image.getexif().get(_ORIENTATION))
+    return image if turn is None else image.transpose(Image.Transpose[turn])
 
 
 def _check_size(image: Any, name: str | Path) -> None:
     """Refuse, before it is decoded, a picture whose sides OpenCV cannot count or whose pixels fill the memory."""
     width, height = image.size
+    if not width * height:
+        raise PhotoError(f"{name}: the photo has no pixels: its size is {width}x{height}")
     if max(width, height) > _LONGEST:
         raise PhotoError(f"{name}: the photo has {width}x{height} pixels; a side has at most {_LONGEST:,}")
     most = _MOST_PIXELS // 4 if image.has_transparency_data else _MOST_PIXELS
@@ -148,9 +180,9 @@ def photo_size(path: str | Path) -> tuple[int, int]:
             # Of a TIFF, Pillow says the size as turned in some versions; its own tags do not.
             width, height = (image.tag_v2[256], image.tag_v2[257]) if image.format == "TIFF" else image.size
             # Orientations 5 to 8 of the EXIF standard lie on their side.
-            lying = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+            lying = image.getexif().get(_ORIENTATION) in (5, 6, 7, 8)
             return (height, width) if lying else (width, height)
-    except (OSError, SyntaxError, ValueError, KeyError, Image.DecompressionBombError) as error:
+    except (*_DAMAGED, Image.DecompressionBombError) as error:
         raise PhotoError(f"{path}: the photo cannot be read: {error}") from None
 
 

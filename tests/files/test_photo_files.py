@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import io
+import struct
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from pct.files.photo import PhotoError, photo_size, read_photo
+from pct.files.photo import PhotoError, as_photo, photo_size, read_photo
 
 SHAPES = {"L": (20, 30), "RGB": (20, 30, 3), "RGBA": (20, 30, 4)}
 
@@ -84,6 +85,29 @@ def test_twelve_bits_in_sixteen_are_said_to_be_nearly_black(tmp_path: Path) -> N
     Image.fromarray(np.linspace(0, 4095, 600, dtype=np.uint16).reshape(20, 30)).save(tmp_path / "a.png")
     with pytest.warns(UserWarning, match=r"a\.png: nearly black: .* above 4095 of 65535"):
         read_photo(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [(0x0100, 12, struct.pack("<d", 1.5)), (0x011A, 11, b"\0\0\xc0\x7f"), (0x0128, 7, b"x\0\0\0")],
+    ids=["fraction of pixels", "not a number", "text"],
+)
+def test_odd_notes_of_a_camera_do_not_keep_a_photo_from_being_turned(tmp_path: Path, odd: tuple) -> None:
+    tag, kind, value = odd
+    place = struct.pack("<I", 38) if len(value) > 4 else value
+    entries = sorted([struct.pack("<HHI", tag, kind, 1) + place, struct.pack("<HHIHH", 0x0112, 3, 1, 6, 0)])
+    notes = b"Exif\0\0II*\0" + struct.pack("<IH", 8, 2) + b"".join(entries) + bytes(4) + value
+    Image.new("RGB", (30, 20)).save(tmp_path / "a.jpg", exif=notes)
+    assert read_photo(tmp_path / "a.jpg").shape == (30, 20, 3)
+    assert photo_size(tmp_path / "a.jpg") == (20, 30)
+
+
+def test_pictures_of_pillow_are_checked_as_files_are() -> None:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels()).save(buffer, "PNG")
+    for picture in (Image.open(io.BytesIO(buffer.getvalue()[:200])), Image.new("RGB", (0, 3)), Image.new("F", (2, 2))):
+        with pytest.raises(PhotoError, match=r"the picture"):
+            as_photo(picture)
 
 
 @pytest.mark.parametrize("form", ["png", "tiff"])
