@@ -38,12 +38,15 @@ def load_config(path: str | Path, overrides: list[str], schema: type[Run]) -> Ru
     for item in overrides:
         if "=" not in item:
             raise ValueError(f"override {item!r} must be key=value, for instance optim.lr=0.001")
+    source = f"{path}: not a valid config"
     try:
         values = OmegaConf.to_container(OmegaConf.load(io.StringIO(text)))
+        source = f"command line: {' '.join(overrides)[:200]}: not valid"
         # An empty value is an empty text, for instance no folder; omegaconf takes it for null.
         given = OmegaConf.to_container(OmegaConf.from_dotlist([f"{o}''" if o.endswith("=") else o for o in overrides]))
     except (OmegaConfBaseException, YAMLError, OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not a valid config: {_first_line(error)}") from error
+        reason = " ".join(str(error).split()) if isinstance(error, YAMLError) else _first_line(error)
+        raise ValueError(f"{source}: {reason}") from error
     filled = OmegaConf.structured(schema)
     for source, content in ((str(path), values), ("command line", given)):
         _fill(filled, content, schema, schema, source, "")
@@ -71,8 +74,9 @@ class Rule:
     holds: Callable[[Any], bool]
 
 
-AT_LEAST_0 = Rule("at least 0", lambda value: 0 <= value < math.inf)
-AT_LEAST_1 = Rule("at least 1", lambda value: value >= 1)
+# Of integers torch takes 64 bits.
+AT_LEAST_0 = Rule("at least 0, and below 2^63", lambda value: 0 <= value < 2**63)
+AT_LEAST_1 = Rule("at least 1, and below 2^63", lambda value: 1 <= value < 2**63)
 POSITIVE = Rule("positive", lambda value: 0 < value < math.inf)
 
 

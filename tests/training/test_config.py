@@ -71,7 +71,8 @@ def test_numbers_keep_their_meaning(tmp_path: Path) -> None:
         ("- a", "", r"the config must be a mapping"),
         ("just text", "", r"run\.yaml: (unknown key|the config|not a valid config)"),
         ("a: [", "", r"run\.yaml: not valid YAML"),
-        ("steps: 5\nsteps: 6", "", r"run\.yaml: not a valid config"),
+        ("steps: 5\nsteps: 6", "", r"run\.yaml: not a valid config: .*duplicate key steps"),
+        ("", "steps=[1", r"command line: steps=\[1: not valid: "),
     ],
 )
 def test_mistakes_are_named(tmp_path: Path, text: str, override: str, message: str) -> None:
@@ -84,6 +85,7 @@ def test_mistakes_are_named(tmp_path: Path, text: str, override: str, message: s
     [
         *("steps=0", "batch_size=0", "log_every=0", "checkpoint_every=-1", "val_poses=0", "val_every=-1", "threads=-1"),
         *("optim.lr=0", "optim.lr=.nan", "optim.lr=.inf", "optim.betas=[0.9,1]", "optim.clip=-1", "loss.beta=-0.1"),
+        *(f"seed={2**63}", f"steps={10**22}"),
         *("data.val_share=0", "data.val_share=1", "data.num_generated=1"),
     ],
 )
