@@ -81,3 +81,16 @@ def test_no_box_at_all_is_a_result_of_a_detector(tmp_path) -> None:
     boxes = load_photo_boxes(write(tmp_path / "boxes.json", []))
     assert boxes.image_ids(inputs(tmp_path, "3.jpg")) == {"3.jpg": 3}
     assert len(boxes.of(3)) == 0
+
+
+def test_photos_are_never_matched_by_a_guess(tmp_path) -> None:
+    result = {"image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4], "score": 0.9}
+    path = write(tmp_path / "boxes.json", [result])
+    with pytest.raises(ValueError, match=r"boxes\.json: cam1/1\.jpg and cam2/1\.jpg may both be image 1, and the file"):
+        load_photo_boxes(path).image_ids(inputs(tmp_path, "cam1/1.jpg", "cam2/1.jpg"))
+    # As `pct predict` numbers photos whose numbers are not unique.
+    write(path, [{**result, "file_name": "b_7.jpg"}, {**result, "image_id": 2, "file_name": "a_1.jpg"}])
+    assert load_photo_boxes(path).image_ids(inputs(tmp_path, "a_1.jpg", "b_7.jpg")) == {"a_1.jpg": 2, "b_7.jpg": 1}
+    write(path, {"images": [{"id": 1, "file_name": n} for n in ("a.jpg", "b.jpg")], "annotations": [result]})
+    with pytest.raises(ValueError, match=r"boxes\.json: 'a\.jpg' and 'b\.jpg' have the same image id 1"):
+        load_photo_boxes(path)

@@ -63,6 +63,13 @@ class PhotoBoxes:
             raise ValueError(f"{videos[0]} is a video, and boxes of a file are of photos; give --detector NAME")
         if self.file_names is None:
             ids = {photo.name: number_in_name(photo.name) for photo in photos}
+            first: dict[int, str] = {}
+            for name, number in ids.items():
+                if number is not None and first.setdefault(number, name) != name:
+                    raise ValueError(
+                        f"{self.path}: {first[number]} and {name} may both be image {number}, and the file names no "
+                        "photos; give photos whose names have different numbers"
+                    )
         else:
             entries: dict[str, list[tuple[tuple[str, ...], int]]] = {}
             for name, image_id in self.file_names.items():
@@ -120,12 +127,11 @@ def load_photo_boxes(
         raise ValueError(f"{path}: no such file of boxes")
     if first_byte(path) != b"{":
         chosen = CocoCategory.of_results(path, COCO17, 1 if category is None else category)
-        return PhotoBoxes(path, _read(path, iter_json(path), chosen, min_score, report), None)
-    names: dict[str, int] = {}
-    for image in filter(_is_image, iter_json(path, "images")):
-        first = names.setdefault(image["file_name"], image["id"])
-        if first != image["id"]:
-            raise ValueError(f"{path}: images {first} and {image['id']} have the same file_name {image['file_name']!r}")
+        detections = _read(path, iter_json(path), chosen, min_score, report)
+        # Results of `pct predict` say whose they are.
+        found = ({**e, "id": e.get("image_id")} for e in iter_json(path) if isinstance(e, dict))
+        return PhotoBoxes(path, detections, _name_photos(path, filter(_is_image, found)) or None)
+    names = _name_photos(path, filter(_is_image, iter_json(path, "images")))
     annotations = iter_json(path, "annotations", required=True)
     entries = ({"score": 1.0, **a} if isinstance(a, Mapping) else a for a in annotations)
     return PhotoBoxes(path, _read(path, entries, find_persons(path, category), min_score, report), names or None)
@@ -166,6 +172,20 @@ def _read(
         bbox=np.array([bbox for _, bbox, _ in rows], np.float32).reshape(-1, 4),
         scores=np.array([score for _, _, score in rows], np.float32),
     )
+
+
+def _name_photos(path: Path, images: Iterable[Mapping[str, Any]]) -> dict[str, int]:
+    """Return image ids by file name; refuse a name of two images, and an image of two names."""
+    ids: dict[str, int] = {}
+    names: dict[int, str] = {}
+    for name, image_id in ((image["file_name"], image["id"]) for image in images):
+        first = ids.setdefault(name, image_id)
+        if first != image_id:
+            raise ValueError(f"{path}: images {first} and {image_id} have the same file_name {name!r}")
+        other = names.setdefault(image_id, name)
+        if other != name:
+            raise ValueError(f"{path}: {other!r} and {name!r} have the same image id {image_id}")
+    return ids
 
 
 def _find_fault(entry: Any) -> str | None:
