@@ -10,6 +10,7 @@ drawn/ (with the poses on them). Bad photos and boxes are reported, skipped and 
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from pct.cli.options import add_batches, add_category, add_threads, rate, share
 
@@ -53,9 +54,9 @@ def run(args: argparse.Namespace) -> None:
     from pct.photos.detection.boxes import load_photo_boxes
     from pct.photos.detection.detector import DEFAULT_DETECTOR, load_detector
     from pct.photos.estimator import PoseEstimator
-    from pct.photos.results.predict_files import check_folder, count_frames, predict_files
+    from pct.photos.results.predict_files import DRAWN_FOLDER, check_folder, count_frames, predict_files
 
-    inputs = find_photos(args.photos, lambda sentence: say_notes([sentence]))
+    inputs = find_photos(args.photos, lambda sentence: say_notes([sentence]), Path(args.out, DRAWN_FOLDER))
     check_folder(args.out, args.force)
     device = find_device(args)
     use_threads(args)

@@ -31,7 +31,9 @@ class PhotoInput:
     is_video: bool
 
 
-def find_photos(paths: Sequence[str | Path], report: Callable[[str], None] | None = None) -> list[PhotoInput]:
+def find_photos(
+    paths: Sequence[str | Path], report: Callable[[str], None] | None = None, drawn: Path | None = None
+) -> list[PhotoInput]:
     """Find the photos and videos in files and folders.
 
     Of a folder all files with a suffix of a photo or video are taken, those of folders in it too, in order of their
@@ -40,6 +42,7 @@ def find_photos(paths: Sequence[str | Path], report: Callable[[str], None] | Non
     Args:
         paths: Files and folders.
         report: Called with a sentence if there are files in the folders that look like photos and are not read.
+        drawn: Where results are drawn: what a folder has there is of an earlier run and no photo.
 
     Raises:
         ValueError: If a path does not exist, or a folder holds no photo or video.
@@ -50,6 +53,8 @@ def find_photos(paths: Sequence[str | Path], report: Callable[[str], None] | Non
         if path.is_dir():
             named = [(file, file.relative_to(path).as_posix()) for file in sorted(path.rglob("*"))]
             named = [(file, name) for file, name in named if not _is_hidden(name) and file.is_file()]
+            if drawn is not None and not path.resolve().is_relative_to(drawn.resolve()):
+                named = [(file, name) for file, name in named if not file.resolve().is_relative_to(drawn.resolve())]
             files = [(f, name) for f, name in named if f.suffix.lower() in PHOTO_SUFFIXES + VIDEO_SUFFIXES]
             unread.update(f.suffix.lower() for f, _ in named if f.suffix.lower() in UNREAD_SUFFIXES)
             if not files:

@@ -126,6 +126,15 @@ def test_bad_photos_and_boxes_are_reported_and_skipped(here, model, capsys) -> N
     assert len(results()) == 1
 
 
+def test_every_photo_is_drawn_whatever_it_is_called_and_drawn_ones_are_no_photos(here, model, capsys) -> None:
+    for name in ("a.png", "a.png.jpg/c.png", "b.png", "b.png.jpg", "x" * 250 + ".png"):
+        make_photo(here / "in" / name)
+    for force in ([], ["--force"]):
+        status, said = run(capsys, "in", "--model", model, "--whole-photos", "-o", "in", *force)
+        assert (status, said) == (0, "found 5 poses on 5 photos; results: in\n")
+        assert sum(path.is_file() for path in (here / "in/drawn").rglob("*")) == 5
+
+
 def test_photos_that_the_boxes_do_not_know_have_nobody_on_them(here, model, capsys) -> None:
     make_photo(here / "1.png")
     make_photo(here / "beach.png")

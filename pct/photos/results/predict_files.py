@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
+import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -27,6 +29,8 @@ from pct.tokens.table import TokenWriter
 
 KEYPOINTS_FILE, TOKENS_FILE, DRAWN_FOLDER = "keypoints.json", "tokens.parquet", "drawn"
 _OUTPUTS = (KEYPOINTS_FILE, TOKENS_FILE, DRAWN_FOLDER)
+# Bytes; file systems take 255, and a number may come behind it.
+_LONGEST_NAME = 240
 
 
 @dataclass
@@ -214,8 +218,12 @@ class Pictures:
 
     def _path(self, name: str, suffixes: tuple[str, ...]) -> Path:
         path = self.folder / name
+        if any(parent.is_file() for parent in path.parents if parent.is_relative_to(self.folder)):
+            path = self.folder / name.replace("/", "_")  # a photo is called as this one's folder
         if path.suffix.lower() not in suffixes:
             path = path.with_name(path.name + suffixes[0])
+        if len(os.fsencode(path.name)) > _LONGEST_NAME:
+            path = path.with_name(hashlib.sha256(os.fsencode(path.name)).hexdigest() + path.suffix)
         path.parent.mkdir(parents=True, exist_ok=True)
         # `a.png` and `a.png.jpg` would be drawn into the same file.
         free, number = path, 2
