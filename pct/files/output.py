@@ -22,7 +22,7 @@ except ImportError:  # Windows has no such locks: there a file that is open cann
     fcntl = None  # type: ignore[assignment]
 
 # Errors of a file system that is full, or whose user may write no more.
-_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EFBIG)
+FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EFBIG)
 # Signals that end a process: Ctrl-C, the system's end, and the end of a terminal, which Windows has not.
 _ENDING = (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))
 _NO_FOLLOW, _NO_WAIT = getattr(os, "O_NOFOLLOW", 0), getattr(os, "O_NONBLOCK", 0)
@@ -90,7 +90,7 @@ def atomic_output(path: Path, force: bool = True, ending: str = ".tmp") -> Itera
             os.fsync(file.fileno())
         _publish(temporary, path, force)
     except OSError as error:
-        if error.errno not in _FULL:
+        if error.errno not in FULL:
             raise
         raise OutputError(f"output {path} cannot be written: {os.strerror(error.errno or 0)}") from error
     finally:

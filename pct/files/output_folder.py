@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from pct.files.output import OutputError, lock_file, undisturbed
+from pct.files.output import FULL, OutputError, lock_file, undisturbed
 
 # Whole outputs that are being given their names; who finds them there finishes it. And how those half made are called.
 _READY, _HALF = ".results.ready", ".results."
@@ -32,7 +32,7 @@ def outputs_together(folder: Path, names: Sequence[str], force: bool = False) ->
 
     Raises:
         FileExistsError: If there are outputs and ``force`` is not set.
-        OutputError: If one of them is a link or a device.
+        OutputError: If one of them is a link or a device, or the disk is full.
     """
     made_here = not folder.exists()
     half, descriptor = folder / f"{_HALF}{secrets.token_hex(8)}", -1
@@ -53,6 +53,12 @@ def outputs_together(folder: Path, names: Sequence[str], force: bool = False) ->
                     (half / f"{name}{_GONE}").touch()
             half.rename(folder / _READY)
             _finish(folder, names)
+    except OutputError as error:  # is said of the output, not of what it is made in
+        raise OutputError(str(error).replace(str(half), str(folder))) from error
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise OutputError(f"output {folder} cannot be written: {os.strerror(error.errno or 0)}") from error
     finally:
         with undisturbed():
             shutil.rmtree(half, ignore_errors=True)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import signal
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import pytest
 
 from pct.files import output_folder
-from pct.files.output import OutputError
+from pct.files.output import OutputError, open_atomically
 from pct.files.output_folder import finish_outputs, outputs_together
 
 NAMES = ("a.txt", "b.txt", "pictures")
@@ -125,3 +126,15 @@ def test_a_link_is_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "a.txt").symlink_to(tmp_path / "target")
     with pytest.raises(OutputError, match="a link or a device"):
         write(tmp_path, "new", force=True)
+
+
+@pytest.mark.parametrize("name", ["a.json", ""])
+def test_a_full_disk_names_the_output_and_not_what_it_is_made_in(tmp_path: Path, name: str) -> None:
+    with (
+        pytest.raises(OutputError) as caught,
+        outputs_together(tmp_path / "out", ["a.json"]) as half,
+        open_atomically(half / name) if name else nullcontext(),
+    ):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert str(caught.value) == f"output {tmp_path / 'out' / name} cannot be written: No space left on device"
+    assert not list(tmp_path.iterdir())
