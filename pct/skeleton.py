@@ -144,13 +144,16 @@ class Skeleton:
             ValueError: On a missing or unknown key, an unknown joint name, or inconsistent lengths.
         """
         known = {"name", "keypoint_names", "edges", "flip_pairs", "sigmas"}
-        unknown = sorted(set(values) - known)
+        unknown = sorted(map(str, set(values) - known))
         missing = sorted({"name", "keypoint_names"} - set(values))
         if unknown or missing:
             raise ValueError(f"skeleton: unknown keys {unknown}, missing keys {missing}; known are {sorted(known)}")
         if not isinstance(values["keypoint_names"], (list, tuple)):
             raise ValueError(f"skeleton: keypoint_names is {values['keypoint_names']!r}; it must be a list of names")
-        names = tuple(str(n) for n in values["keypoint_names"])
+        for name in values["keypoint_names"]:
+            if not isinstance(name, str):
+                raise ValueError(f"skeleton: the joint name {name!r} is no text; put it into quotes")
+        names = tuple(values["keypoint_names"])
         flip_pairs = values.get("flip_pairs")
         if flip_pairs is None:
             flip_pairs = derive_flip_pairs(names)
@@ -205,7 +208,7 @@ def _pairs(pairs: Any, names: tuple[str, ...]) -> tuple[tuple[int, int], ...]:
             if value not in names:
                 raise ValueError(f"unknown joint {value!r}; the joints are {', '.join(names)}")
             return names.index(value)
-        if not isinstance(value, int):
+        if type(value) is not int:
             raise ValueError(f"joint {value!r} is neither a name nor an index")
         return value
 

@@ -138,6 +138,13 @@ def test_unknown_skeleton(name, message) -> None:
         ("- a\n- b\n", "expected a mapping"),
         ("name: [", "not valid YAML"),
         ("keypoint_names: [a]", "skeleton: .*missing"),
+        ("1: 2\nx: 3", r"skeleton: unknown keys \['1', 'x'\]"),
+        ("name: a\nkeypoint_names: [head, 7]", "skeleton: the joint name 7 is no text; put it into quotes"),
+        ("name: a\nkeypoint_names: [head, no]", "skeleton: the joint name False is no text"),
+        (
+            "name: a\nkeypoint_names: [a, b]\nedges: [[yes, a]]\nsigmas: [1, 1]",
+            "joint True is neither a name nor an index",
+        ),
     ],
 )
 def test_bad_yaml_names_the_file(tmp_path, text, message) -> None:
