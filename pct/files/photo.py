@@ -78,7 +78,7 @@ def as_photo(image: Any) -> np.ndarray:
         if isinstance(image, Image.Image):
             try:
                 _check_size(image, "the picture")
-                return _to_rgb(_upright(image), "the picture")
+                return _to_rgb(_upright(image, "the picture"), "the picture")
             except PhotoError:
                 raise
             except _DAMAGED as error:
@@ -129,7 +129,7 @@ def decode_photo(data: bytes, name: str | Path) -> np.ndarray:
         with _open(io.BytesIO(data)) as image:
             _check_size(image, name)
             image.load()
-            return _to_rgb(_upright(image), name)
+            return _to_rgb(_upright(image, name), name)
     except Image.UnidentifiedImageError:
         if data[4:12] in _HEIC:
             raise PhotoError(f"{name}: HEIC photos are not read; convert it to JPEG or PNG") from None
@@ -142,11 +142,20 @@ def decode_photo(data: bytes, name: str | Path) -> np.ndarray:
         raise PhotoError(f"{name}: the photo is damaged or truncated: {error}") from None
 
 
-def _upright(image: Any) -> Any:
+def _orientation(image: Any, name: str | Path) -> Any:
+    """Return how a camera noted that it was held, None if it did not."""
+    try:
+        return image.getexif().get(_ORIENTATION)
+    except (SyntaxError, struct.error) as error:  # the notes are damaged, not the pixels
+        warnings.warn(f"{name}: its EXIF notes cannot be read, so it is not turned: {error}", stacklevel=2)
+        return None
+
+
+def _upright(image: Any, name: str | Path) -> Any:
     """Carry out the rotation that a camera noted; Pillow's own way fails on odd notes of other things."""
     from PIL import Image
 
-    turn = _TURNS.get(image.getexif().get(_ORIENTATION))
+    turn = _TURNS.get(_orientation(image, name))
     return image if turn is None else image.transpose(Image.Transpose[turn])
 
 
@@ -180,7 +189,7 @@ def photo_size(path: str | Path) -> tuple[int, int]:
             # Of a TIFF, Pillow says the size as turned in some versions; its own tags do not.
             width, height = (image.tag_v2[256], image.tag_v2[257]) if image.format == "TIFF" else image.size
             # Orientations 5 to 8 of the EXIF standard lie on their side.
-            lying = image.getexif().get(_ORIENTATION) in (5, 6, 7, 8)
+            lying = _orientation(image, path) in (5, 6, 7, 8)
             return (height, width) if lying else (width, height)
     except (*_DAMAGED, Image.DecompressionBombError) as error:
         raise PhotoError(f"{path}: the photo cannot be read: {error}") from None

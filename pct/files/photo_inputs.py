@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pct.files.video import VIDEO_SUFFIXES
 
-PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm")
+PHOTO_SUFFIXES = (".jpg", ".jpeg", ".jfif", ".mpo", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm")
 # What phones and cameras write that is not read here.
 UNREAD_SUFFIXES = (".heic", ".heif", ".avif", ".dng", ".raw", ".cr2", ".nef", ".3gp", ".mts", ".m2ts", ".wmv", ".flv")
 _LARGEST_ID = 2**63 - 1

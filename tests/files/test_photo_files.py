@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -100,6 +101,16 @@ def test_odd_notes_of_a_camera_do_not_keep_a_photo_from_being_turned(tmp_path: P
     Image.new("RGB", (30, 20)).save(tmp_path / "a.jpg", exif=notes)
     assert read_photo(tmp_path / "a.jpg").shape == (30, 20, 3)
     assert photo_size(tmp_path / "a.jpg") == (20, 30)
+
+
+@pytest.mark.parametrize("form", ["png", "webp"])
+@pytest.mark.parametrize("notes", [b"no notes", b"II*\0", b""])
+def test_a_photo_whose_notes_are_damaged_is_read(tmp_path: Path, form: str, notes: bytes) -> None:
+    path = tmp_path / f"a.{form}"
+    Image.fromarray(pixels()).save(path, exif=b"Exif\0\0" + notes, lossless=True)
+    with nullcontext() if not notes else pytest.warns(UserWarning, match=rf"a\.{form}: its EXIF notes cannot be read"):
+        np.testing.assert_array_equal(read_photo(path), pixels())
+        assert photo_size(path) == (30, 20)
 
 
 def test_pictures_of_pillow_are_checked_as_files_are() -> None:

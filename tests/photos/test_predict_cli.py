@@ -172,15 +172,21 @@ def test_a_photo_that_may_be_either_of_two_entries_is_no_guess(here, model, caps
 
 
 def test_whole_photos_are_one_person_each(here, model, capsys) -> None:
-    for mode, name in [("L", "grey.png"), ("P", "palette.png"), ("RGBA", "alpha.png")]:
-        Image.open(make_photo(here / "x.png")).convert(mode).save(here / name)
-    status, said = run(
-        capsys, "grey.png", "palette.png", "alpha.png", "--model", model, "--whole-photos", "--flip", "--threads", 1
-    )
+    photo = Image.open(make_photo(here / "x.png"))
+    modes = {"alpha.png": "RGBA", "film.webp": "RGB", "grey.png": "L", "grey_alpha.png": "LA", "palette.png": "P"}
+    modes |= {"print.jpg": "CMYK", "stereo.mpo": "RGB"}
+    (here / "in").mkdir()
+    for name, mode in modes.items():
+        more = {"save_all": True, "append_images": [photo]} if mode == "RGB" else {}
+        photo.convert(mode).save(here / "in" / name, **more)
+    make_photo(here / "in" / "point.png", size=(1, 1))
+    (here / "in" / "zero.jpg").touch()
+    status, said = run(capsys, "in", "--model", model, "--whole-photos", "--flip", "--threads", 1)
     assert status == 0
-    assert said.startswith("found 3 poses on 3 photos")
-    assert [entry["bbox"] for entry in results()] == [[0, 0, 80, 60]] * 3
-    assert [entry["image_id"] for entry in results()] == [1, 2, 3]
+    assert said.startswith("pct: skipped: in/zero.jpg: the photo is empty (0 bytes)\nfound 8 poses on 8 photos")
+    boxes = {name: [0, 0, 80, 60] for name in modes} | {"point.png": [0, 0, 1, 1]}
+    assert {entry["file_name"]: entry["bbox"] for entry in results()} == boxes
+    assert [entry["image_id"] for entry in results()] == [1, 2, 3, 4, 5, 6, 7, 8]
 
 
 def test_videos_give_a_pose_a_frame_and_a_drawn_video(here, model, capsys) -> None:
