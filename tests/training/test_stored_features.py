@@ -128,8 +128,9 @@ def test_a_head_trains_on_stored_features_which_are_kept_and_checked(
     config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pct.drawing.plots.plot_training_curves", lambda *_: None)
-    assert run(config) == 0
     stored = config.parent / "features"
+    (stored / f".results.{'0' * 16}").mkdir(parents=True)  # of a run that was killed
+    assert run(config) == 0
     assert sorted(path.name for path in stored.iterdir()) == ["features.json", "features.npy", "labels.npz"]
     with np.load(stored / "labels.npz") as labels:
         copies = labels["copies"]
@@ -145,5 +146,7 @@ def test_a_head_trains_on_stored_features_which_are_kept_and_checked(
     capsys.readouterr()
     assert run(config, "augment.rotation=7", out="other") == 1
     assert "its features were made with augment" in capsys.readouterr().err
+    assert run(config, f"features={config}", out="file") == 1
+    assert f"{config} is no folder of stored features" in capsys.readouterr().err
     assert run(config, "freeze_backbone=false", out="moving") == 1
     assert "freeze_backbone is False; it must be true where features are stored" in capsys.readouterr().err

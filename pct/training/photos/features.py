@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import torch
 
+from pct.files.output_folder import finish_outputs, outputs_together
 from pct.files.photo import PhotoError
 from pct.photos.backbone import Backbone, fold_batch_norms
 from pct.photos.crop import PersonCrop, PhotoBatch
@@ -19,6 +19,7 @@ from pct.training.batches import EpochOrder
 from pct.training.photos.batches import PersonCrops
 
 _FEATURES, _LABELS, _ABOUT = "features.npy", "labels.npz", "features.json"
+_OUTPUTS = (_FEATURES, _LABELS, _ABOUT)
 _NAMES = ("keypoints", "visibility", "bbox", "area", "affine", "image_ids", "annotation_ids")
 _COPIES = "copies"
 _BATCH = 16
@@ -97,7 +98,7 @@ def store_features(
     report: Callable[[str], None],
     weights: np.ndarray | None = None,
 ) -> StoredFeatures:
-    """Return the features in a folder, which is filled first if it does not exist; it appears whole or not at all.
+    """Return the features in a folder, which is filled first if it has none; they appear whole or not at all.
 
     Args:
         folder: Where.
@@ -110,18 +111,15 @@ def store_features(
     Raises:
         ValueError: As :class:`StoredFeatures`.
         PhotoError: If 20 persons in a row have photos that cannot be read.
+        OutputError: If the disk is full.
     """
-    if folder.exists():
+    finish_outputs(folder, _OUTPUTS)
+    if folder.is_file() or any((folder / name).exists() for name in _OUTPUTS):
         return StoredFeatures(folder, about)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    hidden = folder.with_name(f".{folder.name}.{os.getpid()}.part")
-    hidden.mkdir()
-    try:
-        _fill(hidden, backbone, crops, spread_copies(len(crops.source), int(about["copies"]), weights), report)
-        (hidden / _ABOUT).write_text(json.dumps(about, indent=1), encoding="utf-8")
-        os.rename(hidden, folder)
-    finally:
-        shutil.rmtree(hidden, ignore_errors=True)
+    # Another process may store its own meanwhile: they are checked as those that were there before are.
+    with suppress(FileExistsError), outputs_together(folder, _OUTPUTS) as half:
+        _fill(half, backbone, crops, spread_copies(len(crops.source), int(about["copies"]), weights), report)
+        (half / _ABOUT).write_text(json.dumps(about, indent=1), encoding="utf-8")
     return StoredFeatures(folder, about)
 
 
