@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -51,14 +52,18 @@ def write_people(
     if workers < 1:
         raise ValueError(f"the number of workers must be positive, got {workers}")
     check_names(Path(folder), (ANNOTATIONS, IMAGES), force)
-    with outputs_together(Path(folder), (ANNOTATIONS, IMAGES), force) as half:
+    with (
+        outputs_together(Path(folder), (ANNOTATIONS, IMAGES), force) as half,
+        # Workers end before the folder that they draw into is removed.
+        closing(_draw_all(partial(_draw_chunk, people, half / IMAGES), len(people), workers)) as chunks,
+    ):
         (half / IMAGES).mkdir()
         images: list[dict[str, Any]] = []
         number = 0
 
         def annotations() -> Iterator[dict[str, Any]]:
             nonlocal number
-            for chunk in _draw_all(partial(_draw_chunk, people, half / IMAGES), len(people), workers):
+            for chunk in chunks:
                 for image, persons in chunk:
                     images.append(image)
                     number += len(persons)
@@ -70,7 +75,7 @@ def write_people(
     return number
 
 
-def _draw_all(draw: Callable[[range], Drawn], number: int, workers: int) -> Iterable[Drawn]:
+def _draw_all(draw: Callable[[range], Drawn], number: int, workers: int) -> Generator[Drawn]:
     """Yield what ``draw`` returns for pieces of the first ``number`` scenes, in order."""
     pieces = [range(number)[i : i + _CHUNK] for i in range(0, number, _CHUNK)]
     if workers == 1:

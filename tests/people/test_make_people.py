@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import multiprocessing
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -10,6 +13,7 @@ import numpy as np
 import pytest
 
 from pct.cli import main as cli
+from pct.files.output import OutputError
 from pct.files.pose_files import load_keypoint_file
 from pct.people.scene import GeneratedPersons
 from pct.people.write import write_people
@@ -75,12 +79,17 @@ def test_nothing_is_overwritten_unasked(tmp_path: Path, capsys: pytest.CaptureFi
     assert sorted(p.name for p in folder.iterdir()) == ["annotations.json", "chapter.tex", "images"]
 
 
-def test_a_failure_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    people = GeneratedPersons(20, 1, 64)
-    draw = people.scene
-    monkeypatch.setattr(people, "scene", lambda i: draw(i) if i < 18 else 1 / 0)
-    with pytest.raises(ZeroDivisionError):
-        write_people(tmp_path / "set", people)
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int) -> None:
+    def write(path: Path, skeleton: object, images: object, annotations: Iterator[object]) -> None:
+        next(annotations)  # other workers go on drawing
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("pct.people.write.write_coco_json", write)
+    with pytest.raises(OutputError) as caught:
+        write_people(tmp_path / "set", GeneratedPersons(160, 1, 64), workers)
+    assert not multiprocessing.active_children()  # that would draw into what is removed
+    assert str(caught.value) == f"output {tmp_path / 'set'} cannot be written: No space left on device"
     assert not list(tmp_path.iterdir())
 
 
