@@ -135,28 +135,29 @@ def _fill(
     device = next(backbone.parameters()).device
     persons = np.repeat(np.arange(len(copies)), copies)
     numbers = np.arange(len(persons)) - np.repeat(np.cumsum(copies) - copies, copies)
-    shape = (len(persons), backbone.channels, *backbone.grid)
-    written = np.lib.format.open_memmap(folder / _FEATURES, mode="w+", dtype=np.float16, shape=shape)
+    header = {"descr": "<f2", "fortran_order": False, "shape": (len(persons), backbone.channels, *backbone.grid)}
     # Made whole at the first batch: tensors kept from every batch would leave holes all over the heap.
     labels: dict[str, np.ndarray] = {}
     said: set[str] = set()
     look = fold_batch_norms(backbone.eval())
-    for first in range(0, len(written), _BATCH):
-        rows = slice(first, min(first + _BATCH, len(written)))
-        faults: list[str] = []
-        batch = PhotoBatch.from_crops(
-            [_draw(crops, *place, faults) for place in zip(persons[rows], numbers[rows], strict=True)]
-        ).to(device)
-        for fault in sorted(set(faults) - said):
-            report(f"{fault}; other persons take the place of its own")
-        said |= set(faults)
-        written[rows] = look(batch.images).cpu().half().numpy()
-        for name in _NAMES:
-            values = getattr(batch, name).cpu().numpy()
-            labels.setdefault(name, np.zeros((len(written), *values.shape[1:]), values.dtype))[rows] = values
-        if first // _BATCH % 50 == 0:
-            report(f"features of {first:,} of {len(written):,} crops are stored")
-    written.flush()
+    # A map of the file would be killed by a full disk, without an error.
+    with (folder / _FEATURES).open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        for first in range(0, len(persons), _BATCH):
+            rows = slice(first, first + _BATCH)
+            faults: list[str] = []
+            batch = PhotoBatch.from_crops(
+                [_draw(crops, *place, faults) for place in zip(persons[rows], numbers[rows], strict=True)]
+            ).to(device)
+            for fault in sorted(set(faults) - said):
+                report(f"{fault}; other persons take the place of its own")
+            said |= set(faults)
+            file.write(look(batch.images).cpu().half().numpy().tobytes())
+            for name in _NAMES:
+                values = getattr(batch, name).cpu().numpy()
+                labels.setdefault(name, np.zeros((len(persons), *values.shape[1:]), values.dtype))[rows] = values
+            if first // _BATCH % 50 == 0:
+                report(f"features of {first:,} of {len(persons):,} crops are stored")
     np.savez(folder / _LABELS, **cast(dict[str, Any], {**labels, _COPIES: copies}))
 
 
