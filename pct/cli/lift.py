@@ -78,5 +78,5 @@ def run(args: argparse.Namespace) -> None:
             report=report,
             progress=move,
         )
-    say_notes(summary.notes)
+    say_notes(summary.notes, f"{path}: ")
     say(summary)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
@@ -14,9 +15,10 @@ from torch import Tensor
 from pct.drawing.panels import PosePanel, pose_gallery
 from pct.drawing.poses2d import COLOURED, TARGET, PoseLayer
 from pct.files.pose_checks import PoseFileError
+from pct.files.pose_files import notes_of
 from pct.pose_space import PoseSpace
 from pct.tokenizer import PoseTokenizer
-from pct.tokens.codec import check_decodes, decode_batches, encode_poses, read_pose_batches
+from pct.tokens.codec import EncodeSummary, check_decodes, count_batch, decode_batches, encode_poses, read_pose_batches
 from pct.tokens.table import TokenReader, is_token_file
 
 
@@ -79,7 +81,9 @@ def _pose_panels(
     tokenizer: PoseTokenizer, path: str | Path, count: int, reconstruct: bool, category: str | int | None
 ) -> list[PosePanel]:
     panels: list[PosePanel] = []
+    summary = EncodeSummary(Path(path))
     for batch in read_pose_batches(tokenizer, path, count, category):
+        count_batch(summary, batch, None)
         poses = batch.poses
         points = _to_panel(tokenizer.space, poses.keypoints, poses.bbox)
         layers: list[tuple[PoseLayer, ...]] = [
@@ -96,7 +100,12 @@ def _pose_panels(
         if len(panels) >= count:
             break
     if not panels:
-        raise PoseFileError(f"{path}: no good pose to draw")
+        raise PoseFileError(f"{path}: {summary.explain_nothing()}")
+    for sentence in (*summary.notes, *notes_of(summary.odd, summary.left_out)):
+        warnings.warn(f"{path}: {sentence}", stacklevel=2)
+    if summary.first_fault is not None:
+        bad = f"{summary.skipped.total():,} bad poses are skipped; the first: {summary.first_fault}"
+        warnings.warn(f"{path}: {bad}", stacklevel=2)
     return list(islice(panels, count))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -187,7 +186,7 @@ def read_annotations(
     if all_of is not None:
         images = set(all_of)
         entries = ((row, a) for row, a in entries if isinstance(a, Mapping) and a.get("image_id") in images)
-    return _read(entries, category, batch_size, True, all_of is not None, all_of is not None)
+    return _read(entries, category, batch_size, True, unlabelled=all_of is not None)
 
 
 def read_results(path: Path, query: PoseQuery) -> Iterator[RawPoses]:
@@ -199,7 +198,7 @@ def read_results(path: Path, query: PoseQuery) -> Iterator[RawPoses]:
         raise PoseFileError(f"{path}: no poses; the list is empty")
     boxed = isinstance(first, Mapping) and "bbox" in first
     entries = ((row, {"id": row, **e} if isinstance(e, Mapping) else e) for row, e in enumerate(iter_json(path)))
-    return _read(entries, chosen, query.batch_size, boxed, True, False)
+    return _read(entries, chosen, query.batch_size, boxed, detected=True)
 
 
 def _read(
@@ -207,15 +206,15 @@ def _read(
     category: CocoCategory,
     batch_size: int,
     boxed: bool,
-    all_persons: bool,
-    unlabelled: bool,
+    unlabelled: bool = False,
+    detected: bool = False,
 ) -> Iterator[RawPoses]:
     """Yield entries with their rows as poses; boxes are to be made from the joints where ``boxed`` is not set."""
     k, chunk = category.skeleton.num_keypoints, list(islice(entries, batch_size))
     while True:
         faults, rows, good, left_out = list[Fault](), list[int](), list[Mapping[str, Any]](), Counter[str]()
         for row, entry in chunk:
-            other = category.find_other(entry, all_persons)
+            other = category.find_other(entry, unlabelled or detected)
             if other is not None:
                 left_out[other] += 1
                 continue
@@ -235,14 +234,14 @@ def _read(
             where=[f"annotation {a['id']}" for a in good],
             visibility=triplets[..., 2],
             bbox=np.array([a["bbox"] for a in good], dtype=np.float64).reshape(-1, 4) if boxed else None,
-            # Tools that draw no outline write 0.
-            area=np.array([a.get("area") or None for a in good], dtype=np.float64),
+            area=np.array([a.get("area") for a in good], dtype=np.float64),
             image_ids=np.array([a["image_id"] for a in good], dtype=np.int64),
             annotation_ids=np.array([a["id"] for a in good], dtype=np.int64),
             entries=good,
             faults=faults,
             left_out=left_out,
             unlabelled=unlabelled,
+            detected=detected,
         )
         if not (chunk := list(islice(entries, batch_size))):
             return
@@ -270,7 +269,7 @@ def _find_structure_fault(annotation: Any, row: int, num_keypoints: int, boxed: 
         if found is not None:
             return Fault(where, *found)
     area = annotation.get("area")
-    if area is not None and not (_are_plain([area]) and 0 <= area < math.inf):
+    if not _are_plain([area]):
         return Fault(where, "bad area", f"area is {repr(area)[:40]}; it must be a positive number, or be left out")
     return None
 

@@ -17,8 +17,11 @@ from pct.skeleton import SKELETONS, Skeleton
 
 # Coordinates from here on are taken for errors: float32 has no sub-pixel digits left there.
 LARGEST_PIXEL = 1e6
-# So are joints that are this many box sides away from the box.
-_FARTHEST = 1e3
+# So are joints that are so many box sides outside their box, and boxes that are so far from all joints; on COCO the
+# largest are 1.7 and 0.5.
+_FARTHEST, _NEAREST = 100, 2
+# Shares of the image that trackers give to joints outside it: from -2 to 2.
+_LARGEST_SHARE = 2
 _GUESSED = "poses have joints that are NaN or at exactly (0, 0), without `visible`; these count as unknown"
 _REPEATED = "poses have the id of an earlier pose; all of them are read"
 
@@ -68,8 +71,7 @@ class RawPoses:
         keypoints: Joints (B, K, 2) in image pixels, or (B, K, 3) in millimetres, float64.
         rows: Where each pose stands in the file (B,), int64: its name in messages and its ids, where it has no others.
         where: What to call each pose in a message.
-        visibility: Above 0 where a joint is known (B, K), float64; None if the file does not say: joints that are NaN,
-            or at exactly (0, 0), as detectors write what they did not find, are unknown then.
+        visibility: Above 0 where a joint is known (B, K), float64; None if the file does not say.
         bbox: Person boxes (B, 4) as x, y, width, height in image pixels, float64; None to make them from the joints.
         area: Segment area (B,), float64, NaN where not known.
         image_ids, annotation_ids: Image and annotation of each pose (B,), int64.
@@ -78,6 +80,8 @@ class RawPoses:
         faults: Of poses that are not among these.
         left_out: Entries that are no single person of the skeleton's kind, by what they are.
         unlabelled: Whether poses without a known joint are good.
+        detected: Whether ``visibility`` is a detector's confidence. With it, and without ``visibility``, joints that
+            are NaN or at exactly (0, 0), as detectors write what they did not find, are unknown.
     """
 
     skeleton: Skeleton
@@ -94,6 +98,7 @@ class RawPoses:
     faults: Sequence[Fault] = ()
     left_out: Counter[str] = field(default_factory=Counter)
     unlabelled: bool = False
+    detected: bool = False
 
 
 @dataclass(frozen=True)
@@ -115,13 +120,6 @@ class PoseBatch:
     odd: Counter[str] = field(default_factory=Counter)
     entries: tuple[Mapping[str, Any], ...] = ()
     notes: tuple[str, ...] = ()
-
-
-def notes_of(odd: Mapping[str, int], left_out: Mapping[str, int] | None = None) -> list[str]:
-    """Say how many poses are odd, and how many entries of a file are left out."""
-    return [f"{count:,} {what}" for what, count in odd.items()] + [
-        f"left out {count:,} ({kind})" for kind, count in (left_out or {}).items()
-    ]
 
 
 def check_all(path: object, pieces: Iterable[RawPoses]) -> Iterator[PoseBatch]:
@@ -162,18 +160,19 @@ def check_poses(raw: RawPoses) -> PoseBatch:
     """Separate good poses from bad ones.
 
     A pose is bad if no joint is known or a known joint is not a finite coordinate; in 2D also if its joints or its box
-    are shares of the image, or its box has no area or is far from the joints; in 3D if its root is not known or one of
-    its bones is over two metres long.
+    are shares of the image, its box has no area or is far from the joints, or its area cannot be one (0 is unknown); in
+    3D if its root is not known or one of its bones is over two metres long.
     """
     odd: Counter[str] = Counter()
-    if raw.visibility is None:
+    if raw.visibility is None or raw.detected:
+        told = np.ones(raw.keypoints.shape[:2]) if raw.visibility is None else raw.visibility
         unknown = np.isnan(raw.keypoints).any(axis=-1) | (raw.keypoints == 0).all(axis=-1)
-        odd += Counter({_GUESSED: int(unknown.any(axis=1).sum())})
-        raw = replace(raw, visibility=(~unknown).astype(np.float64))
+        odd += Counter({_GUESSED: int((unknown & (told != 0)).any(axis=1).sum())})
+        raw = replace(raw, visibility=np.where(unknown, 0.0, told))
     assert raw.visibility is not None
     visible, b, is_3d = raw.visibility > 0, len(raw.keypoints), raw.keypoints.shape[-1] == 3
     found: dict[int, tuple[str, str]] = {}
-    for check in (_find_no_number, _find_bad_body) if is_3d else (_find_no_number, _find_shares):
+    for check in (_find_no_number, _find_bad_body) if is_3d else (_find_no_number, _find_shares, _find_odd_area):
         for row, kind, sentence in check(raw, visible):
             found.setdefault(row, (kind, sentence))
     known = np.where(visible[..., None], raw.keypoints, 0.0)
@@ -184,7 +183,8 @@ def check_poses(raw: RawPoses) -> PoseBatch:
             found.setdefault(row, (kind, sentence))
     where = raw.where or [f"row {row}" for row in raw.rows.tolist()]
     rows = np.array([i for i in range(b) if i not in found], dtype=np.int64)
-    area = np.full(b, np.nan) if raw.area is None else raw.area
+    # Tools that draw no outline write 0.
+    area = np.full(b, np.nan) if raw.area is None else np.where(raw.area == 0, np.nan, raw.area)
     poses = Poses(
         skeleton=raw.skeleton,
         keypoints=torch.from_numpy(known[rows].astype(np.float32)),
@@ -225,16 +225,23 @@ def _find_no_number(raw: RawPoses, visible: np.ndarray) -> Found:
 
 
 def _find_shares(raw: RawPoses, visible: np.ndarray) -> Found:
-    """Find poses whose coordinates are from -1 to 1 and no whole numbers, which nobody is as few pixels as, or none."""
+    """Find poses whose coordinates are from -2 to 2 and no whole numbers, which nobody is as few pixels as, or none."""
     known = np.where(visible[..., None], raw.keypoints, 0.0)
     with np.errstate(invalid="ignore"):
-        small = (np.abs(known) <= 1).all(axis=(1, 2)) & (known != np.round(known)).any(axis=(1, 2))
+        small = (np.abs(known) <= _LARGEST_SHARE).all(axis=(1, 2)) & (known != np.round(known)).any(axis=(1, 2))
     for i in np.flatnonzero(small & (visible.sum(axis=1) > 1)).tolist():
         sentence = "the joints are shares of the image, not pixels; multiply them by its width and height"
         yield i, "shares of the image", sentence
     for i in np.flatnonzero(~visible.any(axis=1)).tolist() if not raw.unlabelled else ():
         sentence = "no visible joint, so there is nothing to encode; at least one joint must be known"
         yield i, "no visible joint", sentence
+
+
+def _find_odd_area(raw: RawPoses, visible: np.ndarray) -> Found:
+    area = np.zeros(len(visible)) if raw.area is None else raw.area
+    for i in np.flatnonzero(~np.isnan(area) & ~((area >= 0) & (area < LARGEST_PIXEL**2))).tolist():
+        right = "it must be a positive number of square pixels, or be left out"
+        yield i, "bad area", f"area is {area[i]:g}; {right}"
 
 
 def _find_bad_body(raw: RawPoses, visible: np.ndarray) -> Found:
@@ -254,10 +261,12 @@ def _find_bad_body(raw: RawPoses, visible: np.ndarray) -> Found:
 
 
 def _find_bad_box(raw: RawPoses, visible: np.ndarray, bbox: np.ndarray) -> Found:
-    with np.errstate(invalid="ignore", over="ignore"):
+    with np.errstate(all="ignore"):
         bad = ~((np.abs(bbox) < LARGEST_PIXEL).all(axis=1) & (bbox[:, 2:] > 0).all(axis=1))
-        away = np.abs(raw.keypoints - bbox[:, None, :2]).max(axis=-1, initial=0)
-        far = ((away > _FARTHEST * bbox[:, None, 2:].max(axis=-1)) & visible).any(axis=1)
+        low, high = bbox[:, None, :2], bbox[:, None, :2] + bbox[:, None, 2:]
+        away = np.maximum(low - raw.keypoints, raw.keypoints - high).max(axis=-1) / bbox[:, None, 2:].max(axis=-1)
+        near = np.where(visible, away, np.inf).min(axis=1)
+        far = ((away > _FARTHEST) & visible).any(axis=1) | (visible.any(axis=1) & (near > _NEAREST))
         # A box of shares of the image, beside joints in pixels.
         far |= (np.abs(bbox) <= 1).all(axis=1) & ((np.abs(raw.keypoints) > 2).any(axis=-1) & visible).any(axis=1)
     for i in np.flatnonzero(bad | far).tolist():

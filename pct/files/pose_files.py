@@ -15,7 +15,7 @@ from pct.files.json_stream import first_byte, iter_json
 from pct.files.mpii import read_mpii
 from pct.files.npz import find_no_file
 from pct.files.pose_arrays import count_rows, read_npz, read_parquet
-from pct.files.pose_checks import PoseBatch, PoseFileError, PoseQuery, RawPoses, check_all, notes_of
+from pct.files.pose_checks import Fault, PoseBatch, PoseFileError, PoseQuery, RawPoses, check_all
 from pct.poses import Poses
 from pct.skeleton import MPII16, Skeleton
 
@@ -103,9 +103,9 @@ def read_poses(
     anywhere, without boxes and areas; or the layout of :func:`pct.files.motion.mocap.load_mocap`, which is brought
     into those axes: image ids are the clips' rows, annotation ids the frames' rows.
 
-    Without boxes they are made from the known joints; without ids the row number is taken; without ``visible`` joints
-    of 2D poses that are NaN or at exactly (0, 0) are unknown. An area of 0 is an unknown one. Poses with the id of an
-    earlier one are read and counted.
+    Without boxes they are made from the known joints; without ids the row number is taken; without ``visible``, and in
+    COCO results, joints of 2D poses that are NaN or at exactly (0, 0) are unknown. An area of 0 is an unknown one.
+    Poses with the id of an earlier one are read and counted.
 
     Args:
         path: The file.
@@ -133,7 +133,7 @@ def read_poses(
 
 
 def join_batches(path: str | Path, batches: Iterable[PoseBatch], report: Say | None = None) -> PoseBatch:
-    """Put the batches of a file, one at least, together.
+    """Put the batches of a file, one at least, together, with the faults of all.
 
     Args:
         path: What messages call the file.
@@ -143,16 +143,33 @@ def join_batches(path: str | Path, batches: Iterable[PoseBatch], report: Say | N
     Raises:
         PoseFileError: If a pose is bad and ``report`` is None.
     """
-    tables, entries, odd, left_out = [], list[Mapping[str, Any]](), Counter[str](), Counter[str]()
+    tables, faults, entries = [], list[Fault](), list[Mapping[str, Any]]()
+    odd, left_out = Counter[str](), Counter[str]()
     for batch in batches:
         for fault in batch.faults:
             if report is None:
                 raise PoseFileError(f"{path}: {fault}")
             report(f"{path}: {fault}")
+        faults += batch.faults
         tables.append(batch.poses)
         entries += batch.entries
         odd, left_out = odd + batch.odd, left_out + batch.left_out
-    return PoseBatch(Poses.concatenate(tables), (), left_out, odd, tuple(entries))
+    return PoseBatch(Poses.concatenate(tables), tuple(faults), left_out, odd, tuple(entries))
+
+
+def notes_of(odd: Mapping[str, int], left_out: Mapping[str, int] | None = None) -> list[str]:
+    """Say how many poses are odd, and how many entries of a file are left out."""
+    return [f"{count:,} {what}" for what, count in odd.items()] + [
+        f"left out {count:,} ({kind})" for kind, count in (left_out or {}).items()
+    ]
+
+
+def explain_no_pose(bad: int, first: Fault | None, left_out: Mapping[str, int]) -> str:
+    """Say why a file has no good pose: the first fault of the ``bad`` ones, or else what was left out."""
+    if first is not None:
+        return f"none of {bad:,} poses is good; the first: {first}"
+    kinds = ", ".join(f"{count:,} {kind}" for kind, count in left_out.items())
+    return "no person with a labelled joint" + (f", only crowds and other categories: {kinds}" if kinds else "")
 
 
 def load_keypoint_file(
@@ -193,7 +210,9 @@ def load_keypoint_file(
         for sentence in notes_of(whole.odd, whole.left_out):
             note(f"{path}: {sentence}")
     if not len(whole.poses):
-        raise PoseFileError(f"{path}: no person with a labelled joint, so there is nothing to read")
+        raise PoseFileError(
+            f"{path}: {explain_no_pose(len(whole.faults), next(iter(whole.faults), None), whole.left_out)}"
+        )
     return with_areas(whole.poses)
 
 

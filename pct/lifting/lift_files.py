@@ -19,8 +19,8 @@ from pct.files.motion.checks import find_odd_axes
 from pct.files.npz import write_npz
 from pct.files.output import check_output
 from pct.files.pose_arrays import read_joint_names
-from pct.files.pose_checks import Fault, PoseBatch, PoseFileError, explain_mismatch, notes_of
-from pct.files.pose_files import check_pose_file, find_kind, read_poses
+from pct.files.pose_checks import Fault, PoseBatch, PoseFileError, explain_mismatch
+from pct.files.pose_files import check_pose_file, find_kind, notes_of, read_poses
 from pct.lifting.lifter import Lifter
 from pct.lifting.pose2d_bridge import BRIDGES, bridge_poses2d
 from pct.poses import Poses
@@ -111,13 +111,12 @@ def lift_file(
         batch, image_sizes = _prepare(batch, lifter.skeleton, sizes)
         if report is not None:
             for fault in batch.faults:
-                report(str(fault))
+                report(f"{source}: {fault}")
         if len(batch.poses):
             pieces.append(_lift(lifter, batch.poses, image_sizes, flip))
         count_batch(summary, batch, progress)
     if not pieces:
-        kinds = ", ".join(summary.skipped)
-        raise ValueError(f"{source}: no pose that can be lifted; {summary.skipped.total():,} are bad ({kinds})")
+        raise ValueError(f"{source}: {summary.explain_nothing()}")
     arrays = {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
     lifted = torch.from_numpy(arrays["keypoints"])
     summary.notes += find_odd_axes(lifted, torch.ones(lifted.shape[:2], dtype=torch.bool), lifter.skeleton)

@@ -14,8 +14,8 @@ import torch
 
 from pct.files.coco import AREA_SHARE, find_category, read_annotations
 from pct.files.photo_folder import PhotoFolder, find_usable
-from pct.files.pose_checks import are_numbers, check_all, notes_of
-from pct.files.pose_files import join_batches, read_poses, with_areas
+from pct.files.pose_checks import are_numbers, check_all
+from pct.files.pose_files import join_batches, notes_of, read_poses, with_areas
 from pct.poses import Poses
 from pct.skeleton import H36M17, MPII16, Skeleton
 

@@ -15,8 +15,8 @@ import torch
 from pct.files.coco_writer import write_coco_poses
 from pct.files.npz import write_npz
 from pct.files.output import OutputError, check_output
-from pct.files.pose_checks import PoseBatch, notes_of
-from pct.files.pose_files import PoseFileError, check_pose_file, read_poses
+from pct.files.pose_checks import Fault, PoseBatch, PoseFileError
+from pct.files.pose_files import check_pose_file, explain_no_pose, notes_of, read_poses
 from pct.poses import Poses
 from pct.tokenizer import PoseTokenizer
 from pct.tokens.metadata import TokenFileError, TokenMetadata
@@ -36,6 +36,7 @@ class EncodeSummary:
         left_out: Crowds and annotations of other categories, by what they are.
         odd: What should be known of good poses, by what it is.
         notes: What looks odd about the poses as a whole.
+        first_fault: What is wrong with the first bad pose.
     """
 
     path: Path
@@ -44,6 +45,7 @@ class EncodeSummary:
     left_out: Counter[str] = field(default_factory=Counter)
     odd: Counter[str] = field(default_factory=Counter)
     notes: list[str] = field(default_factory=list)
+    first_fault: Fault | None = None
     # What was done, of which there is more than one.
     verb: ClassVar[str] = "encoded"
 
@@ -54,6 +56,10 @@ class EncodeSummary:
                 kinds = ", ".join(f"{kind}: {count:,}" for kind, count in counts.most_common())
                 text += f"; {said.format(counts.total())} ({kinds})"
         return text
+
+    def explain_nothing(self) -> str:
+        """Say why there is no pose."""
+        return explain_no_pose(self.skipped.total(), self.first_fault, self.left_out)
 
 
 def encode_file(
@@ -95,11 +101,9 @@ def encode_file(
     check_unguided(tokenizer)
     summary = EncodeSummary(out)
     metadata = describe_model(tokenizer, model_name).with_prefix(num_tokens)
-    first = None
     with TokenWriter(out, metadata, force) as writer:
         for batch in read_pose_batches(tokenizer, source, batch_size, category):
             for fault in batch.faults:
-                first = first or fault
                 if strict:
                     raise PoseFileError(f"{source}: {fault} (--strict stops at the first bad pose)")
                 if report is not None:
@@ -107,9 +111,7 @@ def encode_file(
             writer.write(encode_poses(tokenizer, batch.poses).first_tokens(metadata.tokens_per_pose))
             count_batch(summary, batch, progress)
         if summary.poses == 0:
-            bad = f"none of {summary.skipped.total():,} poses is good; the first: {first}"
-            other = f"no poses of {tokenizer.skeleton.name}, only crowds and other categories"
-            raise PoseFileError(f"{source}: {other if first is None else bad}")
+            raise PoseFileError(f"{source}: {summary.explain_nothing()}")
     summary.notes += notes_of(summary.odd)
     return summary
 
@@ -267,6 +269,7 @@ def count_batch(summary: EncodeSummary, batch: PoseBatch, progress: Callable[[in
     summary.left_out.update(batch.left_out)
     summary.odd += batch.odd
     summary.skipped.update(fault.kind for fault in batch.faults)
+    summary.first_fault = summary.first_fault or next(iter(batch.faults), None)
     summary.notes.extend(batch.notes)
     if progress is not None:
         progress(summary.poses + summary.skipped.total() + summary.left_out.total())

@@ -182,10 +182,47 @@ def test_shares_of_the_image_are_faults_of_their_poses(tmp_path: Path) -> None:
     np.savez(tmp_path / "poses.npz", keypoints=np.stack([JOINTS / 640, JOINTS]))
     batch = read_one(tmp_path / "poses.npz")
     assert [fault.kind for fault in batch.faults] == ["shares of the image"]
+    # Trackers go on outside the image.
+    np.savez(tmp_path / "beyond.npz", keypoints=(JOINTS / 250)[None])
+    assert [fault.kind for fault in read_one(tmp_path / "beyond.npz").faults] == ["shares of the image"]
     boxes = np.array([[0.1, 0.1, 0.5, 0.5], [50, 50, 250, 250]])
     np.savez(tmp_path / "boxes.npz", keypoints=np.stack([JOINTS, JOINTS]), bbox=boxes)
     batch = read_one(tmp_path / "boxes.npz")
     assert [(fault.where, fault.kind) for fault in batch.faults] == [("row 0", "joints far from the box")]
+
+
+@pytest.mark.parametrize("bbox", [[3000, 3000, 100, 100], [50, 50, 1, 1], [-900, 50, 200, 200]])
+def test_boxes_of_somebody_else_are_faults_of_their_poses(tmp_path: Path, bbox: list[float]) -> None:
+    boxes = np.array([bbox, [150, 150, 60, 60]])
+    np.savez(tmp_path / "poses.npz", keypoints=np.stack([JOINTS + 5, JOINTS]), bbox=boxes)
+    batch = read_one(tmp_path / "poses.npz")
+    assert [(fault.where, fault.kind) for fault in batch.faults] == [("row 0", "joints far from the box")]
+
+
+def test_areas_that_are_none_are_faults_and_zero_is_unknown(tmp_path: Path) -> None:
+    areas = np.array([0, -1, np.inf, 1e30, np.nan, 500])
+    np.savez(tmp_path / "poses.npz", keypoints=np.stack([JOINTS] * 6), area=areas)
+    batch = read_one(tmp_path / "poses.npz")
+    assert [(fault.where, fault.kind) for fault in batch.faults] == [(f"row {i}", "bad area") for i in (1, 2, 3)]
+    np.testing.assert_array_equal(batch.poses.area.numpy(), [np.nan, np.nan, 500])
+
+
+def test_joints_that_a_detector_did_not_find_are_unknown_in_its_results(file: Path) -> None:
+    flat = np.concatenate([JOINTS, np.full((17, 1), 0.3)], axis=1)
+    flat[2], flat[3], flat[4] = (0, 0, 0.2), (np.nan, np.nan, np.nan), (0, 0, 0)
+    file.write_text(json.dumps([{"image_id": 1, "category_id": 1, "score": 1, "keypoints": flat.ravel().tolist()}]))
+    batch = read_one(file)
+    assert (batch.faults, batch.odd.total(), int(batch.poses.visible.sum())) == ((), 1, 14)
+    assert batch.poses.bbox[0, :2].min() > 1
+
+
+def test_a_file_without_a_good_pose_is_refused_with_the_first_reason(file: Path) -> None:
+    file.write_text(coco([person(1, area=-1), person(2, iscrowd=1), person(3, bbox=[])]))
+    with pytest.raises(ValueError, match=r"none of 2 poses is good; the first: annotation 3: bbox has 0 values"):
+        load_keypoint_file(file, report=lambda _: None)
+    file.write_text(coco([person(2, iscrowd=1)]))
+    with pytest.raises(ValueError, match=r"only crowds and other categories: 1 crowds"):
+        load_keypoint_file(file)
 
 
 def write_packed(path: Path, packing: int, rows: int, fortran: bool, lines: int = 0) -> None:

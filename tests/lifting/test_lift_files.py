@@ -198,7 +198,7 @@ def test_shares_of_the_image_are_no_pixels(tmp_path: Path, model: Path, capsys: 
     keypoints = poses2d()[0].numpy() / 1000
     source = write_npz(tmp_path / "poses.npz", keypoints=keypoints)
     error = fail(capsys, source, "-o", tmp_path / "out.npz", "--model", model)
-    assert "poses.npz: no pose that can be lifted; 6 are bad (shares of the image)" in error
+    assert "poses.npz: none of 6 poses is good; the first: row 0: the joints are shares of the image" in error
 
 
 def test_bad_poses_are_reported_skipped_and_counted(
@@ -210,7 +210,7 @@ def test_bad_poses_are_reported_skipped_and_counted(
     result = lift(write_npz(tmp_path / "poses.npz", keypoints=keypoints, visible=visible), model)
     assert result["image_ids"].tolist() == [10, 12, 14, 15]
     error = capsys.readouterr().err
-    assert "pct: skipped: row 1: no visible joint" in error
+    assert "poses.npz: row 1: no visible joint" in error
     assert "lifted 4 poses" in error
     assert "skipped 2 bad ones (" in error
 

@@ -82,21 +82,21 @@ def test_sizes_that_are_not_stated_are_the_photos_own(tmp_path: Path) -> None:
     def edit(values: dict[str, Any]) -> None:
         for image in values["images"]:
             del image["width"], image["height"]
-        values["annotations"][0]["bbox"] = [41, 5, 3, 3]
+        values["annotations"][0]["bbox"] = [41, 5, 30, 30]
 
     change(path, edit)
     source, (sentence,) = persons(path)
     assert source.poses.annotation_ids.tolist() == [102, 103, 104]
-    assert "annotation 101: bbox [41, 5, 3, 3] lies outside image 1 of 40x30 pixels" in sentence
+    assert "annotation 101: bbox [41, 5, 30, 30] lies outside image 1 of 40x30 pixels" in sentence
 
 
 @pytest.mark.parametrize(
     ("which", "entry", "lost", "reason"),
     [
         ("annotations", {"bbox": [48, 0, 9, 9]}, {102}, "annotation 102: bbox [48, 0, 9, 9] lies outside image 1"),
-        ("annotations", {"bbox": [0, 50, 9, 9]}, {102}, "lies outside image 1 of 48x48"),
-        ("annotations", {"bbox": [-9, 0, 9, 9]}, {102}, "lies outside image 1 of 48x48"),
-        ("annotations", {"bbox": [0, -20, 9, 9]}, {102}, "lies outside image 1 of 48x48"),
+        ("annotations", {"bbox": [0, 50, 90, 90]}, {102}, "lies outside image 1 of 48x48"),
+        ("annotations", {"bbox": [-90, 0, 90, 90]}, {102}, "lies outside image 1 of 48x48"),
+        ("annotations", {"bbox": [0, -90, 90, 90]}, {102}, "lies outside image 1 of 48x48"),
         ("annotations", {"bbox": [-30.0, 40, 31, 90]}, set(), ""),
         ("annotations", {"bbox": [1, 2, 0, 5]}, {102}, "annotation 102: bbox is [1.0, 2.0, 0.0, 5.0]"),
         ("annotations", {"image_id": 99}, {102}, "1 photos are missing (image 99 without an entry)"),

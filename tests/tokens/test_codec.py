@@ -31,7 +31,8 @@ pixels = st.integers(-20_000, 200_000).map(lambda x: x / 100)
 joints = st.lists(st.tuples(pixels, pixels, st.sampled_from([0, 1, 2])), min_size=3, max_size=3).filter(
     lambda pose: any(v for _, _, v in pose)
 )
-boxes = st.tuples(pixels, pixels, *[st.integers(2_000, 99_999).map(lambda x: x / 100)] * 2)
+# As large as the joints are far apart: boxes far from all joints are faults.
+boxes = st.tuples(pixels, pixels, *[st.integers(110_000, 999_999).map(lambda x: x / 100)] * 2)
 ids = st.integers(-(2**62), 2**62)
 
 
