@@ -101,7 +101,8 @@ def find_category(
         if len(joints) > 1:
             shown = ", ".join(str(c.get("name")) for c in with_joints)
             raise PoseFileError(
-                f"{path}: several categories have different keypoints ({shown}); choose one (--category)"
+                f"{path}: several categories have different keypoints ({shown}); choose one (--category, in a training "
+                "run data.category)"
             )
         _check_bones(path, first)
         try:
@@ -133,9 +134,11 @@ def choose_categories(
     """Return the categories of a file that have the name or id ``category``, or all, and the names of all by id.
 
     Raises:
-        PoseFileError: If there is none of that name or id, or one has no integer as its id or no names of joints.
+        PoseFileError: If there is none of that name or id, one has no integer as its id or no names of joints, or two
+            of one id have different joints.
     """
     listed = [c for c in iter_json(path, "categories") if isinstance(c, dict)]
+    by_id: dict[int, Any] = {}
     for entry in listed:
         fault, joints = find_bad_id("id", entry.get("id")), entry.get("keypoints")
         if fault is not None:
@@ -144,6 +147,8 @@ def choose_categories(
             raise PoseFileError(
                 f"{path}: `keypoints` of category {entry['id']} is {str(joints)[:60]}; it must be a list of names"
             )
+        if by_id.setdefault(entry["id"], joints) != joints:
+            raise PoseFileError(f"{path}: two categories have the id {entry['id']} and different keypoints")
     names = {c["id"]: repr(c.get("name")) for c in listed}
     if category is None:
         return listed, names

@@ -178,6 +178,7 @@ def load_keypoint_file(
     report: Say | None = None,
     category: str | int | None = None,
     note: Say | None = None,
+    need_names: bool = False,
 ) -> Poses:
     """Read the labelled persons of a file of :func:`read_poses` at once, for training and evaluation.
 
@@ -189,6 +190,7 @@ def load_keypoint_file(
         report: Called with a sentence for each bad pose, which is then skipped; by default it is an error.
         category: Name or id of the only category of a COCO file that is read.
         note: Called with what should be known of the file: what was left out, which joints count as unknown.
+        need_names: Whether a COCO file that names no joints is refused: ``skeleton`` is only what is wanted.
 
     Raises:
         ValueError: If the file is broken, has other joints or no good pose, or are COCO results: no labels.
@@ -203,7 +205,7 @@ def load_keypoint_file(
     if skeleton is None and kind not in ("coco", "mpii"):
         raise PoseFileError(f"{path}: the file's skeleton is not known; give one")
     skeleton = skeleton or (MPII16 if kind == "mpii" else find_category(path, None, category).skeleton)
-    batches = read_poses(path, skeleton, category=category, need_names=False)
+    batches = read_poses(path, skeleton, category=category, need_names=need_names)
     # Annotations with their outlines take far more memory than their poses.
     whole = join_batches(path, (replace(batch, entries=()) for batch in batches), report)
     if note is not None:

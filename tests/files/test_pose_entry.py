@@ -6,6 +6,7 @@ import gzip
 import json
 import re
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from pct.cli.main import main
 from pct.files.pose_checks import PoseBatch
 from pct.files.pose_files import PoseFileError, load_keypoint_file, read_poses
 from pct.skeleton import COCO17, MPII16, Skeleton
+from pct.training.tokenizer.config import DataSection
+from pct.training.tokenizer.data import load_poses
 
 JOINTS = np.random.default_rng(0).uniform(50, 300, (17, 2)).round(1)
 CATEGORY = {"id": 1, "name": "player", "keypoints": list(COCO17.keypoint_names)}
@@ -103,6 +107,35 @@ def test_a_category_of_wrong_types_is_named(file: Path, changes: dict[str, Any])
     file.write_text(coco([person(1)], {**CATEGORY, **changes}))
     with pytest.raises(PoseFileError, match=r"poses\.json: .*(must be an integer|must be a list of names)"):
         read_one(file)
+
+
+def test_categories_of_one_id_and_other_joints_are_refused(file: Path) -> None:
+    file.write_text(coco([person(1)], CATEGORY, {**CATEGORY, "name": "again"}))
+    assert len(read_one(file).poses) == 1
+    file.write_text(coco([person(1)], CATEGORY, {"id": 1, "name": "dog", "keypoints": ["a", "b"]}))
+    with pytest.raises(PoseFileError, match="two categories have the id 1 and different keypoints"):
+        read_one(file)
+
+
+@pytest.mark.parametrize(
+    ("command", "ending"), [("encode", ".parquet"), ("evaluate", ""), ("visualize", ".png"), ("lift", ".npz")]
+)
+def test_a_file_that_names_no_joints_is_refused(
+    file: Path, capsys: pytest.CaptureFixture[str], command: str, ending: str
+) -> None:
+    file.write_text(coco([person(1)], {"id": 1, "name": "player"}))
+    assert main([command, str(file), "-o", str(file.with_name(f"out{ending}"))]) == 1
+    error = capsys.readouterr().err
+    assert "joint" in error
+    assert "COCO results" not in error
+
+
+def test_a_run_takes_joints_without_names_from_somebody_who_knows_them_only(file: Path) -> None:
+    file.write_text(coco([person(1)], {"id": 1, "name": "player"}))
+    section = DataSection(num_generated=2, val=str(file))
+    with pytest.raises(PoseFileError, match=r"poses\.json: no category names its keypoints"):
+        load_poses(section, 0)
+    assert len(load_poses(replace(section, skeleton="coco17"), 0).val) == 1
 
 
 @pytest.mark.parametrize("bones", [[[0, 1]], [[1, 2], [2, 9]], [[1, 1]], [3], 3, [["a", "b"]]])

@@ -125,11 +125,11 @@ def _read_persons(
     category: str | int | None,
 ) -> EvaluationPoses:
     bad, notes = list[str](), list[str]()
-    poses = load_keypoint_file(path, skeleton, bad.append, category, notes.append)
+    poses = load_keypoint_file(path, skeleton, bad.append, category, notes.append, need_names=True)
     for sentence in notes:
         say(sentence)
     notes += [f"{len(bad):,} bad annotations were left out; the first: {bad[0]}"] if bad else []
-    learned = None if baseline is None else load_keypoint_file(baseline, skeleton, bad.append)
+    learned = None if baseline is None else load_keypoint_file(baseline, skeleton, bad.append, need_names=True)
     if bad:
         say(f"skipped {len(bad):,} bad annotations; the first: {bad[0]}")
     return EvaluationPoses(poses, Path(path).name, learned, "" if baseline is None else Path(baseline).name, notes)

@@ -43,7 +43,8 @@ def load_poses(data: DataSection, seed: int) -> PoseSplit:
     skeleton = get_skeleton(data.skeleton) if data.skeleton else None
 
     def read(path: str, whose: Skeleton | None) -> Poses:
-        return load_keypoint_file(path, whose, warnings.warn, data.category or None, warnings.warn)
+        category, need_names = data.category or None, not data.skeleton
+        return load_keypoint_file(path, whose, warnings.warn, category, warnings.warn, need_names)
 
     if data.train == "generated":
         poses = generate_poses(data.num_generated, skeleton or COCO17, seed=seed)
