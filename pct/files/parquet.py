@@ -94,8 +94,8 @@ class ColumnReader:
         missing = [n for n in names if n not in self.columns]
         if missing:
             raise ParquetError(f"{self.path}: no column {missing[0]!r}; the file has {', '.join(self.columns)}")
-        self._check_sizes(names)
         try:
+            self._check_sizes(names)
             for batch in self._file.iter_batches(batch_size, columns=list(names)):
                 yield {name: self._column(name, batch.column(name)) for name in names}
         except (pa.ArrowException, OSError, UnicodeDecodeError) as error:

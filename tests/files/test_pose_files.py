@@ -282,6 +282,15 @@ def test_parquet_files_that_do_not_fit_are_named(tmp_path) -> None:
         encode(tmp_path / "tokens.parquet", tmp_path / "again.parquet")
 
 
+def test_a_parquet_file_whose_column_names_are_damaged_is_named(tmp_path) -> None:
+    path = tmp_path / "in.parquet"
+    pq.write_table(pa.table({"keypoints": [[1.0] * 6]}), path)
+    first, second, rest = path.read_bytes().split(b"keypoints", 2)  # in the schema, then where the column lies
+    path.write_bytes(b"".join([first, b"keypoints", second, b"key\x9eoints", rest]))
+    with pytest.raises(ValueError, match=r"in\.parquet: damaged data"):
+        encode(path)
+
+
 def test_inputs_of_other_kinds_are_refused(tmp_path) -> None:
     (tmp_path / "poses.json").mkdir()
     for name, sentence in (("poses.json", "this is a folder"), ("a.csv", "suffix is '.csv'"), ("a.json", "no such")):
