@@ -233,6 +233,8 @@ def write_npz(
                     continue
                 length, rows = array[0], 0
                 for piece in array[1]:
+                    if not len(piece):
+                        continue  # the header is written with the first rows
                     if rows == 0:
                         header = np.lib.format.header_data_from_array_1_0(piece)
                         shape = {"fortran_order": False, "shape": (length, *piece.shape[1:])}

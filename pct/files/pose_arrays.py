@@ -93,6 +93,8 @@ def _read_mocap(file: NpzReader, skeleton: Skeleton, batch_size: int) -> Iterato
     if len(found) != 3 or found[1:] != (17, 3) or not found[0]:
         raise PoseFileError(f"{path}: joints have shape {found}; expected (N, 17, 3) in millimetres")
     starts, start = _numbers(path, "clip_start", file.array("clip_start")), 0
+    if starts.ndim != 1 or not len(starts) or starts[0] != 0:
+        raise PoseFileError(f"{path}: clip_start has shape {starts.shape}; expected the first row of each clip, from 0")
     for joints in file.rows("joints", batch_size):
         rows = np.arange(start, start := start + len(joints))
         clips = np.searchsorted(starts, rows, side="right") - 1

@@ -15,6 +15,7 @@ from pct.evaluation.photos.predictions import PhotoModel, PredictionOptions
 from pct.evaluation.photos.report import photo_report
 from pct.evaluation.report import check_report_folder, write_report
 from pct.files.coco import CocoCategory, find_category, read_annotations
+from pct.files.json_stream import first_byte
 from pct.files.photo_folder import PhotoFolder
 from pct.files.pose_checks import check_all
 from pct.files.pose_files import find_kind, join_batches, with_areas
@@ -119,7 +120,7 @@ def _open_boxes(
     if image_ids is not None:
         photos &= image_ids
     boxes = load_photo_boxes(path, report=say)
-    if boxes.file_names is not None:
+    if first_byte(path) == b"{":
         raise ValueError(f"{path}: an annotation file has true boxes; give a detector's, a COCO results list")
     detections = boxes.detections
     detections = detections.select(np.isin(detections.image_ids, list(photos)))
