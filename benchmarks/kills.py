@@ -47,8 +47,8 @@ _IMPORTED = (
         "pct.tokens.codec",
         "pct.training.kinds",
     ),
-    *("pct.tokens.text_files", "pct.photos.predict_boxes", "pct.photos.estimator", "pct.training.tokenizer.report"),
-    *("pct.training.tokenizer.guided_config", "pct.evaluation.tokens.files", "pct.photos.backbone", "PIL.Image"),
+    *("pct.tokens.text_files", "pct.photos.estimator"),
+    *("pct.evaluation.tokens.files", "pct.photos.backbone", "PIL.Image"),
 )
 SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 _TRAINING = [

@@ -47,7 +47,6 @@ class TokenStep:
         known = truth.visible.any(dim=1)
         weights = label_weights(self.tokenizer, truth.visible) * known[:, None]
         tokens = mean_over_all(losses.view(labels.indices.shape), weights)
-        scale = joint_scale(space, skeleton, model_area(batch, space.crop_space))
         beta, normalisation = self.loss.beta, self.loss.normalisation
         poses = keypoint_loss(output.keypoints, truth.keypoints, truth.visible, beta, normalisation)
         parts = {"token_loss": tokens, "keypoint_loss": poses}
