@@ -48,8 +48,9 @@ from pct.layers.losses import keypoint_loss
 from pct.photos.classifier import PoseClassifier
 from pct.photos.crop import PhotoBatch
 from pct.photos.heads.tokens import PlaceReader, grid_positions
+from pct.photos.movenet import heatmap_heights
 from pct.photos.persons import CocoPersons
-from pct.photos.predict import restore_poses
+from pct.photos.predict import merge_heights, restore_poses
 from pct.photos.saved_backbone import SavedBackbone
 from pct.pose_space import PoseSpace
 from pct.training.loop import train
@@ -165,9 +166,7 @@ class TestSet:
 
     def heights(self) -> Tensor:
         """Return how high the trunk's heatmaps are at each joint (N, K), in [0, 1]; the mean over both views."""
-        # The third channel is a quarter of the heatmap's logit at each place; the first place is its highest top.
-        plain, other = ((4 * view[:, 2, :, 0]).sigmoid() for view in self.features)
-        return (plain + other[:, torch.from_numpy(self.persons.skeleton.flip_index)]) / 2
+        return merge_heights(heatmap_heights(torch.cat(self.features)), len(self.boxes), self.persons.skeleton)
 
 
 def write_part(folder: Path, field: str, value: str, runs: Path) -> Path:

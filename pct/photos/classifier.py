@@ -13,7 +13,7 @@ from pct.photos.backbone import Backbone, BackboneModel
 from pct.photos.config import BackboneSizes, Calibration, HeadSizes
 from pct.photos.heads.published import PublishedTokenHead
 from pct.photos.heads.tokens import AnchoredTokenHead, QueryTokenHead, grid_positions
-from pct.photos.movenet import MOVENETS
+from pct.photos.movenet import MOVENETS, heatmap_heights
 from pct.pose_space import PoseSpace
 from pct.skeleton import Skeleton
 from pct.tokenizer import PoseTokenizer
@@ -63,10 +63,12 @@ class ClassifierOutput:
     Attributes:
         logits: Over the codebook's entries for every token (B, M, V).
         keypoints: The expected pose (B, K, D) in model units: the decoded mixture of the entries.
+        heights: How high the backbone's own heatmaps are at each joint (B, K), in [0, 1]; None if it has none.
     """
 
     logits: Tensor
     keypoints: Tensor
+    heights: Tensor | None = None
 
     @property
     def probs(self) -> Tensor:
@@ -113,10 +115,12 @@ class PoseClassifier(BackboneModel):
             images: (B, 3, H, W).
             features: The backbone's features (B, C, h, w) of these crops, if they are known: it then does not run.
         """
-        rows = (self._look(images) if features is None else features).flatten(2).transpose(1, 2)
+        features = self._look(images) if features is None else features
+        rows = features.flatten(2).transpose(1, 2)
         positions = self.positions.to(rows.dtype).expand(rows.shape[0], -1, -1)
         logits = self.head(torch.cat([rows, positions], dim=-1))
-        return ClassifierOutput(logits, self.decode(logits))
+        heights = heatmap_heights(features) if isinstance(self.head, AnchoredTokenHead) else None
+        return ClassifierOutput(logits, self.decode(logits), heights)
 
     def read_both_views(self, images: Tensor) -> ClassifierOutput:
         """Read crops (B, 3, H, W) and their mirror images, which come behind them in the output (2 B rows)."""

@@ -94,19 +94,22 @@ class HeadSizes:
 
 @dataclass(frozen=True)
 class Calibration:
-    """What is fitted on held-out persons: from a model's doubt to the expected error of a joint, in squared OKS scales.
+    """What is fitted on held-out persons: from a model's doubt to the confidence in a joint.
 
-    ``error^2 = factor * spread^2 + floor^2``, with the spread of the sampled poses. Fitted on poses that the model was
-    not trained on; until then the spread is taken as it is. A joint's OKS scale is twice its sigma times the root of
-    the person's area.
+    The expected error in squared OKS scales is ``error^2 = factor * spread^2 + floor^2``, with the spread of the
+    sampled poses. Fitted on poses that the model was not trained on; until then the spread is taken as it is. A
+    joint's OKS scale is twice its sigma times the root of the person's area. To the log-odds of the confidence that
+    this gives those of the backbone's own heatmap are added, ``height`` times.
 
     Attributes:
         factor: Of the squared spread.
         floor: The error where there is no doubt at all.
         sharpness: What logits are multiplied by for the expected pose: training spreads them over more entries than
             the best pose needs.
+        height: Weight of the log-odds of the heatmaps' heights; 0 where the backbone has none.
     """
 
     factor: float = 1.0
     floor: float = 0.0
     sharpness: float = 1.0
+    height: float = 0.0

@@ -37,6 +37,8 @@ _TOP_WINDOW, _NEAR = 5, 1.8
 # Frequencies of the sines that say where a place lies, from a quarter of a turn over half of the photo, doubling.
 _TURNS = 6
 _CHANNELS = 4 + _WIDTHS[3] + _WIDTHS[1] + 4 * _TURNS
+# Which channel holds the heatmaps' logits, and what they are multiplied by there.
+_HEAT_CHANNEL, _HEAT_SCALE = 2, 0.25
 
 
 class MoveNetFeatures(nn.Module):
@@ -111,6 +113,15 @@ class MoveNetFeatures(nn.Module):
         """Nothing of it is left unused."""
 
 
+def heatmap_heights(features: Tensor) -> Tensor:
+    """Return how high the heatmaps are at the best place of each joint (B, 17), in [0, 1].
+
+    Args:
+        features: Of :class:`MoveNetFeatures` (B, 84, 17, 5).
+    """
+    return (features[:, _HEAT_CHANNEL, :, 0].float() / _HEAT_SCALE).sigmoid()
+
+
 class SeparableConv(nn.Module):
     """A 3x3 convolution within each channel, a 1x1 convolution across them, ReLU."""
 
@@ -162,7 +173,7 @@ def _at_tops(found: dict[str, Tensor], fine: Tensor, coarse: Tensor, center_weig
     coarse = F.interpolate(coarse, size=(height, width), mode="bilinear", align_corners=False)
     said = [
         xy,
-        gather(heat[:, :, None]) / 4,
+        gather(heat[:, :, None]) * _HEAT_SCALE,
         gather(height_near[:, :, None]) * 4,
         gather(fine[:, None]),
         gather(coarse[:, None]),

@@ -17,6 +17,9 @@ from pct.pose_space import PoseSpace
 from pct.skeleton import Skeleton
 from pct.tokenizer import PoseTokenizer
 
+# Heights and confidences are taken to lie this far from 0 and 1, where their log-odds have no bounds.
+_LEAST_HEIGHT = 1e-4
+
 
 @dataclass(frozen=True)
 class PhotoPrediction:
@@ -35,6 +38,8 @@ class PhotoPrediction:
         spread: Mean squared distance of the samples from the expected pose over each joint's squared scale (B, K).
         published_score: The score of PCT's release (B,): the mean over the tokens of the largest logit, without bounds;
             the mean of both views with the flip test.
+        heights: How high the backbone's own heatmaps are at each joint (B, K), in [0, 1], the mean of both views with
+            the flip test; None if it has none.
     """
 
     keypoints: Tensor
@@ -46,6 +51,7 @@ class PhotoPrediction:
     probs: Tensor
     spread: Tensor
     published_score: Tensor
+    heights: Tensor | None = None
 
 
 def predict_poses(
@@ -111,9 +117,10 @@ def predict_tokens(
     area = typical_area(tokenizer.space.crop_space).expand(count) if area is None else area
     scale = joint_scale(tokenizer.space, tokenizer.skeleton, area.to(expected))
     spread = joint_spread(expected, samples, scale)
+    heights = None if output.heights is None else merge_heights(output.heights, count, tokenizer.skeleton)
     return PhotoPrediction(
         keypoints=expected,
-        confidence=confidence_from_spread(spread, model.config.calibration, tokenizer.space.num_dims),
+        confidence=confidence_from_spread(spread, model.config.calibration, tokenizer.space.num_dims, heights),
         indices=indices[:count].clone(),
         token_probs=token_probs[:count].clone(),
         likely_keypoints=likely,
@@ -121,6 +128,7 @@ def predict_tokens(
         probs=probs[:count].clone(),
         spread=spread,
         published_score=output.logits.float().amax(dim=-1).mean(dim=-1).view(-1, count).mean(dim=0),
+        heights=heights,
     )
 
 
@@ -139,20 +147,28 @@ def joint_spread(keypoints: Tensor, samples: Tensor, scale: Tensor) -> Tensor:
     return (samples - keypoints).square().sum(dim=-1).mean(dim=0) / scale.square()
 
 
-def confidence_from_spread(spread: Tensor, calibration: Calibration, num_dims: int = 2) -> Tensor:
-    """Return the keypoint similarity that is expected at a spread, in (0, 1].
+def confidence_from_spread(
+    spread: Tensor, calibration: Calibration, num_dims: int = 2, heights: Tensor | None = None
+) -> Tensor:
+    """Return the keypoint similarity that is expected at a spread, in [0, 1].
 
     Calibration turns the doubt into the mean squared error to be expected, e^2, in squared scales of the joint. The
     mean of the similarity, exp(-d^2 / 2), over errors that are normal with that mean square in D dimensions is
-    (1 + e^2 / D)^(-D / 2).
+    (1 + e^2 / D)^(-D / 2). Where the backbone has heatmaps of its own, they are a second witness: their log-odds are
+    added.
 
     Args:
         spread: Of :func:`joint_spread`, any shape.
         calibration: Of the classifier.
         num_dims: D: 2 for poses on photos, 3 for those in space.
+        heights: How high the backbone's own heatmaps are, of the spread's shape; None without.
     """
     error = calibration.factor * spread + calibration.floor**2
-    return (1 + error / num_dims) ** (-num_dims / 2)
+    confidence = (1 + error / num_dims) ** (-num_dims / 2)
+    if heights is None or not calibration.height:
+        return confidence
+    witness = torch.logit(heights.to(confidence), _LEAST_HEIGHT)
+    return (torch.logit(confidence, _LEAST_HEIGHT) + calibration.height * witness).sigmoid()
 
 
 def area_in_model_units(area: Tensor, bbox: Tensor, space: PoseSpace) -> Tensor:
@@ -238,6 +254,13 @@ def mirror_keypoints(keypoints: Tensor, skeleton: Skeleton, space: PoseSpace) ->
     """Return poses (..., K, D) in model units as a mirrored crop shows them; twice gives the poses back."""
     swapped = keypoints[..., torch.from_numpy(skeleton.flip_index).to(keypoints.device), :]
     return torch.cat([space.mirror_sum - swapped[..., :1], swapped[..., 1:]], dim=-1)
+
+
+def merge_heights(heights: Tensor, count: int, skeleton: Skeleton) -> Tensor:
+    """Return scores of joints (B, K); where those of mirrored crops follow them, the mean of both."""
+    if len(heights) == count:
+        return heights.clone()
+    return (heights[:count] + heights[count:, torch.from_numpy(skeleton.flip_index).to(heights.device)]) / 2
 
 
 def merge_views(poses: Tensor, count: int, tokenizer: PoseTokenizer) -> Tensor:

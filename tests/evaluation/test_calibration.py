@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 import torch
@@ -54,7 +54,32 @@ def test_joints_without_weight_do_not_count() -> None:
     one, other = make_joints(Calibration(1.0, 0.5)), make_joints(Calibration(0.1, 1.5))
     both = [torch.cat(parts) for parts in zip(one, other, strict=True)]
     weights = torch.cat([torch.full_like(one[0], 0.3), torch.zeros_like(other[0])])
-    assert fit_calibration(*both, weights=weights) == fit_calibration(*one)
+    assert asdict(fit_calibration(*both, weights=weights)) == pytest.approx(asdict(fit_calibration(*one)))
+
+
+def test_heights_of_heatmaps_count_as_much_as_they_tell() -> None:
+    truth = Calibration(1.0, 0.5, height=0.8)
+    g = torch.Generator().manual_seed(0)
+    spread, heights = torch.rand(2, 40_000, generator=g).double()
+    stated = confidence_from_spread(spread, truth, heights=heights)
+    similarity = (torch.rand(len(stated), generator=g) < stated).double()
+    found = fit_calibration(spread, similarity, heights=heights)
+    assert found.height == pytest.approx(0.8, abs=0.05)
+    ece = expected_calibration_error(confidence_from_spread(spread, found, heights=heights), similarity)["ece"]
+    assert ece < 0.01
+    # Heights that tell nothing of the error get no say.
+    other = confidence_from_spread(spread, Calibration(1.0, 0.5))
+    assert fit_calibration(spread, other, heights=heights).height < 0.05
+
+
+def test_heights_without_weight_or_at_their_ends_do_no_harm() -> None:
+    spread, heights = torch.tensor([0.0, 1.0, 1.0]), torch.tensor([1.0, 0.0, 0.5])
+    plain = confidence_from_spread(spread, Calibration())
+    torch.testing.assert_close(confidence_from_spread(spread, Calibration(), heights=heights), plain)
+    seen = confidence_from_spread(spread, Calibration(height=1.0), heights=heights)
+    assert seen[0] > 0.99
+    assert seen[1] < 0.01
+    torch.testing.assert_close(seen[2], plain[2])
 
 
 def test_without_joints_nothing_can_be_fitted() -> None:

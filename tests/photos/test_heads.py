@@ -175,6 +175,8 @@ def test_a_classifier_with_it_is_saved_in_half_precision_and_reads_photos(tmp_pa
         found = again(torch.rand(2, 3, 192, 192, generator=seeded(0)))
     assert found.logits.shape == (2, 6, 16)
     assert torch.isfinite(found.keypoints).all()
+    assert found.heights.shape == (2, 17)
+    assert ((found.heights > 0) & (found.heights < 1)).all()
     assert next(again.head.parameters()).dtype == torch.float32
 
 

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 
 from pct.photos.backbone import IMAGE_MEAN, IMAGE_STD
 from pct.photos.config import BackboneSizes
-from pct.photos.movenet import _at_tops
+from pct.photos.movenet import _at_tops, heatmap_heights
 from pct.photos.saved_backbone import SavedBackbone, save_backbone
 from pct.published.movenet import convert_movenet
 from pct.published.tfjs import read_tfjs
@@ -201,7 +201,9 @@ def test_tops_are_told_best_first_with_their_places_and_what_lies_there() -> Non
     maps["heatmaps"][0, joint, 15, 0] = 4.0  # higher, but far away
     maps["offsets"][0, 2 * joint, 5, 12], maps["offsets"][0, 2 * joint + 1, 5, 12] = 0.25, -0.5
     fine, coarse = torch.rand(1, 24, size, size), torch.rand(1, 32, size // 4, size // 4)
-    rows = _at_tops(maps, fine, coarse, torch.ones(size, size))[0, :, joint]  # (84, 5)
+    features = _at_tops(maps, fine, coarse, torch.ones(size, size))
+    assert float(heatmap_heights(features)[0, joint]) == pytest.approx(1 / (1 + math.exp(-3)))
+    rows = features[0, :, joint]  # (84, 5)
     torch.testing.assert_close(rows[:2, 0], torch.tensor([11.5 / 8 - 1, 5.25 / 8 - 1]))
     torch.testing.assert_close(rows[:2, 1], torch.tensor([-1.0, 15 / 8 - 1]))
     torch.testing.assert_close(rows[:2, 4], torch.tensor([10 / 8 - 1, 5 / 8 - 1]))

@@ -18,15 +18,19 @@ from pct.photos.persons import PersonSource
 from pct.photos.predict import confidence_from_spread, merge_views, restore_poses
 from pct.training.photos.batches import evaluation_batches
 
-# Both constants are searched between these, on a grid that is refined around its best point: the error has one valley.
-_FACTORS, _FLOORS = (1e-3, 1e2), (1e-3, 1e1)
-_GRID, _ROUNDS = 15, 5
+# Factor, floor and the weight of the heatmaps' heights are searched between these.
+_FACTORS, _FLOORS, _HEIGHTS = (1e-3, 1e2), (1e-3, 1e1), (1e-3, 5.0)
+_STEPS = 200
 # What logits are multiplied by, to choose from.
 _SHARPNESSES = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
 
 
 def fit_calibration(
-    spread: Tensor, similarity: Tensor, num_dims: int = 2, weights: Tensor | None = None
+    spread: Tensor,
+    similarity: Tensor,
+    num_dims: int = 2,
+    weights: Tensor | None = None,
+    heights: Tensor | None = None,
 ) -> Calibration:
     """Find the calibration whose confidences have the least mean squared distance to the similarities.
 
@@ -39,6 +43,7 @@ def fit_calibration(
         similarity: Keypoint similarity that the same joints reach (J,), in [0, 1].
         num_dims: Coordinates a joint: 2 on photos, 3 in space.
         weights: Of the joints in the mean (J,); None counts all alike.
+        heights: How high the backbone's own heatmaps are at these joints (J,), in [0, 1]; None if it has none.
 
     Raises:
         ValueError: If there are no joints, or the shapes differ.
@@ -49,19 +54,26 @@ def fit_calibration(
             f"{tuple(spread.shape)} and {tuple(similarity.shape)}"
         )
     spread, similarity = spread.double(), similarity.double()
-    low, high = (torch.tensor(ends, dtype=torch.float64).log() for ends in zip(_FACTORS, _FLOORS, strict=True))
-    best = Calibration()
-    for _ in range(_ROUNDS):
-        axes = [torch.linspace(float(a), float(b), _GRID, dtype=torch.float64) for a, b in zip(low, high, strict=True)]
-        points = torch.cartesian_prod(*axes)
-        tried = [Calibration(factor, floor) for factor, floor in points.exp().tolist()]
-        stated = [confidence_from_spread(spread, c, num_dims) for c in tried]
-        errors = [_mean((confidence - similarity).square(), weights) for confidence in stated]
-        number = min(range(len(errors)), key=errors.__getitem__)
-        best = tried[number]
-        step = (high - low) / (_GRID - 1)
-        low, high = points[number] - 2 * step, points[number] + 2 * step
-    return best
+    ranges = torch.tensor([_FACTORS, _FLOORS] + ([] if heights is None else [_HEIGHTS]), dtype=torch.float64).log()
+    raw = torch.zeros(len(ranges), dtype=torch.float64, requires_grad=True)
+    search = torch.optim.LBFGS([raw], max_iter=_STEPS, line_search_fn="strong_wolfe")
+
+    def constants() -> Tensor:
+        """Return what is searched: whatever ``raw`` is, it lies within the ranges."""
+        return torch.lerp(ranges[:, 0], ranges[:, 1], raw.sigmoid()).exp()
+
+    def error() -> Tensor:
+        search.zero_grad()
+        factor, floor, *height = constants()
+        tried = Calibration(factor, floor, height=height[0] if height else 0.0)
+        stated = confidence_from_spread(spread, tried, num_dims, heights)
+        loss = _mean((stated - similarity).square(), weights)
+        loss.backward()
+        return loss
+
+    search.step(error)
+    factor, floor, *height = constants().tolist()
+    return Calibration(factor, floor, height=height[0] if height else 0.0)
 
 
 def calibrate_classifier(
@@ -98,7 +110,8 @@ def calibrate_classifier(
     table = persons.table()
     similarity, known = table.similarity(found.keypoints, model.space)
     counts = _joint_weights(weights, table, known)
-    fitted = fit_calibration(found.spread[known], similarity[known], model.space.num_dims, counts)
+    heights = None if found.heights is None else found.heights[known]
+    fitted = fit_calibration(found.spread[known], similarity[known], model.space.num_dims, counts, heights)
     return replace(fitted, sharpness=sharpness)
 
 
@@ -130,7 +143,7 @@ def fit_sharpness(
     reached = {}
     for sharpness, poses in tried.items():
         similarity, known = table.similarity(torch.cat(poses), space)
-        reached[sharpness] = _mean(similarity[known], _joint_weights(weights, table, known))
+        reached[sharpness] = float(_mean(similarity[known], _joint_weights(weights, table, known)))
     return max(reached, key=reached.__getitem__)
 
 
@@ -141,5 +154,5 @@ def _joint_weights(weights: np.ndarray | None, table: PersonTable, known: Tensor
     return torch.from_numpy(weights)[table.rows][:, None].expand(known.shape)[known]
 
 
-def _mean(values: Tensor, weights: Tensor | None) -> float:
-    return float(values.mean() if weights is None else (values * weights).sum() / weights.sum())
+def _mean(values: Tensor, weights: Tensor | None) -> Tensor:
+    return values.mean() if weights is None else (values * weights).sum() / weights.sum()

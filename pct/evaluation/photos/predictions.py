@@ -31,7 +31,7 @@ PhotoModel = PoseClassifier | HeatmapModel
 EXPECTED, LIKELY, SAMPLED, ORACLE = "expected pose", "most likely tokens", "one sample", "true tokens"
 TOP = "top of the heatmap"
 # Of ModelPoses, beside the poses.
-_COLUMNS = ("confidence", "spread", "token_hits", "published_score")
+_COLUMNS = ("confidence", "spread", "token_hits", "published_score", "heights")
 
 
 @dataclass(frozen=True)
@@ -109,6 +109,7 @@ class ModelPoses:
         published_score: Of the joints (N, K), without bounds; None unless the model's conventions rank poses by it.
         score_threshold: Joints with less confidence do not count in the score of the pose.
         spread: Mean squared distance of the samples from the expected pose over the squared scale of the joint (N, K).
+        heights: How high the backbone's own heatmaps are at each joint (N, K); None if it has none.
         token_hits: Whether the true token is the likeliest, and among the five likeliest (N, M, 2).
 
     ``spread`` and ``token_hits`` are None where there are no tokens.
@@ -120,6 +121,7 @@ class ModelPoses:
     spread: Tensor | None = None
     token_hits: Tensor | None = None
     published_score: Tensor | None = None
+    heights: Tensor | None = None
 
     @property
     def ranking(self) -> Tensor:
@@ -252,6 +254,7 @@ def _token_poses(
         poses=dict(zip(forms, poses, strict=True)),
         confidence=found.confidence.cpu(),
         spread=found.spread.cpu(),
+        heights=None if found.heights is None else found.heights.cpu(),
         token_hits=torch.stack([top[..., 0], top.any(dim=-1)], dim=-1).cpu(),
         published_score=found.published_score[:, None].expand_as(found.confidence).cpu() if published else None,
         score_threshold=SCORE_THRESHOLD if published else 0.0,
