@@ -55,7 +55,6 @@ FLOORS = {
     "pct.photos.estimator": 4,
     "pct.photos.detection": 4,
     "pct.photos.detection.nanodet": 3,
-    "pct.photos.heatmap_estimator": 4,
     "pct.photos.predict": 4,
     "pct.photos.results": 4,
     "pct.lifting.lift_files": 4,

@@ -25,7 +25,7 @@ from pct.photos.heatmap import HeatmapModel
 from pct.photos.predict import area_in_model_units, predict_poses, restore_poses
 from pct.photos.results.poses import PersonPoses
 from pct.photos.results.result import PoseResult
-from pct.photos.results.sources import BoxedFrame, BoxFinder, Frame, Report, find_persons, iter_inputs, read_frames
+from pct.photos.results.sources import BoxedFrame, BoxFinder, Frame, Report, find_persons, read_frames
 from pct.tokens.table import PoseTokens
 
 # The model that ships with the package.
@@ -153,7 +153,7 @@ class PoseEstimator:
             ValueError: If there is no such file, or the boxes are not of as many photos.
         """
         find = boxes if callable(boxes) else self._detect if boxes is None else _given_boxes(source, boxes)
-        frames = read_frames(iter_inputs(source), video_fps, report)
+        frames = read_frames(source, video_fps, report)
         group: list[tuple[BoxedFrame, list[np.ndarray]]] = []
         for photo in map_ahead(self._cut, find_persons(frames, find, track, report), min(self.batch_size, _AHEAD)):
             group.append(photo)
@@ -162,7 +162,8 @@ class PoseEstimator:
             if full or sum(found.frame.image.size // 3 for found, _ in group) >= _MOST_PIXELS:
                 yield from self._predict_group(group, num_samples)
                 group = []
-        yield from self._predict_group(group, num_samples)
+        if group:
+            yield from self._predict_group(group, num_samples)
 
     def predict(self, image: Any, bboxes: ArrayLike | None = None, num_samples: int = 16) -> PersonPoses:
         """Estimate the poses in given boxes on one photo, as plain arrays.
@@ -212,9 +213,12 @@ class PoseEstimator:
         self, group: list[tuple[BoxedFrame, list[np.ndarray]]], num_samples: int
     ) -> Iterator[PoseResult]:
         crops = [crop for _, crops in group for crop in crops]
-        boxes = np.concatenate([np.zeros((0, 4)), *(found.boxes for found, _ in group)])
+        boxes = np.concatenate([found.boxes for found, _ in group])
+        if not crops:
+            # Of a black crop that nobody gets, the arrays of no persons have their shapes.
+            crops, boxes = [np.zeros((*self.image_size, 3), np.uint8)], np.ones((1, 4))
         # Parts of equal size: a last one with a single crop would cost nearly as much as a full one.
-        parts = np.array_split(np.arange(len(crops)), -(-len(crops) // self.batch_size) or 1)
+        parts = np.array_split(np.arange(len(crops)), -(-len(crops) // self.batch_size))
         poses = PersonPoses.concatenate(
             [self._predict_crops([crops[i] for i in rows], boxes[rows], num_samples) for rows in parts]
         )
@@ -230,8 +234,6 @@ class PoseEstimator:
     @in_float32()
     def _predict_crops(self, crops: list[np.ndarray], boxes: np.ndarray, num_samples: int) -> PersonPoses:
         """Predict one batch: crops (H, W, 3), uint8, and their boxes (B, 4)."""
-        if not crops:
-            return self._no_poses(num_samples)
         device = self.model.device
         # Contiguous: colour by colour is many times faster to normalise than pixel by pixel.
         pixels = torch.from_numpy(np.stack(crops)).to(device).permute(0, 3, 1, 2).contiguous()
@@ -256,25 +258,6 @@ class PoseEstimator:
             likely_keypoints=restored[1],
             samples=restored[2:],
             bbox=boxes.astype(np.float32),
-        )
-
-    def _no_poses(self, num_samples: int) -> PersonPoses:
-        num_tokens = 0
-        if isinstance(self.model, PoseClassifier):
-            num_tokens = self.model.tokenizer.config.num_tokens
-        joints, probs = (
-            np.zeros((0, *shape), np.float32)
-            for shape in ((self.skeleton.num_keypoints, self.space.num_dims), (num_tokens,))
-        )
-        return PersonPoses(
-            keypoints=joints,
-            scores=joints[..., 0],
-            published_score=joints[:, 0, 0],
-            indices=probs.astype(np.int64),
-            token_probs=probs,
-            likely_keypoints=joints,
-            samples=np.zeros((num_samples if num_tokens else 0, *joints.shape), np.float32),
-            bbox=np.zeros((0, 4), np.float32),
         )
 
 

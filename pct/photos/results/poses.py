@@ -1,10 +1,22 @@
-"""PersonPoses: poses, tokens and confidence of the persons of a photo, as arrays."""
+"""PersonPoses: poses, tokens and confidence of the persons of a photo, as arrays, and how they are drawn."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+import math
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
+
+from pct.drawing.poses2d import COLOURED, PoseLayer, draw_lines, draw_pose
+from pct.drawing.poses3d import FRONT, TURNED, draw_pose_3d
+from pct.skeleton import Skeleton
+
+# Joints below this confidence are drawn hollow.
+_SURE = 0.3
+# Longer side in pixels of the persons that the usual style of drawing suits.
+_DRAWN_SIZE = 300
+# Side in pixels of the panel of 3D poses, and the colour of the boxes beside it.
+_BODY_SIZE, _BOX = 480, (230, 97, 0)
 
 
 @dataclass(frozen=True)
@@ -43,6 +55,38 @@ class PersonPoses:
     def is_3d(self) -> bool:
         """Whether the coordinates are millimetres in space."""
         return self.keypoints.shape[2] == 3
+
+    def draw(self, image: np.ndarray, skeleton: Skeleton) -> np.ndarray:
+        """Return a photo (H, W, 3), uint8 RGB, with the expected poses on it; joints of low confidence are hollow.
+
+        3D poses stand beside the photo, on which their boxes are drawn: each as seen from the camera and turned, in the
+        order of the boxes. The size of the picture depends on the photo's alone, not on the number of persons.
+        """
+        if self.is_3d:
+            return self._draw_bodies(image, skeleton)
+        for row in np.argsort(self.scores.mean(axis=1)):
+            scale = min(max(float(self.bbox[row, 2:].max()) / _DRAWN_SIZE, 0.25), 4.0)
+            thickness, radius = math.ceil(COLOURED.thickness * scale), math.ceil(COLOURED.radius * scale)
+            style = replace(COLOURED, thickness=thickness, radius=radius)
+            image = draw_pose(image, self.keypoints[row], self.scores[row] >= _SURE, skeleton, style)
+        return image
+
+    def _draw_bodies(self, image: np.ndarray, skeleton: Skeleton) -> np.ndarray:
+        height, width = image.shape[:2]
+        side, thickness = min(height, _BODY_SIZE), math.ceil(height / _DRAWN_SIZE)
+        canvas = np.full((height, width + 2 * side, 3), 255, np.uint8)
+        for x, y, w, h in self.bbox.astype(np.float64):
+            corners = np.array([[x, y], [x + w, y], [x + w, y + h], [x, y + h]])
+            image = draw_lines(image, np.stack([corners, np.roll(corners, -1, axis=0)], axis=1), _BOX, thickness)
+        canvas[:, :width] = image
+        columns = math.ceil(math.sqrt(len(self)))
+        for row in range(len(self)):
+            cell = side // columns
+            layer = PoseLayer(self.keypoints[row], self.scores[row] >= _SURE)
+            views = np.hstack([draw_pose_3d([layer], skeleton, view, cell) for view in (FRONT, TURNED)])
+            left, top = width + row % columns * 2 * cell, row // columns * cell
+            canvas[top : top + cell, left : left + 2 * cell] = views
+        return canvas
 
     def select(self, rows: slice) -> PersonPoses:
         """Return some of the persons."""

@@ -7,11 +7,10 @@ import itertools
 import json
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 from pct.drawing.poses2d import write_jpeg
 from pct.files.output import OutputError, open_atomically
@@ -62,14 +61,13 @@ class PredictSummary:
 
 def count_frames(inputs: Sequence[PhotoInput], video_fps: float | None = None) -> int:
     """Return about how many photos and frames there are; videos that cannot be opened count as one."""
-    return sum(_count_frames(photo, video_fps) if photo.is_video else 1 for photo in inputs)
-
-
-def _count_frames(video: PhotoInput, fps: float | None) -> int:
-    try:
-        return VideoReader(video.path, fps).num_frames
-    except PhotoError:
-        return 1
+    count = 0
+    for photo in inputs:
+        try:
+            count += VideoReader(photo.path, video_fps).num_frames if photo.is_video else 1
+        except PhotoError:
+            count += 1
+    return count
 
 
 def check_folder(out_dir: str | Path, force: bool = False) -> Path:
@@ -146,97 +144,81 @@ def predict_files(
         if report is not None:
             report(str(error))
 
-    tokenizer = estimator.model.tokenizer if isinstance(estimator.model, PoseClassifier) else None
     with ExitStack() as stack:
         half = stack.enter_context(outputs_together(folder, _OUTPUTS, force))
-        results = ResultsWriter(stack.enter_context(open_atomically(half / KEYPOINTS_FILE)))
-        table = None
-        if tokenizer is not None:
-            metadata = describe_model(tokenizer, f"{model_name}/{TOKENIZER_FOLDER}" if model_name else "")
-            table = stack.enter_context(TokenWriter(half / TOKENS_FILE, metadata))
-        pictures = stack.enter_context(open_pictures(half)) if draw else None
+        files = _ResultFiles(stack, half, estimator, model_name, draw)
         for result in estimator.stream(list(inputs), find_boxes, track=track, video_fps=video_fps, report=note):
-            image_id = ids[result.frame.name]
-            if table is not None:
-                table.write(estimator.token_table(result.persons, image_id, results.count + 1))
-            results.write(result, image_id)
-            if pictures is not None:
-                pictures.write(result)
+            files.write(result, ids[result.frame.name])
             summary.photos += 1
             if progress is not None:
                 progress(summary.photos)
         if summary.photos == 0:
             raise PhotoError(f"none of {len(inputs):,} photos can be read; the first: {faults[0]}")
-        results.finish()
-    summary.persons = results.count
+        files.finish()
+    summary.persons = files.persons
     return summary
 
 
-class ResultsWriter:
-    """Writes a results file person by person; see :func:`predict_files`.
+class _ResultFiles:
+    """The files of the results, written photo by photo; see :func:`predict_files`."""
 
-    Args:
-        file: Open for bytes.
-    """
-
-    def __init__(self, file: BinaryIO) -> None:
-        self.file, self.count = file, 0
+    def __init__(self, stack: ExitStack, folder: Path, estimator: PoseEstimator, model_name: str, draw: bool) -> None:
+        self.estimator, self.persons, self.drawn = estimator, 0, folder / DRAWN_FOLDER if draw else None
+        self.keypoints = stack.enter_context(open_atomically(folder / KEYPOINTS_FILE))
+        self.table: TokenWriter | None = None
+        if isinstance(estimator.model, PoseClassifier):
+            metadata = describe_model(
+                estimator.model.tokenizer, f"{model_name}/{TOKENIZER_FOLDER}" if model_name else ""
+            )
+            self.table = stack.enter_context(TokenWriter(folder / TOKENS_FILE, metadata))
+        if self.drawn is not None:
+            self.drawn.mkdir()
+        # Of the video whose frames are drawn.
+        self.open_video = stack.enter_context(ExitStack())
+        self.video: VideoWriter | None = None
+        self.video_name = ""
 
     def write(self, result: PoseResult, image_id: int) -> None:
         """Append the persons of a photo."""
+        if self.table is not None:
+            self.table.write(self.estimator.token_table(result.persons, image_id, self.persons + 1))
         for summary in result.summary():
-            self.count += 1
-            entry = {"image_id": image_id, "category_id": 1, **summary, "id": self.count}
-            self.file.write((b",\n" if self.count > 1 else b"[\n") + json.dumps(entry, allow_nan=False).encode())
+            self.persons += 1
+            entry = {"image_id": image_id, "category_id": 1, **summary, "id": self.persons}
+            self.keypoints.write((b",\n" if self.persons > 1 else b"[\n") + json.dumps(entry, allow_nan=False).encode())
+        if self.drawn is not None:
+            self._draw(result, self.drawn)
 
     def finish(self) -> None:
-        """End the list."""
-        self.file.write(b"\n]\n" if self.count else b"[]\n")
+        """End the list of persons and the last video."""
+        self.keypoints.write(b"\n]\n" if self.persons else b"[]\n")
+        self.open_video.close()
 
-
-class Pictures:
-    """Writes drawn photos and videos into a folder."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.stack, self.video, self.video_name = ExitStack(), None, ""
-
-    video: VideoWriter | None
-
-    def write(self, result: PoseResult) -> None:
-        """Draw a photo, or the next frame of a video."""
+    def _draw(self, result: PoseResult, folder: Path) -> None:
         source, fps = result.frame.source, result.frame.fps
         assert source is not None
         if fps is None:
-            write_jpeg(result.draw(), self._path(source.name, (".jpg", ".jpeg")))
+            write_jpeg(result.draw(), _free_path(folder, source.name, (".jpg", ".jpeg")))
             return
         if self.video is None or self.video_name != source.name:
-            self.stack.close()
-            path = self._path(source.name, (".mp4",))
-            self.video, self.video_name = self.stack.enter_context(VideoWriter(path, fps)), source.name
+            self.open_video.close()
+            path = _free_path(folder, source.name, (".mp4",))
+            self.video, self.video_name = self.open_video.enter_context(VideoWriter(path, fps)), source.name
         self.video.write(result.draw())
 
-    def _path(self, name: str, suffixes: tuple[str, ...]) -> Path:
-        path = self.folder / name
-        if any(parent.is_file() for parent in path.parents if parent.is_relative_to(self.folder)):
-            path = self.folder / name.replace("/", "_")  # a photo is called as this one's folder
-        if path.suffix.lower() not in suffixes:
-            path = path.with_name(path.name + suffixes[0])
-        if len(os.fsencode(path.name)) > _LONGEST_NAME:
-            path = path.with_name(hashlib.sha256(os.fsencode(path.name)).hexdigest() + path.suffix)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # `a.png` and `a.png.jpg` would be drawn into the same file.
-        free, number = path, 2
-        while free.exists():
-            free, number = path.with_name(f"{path.stem}_{number}{path.suffix}"), number + 1
-        return free
 
-
-@contextmanager
-def open_pictures(folder: Path) -> Iterator[Pictures]:
-    """Give what draws into ``drawn/`` in a folder."""
-    pictures = Pictures(folder / DRAWN_FOLDER)
-    pictures.folder.mkdir()
-    with pictures.stack:
-        yield pictures
-        pictures.stack.close()
+def _free_path(folder: Path, name: str, suffixes: tuple[str, ...]) -> Path:
+    """Return where to draw a photo or video, in a folder that is there; no other one is drawn in its place."""
+    path = folder / name
+    if any(parent.is_file() for parent in path.parents if parent.is_relative_to(folder)):
+        path = folder / name.replace("/", "_")  # a photo is called as this one's folder
+    if path.suffix.lower() not in suffixes:
+        path = path.with_name(path.name + suffixes[0])
+    if len(os.fsencode(path.name)) > _LONGEST_NAME:
+        path = path.with_name(hashlib.sha256(os.fsencode(path.name)).hexdigest() + path.suffix)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # `a.png` and `a.png.jpg` would be drawn into the same file.
+    free, number = path, 2
+    while free.exists():
+        free, number = path.with_name(f"{path.stem}_{number}{path.suffix}"), number + 1
+    return free

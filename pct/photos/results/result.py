@@ -11,7 +11,6 @@ import numpy as np
 
 from pct.drawing.poses2d import write_jpeg, write_png
 from pct.packages import explain_missing
-from pct.photos.results.draw import draw_bodies, draw_persons
 from pct.photos.results.poses import PersonPoses
 from pct.photos.results.sources import Frame
 from pct.skeleton import Skeleton
@@ -33,14 +32,8 @@ class Keypoints:
 
     @property
     def xy(self) -> np.ndarray:
-        """Image pixels (N, K, 2), x right and y down.
-
-        Raises:
-            ValueError: If the model's poses are 3D.
-        """
-        if self.data.shape[2] == 3:
-            raise ValueError("the poses of this model are millimetres in space, no places on the photo; take .xyz")
-        return self.data
+        """Image pixels (N, K, 2), x right and y down; ValueError if the model's poses are 3D."""
+        return self._of_dims(2, "millimetres in space, no places on the photo; take .xyz")
 
     @property
     def xyn(self) -> np.ndarray:
@@ -49,13 +42,12 @@ class Keypoints:
 
     @property
     def xyz(self) -> np.ndarray:
-        """Millimetres (N, K, 3) from the root joint in the camera's axes: x right, y down, z away from it.
+        """Millimetres (N, K, 3) from the root joint, axes as of the camera; ValueError if the model's poses are 2D."""
+        return self._of_dims(3, "places on the photo; take .xy, and pct.lifting for 3D poses")
 
-        Raises:
-            ValueError: If the model's poses are 2D.
-        """
-        if self.data.shape[2] == 2:
-            raise ValueError("the poses of this model are places on the photo; take .xy, and pct.lifting for 3D poses")
+    def _of_dims(self, dims: int, others: str) -> np.ndarray:
+        if self.data.shape[2] != dims:
+            raise ValueError(f"the poses of this model are {others}")
         return self.data
 
 
@@ -151,8 +143,7 @@ class PoseResult:
 
     def draw(self) -> np.ndarray:
         """Return the photo with the poses on it (H, W, 3), uint8 RGB; 3D poses stand beside it."""
-        draw = draw_bodies if self.persons.is_3d else draw_persons
-        return draw(self.orig_img, self.persons, self.skeleton)
+        return self.persons.draw(self.orig_img, self.skeleton)
 
     def plot(self) -> Any:
         """Return :meth:`draw` as a Pillow picture."""

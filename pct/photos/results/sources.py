@@ -59,37 +59,31 @@ class BoxedFrame:
 BoxFinder = Callable[[Frame], tuple[np.ndarray, np.ndarray]]
 
 
-def iter_inputs(source: Any) -> Iterator[Any]:
-    """Yield files and pictures one by one: those in a folder, of a list or an iterator, or the one that is given."""
-    if isinstance(source, (str, Path)):
-        yield from find_photos([source])
-    elif isinstance(source, (list, tuple, Iterator)):
-        for item in source:
-            yield from iter_inputs(item)
-    else:
-        yield source
-
-
-def read_frames(inputs: Iterable[Any], video_fps: float | None = None, report: Report | None = None) -> Iterator[Frame]:
+def read_frames(source: Any, video_fps: float | None = None, report: Report | None = None) -> Iterator[Frame]:
     """Yield photos and the frames of videos as they are needed.
 
     Args:
-        inputs: Files (:class:`PhotoInput`) and pictures (see :func:`pct.files.photo.as_photo`).
+        source: A file or a folder of them, a picture (see :func:`pct.files.photo.as_photo`), or a list or an iterator
+            of such.
         video_fps: Frames a second of the videos that are used; by default all.
         report: Called with what cannot be read, which is then skipped; by default that is an error.
     """
-    for item in inputs:
-        try:
-            if not isinstance(item, PhotoInput):
-                yield Frame(as_photo(item))
-            elif item.is_video:
-                yield from _read_video(item, video_fps, report)
-            else:
-                yield Frame(as_photo(item.path), item.name, item)
-        except PhotoError as error:
-            if report is None:
-                raise
-            report(error)
+    items = find_photos([source]) if isinstance(source, (str, Path)) else source
+    if isinstance(items, (list, tuple, Iterator)):
+        for item in items:
+            yield from read_frames(item, video_fps, report)
+        return
+    try:
+        if not isinstance(items, PhotoInput):
+            yield Frame(as_photo(items))
+        elif items.is_video:
+            yield from _read_video(items, video_fps, report)
+        else:
+            yield Frame(as_photo(items.path), items.name, items)
+    except PhotoError as error:
+        if report is None:
+            raise
+        report(error)
 
 
 def _read_video(source: PhotoInput, fps: float | None, report: Report | None) -> Iterator[Frame]:
@@ -100,43 +94,6 @@ def _read_video(source: PhotoInput, fps: float | None, report: Report | None) ->
     if report is not None and count < 0.9 * video.num_frames - 1:
         sentence = f"only {count} of {video.num_frames} frames can be read; the rest is missing"
         report(ValueError(f"{source.path}: {sentence}"))
-
-
-class PersonTracker:
-    """Follows the persons of one video by their boxes ("ByteTrack", Zhang et al., 2022).
-
-    Args:
-        fps: Frames a second of the video; 30 where it is not known.
-    """
-
-    def __init__(self, fps: float | None = None) -> None:
-        with explain_missing():
-            from supervision import Detections
-            from trackers import ByteTrackTracker
-        self._detections = Detections
-        self._tracker = ByteTrackTracker(
-            frame_rate=fps or _DEFAULT_FPS,
-            track_activation_threshold=_SURE,
-            high_conf_det_threshold=_SURE,
-            minimum_consecutive_frames=1,
-        )
-
-    def update(self, boxes: np.ndarray, scores: np.ndarray) -> np.ndarray:
-        """Return the tracks (N,), int64, of the next frame's boxes: 1, 2, ..., or -1 for a box that is in none yet.
-
-        Args:
-            boxes: (N, 4) as x, y, width, height in image pixels.
-            scores: Of the boxes (N,).
-        """
-        corners = np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
-        found = self._detections(xyxy=corners, confidence=scores, data={"row": np.arange(len(boxes))})
-        found = self._tracker.update(found)
-        ids = np.full(len(boxes), -1, np.int64)
-        if len(found):
-            # It gives them back in another order, and counts from 0.
-            tracks = np.asarray(found.tracker_id, np.int64)
-            ids[np.asarray(found.data["row"], np.int64)] = np.where(tracks < 0, -1, tracks + 1)
-        return ids
 
 
 def find_persons(
@@ -158,9 +115,35 @@ def find_persons(
         if track:
             film = frame.source if frame.fps else None
             if tracker is None or film is not followed:
-                tracker, followed = PersonTracker(frame.fps), film
-            ids = tracker.update(boxes, scores)
+                tracker, followed = _make_tracker(frame.fps or _DEFAULT_FPS), film
+            ids = _follow(tracker, boxes, scores)
         yield BoxedFrame(frame, boxes, scores, ids)
+
+
+def _make_tracker(fps: float) -> Any:
+    """Return what follows the persons of one video by their boxes ("ByteTrack", Zhang et al., 2022)."""
+    with explain_missing():
+        from trackers import ByteTrackTracker
+    return ByteTrackTracker(
+        frame_rate=fps,
+        track_activation_threshold=_SURE,
+        high_conf_det_threshold=_SURE,
+        minimum_consecutive_frames=1,
+    )
+
+
+def _follow(tracker: Any, boxes: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """Return the tracks (N,), int64, of the next frame's boxes: 1, 2, ..., or -1 for a box that is in none yet."""
+    with explain_missing():
+        from supervision import Detections
+    corners = np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
+    found = tracker.update(Detections(xyxy=corners, confidence=scores, data={"row": np.arange(len(boxes))}))
+    ids = np.full(len(boxes), -1, np.int64)
+    if len(found):
+        # It gives them back in another order, and counts from 0.
+        tracks = np.asarray(found.tracker_id, np.int64)
+        ids[np.asarray(found.data["row"], np.int64)] = np.where(tracks < 0, -1, tracks + 1)
+    return ids
 
 
 def check_boxes(bboxes: ArrayLike, frame: Frame, report: Report | None = None) -> tuple[np.ndarray, np.ndarray]:
