@@ -45,13 +45,14 @@ from pct.evaluation.photos.predictions import (
 from pct.evaluation.report import Table
 from pct.files.output import write_atomically
 from pct.layers.losses import keypoint_loss
+from pct.photos.backbone import Backbone
 from pct.photos.classifier import PoseClassifier
 from pct.photos.crop import PhotoBatch
 from pct.photos.heads.tokens import PlaceReader, grid_positions
 from pct.photos.movenet import heatmap_heights
 from pct.photos.persons import CocoPersons
 from pct.photos.predict import merge_heights, restore_poses
-from pct.photos.saved_backbone import SavedBackbone
+from pct.photos.saved_backbone import load_backbone
 from pct.pose_space import PoseSpace
 from pct.training.loop import train
 from pct.training.photos.batches import evaluation_batches
@@ -305,9 +306,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     changes += [f"backbone_from={args.trunk}", f"features={args.features}"]
     runs = [load_classifier_run(CONFIG, [*changes, f"seed={seed}"]) for seed in range(args.seeds)]
     space = PoseTokenizer.from_pretrained(runs[0].tokenizer).space
-    saved = SavedBackbone.of_model(args.trunk)
-    backbone = saved.sizes.build()
-    backbone.load_state_dict(saved.state)
+    sizes, state = load_backbone(args.trunk)
+    backbone = Backbone(sizes)
+    backbone.load_state_dict(state)
     trunk = SeenTrunk(backbone.eval())
     tests = {
         "coco": TestSet.of(args.coco, "coco_split", "val2017", trunk, space, args.runs),

@@ -26,7 +26,7 @@ def assert_relative(ours: Tensor, expected: Tensor, tolerance: float = 1e-4) -> 
 
 def build_backbone(official: dict[str, Tensor], crop_size: int = 256, prefix: str = "backbone.") -> Backbone:
     sizes, state = convert_backbone(official, crop_size, prefix)
-    backbone = sizes.build()
+    backbone = Backbone(sizes)
     backbone.load_state_dict(state)
     return backbone.eval()
 

@@ -6,12 +6,15 @@ import copy
 import difflib
 from collections.abc import Mapping
 from itertools import pairwise
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from pct import checkpoint
+from pct.photos.config import BackboneSizes
 from pct.photos.movenet import MOVENETS, MoveNetFeatures
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -38,12 +41,8 @@ class Backbone(nn.Module):
     """An image network that gives one feature map.
 
     Args:
-        name: A name of timm (Swin V1 and V2, ViT, ConvNeXt, ResNet, ...) or one of :data:`OWN_SIZES`.
-        image_size: Height and width of the photos in pixels.
+        sizes: A name of timm (Swin V1 and V2, ViT, ConvNeXt, ResNet, ...) or one of :data:`OWN_SIZES`, with its sizes.
         pretrained: Take timm's weights for that name (fetched from the hub).
-        stage: Which stage's (for a ViT: block's) features; the last by default. Later stages are cut off.
-        drop_path: Highest rate of stochastic depth.
-        options: Further arguments of timm's constructor, such as ``window_size``.
 
     Attributes:
         channels: Channels C of the features.
@@ -55,21 +54,15 @@ class Backbone(nn.Module):
             size, or cannot get pretrained weights.
     """
 
-    def __init__(
-        self,
-        name: str,
-        image_size: tuple[int, int],
-        pretrained: bool = False,
-        stage: int = -1,
-        drop_path: float = 0.0,
-        options: Mapping[str, Any] | None = None,
-    ) -> None:
+    def __init__(self, sizes: BackboneSizes, pretrained: bool = False) -> None:
         super().__init__()
-        self.name, self.image_size = name, (int(image_size[0]), int(image_size[1]))
-        self.network = _create(name, self.image_size, pretrained, drop_path, dict(options or {}))
+        height, width = map(int, sizes.image_size)
+        self.name, self.image_size, stage = sizes.name, (height, width), sizes.stage
+        create = _create_movenet if sizes.name in MOVENETS else _create
+        self.network: Any = create(sizes, pretrained)
         stages = len(self.network.feature_info)
         if not -stages <= stage < stages:
-            raise ValueError(f"backbone {name} has {stages} stages; stage {stage} is none of them")
+            raise ValueError(f"backbone {self.name} has {stages} stages; stage {stage} is none of them")
         self.stage = stage % stages
         info = self.network.feature_info[self.stage]
         self.is_last = self.stage == stages - 1
@@ -137,10 +130,22 @@ class Backbone(nn.Module):
 
 
 class BackboneModel(nn.Module):
-    """A model on a :attr:`backbone`, which may be kept as it is while the rest is trained."""
+    """A model on a backbone, which may be kept as it is while the rest is trained.
 
-    backbone: Backbone
+    Attributes:
+        kind: Of the model, in its ``config.json``.
+        config: Everything that it is built from.
+        backbone: Looks at the crops.
+    """
+
+    kind: ClassVar[str]
+    config_type: ClassVar[Any]
     backbone_is_frozen = False
+
+    def __init__(self, config: Any, pretrained: bool = False) -> None:
+        super().__init__()
+        self.config = config
+        self.backbone = Backbone(config.backbone, pretrained)
 
     @property
     def image_size(self) -> tuple[int, int]:
@@ -164,20 +169,41 @@ class BackboneModel(nn.Module):
             self.backbone.eval()
         return self
 
+    def save_pretrained(self, folder: str | Path, card: str | None = None, force: bool = False) -> None:
+        """Write ``config.json`` and ``model.safetensors`` into ``folder``.
 
-def _create(name: str, image_size: tuple[int, int], pretrained: bool, drop_path: float, options: dict[str, Any]) -> Any:
+        Raises:
+            FileExistsError: If the folder holds a model and ``force`` is not set.
+        """
+        checkpoint.save_model(folder, self.kind, self.config.to_dict(), self.state_dict(), card, force)
+
+    @classmethod
+    def from_pretrained(cls: type[Network], name: str | Path, device: str | torch.device = "cpu") -> Network:
+        """Load a model in evaluation mode from a folder, by the name of a shipped one, or from the hub.
+
+        Raises:
+            CheckpointError: If there is no such model or its files do not fit together.
+        """
+        values, state = checkpoint.load_model(name, cls.kind)
+        with checkpoint.explain(name):
+            model = cls(cls.config_type.from_dict(values))
+            model.load_state_dict(state)
+        return model.to(device).eval()
+
+
+def _create(sizes: BackboneSizes, pretrained: bool) -> Any:
     import timm
+    from timm.layers import DropPath
 
-    if name in MOVENETS:
-        return _create_movenet(name, image_size, pretrained, drop_path, options)
-    timm_name, sizes = OWN_SIZES.get(name, (name, {}))
-    if pretrained and sizes:
+    name, image_size, drop_path = sizes.name, tuple(sizes.image_size), sizes.drop_path
+    timm_name, own = OWN_SIZES.get(name, (name, {}))
+    if pretrained and own:
         raise ValueError(f"backbone {name} has sizes of our own, so there are no pretrained weights for it")
     if not timm.is_model(timm_name.split(".")[0]):
         known = [*OWN_SIZES, *MOVENETS, *timm.list_models()]
         near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
         raise ValueError(f"timm knows no backbone {name!r}; the nearest names are {', '.join(near) or 'none'}")
-    values = {**sizes, **options}
+    values = {**own, **sizes.options}
     if drop_path:
         values["drop_path_rate"] = drop_path
     settings = timm.get_pretrained_cfg(timm_name)
@@ -189,33 +215,25 @@ def _create(name: str, image_size: tuple[int, int], pretrained: bool, drop_path:
         raise ValueError(f"backbone {name} cannot be built for {image_size} with {values}: {error}") from error
     except (OSError, RuntimeError) as error:
         raise ValueError(f"pretrained weights of backbone {name} could not be had: {error}") from error
-    if not drop_path:
-        _remove_drop_path(network)
+    # timm's Swin has some by default.
+    for module in network.modules() if not drop_path else ():
+        if isinstance(module, DropPath):
+            module.drop_prob = 0.0
     if not hasattr(network, "forward_intermediates"):
         raise ValueError(f"timm's {name} gives no feature maps; choose another backbone")
     return network
 
 
-def _create_movenet(
-    name: str, image_size: tuple[int, int], pretrained: bool, drop_path: float, options: dict[str, Any]
-) -> MoveNetFeatures:
+def _create_movenet(sizes: BackboneSizes, pretrained: bool) -> MoveNetFeatures:
+    name, (width, side) = sizes.name, MOVENETS[sizes.name]
     if pretrained:
         raise ValueError(f"the hub has no weights of {name}; convert the published ones and give backbone_from=FOLDER")
-    if drop_path or options:
-        raise ValueError(f"backbone {name} takes no drop_path and no options; got {drop_path} and {options}")
-    width, side = MOVENETS[name]
-    if image_size != (side, side):
-        raise ValueError(f"backbone {name} takes photos of {side} x {side} pixels, not {image_size}")
+    if sizes.drop_path or sizes.options:
+        given = f"{sizes.drop_path} and {dict(sizes.options)}"
+        raise ValueError(f"backbone {name} takes no drop_path and no options; got {given}")
+    if tuple(sizes.image_size) != (side, side):
+        raise ValueError(f"backbone {name} takes photos of {side} x {side} pixels, not {tuple(sizes.image_size)}")
     return MoveNetFeatures(width, side)
-
-
-def _remove_drop_path(network: nn.Module) -> None:
-    """Set stochastic depth to 0: timm's Swin has some by default."""
-    from timm.layers import DropPath
-
-    for module in network.modules():
-        if isinstance(module, DropPath):
-            module.drop_prob = 0.0
 
 
 def _renormalisation(settings: Mapping[str, Any]) -> tuple[Tensor, Tensor]:

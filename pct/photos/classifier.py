@@ -14,8 +14,6 @@ from pct.photos.config import BackboneSizes, Calibration, HeadSizes
 from pct.photos.heads.published import PublishedTokenHead
 from pct.photos.heads.tokens import AnchoredTokenHead, QueryTokenHead, grid_positions
 from pct.photos.movenet import MOVENETS, heatmap_heights
-from pct.pose_space import PoseSpace
-from pct.skeleton import Skeleton
 from pct.tokenizer import PoseTokenizer
 from pct.tokenizer.own import load_with_tokenizer, save_with_tokenizer
 
@@ -85,28 +83,22 @@ class PoseClassifier(BackboneModel):
         config: Sizes.
         tokenizer: Trained tokenizer; it is frozen.
         pretrained: Take timm's weights for the backbone.
+
+    Attributes:
+        skeleton: Whose joints the poses have.
+        space: What the coordinates of the poses mean.
     """
 
+    kind, config_type = KIND, ClassifierConfig
+    positions: Tensor
+
     def __init__(self, config: ClassifierConfig, tokenizer: PoseTokenizer, pretrained: bool = False) -> None:
-        super().__init__()
-        self.config = config
-        self.backbone = config.backbone.build(pretrained)
+        super().__init__(config, pretrained)
         self.tokenizer = tokenizer.requires_grad_(False).eval()
+        self.skeleton, self.space = tokenizer.skeleton, tokenizer.space
         self.head = _build_head(config.head, self.backbone, tokenizer)
         positions = grid_positions(self.backbone.grid, self.head.position_channels)
         self.register_buffer("positions", positions, persistent=False)
-
-    positions: Tensor
-
-    @property
-    def space(self) -> PoseSpace:
-        """What the coordinates of the poses mean."""
-        return self.tokenizer.space
-
-    @property
-    def skeleton(self) -> Skeleton:
-        """Whose joints the poses have."""
-        return self.tokenizer.skeleton
 
     def forward(self, images: Tensor, features: Tensor | None = None) -> ClassifierOutput:
         """Map normalised crops to logits and expected poses in model units.
@@ -115,7 +107,9 @@ class PoseClassifier(BackboneModel):
             images: (B, 3, H, W).
             features: The backbone's features (B, C, h, w) of these crops, if they are known: it then does not run.
         """
-        features = self._look(images) if features is None else features
+        if features is None:
+            with torch.set_grad_enabled(torch.is_grad_enabled() and not self.backbone_is_frozen):
+                features = self.backbone(images)
         rows = features.flatten(2).transpose(1, 2)
         positions = self.positions.to(rows.dtype).expand(rows.shape[0], -1, -1)
         logits = self.head(torch.cat([rows, positions], dim=-1))
@@ -135,11 +129,6 @@ class PoseClassifier(BackboneModel):
         """
         sharpness = self.config.calibration.sharpness if sharpness is None else sharpness
         return self.tokenizer.decode_soft((logits * sharpness).softmax(dim=-1))
-
-    def _look(self, images: Tensor) -> Tensor:
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.backbone_is_frozen):
-            features: Tensor = self.backbone(images)
-        return features
 
     def train(self, mode: bool = True) -> PoseClassifier:
         """Set training or evaluation mode; the tokenizer and a frozen backbone stay in evaluation mode."""

@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from pct.photos.backbone import Backbone
-
 
 @dataclass(frozen=True)
 class BackboneSizes:
@@ -31,11 +29,6 @@ class BackboneSizes:
     def from_dict(cls, values: Mapping[str, Any]) -> BackboneSizes:
         """Build them from the plain values of a model's ``config.json``."""
         return cls(**{**values, "image_size": tuple(values["image_size"])})
-
-    def build(self, pretrained: bool = False) -> Backbone:
-        """Build it with random weights, or timm's pretrained ones."""
-        height, width = self.image_size
-        return Backbone(self.name, (height, width), pretrained, self.stage, self.drop_path, self.options)
 
 
 @dataclass(frozen=True)

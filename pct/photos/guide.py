@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pct import checkpoint
+from pct.photos.backbone import BackboneModel
 from pct.photos.cells import CellGrid
 from pct.photos.config import BackboneSizes
-
-KIND = "image_guide"
 
 
 @dataclass(frozen=True)
@@ -41,18 +39,18 @@ class GuideConfig:
         return cls(BackboneSizes.from_dict(values["backbone"]), tuple(values["bounds"]), values["cell_center"])
 
 
-class ImageGuide(nn.Module):
+class ImageGuide(BackboneModel):
     """Image features at the joints of a pose, from a frozen backbone ("Human Pose as Compositional Tokens", 2023, 3.1).
 
     Args:
         config: Sizes.
     """
 
+    kind, config_type = "image_guide", GuideConfig
+
     def __init__(self, config: GuideConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.backbone = config.backbone.build().requires_grad_(False)
-        self.eval()
+        super().__init__(config)
+        self.requires_grad_(False).eval()
 
     @property
     def channels(self) -> int:
@@ -88,27 +86,6 @@ class ImageGuide(nn.Module):
     def fingerprint(self) -> str:
         """Return 16 hex digits that name these weights and sizes; the guided tokenizer's config carries them."""
         return checkpoint.fingerprint(self.config.to_dict(), self.state_dict())
-
-    def save_pretrained(self, folder: str | Path, force: bool = False) -> None:
-        """Write ``config.json`` and ``model.safetensors`` into ``folder``.
-
-        Raises:
-            FileExistsError: If the folder holds a model and ``force`` is not set.
-        """
-        checkpoint.save_model(folder, KIND, self.config.to_dict(), self.state_dict(), force=force)
-
-    @classmethod
-    def from_pretrained(cls, folder: str | Path) -> ImageGuide:
-        """Load a guide.
-
-        Raises:
-            CheckpointError: If there is none or its files do not fit together.
-        """
-        values, state = checkpoint.load_model(folder, KIND)
-        with checkpoint.explain(folder):
-            guide = cls(GuideConfig.from_dict(values))
-            guide.load_state_dict(state)
-        return guide
 
 
 def features_at_joints(feature_map: Tensor, keypoints: Tensor, stride: float) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 from torch import Tensor
@@ -26,28 +26,19 @@ def save_backbone(folder: str | Path, sizes: BackboneSizes, backbone: Backbone, 
     save_model(folder, KIND, {"backbone": asdict(sizes)}, state, force=force)
 
 
-@dataclass(frozen=True)
-class SavedBackbone:
-    """Sizes of a backbone and its state dict."""
+def load_backbone(name: str | Path) -> tuple[BackboneSizes, dict[str, Tensor]]:
+    """Return sizes and state dict of a saved backbone, or of that of a classifier or heatmap model.
 
-    sizes: BackboneSizes
-    state: dict[str, Tensor]
+    Args:
+        name: A model folder, the name of a model that ships with the package, or hf:user/model.
 
-    @classmethod
-    def of_model(cls, name: str | Path) -> SavedBackbone:
-        """Read a backbone, or that of a classifier or heatmap model.
-
-        Args:
-            name: A model folder, the name of a model that ships with the package, or hf:user/model.
-
-        Raises:
-            CheckpointError: If there is no such model, its files are broken, or it has no backbone.
-        """
-        kind = model_kind(name)
-        if kind not in (KIND, CLASSIFIER, HEATMAP):
-            raise CheckpointError(f"{name} is a {kind}; a backbone is taken from a {KIND}, {CLASSIFIER} or {HEATMAP}")
-        config, state = load_model(name, kind)
-        weights = {key.removeprefix("backbone."): w for key, w in state.items() if key.startswith("backbone.")}
-        with explain(name):
-            sizes = BackboneSizes.from_dict(config["backbone"])
-        return cls(sizes, weights)
+    Raises:
+        CheckpointError: If there is no such model, its files are broken, or it has no backbone.
+    """
+    kind = model_kind(name)
+    if kind not in (KIND, CLASSIFIER, HEATMAP):
+        raise CheckpointError(f"{name} is a {kind}; a backbone is taken from a {KIND}, {CLASSIFIER} or {HEATMAP}")
+    config, state = load_model(name, kind)
+    with explain(name):
+        sizes = BackboneSizes.from_dict(config["backbone"])
+    return sizes, {key.removeprefix("backbone."): w for key, w in state.items() if key.startswith("backbone.")}

@@ -46,11 +46,11 @@ def convert_efficientnet_lite(
     # All sizes begin with the same layer.
     alike = bool(given) and tuple(given[0].shape) == _STEM
     for name in _NAMES if alike else ():
-        whole = BackboneSizes(name, image_size).build().state_dict()
+        whole = Backbone(BackboneSizes(name, image_size)).state_dict()
         shapes = [tuple(value.shape) for value in whole.values()]
         if shapes == [tuple(value.shape) for value in given[:-_REST]]:
             sizes = BackboneSizes(name, image_size, stage)
-            backbone = sizes.build()
+            backbone = Backbone(sizes)
             state = dict(zip(whole, given, strict=False))
             backbone.load_state_dict({key: state[key] for key in backbone.state_dict()})
             return sizes, backbone.eval()

@@ -50,7 +50,7 @@ def convert_movenet(path: str | Path) -> tuple[BackboneSizes, Backbone]:
     name = widths[stem.shape[-1]]
     side = MOVENETS[name][1]
     sizes = BackboneSizes(name, (side, side))
-    backbone = sizes.build()
+    backbone = Backbone(sizes)
     assert isinstance(backbone.network, MoveNetFeatures)
     with torch.no_grad():
         for module in backbone.modules():

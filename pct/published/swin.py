@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pct.photos.backbone import Backbone
 from pct.photos.config import BackboneSizes
 from pct.published.checkpoint import Names, OfficialPart
 
@@ -56,7 +57,7 @@ def convert_backbone(
         raise ValueError(f"no backbone in this checkpoint: no name starts with {prefix}")
     sizes = _read_sizes(part, crop_size)
     with torch.device("meta"):
-        ours = sizes.build().state_dict()
+        ours = Backbone(sizes).state_dict()
     tables = {name: part.tensors.pop(name) for name in list(part.tensors) if is_table(name)}
     _check_windows(tables, crop_size, prefix)
     return sizes, part.rename(ours, _NAMES, "backbone")

@@ -251,7 +251,7 @@ class PoseTokenizer(TokenColumns, nn.Module):
         state = {name: value.half() if half else value for name, value in self._own_state().items()}
         checkpoint.save_model(folder, "pose_tokenizer", self.config.to_dict(), state, card, force)
         if self.guide is not None:
-            self.guide.save_pretrained(Path(folder) / GUIDANCE_FOLDER, force)
+            self.guide.save_pretrained(Path(folder) / GUIDANCE_FOLDER, force=force)
 
     @classmethod
     def from_pretrained(cls, name: str | Path = "coco17", device: str | torch.device = "cpu") -> PoseTokenizer:

@@ -240,7 +240,7 @@ def test_pckh_counts_joints_within_half_a_head(tmp_path: Path, monkeypatch: pyte
     offset[2] = 100  # no head size: does not count
     know(monkeypatch, lambda labels: labels.keypoints + offset)
     model = make_heatmap_model()
-    model.config = replace(model.config, skeleton=MPII16)
+    model.skeleton = MPII16
     found = evaluate_photos({"heatmaps": model}, source).numbers["models"]["heatmaps"]
     found = found["pckh"]
     assert found["right_ankle"] is None

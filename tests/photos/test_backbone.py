@@ -9,6 +9,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from pct.photos.backbone import Backbone, fold_batch_norms
+from pct.photos.config import BackboneSizes
 
 TINY = {"patch_size": 4, "embed_dim": 8, "depths": (1, 1), "num_heads": (1, 1), "window_size": 4}
 
@@ -27,7 +28,7 @@ TINY = {"patch_size": 4, "embed_dim": 8, "depths": (1, 1), "num_heads": (1, 1), 
 )
 def test_features_have_the_promised_shape_and_train_every_weight(name: str, size: tuple, options: dict) -> None:
     torch.manual_seed(0)
-    backbone = Backbone(name, size, options=options)
+    backbone = Backbone(BackboneSizes(name, size, options=options))
     features = backbone(torch.randn(2, 3, *size))
     assert features.shape == (2, backbone.channels, *backbone.grid)
     features.square().sum().backward()
@@ -38,8 +39,8 @@ def test_features_have_the_promised_shape_and_train_every_weight(name: str, size
 
 def test_features_of_an_earlier_stage_are_those_of_the_whole_network() -> None:
     torch.manual_seed(0)
-    whole = Backbone("swin_pico", (64, 64), options=TINY)
-    cut = Backbone("swin_pico", (64, 64), stage=0, options=TINY)
+    whole = Backbone(BackboneSizes("swin_pico", (64, 64), options=TINY))
+    cut = Backbone(BackboneSizes("swin_pico", (64, 64), stage=0, options=TINY))
     cut.load_state_dict({k: v for k, v in whole.state_dict().items() if k in cut.state_dict()})
     images = torch.randn(1, 3, 64, 64)
     expected = whole.network.forward_intermediates(images, indices=[0], output_fmt="NCHW", intermediates_only=True)[0]
@@ -50,7 +51,7 @@ def test_features_of_an_earlier_stage_are_those_of_the_whole_network() -> None:
 def test_features_change_with_the_place_in_the_photo() -> None:
     """NHWC taken for NCHW would mix channels and places."""
     torch.manual_seed(0)
-    backbone = Backbone("swin_pico", (64, 64), stage=0, options={**TINY, "depths": (1, 1)})
+    backbone = Backbone(BackboneSizes("swin_pico", (64, 64), stage=0, options={**TINY, "depths": (1, 1)}))
     images = torch.zeros(1, 3, 64, 64)
     changed = images.clone()
     changed[..., :16, 48:] = 5.0
@@ -61,7 +62,7 @@ def test_features_change_with_the_place_in_the_photo() -> None:
 
 
 def test_learning_rates_fall_with_the_depth() -> None:
-    backbone = Backbone("swin_pico", (64, 64), options=TINY)
+    backbone = Backbone(BackboneSizes("swin_pico", (64, 64), options=TINY))
     scales = backbone.learning_rate_scales(0.5)
     assert set(scales) == {name for name, _ in backbone.named_parameters()}
     assert max(scales.values()) == 1.0
@@ -71,7 +72,7 @@ def test_learning_rates_fall_with_the_depth() -> None:
 
 def test_photos_reach_weights_with_the_normalisation_they_were_trained_with() -> None:
     torch.manual_seed(0)
-    backbone = Backbone("vit_tiny_patch16_224", (32, 32), options={"depth": 1})
+    backbone = Backbone(BackboneSizes("vit_tiny_patch16_224", (32, 32), options={"depth": 1}))
     photo = torch.rand(1, 3, 32, 32)
     mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
     imagenet = (photo - mean[:, None, None]) / std[:, None, None]
@@ -92,8 +93,9 @@ def test_photos_reach_weights_with_the_normalisation_they_were_trained_with() ->
     ],
 )
 def test_errors_say_what_would_be_right(name: str, arguments: dict, sentence: str) -> None:
+    pretrained = arguments.pop("pretrained", False)
     with pytest.raises(ValueError, match=sentence):
-        Backbone(name, (64, 64), **arguments)(torch.zeros(1, 3, 64, 32))
+        Backbone(BackboneSizes(name, (64, 64), **arguments), pretrained)(torch.zeros(1, 3, 64, 32))
 
 
 @pytest.mark.parametrize("name", ["test_convnext", "test_vit2"])
@@ -112,12 +114,12 @@ def test_pretrained_weights_are_those_of_the_hub(name: str, tmp_path, monkeypatc
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     values = donor.state_dict()
-    found = Backbone(name, (160, 160), pretrained=True).network.state_dict()
+    found = Backbone(BackboneSizes(name, (160, 160)), pretrained=True).network.state_dict()
     assert found
     assert all(torch.equal(weight, values[key]) for key, weight in found.items())
     (snapshot / "model.safetensors").unlink()
     with pytest.raises(ValueError, match=f"pretrained weights of backbone {name} could not be had"):
-        Backbone(name, (160, 160), pretrained=True)
+        Backbone(BackboneSizes(name, (160, 160)), pretrained=True)
 
 
 @pytest.mark.parametrize(
@@ -133,7 +135,7 @@ def test_pretrained_weights_are_those_of_the_hub(name: str, tmp_path, monkeypatc
 )
 def test_folded_backbones_equal_plain_ones(name: str, size: tuple[int, int], stage: int) -> None:
     torch.manual_seed(0)
-    backbone = Backbone(name, size, stage=stage).eval()
+    backbone = Backbone(BackboneSizes(name, size, stage=stage)).eval()
     for module in backbone.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.running_mean.normal_(std=0.1)

@@ -25,7 +25,7 @@ def test_decoding_bells_gives_their_joints(size: tuple[int, int], units: str) ->
     extent = torch.tensor([size[1], size[0]]) / max(size) * 0.8
     unit = (torch.rand(5, 17, 2, generator=torch.Generator().manual_seed(0)) * 2 - 1) * extent
     keypoints = (unit + 1) / 2 * (high - low) + low
-    found, scores = model.decode(model.targets(keypoints, sigma=1.5))
+    found, scores = model.decode(model.cells.bells(keypoints, sigma=1.5))
     torch.testing.assert_close(found, keypoints, atol=2e-3 * (high - low), rtol=0)
     assert scores.min() > 0.8
     assert scores.max() <= 1
@@ -33,16 +33,18 @@ def test_decoding_bells_gives_their_joints(size: tuple[int, int], units: str) ->
 
 def test_the_middle_of_the_crop_is_between_the_middle_cells() -> None:
     model = make_heatmap_model()
-    height, width = model.grid
+    height, width = model.cells.grid
     middle = model.cells.to_cells(torch.zeros(1, 1, 2))[0, 0]
     torch.testing.assert_close(middle, torch.tensor([(width - 1) / 2, (height - 1) / 2]))
-    assert model.targets(torch.full((1, 17, 2), 3.0), sigma=1.0).max() < 1e-3, "a joint outside has its bell outside"
+    assert model.cells.bells(torch.full((1, 17, 2), 3.0), sigma=1.0).max() < 1e-3, (
+        "a joint outside has its bell outside"
+    )
 
 
 def test_heatmaps_have_the_promised_grid_and_train_every_weight() -> None:
     model = make_heatmap_model().train()
     heatmaps = model(torch.randn(2, 3, 32, 32))
-    assert heatmaps.shape == (2, 17, *model.grid)
+    assert heatmaps.shape == (2, 17, *model.cells.grid)
     (heatmaps - 1).square().mean().backward()
     assert not [name for name, p in model.named_parameters() if p.grad is None]
 
@@ -50,7 +52,7 @@ def test_heatmaps_have_the_promised_grid_and_train_every_weight() -> None:
 def test_broken_heatmaps_still_give_numbers() -> None:
     model = make_heatmap_model()
     for value in (0.0, -1.0, 5.0):
-        keypoints, scores = model.decode(torch.full((1, 17, *model.grid), value))
+        keypoints, scores = model.decode(torch.full((1, 17, *model.cells.grid), value))
         assert torch.isfinite(keypoints).all()
         assert ((scores >= 0) & (scores <= 1)).all()
 

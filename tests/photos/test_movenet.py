@@ -11,10 +11,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from pct.photos.backbone import IMAGE_MEAN, IMAGE_STD
+from pct.photos.backbone import IMAGE_MEAN, IMAGE_STD, Backbone
 from pct.photos.config import BackboneSizes
 from pct.photos.movenet import _at_tops, heatmap_heights
-from pct.photos.saved_backbone import SavedBackbone, save_backbone
+from pct.photos.saved_backbone import load_backbone, save_backbone
 from pct.published.movenet import convert_movenet
 from pct.published.tfjs import read_tfjs
 
@@ -160,10 +160,10 @@ def test_the_converted_backbone_has_the_maps_of_the_published_graph(tmp_path) ->
     torch.testing.assert_close(backbone.network.center_weight, center)
 
     save_backbone(tmp_path / "model", sizes, backbone)
-    saved = SavedBackbone.of_model(tmp_path / "model")
-    assert saved.sizes == sizes
-    again = saved.sizes.build()
-    again.load_state_dict(saved.state)
+    saved_sizes, state = load_backbone(tmp_path / "model")
+    assert saved_sizes == sizes
+    again = Backbone(saved_sizes)
+    again.load_state_dict(state)
     with torch.inference_mode():
         torch.testing.assert_close(again.eval()(images), found)
 
@@ -216,6 +216,6 @@ def test_tops_are_told_best_first_with_their_places_and_what_lies_there() -> Non
 
 def test_what_movenet_does_not_take_is_said() -> None:
     with pytest.raises(ValueError, match="backbone_from"):
-        BackboneSizes("movenet_thunder").build(pretrained=True)
+        Backbone(BackboneSizes("movenet_thunder"), pretrained=True)
     with pytest.raises(ValueError, match="photos of 256 x 256 pixels"):
-        BackboneSizes("movenet_thunder", (100, 128)).build()
+        Backbone(BackboneSizes("movenet_thunder", (100, 128)))

@@ -178,7 +178,7 @@ class _Bells(HeatmapModel):
         brightest = images[:, 0].flatten(1).argmax(dim=-1)
         x, y = (brightest % width).float(), (brightest // width).float()
         place = torch.stack([(x + 0.5) / width * 2 - 1, (y + 0.5) / height * 2 - 1], dim=-1)
-        return self.targets(place[:, None].expand(-1, 17, -1), sigma=1.5)
+        return self.cells.bells(place[:, None].expand(-1, 17, -1), sigma=1.5)
 
 
 @pytest.mark.parametrize("cell_center", [0.5, 0.0])

@@ -18,8 +18,7 @@ from pct.cli import main as cli
 from pct.conventions import PUBLISHED, CropConventions
 from pct.photos.crop import plain_crop
 from pct.photos.estimator import PoseEstimator
-from pct.photos.heads.heatmap import find_quarter_tops
-from pct.photos.heatmap import HeatmapModel
+from pct.photos.heatmap import HeatmapModel, find_quarter_tops
 from pct.photos.person_views import annotated_persons, clip_boxes
 from pct.photos.persons import PersonPhoto
 from pct.photos.predict import mirror_keypoints

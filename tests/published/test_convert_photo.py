@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from pct import PoseTokenizer, get_skeleton
 from pct.cli import main as cli
 from pct.layers.losses import keypoint_loss
+from pct.photos.backbone import Backbone
 from pct.photos.classifier import ClassifierOutput, PoseClassifier
 from pct.photos.guide import features_at_joints
 from pct.photos.heatmap import HeatmapModel
@@ -157,7 +158,7 @@ def test_published_sizes_are_those_of_the_configs(
     assert sizes == replace(classifier.backbone, image_size=tuple(classifier.backbone.image_size))
     assert sizes == replace(heatmap.backbone, image_size=tuple(heatmap.backbone.image_size), drop_path=0.0)
     with torch.device("meta"):
-        backbone = sizes.build()
+        backbone = Backbone(sizes)
     assert backbone.channels == 8 * width
     assert sum(p.numel() for p in backbone.parameters()) == pytest.approx(parameters, rel=0.02)
 

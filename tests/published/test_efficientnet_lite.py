@@ -9,8 +9,8 @@ import timm
 import torch
 from tool_loader import load_tool
 
-from pct.photos.backbone import IMAGE_MEAN, IMAGE_STD
-from pct.photos.saved_backbone import SavedBackbone
+from pct.photos.backbone import IMAGE_MEAN, IMAGE_STD, Backbone
+from pct.photos.saved_backbone import load_backbone
 
 
 @pytest.fixture(scope="module")
@@ -37,9 +37,9 @@ def test_the_tools_backbone_has_the_networks_features(
 ) -> None:
     arguments = [str(published), str(tmp_path / "out"), "--image-size", "64", "32", "--stage", "3"]
     assert load_tool("convert_backbone").main(arguments) == 0
-    saved = SavedBackbone.of_model(tmp_path / "out")
-    backbone = saved.sizes.build().eval()
-    backbone.load_state_dict(saved.state)
+    sizes, state = load_backbone(tmp_path / "out")
+    backbone = Backbone(sizes).eval()
+    backbone.load_state_dict(state)
     pixels = torch.rand(2, 3, 64, 32, generator=torch.Generator().manual_seed(1))
     mean, std = (torch.tensor(values)[:, None, None] for values in (IMAGE_MEAN, IMAGE_STD))
     expected = network.forward_intermediates((pixels - 0.5) / 0.5, indices=[3], intermediates_only=True)[0]

@@ -248,7 +248,8 @@ def describe_model(model: PhotoModel) -> str:
         sizes = model.tokenizer.config
         head = f"{sizes.num_tokens} tokens of {sizes.codebook_size} entries, {model.config.head.kind} head"
     else:
-        head = f"heatmaps of {model.grid[0]} x {model.grid[1]}, {model.config.heatmap.num_deconvs} deconvolutions"
+        rows, columns = model.cells.grid
+        head = f"heatmaps of {rows} x {columns}, {model.config.heatmap.num_deconvs} deconvolutions"
     return f"{model.config.backbone.name} at {height} x {width}, {head}, {parameters:,} weights"
 
 

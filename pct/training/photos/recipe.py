@@ -18,7 +18,7 @@ from pct.photos.classifier import ClassifierConfig, PoseClassifier
 from pct.photos.config import BackboneSizes, HeatmapSizes
 from pct.photos.heatmap import HeatmapConfig, HeatmapModel
 from pct.photos.person_views import annotated_persons
-from pct.photos.saved_backbone import SavedBackbone
+from pct.photos.saved_backbone import load_backbone
 from pct.pose_space import PoseSpace
 from pct.tokenizer import PoseTokenizer
 from pct.tokenizer.model import GUIDANCE_FOLDER
@@ -205,11 +205,11 @@ def _start_backbone(backbone: Backbone, run: PhotoRun) -> None:
     """Take the weights of another model's backbone."""
     if not run.backbone_from:
         return
-    saved = SavedBackbone.of_model(run.backbone_from)
+    sizes, state = load_backbone(run.backbone_from)
     try:
-        backbone.load_state_dict(saved.state)
+        backbone.load_state_dict(state)
     except RuntimeError as error:
-        theirs, ours = _describe(saved.sizes), _describe(run.backbone)
+        theirs, ours = _describe(sizes), _describe(run.backbone)
         raise CheckpointError(f"{run.backbone_from}: its backbone {theirs} does not fit this run's {ours}") from error
 
 

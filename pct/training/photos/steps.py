@@ -100,5 +100,5 @@ class HeatmapStep:
 
     def __call__(self, model: nn.Module, batch: PhotoBatch) -> dict[str, Tensor]:
         """Return the losses by their names in the logs, ``loss`` to minimise; several processes may share the model."""
-        loss = heatmap_loss(_run(model, batch), self.model.targets(batch.keypoints, self.sigma), batch.visible)
+        loss = heatmap_loss(_run(model, batch), self.model.cells.bells(batch.keypoints, self.sigma), batch.visible)
         return {"loss": loss}
