@@ -47,6 +47,7 @@ from pct.files.output import write_atomically
 from pct.layers.losses import keypoint_loss
 from pct.photos.backbone import Backbone
 from pct.photos.classifier import PoseClassifier
+from pct.photos.config import HeadSizes
 from pct.photos.crop import PhotoBatch
 from pct.photos.heads.tokens import PlaceReader, grid_positions
 from pct.photos.movenet import heatmap_heights
@@ -77,7 +78,7 @@ class CoordinateHead(PlaceReader):
     """
 
     def __init__(self, channels: int, grid: tuple[int, int]) -> None:
-        super().__init__(channels, grid)
+        super().__init__(channels, grid, HeadSizes())
         self.register_buffer("positions", grid_positions(grid, self.position_channels), persistent=False)
 
     positions: Tensor

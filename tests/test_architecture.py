@@ -73,7 +73,6 @@ NO_MODELS = {
     "pct.photos.augment",
     "pct.photos.person_views",
     "pct.photos.crop",
-    "pct.photos.crop_transform",
     "pct.photos.persons",
     "pct.lifting.count",
     "pct.lifting.pairs",
@@ -96,7 +95,6 @@ ROOMS = {
     "timm": {"pct.photos.backbone", "pct.photos.movenet"},
     "matplotlib": {"pct.drawing.panels", "pct.drawing.plots"},
     "cv2": {
-        "pct.photos.crop_transform",
         "pct.photos.crop",
         "pct.photos.detection.nanodet",
         "pct.people.scene",

@@ -1,12 +1,17 @@
-"""Augmentation of person crops: strengths of all of it, and the part that changes colours and not places."""
+"""Augmentation of person crops: how strong it is, where the crops lie, and their colours."""
 
 from __future__ import annotations
 
+import math
 import os
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
+
+from pct.photos.crop import CropTransform, half_size
+from pct.photos.persons import PersonPhoto
+from pct.skeleton import Skeleton
 
 # The input size that sizes in pixels are stated for.
 _REFERENCE_SIZE = 256
@@ -86,6 +91,54 @@ class PhotoAugmentConfig(CropJitterConfig):
             raise ValueError(f"augment grid_unit must be two sizes low <= high of at least 2 px, got {self.grid_unit}")
         if self.blur_size < 3 or self.blur_size % 2 == 0:
             raise ValueError(f"augment blur_size must be odd and at least 3, got {self.blur_size}")
+
+
+def jitter_crop(
+    crop: CropTransform, person: PersonPhoto, skeleton: Skeleton, config: PhotoAugmentConfig, rng: np.random.Generator
+) -> CropTransform:
+    """Return a crop flipped, moved to half of the body, rotated, shifted and scaled by chance; see the config.
+
+    Where no labelled joint would be left in it, ``crop`` is returned as it is.
+    """
+    map_ = np.vstack([crop.frame, [0, 0, 1]])
+    flip = rng.random() < config.flip_prob
+    if flip:
+        map_ = np.diag([-1.0, 1.0, 1.0]) @ map_
+    if rng.random() < config.half_body_prob:
+        map_ = _half_body(map_, person, skeleton, half_size(crop.image_size), config, rng) @ map_
+    scale = np.clip(1 + rng.standard_normal() * config.scale, 1 - config.scale, 1 + config.scale)
+    angle = math.radians(np.clip(rng.standard_normal(), -2, 2) * config.rotation)
+    angle *= rng.random() < config.rotation_prob
+    shift = (rng.random(2) * 2 - 1) * 2 * config.shift * half_size(crop.image_size)
+    shift *= rng.random() < config.shift_prob
+    cos, sin = math.cos(angle), math.sin(angle)
+    moved = np.array([[cos, -sin, -shift[0]], [sin, cos, -shift[1]], [0, 0, scale]]) / scale
+    jittered = replace(crop, frame=(moved @ map_)[:2], flipped=crop.flipped ^ flip)
+    # A crop without a label teaches nothing.
+    kept = jittered.contains(person.keypoints[person.visibility > 0], config.outside_margin).any()
+    return jittered if kept else crop
+
+
+def _half_body(
+    map_: np.ndarray,
+    person: PersonPhoto,
+    skeleton: Skeleton,
+    size: np.ndarray,
+    config: PhotoAugmentConfig,
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """Return the map (3, 3) within the frame that makes upper or lower body fill it; the identity if too few joints."""
+    labelled = person.visibility > 0
+    lower = np.isin(np.arange(skeleton.num_keypoints), skeleton.lower_body)
+    part = labelled & (lower if rng.random() < 0.5 else ~lower)
+    if labelled.sum() <= config.half_body_joints or part.sum() <= 2:
+        return np.eye(3)
+    points = person.keypoints[part] @ map_[:2, :2].T + map_[:2, 2]
+    low, high = points.min(axis=0), points.max(axis=0)
+    # 1.5 is the published margin around the chosen joints; the floor keeps a single spot from filling the crop.
+    factor = max(float(((high - low) / 2 * 1.5 / size).max()), 0.05)
+    x, y = (low + high) / 2
+    return np.array([[1, 0, -x], [0, 1, -y], [0, 0, factor]]) / factor
 
 
 class ColourAugment:

@@ -168,16 +168,15 @@ class PoseClassifier(BackboneModel):
 
 
 def _build_head(sizes: HeadSizes, backbone: Backbone, tokenizer: PoseTokenizer) -> TokenHead:
-    channels, tokens, tables = backbone.channels, tokenizer.config.num_tokens, tokenizer.quantizer.embeddings().detach()
+    channels, tables = backbone.channels, tokenizer.quantizer.embeddings().detach()
     if sizes.kind == "published":
-        return PublishedTokenHead(channels, backbone.grid, tokens, tables.shape[1], sizes)
-    queries = {"width": sizes.width, "num_heads": sizes.num_heads, "num_blocks": sizes.num_blocks}
+        return PublishedTokenHead(channels, backbone.grid, *tables.shape[:2], sizes)
     if sizes.kind == "query":
-        return QueryTokenHead(channels, tokens, tables, **queries)
+        return QueryTokenHead(channels, tables, sizes)
     joints = tokenizer.skeleton.num_keypoints
     if backbone.name not in MOVENETS or backbone.grid[0] != joints:
         raise ValueError(
             f"an anchored head takes the features of {' or '.join(MOVENETS)}, which say where COCO's joints may be; "
             f"the backbone is {backbone.name}, and the tokenizer has {joints} joints"
         )
-    return AnchoredTokenHead(channels, backbone.grid, tokens, tables, tokenizer.encode_whole, **queries)
+    return AnchoredTokenHead(channels, backbone.grid, tables, tokenizer.encode_whole, sizes)

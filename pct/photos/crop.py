@@ -1,11 +1,11 @@
-"""Person crops: one affine warp from a box on the photo to the input, plain or jittered, and batches of them."""
+"""Person crops: one affine warp from a box on the photo to the input, and batches of crops."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -13,12 +13,80 @@ import torch
 from torch import Tensor
 
 from pct.geometry import crop_from_bbox
-from pct.photos.augment import PhotoAugmentConfig
 from pct.photos.backbone import IMAGE_MEAN, IMAGE_STD
-from pct.photos.crop_transform import CropTransform, half_size
 from pct.photos.persons import PersonPhoto
 from pct.pose_space import PoseSpace
-from pct.skeleton import Skeleton
+from pct.skeleton import H36M17, Skeleton
+
+
+@dataclass(frozen=True)
+class CropTransform:
+    """Where a crop lies on its photo: maps of points from image pixels to the model's input and to model units.
+
+    All of it follows from ``frame``, the map to the crop's frame: its middle is (0, 0), x right and y down, and the
+    longer half side of the input is 1. The frame's edges are the outer edges of the input's outermost pixels, so that
+    turning the input round left to right negates x exactly. Pixels, of the photo and of the input, are counted as in
+    OpenCV: the centre of the first one is (0, 0).
+
+    Attributes:
+        frame: Affine map (2, 3), float64, from image pixels to the frame.
+        image_size: Height and width of the input in pixels.
+        bounds: Lowest and highest model coordinate inside the crop.
+        flipped: Whether the map mirrors, so that left and right joints change places.
+        pixel_center: Where in a pixel of the input its value lies: 0.5 is the middle, as said above; with 0 the frame
+            lies half a pixel farther right and down (:class:`~pct.conventions.CropConventions`).
+    """
+
+    frame: np.ndarray
+    image_size: tuple[int, int]
+    bounds: tuple[float, float] = (-1.0, 1.0)
+    flipped: bool = False
+    pixel_center: float = 0.5
+
+    @property
+    def affine(self) -> np.ndarray:
+        """Affine map (2, 3), float64, from image pixels to input pixels."""
+        height, width = self.image_size
+        half = max(height, width) / 2
+        shift = self.pixel_center
+        return half * self.frame + [[0, 0, width / 2 - shift], [0, 0, height / 2 - shift]]
+
+    def warp(self, image: np.ndarray) -> np.ndarray:
+        """Cut the crop (H, W, 3) out of a photo (H0, W0, 3), uint8; black where the photo ends."""
+        import cv2
+
+        height, width = self.image_size
+        return cv2.warpAffine(image, self.affine, (width, height), flags=cv2.INTER_LINEAR)
+
+    def to_frame(self, points: np.ndarray) -> np.ndarray:
+        """Map points (N, 2) from image pixels to the frame, float64."""
+        return points.astype(np.float64) @ self.frame[:, :2].T + self.frame[:, 2]
+
+    def contains(self, points: np.ndarray, margin: float = 0.0) -> np.ndarray:
+        """Whether points (N, 2) in image pixels lie in the crop, or outside by at most ``margin`` of its half side."""
+        return (np.abs(self.to_frame(points)) <= half_size(self.image_size) * (1 + margin)).all(axis=1)
+
+    def turn(self, keypoints3d: np.ndarray) -> np.ndarray:
+        """Turn Human3.6M's joints (17, 3) in camera axes as the crop turns and mirrors the photo; float32.
+
+        Perspective is neglected: scale and shift of the crop, and where it lies on the photo, leave them as they are.
+        """
+        if self.flipped:
+            keypoints3d = keypoints3d[H36M17.flip_index]
+        linear = self.frame[:, :2] / math.sqrt(abs(np.linalg.det(self.frame[:, :2])))
+        turned = keypoints3d[:, :2].astype(np.float64) @ linear.T
+        return np.column_stack([turned, keypoints3d[:, 2]]).astype(np.float32)
+
+    def to_model(self, points: np.ndarray) -> np.ndarray:
+        """Map points (N, 2) from image pixels to model units, float32."""
+        low, high = self.bounds
+        return ((low + high) / 2 + (high - low) / 2 * self.to_frame(points)).astype(np.float32)
+
+
+def half_size(image_size: tuple[int, int]) -> np.ndarray:
+    """Return half width and half height (2,) of an input of ``image_size`` (height, width); the longer is 1."""
+    height, width = image_size
+    return np.array([width, height]) / max(height, width)
 
 
 @dataclass(frozen=True)
@@ -168,32 +236,6 @@ def plain_crop(bbox: np.ndarray, space: PoseSpace, image_size: tuple[int, int]) 
     return CropTransform(frame, image_size, space.bounds, pixel_center=pixel_center)
 
 
-def jitter_crop(
-    crop: CropTransform, person: PersonPhoto, skeleton: Skeleton, config: PhotoAugmentConfig, rng: np.random.Generator
-) -> CropTransform:
-    """Return a crop flipped, moved to half of the body, rotated, shifted and scaled by chance; see the config.
-
-    Where no labelled joint would be left in it, ``crop`` is returned as it is.
-    """
-    map_ = np.vstack([crop.frame, [0, 0, 1]])
-    flip = rng.random() < config.flip_prob
-    if flip:
-        map_ = np.diag([-1.0, 1.0, 1.0]) @ map_
-    if rng.random() < config.half_body_prob:
-        map_ = _half_body(map_, person, skeleton, half_size(crop.image_size), config, rng) @ map_
-    scale = np.clip(1 + rng.standard_normal() * config.scale, 1 - config.scale, 1 + config.scale)
-    angle = math.radians(np.clip(rng.standard_normal(), -2, 2) * config.rotation)
-    angle *= rng.random() < config.rotation_prob
-    shift = (rng.random(2) * 2 - 1) * 2 * config.shift * half_size(crop.image_size)
-    shift *= rng.random() < config.shift_prob
-    cos, sin = math.cos(angle), math.sin(angle)
-    moved = np.array([[cos, -sin, -shift[0]], [sin, cos, -shift[1]], [0, 0, scale]]) / scale
-    jittered = replace(crop, frame=(moved @ map_)[:2], flipped=crop.flipped ^ flip)
-    # A crop without a label teaches nothing.
-    kept = jittered.contains(person.keypoints[person.visibility > 0], config.outside_margin).any()
-    return jittered if kept else crop
-
-
 def crop_person(
     person: PersonPhoto, skeleton: Skeleton, crop: CropTransform, outside_margin: float = math.inf
 ) -> PersonCrop:
@@ -219,25 +261,3 @@ def crop_person(
         annotation_id=person.annotation_id,
         keypoints3d=None if person.keypoints3d is None else crop.turn(person.keypoints3d),
     )
-
-
-def _half_body(
-    map_: np.ndarray,
-    person: PersonPhoto,
-    skeleton: Skeleton,
-    size: np.ndarray,
-    config: PhotoAugmentConfig,
-    rng: np.random.Generator,
-) -> np.ndarray:
-    """Return the map (3, 3) within the frame that makes upper or lower body fill it; the identity if too few joints."""
-    labelled = person.visibility > 0
-    lower = np.isin(np.arange(skeleton.num_keypoints), skeleton.lower_body)
-    part = labelled & (lower if rng.random() < 0.5 else ~lower)
-    if labelled.sum() <= config.half_body_joints or part.sum() <= 2:
-        return np.eye(3)
-    points = person.keypoints[part] @ map_[:2, :2].T + map_[:2, 2]
-    low, high = points.min(axis=0), points.max(axis=0)
-    # 1.5 is the published margin around the chosen joints; the floor keeps a single spot from filling the crop.
-    factor = max(float(((high - low) / 2 * 1.5 / size).max()), 0.05)
-    x, y = (low + high) / 2
-    return np.array([[1, 0, -x], [0, 1, -y], [0, 0, factor]]) / factor

@@ -26,11 +26,11 @@ def tables(size: int = 24, dim: int = 2) -> Tensor:
     return (torch.randn(size, dim, generator=seeded(1)) * 3 + 1).expand(5, size, dim)
 
 
-def make_head(kind: str = "query", grid: tuple[int, int] = (3, 2), **sizes: int) -> torch.nn.Module:
+def make_head(kind: str = "query", grid: tuple[int, int] = (3, 2)) -> torch.nn.Module:
     torch.manual_seed(0)
     if kind == "published":
         return PublishedTokenHead(8, grid, num_tokens=4, codebook_size=9, sizes=SMALL)
-    return QueryTokenHead(6, 5, tables(), width=16, num_heads=4, num_blocks=2, **sizes)
+    return QueryTokenHead(6, tables(), HeadSizes(width=16, num_heads=4))
 
 
 @pytest.mark.parametrize("shared", [True, False])
@@ -61,8 +61,7 @@ def test_logits_are_float32_and_finite_under_autocast_and_for_wild_features() ->
 def test_queries_read_any_number_of_positions_in_any_order() -> None:
     layer, features = make_head(), torch.randn(2, 12, 38)
     torch.testing.assert_close(layer(features), layer(features[:, torch.randperm(12)]), atol=1e-5, rtol=1e-4)
-    layer = make_head(position_channels=0)
-    assert layer(torch.randn(2, 3, 6)).shape == layer(torch.randn(2, 70, 6)).shape == (2, 5, 24)
+    assert layer(torch.randn(2, 3, 38)).shape == layer(torch.randn(2, 70, 38)).shape == (2, 5, 24)
 
 
 @pytest.mark.parametrize(("kind", "shape"), [("query", (3, 9, 38)), ("published", (3, 6, 8))])
@@ -108,7 +107,7 @@ def test_codes_tell_all_places_apart_and_are_the_same_on_maps_of_other_sizes() -
 @pytest.mark.parametrize(
     ("build", "reason"),
     [
-        (lambda: QueryTokenHead(6, 5, tables(), width=10, num_heads=4), "width 10 must divide by its 4"),
+        (lambda: QueryTokenHead(6, tables(), HeadSizes(width=10, num_heads=4)), "width 10 must divide by its 4"),
         (lambda: grid_positions((2, 2), 6), "multiple of 4, got 6"),
         (lambda: PoseClassifier(ClassifierConfig(BACKBONE, ANCHORED), make_coco_tokenizer()), "of movenet_thunder"),
         (lambda: make_head("published")(torch.zeros(2, 6, 7)), r"be \(B, 6, 8\), a grid of \(3, 2\)"),
@@ -124,14 +123,13 @@ def test_what_does_not_fit_is_refused(build, reason: str) -> None:
 def make_anchored(tokenizer) -> AnchoredTokenHead:
     torch.manual_seed(0)
     entries = tokenizer.quantizer.embeddings().detach()
-    sizes = {"num_heads": 2, "num_blocks": 1, "position_channels": 4}
-    return AnchoredTokenHead(20, (17, 5), 6, entries, tokenizer.encode_whole, 16, **sizes)
+    return AnchoredTokenHead(20, (17, 5), entries, tokenizer.encode_whole, ANCHORED)
 
 
 def make_places(count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Return places (B, 17, 5, 2) and features (B, 85, 24) of them; the rest is noise that tells them apart."""
+    """Return places (B, 17, 5, 2) and features (B, 85, 52) of them; the rest is noise that tells them apart."""
     places = torch.rand(count, 17, 5, 2, generator=generator) * 2 - 1
-    rest = torch.randn(count, 17, 5, 22, generator=seeded(1))
+    rest = torch.randn(count, 17, 5, 50, generator=seeded(1))
     return places, torch.cat([places, rest], dim=-1).flatten(1, 2)
 
 

@@ -14,8 +14,8 @@ from tiny_photos import write_people as write_plain_people
 
 from pct.people.scene import GeneratedPersons
 from pct.people.write import write_people
-from pct.photos.augment import PhotoAugmentConfig
-from pct.photos.crop import PhotoBatch, crop_person, jitter_crop, plain_crop
+from pct.photos.augment import PhotoAugmentConfig, jitter_crop
+from pct.photos.crop import PhotoBatch, crop_person, plain_crop
 from pct.photos.person_views import Persons3D, photo_targets
 from pct.photos.persons import CocoPersons, PersonPhoto
 from pct.pose_space import PoseSpace

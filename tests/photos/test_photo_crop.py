@@ -8,16 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from pct.photos.augment import PhotoAugmentConfig
-from pct.photos.crop import (
-    PhotoBatch,
-    crop_person,
-    fit_bbox_to_aspect,
-    jitter_crop,
-    normalise_pixels,
-    plain_crop,
-)
-from pct.photos.crop_transform import CropTransform
+from pct.photos.augment import PhotoAugmentConfig, jitter_crop
+from pct.photos.crop import CropTransform, PhotoBatch, crop_person, fit_bbox_to_aspect, normalise_pixels, plain_crop
 from pct.photos.persons import PersonPhoto
 from pct.pose_space import PoseSpace
 from pct.skeleton import COCO17

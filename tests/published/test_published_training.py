@@ -19,10 +19,10 @@ from pct.evaluation.photos.calibration import calibrate_classifier
 from pct.evaluation.photos.evaluate import evaluate_photos
 from pct.evaluation.photos.predictions import NotedPersons, PredictionOptions, predict_persons
 from pct.layers.losses import keypoint_loss
-from pct.photos.augment import PhotoAugmentConfig
+from pct.photos.augment import PhotoAugmentConfig, jitter_crop
 from pct.photos.classifier import PoseClassifier
 from pct.photos.config import Calibration
-from pct.photos.crop import crop_person, jitter_crop, plain_crop
+from pct.photos.crop import crop_person, plain_crop
 from pct.photos.persons import CocoPersons
 from pct.pose_space import PoseSpace
 from pct.published.photos import convert_classifier

@@ -44,12 +44,7 @@ class PublishedTokenHead(nn.Module):
     position_channels = 0
 
     def __init__(
-        self,
-        channels: int,
-        grid: tuple[int, int],
-        num_tokens: int,
-        codebook_size: int,
-        sizes: HeadSizes,
+        self, channels: int, grid: tuple[int, int], num_tokens: int, codebook_size: int, sizes: HeadSizes
     ) -> None:
         super().__init__()
         width, channels_between = sizes.width, sizes.conv_channels

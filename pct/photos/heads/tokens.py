@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pct.layers.mixer import MixerBlock
+from pct.photos.config import HeadSizes
 
 # Logarithm of a bell's precision: the least and the most.
 _WIDEST, _SHARPEST = -3.0, 3.0
@@ -72,29 +73,23 @@ class QueryReader(nn.Module):
     Args:
         channels: Channels of the features, without the codes of their places.
         num_queries: Queries Q.
-        width: Width of the hidden vectors.
-        num_heads: Attention heads.
-        num_blocks: Pairs of attention and mixer block.
-        position_channels: Last channels of the features, which say where each lies; none with 0.
+        sizes: Of the head.
+
+    Attributes:
+        position_channels: Last channels of the features, which say where each lies.
     """
 
-    def __init__(
-        self,
-        channels: int,
-        num_queries: int,
-        width: int = 128,
-        num_heads: int = 8,
-        num_blocks: int = 2,
-        position_channels: int = 32,
-    ) -> None:
+    position_channels = 32
+
+    def __init__(self, channels: int, num_queries: int, sizes: HeadSizes) -> None:
         super().__init__()
+        width, num_heads = sizes.width, sizes.num_heads
         if width % num_heads:
             raise ValueError(f"head width {width} must divide by its {num_heads} attention heads")
-        self.position_channels = position_channels
-        self.project = nn.Linear(channels + position_channels, width)
+        self.project = nn.Linear(channels + self.position_channels, width)
         self.norm = nn.LayerNorm(width)
         self.queries = nn.Parameter(torch.randn(num_queries, width) * 0.5)
-        self.blocks = nn.ModuleList(QueryBlock(num_queries, width, num_heads) for _ in range(num_blocks))
+        self.blocks = nn.ModuleList(QueryBlock(num_queries, width, num_heads) for _ in range(sizes.num_blocks))
         self.last_norm = nn.LayerNorm(width)
 
     def read(self, features: Tensor) -> tuple[Tensor, Tensor]:
@@ -113,15 +108,13 @@ class QueryTokenHead(QueryReader):
 
     Args:
         channels: Channels of the features, without the codes of their places.
-        num_tokens: Tokens M.
         tables: Entries of every token (M, V, D).
-        width: Width of the hidden vectors.
-        sizes: Further ones of :class:`QueryReader`.
+        sizes: Of the head.
     """
 
-    def __init__(self, channels: int, num_tokens: int, tables: Tensor, width: int = 128, **sizes: int) -> None:
-        super().__init__(channels, num_tokens, width, **sizes)
-        self.logits = CodebookLogits(width, tables)
+    def __init__(self, channels: int, tables: Tensor, sizes: HeadSizes) -> None:
+        super().__init__(channels, len(tables), sizes)
+        self.logits = CodebookLogits(sizes.width, tables)
 
     def forward(self, features: Tensor) -> Tensor:
         """Map features (B, P, channels + position_channels) to logits (B, M, V), float32."""
@@ -134,13 +127,12 @@ class PlaceReader(QueryReader):
     Args:
         channels: Channels of the features, without the codes of their places; the first two are x and y in model units.
         grid: Joints K, and places told of each.
-        width: Width of the hidden vectors.
-        sizes: Further ones of :class:`QueryReader`.
+        sizes: Of the head.
     """
 
-    def __init__(self, channels: int, grid: tuple[int, int], width: int = 128, **sizes: int) -> None:
-        joints, places = grid
-        super().__init__(channels, joints, width, **sizes)
+    def __init__(self, channels: int, grid: tuple[int, int], sizes: HeadSizes) -> None:
+        (joints, places), width = grid, sizes.width
+        super().__init__(channels, joints, sizes)
         self.choose, self.offer = nn.Linear(width, width), nn.Linear(width, width)
         self.preference = nn.Parameter(torch.zeros(joints, joints * places))
         self.shift = nn.Linear(width, 2)
@@ -165,29 +157,25 @@ class AnchoredTokenHead(PlaceReader):
     each token is, and the choice, are learned: far fewer photos are needed than for free logits over 1,024 entries.
 
     Args:
-        channels: Channels of the features, without the codes of their places; the first two are x and y in model units.
-        grid: Joints K, and places told of each.
-        num_tokens: Tokens M.
+        channels: As for :class:`PlaceReader`.
+        grid: As for :class:`PlaceReader`.
         tables: Entries of every token (M, V, D).
         see: Poses (B, K, 2) in model units to what each token sees of them (B, M, D).
-        width: Width of the hidden vectors.
-        sizes: Further ones of :class:`QueryReader`.
+        sizes: Of the head.
     """
 
     def __init__(
         self,
         channels: int,
         grid: tuple[int, int],
-        num_tokens: int,
         tables: Tensor,
         see: Callable[[Tensor], Tensor],
-        width: int = 128,
-        **sizes: int,
+        sizes: HeadSizes,
     ) -> None:
-        super().__init__(channels, grid, width, **sizes)
+        super().__init__(channels, grid, sizes)
         self._see = see
-        self.to_tokens = nn.Linear(grid[0], num_tokens)
-        self.logits = CodebookLogits(width, tables, anchored=True)
+        self.to_tokens = nn.Linear(grid[0], len(tables))
+        self.logits = CodebookLogits(sizes.width, tables, anchored=True)
 
     def forward(self, features: Tensor) -> Tensor:
         """Map features (B, K * places, channels + position_channels) to logits (B, M, V), float32."""

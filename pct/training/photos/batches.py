@@ -15,8 +15,8 @@ import numpy as np
 from torch.utils.data import DataLoader, Dataset
 
 from pct.files.photo import PhotoError
-from pct.photos.augment import ColourAugment, PhotoAugmentConfig
-from pct.photos.crop import PersonCrop, PhotoBatch, crop_person, jitter_crop, opencv_on_one_thread, plain_crop
+from pct.photos.augment import ColourAugment, PhotoAugmentConfig, jitter_crop
+from pct.photos.crop import PersonCrop, PhotoBatch, crop_person, opencv_on_one_thread, plain_crop
 from pct.photos.persons import PersonSource
 from pct.pose_space import PoseSpace
 from pct.training.batches import EpochOrder
