@@ -26,7 +26,27 @@ if TYPE_CHECKING:
 Row = tuple[Any, ...]
 
 
-class EncodePhotos:
+class _Encoder:
+    """Batches to rows of tokens, written as parts where a folder is given."""
+
+    def __init__(self, tokenizer: PoseTokenizer, out: str | Path | None, threads: int | None) -> None:
+        if threads is not None:
+            torch.set_num_threads(threads)
+        self.tokenizer, self.out = tokenizer, out
+        self.place, self.fingerprint = tokenizer.space.reference_name, tokenizer.fingerprint()
+
+    def _finish(self, rows: list[Row]) -> pa.Table:
+        names = ("id", "person", self.place, "tokens", "score", "error")
+        columns: dict[str, list[Any]] = {name: [row[i] for row in rows] for i, name in enumerate(names)}
+        # Python's own integers or texts in place of those of numpy or Arrow.
+        columns["id"] = [id_ if isinstance(id_, str) else int(id_) for id_ in columns["id"]]
+        table = make_rows({**columns, "fingerprint": [self.fingerprint] * len(rows)}, self.place)
+        if self.out is not None and len(table):
+            write_part(table, self.out)
+        return table
+
+
+class EncodePhotos(_Encoder):
     """Photos to the tokens of the persons on them, for ``map_batches`` of Ray Data; it needs no Ray itself.
 
     A batch has ``id`` and the photo's encoded ``bytes``, or ``file``, ``offset`` and ``size`` as
@@ -49,31 +69,28 @@ class EncodePhotos:
         device: str = "cpu",
         threads: int | None = None,
     ) -> None:
-        if threads is not None:
-            torch.set_num_threads(threads)
         classifier = PoseClassifier.from_pretrained(model, device)
         self.estimator = PoseEstimator(classifier, detector=load_detector(detector, device=device))
-        self.place, self.fingerprint = classifier.space.reference_name, classifier.tokenizer.fingerprint()
-        self.out = out
+        super().__init__(classifier.tokenizer, out, threads)
 
     def __call__(self, batch: Mapping[str, Any]) -> pa.Table:
         """Return the rows (:mod:`pct.bulk.parts`) of a batch's photos, in their order."""
-        photos, found, errors = {}, [], {}
+        found: dict[int, tuple[Frame, np.ndarray, np.ndarray]] = {}
+        errors: dict[int, str] = {}
         for number in range(len(batch["id"])):
             try:
-                frame, *boxes = self._read(batch, number)
+                found[number] = self._read(batch, number)
             except ValueError as error:
                 errors[number] = str(error)
-            else:
-                photos[number] = frame.image
-                found.append(boxes)
-        coming = iter(found)
-        results = self.estimator(list(photos.values()), lambda _: next(coming))
-        by_number = dict(zip(photos, results, strict=True))
+        boxes = iter([boxes for _, *boxes in found.values()])
+        results = iter(self.estimator([frame.image for frame, *_ in found.values()], lambda _: next(boxes)))
         rows: list[Row] = []
         for number, id_ in enumerate(batch["id"]):
-            rows += self._rows(_plain(id_), by_number.get(number), errors.get(number))
-        return _finish(rows, self)
+            persons = [] if number in errors else self._persons(next(results))
+            rows += [(id_, person, *values, None) for person, values in enumerate(persons)]
+            if not persons:
+                rows.append((id_, -1, None, None, None, errors.get(number)))
+        return self._finish(rows)
 
     def _read(self, batch: Mapping[str, Any], number: int) -> tuple[Frame, np.ndarray, np.ndarray]:
         """Return a photo, the boxes (N, 4) of its persons, and their scores (N,)."""
@@ -83,20 +100,16 @@ class EncodePhotos:
             boxes, good = check_boxes([np.asarray(box, np.float64) for box in batch["boxes"][number]], frame)
             return frame, boxes, good.astype(np.float32)
         found, scores = self.estimator.detector.detect(frame.image)
-        faults: list[ValueError] = []
-        boxes, good = check_boxes(found, frame, faults.append)
+        boxes, good = check_boxes(found, frame, lambda _fault: None)
         return frame, boxes[good], scores[good]
 
-    def _rows(self, id_: Any, result: PoseResult | None, error: str | None) -> list[Row]:
-        if result is None or len(result) == 0:
-            return [(id_, -1, None, None, None, error)]
+    def _persons(self, result: PoseResult) -> list[tuple[Any, ...]]:
         table = self.estimator.token_table(result.persons)
-        places = getattr(table, self.place).tolist()
-        persons = zip(places, table.indices.tolist(), result.scores.tolist(), strict=True)
-        return [(id_, person, *values, None) for person, values in enumerate(persons)]
+        columns = getattr(table, self.place).tolist(), table.indices.tolist(), result.scores.tolist()
+        return list(zip(*columns, strict=True))
 
 
-class EncodePoses:
+class EncodePoses(_Encoder):
     """Poses to tokens, for ``map_batches`` of Ray Data; it needs no Ray itself.
 
     A batch has ``id`` and the columns of :meth:`pct.PoseTokenizer.encode_columns`. A bad pose becomes a row with an
@@ -104,9 +117,9 @@ class EncodePoses:
 
     Args:
         model: A tokenizer: folder, shipped model or hf:user/model.
-        out: Folder where each batch is written as a part (:mod:`pct.bulk.parts`) too.
-        device: Of the model, such as ``cuda``.
-        threads: Of the CPU; torch's choice by default.
+        out: As for :class:`EncodePhotos`.
+        device: Of the model.
+        threads: As for :class:`EncodePhotos`.
     """
 
     def __init__(
@@ -116,11 +129,7 @@ class EncodePoses:
         device: str = "cpu",
         threads: int | None = None,
     ) -> None:
-        if threads is not None:
-            torch.set_num_threads(threads)
-        self.tokenizer, self.out = PoseTokenizer.from_pretrained(model, device), out
-        self.place = self.tokenizer.space.reference_name
-        self.fingerprint = self.tokenizer.fingerprint()
+        super().__init__(PoseTokenizer.from_pretrained(model, device), out, threads)
 
     def __call__(self, batch: Mapping[str, Any]) -> pa.Table:
         """Return the rows (:mod:`pct.bulk.parts`) of a batch's poses, in their order."""
@@ -134,25 +143,10 @@ class EncodePoses:
                 try:
                     rows += self._encode([id_], {name: column[number : number + 1] for name, column in wanted.items()})
                 except ValueError as error:
-                    rows.append((_plain(id_), -1, None, None, None, str(error)))
-        return _finish(rows, self)
+                    rows.append((id_, -1, None, None, None, str(error)))
+        return self._finish(rows)
 
     def _encode(self, ids: Any, columns: Mapping[str, Any]) -> list[Row]:
         made = {**columns, **self.tokenizer.encode_columns(columns)}
         places = np.array([np.asarray(place) for place in made[self.place]]).tolist()
-        poses = zip(ids, places, made["tokens"].tolist(), strict=True)
-        return [(_plain(id_), 0, place, tokens, None, None) for id_, place, tokens in poses]
-
-
-def _plain(id_: Any) -> Any:
-    """Return an id of numpy or Arrow as Python's own integer or text."""
-    return id_ if isinstance(id_, str) else int(id_)
-
-
-def _finish(rows: list[Row], encoder: EncodePhotos | EncodePoses) -> pa.Table:
-    names = ("id", "person", encoder.place, "tokens", "score", "error")
-    columns = {name: [row[i] for row in rows] for i, name in enumerate(names)}
-    table = make_rows({**columns, "fingerprint": [encoder.fingerprint] * len(rows)}, encoder.place)
-    if encoder.out is not None and len(table):
-        write_part(table, encoder.out)
-    return table
+        return [(*row, None, None) for row in zip(ids, [0] * len(ids), places, made["tokens"].tolist(), strict=True)]

@@ -66,6 +66,11 @@ class PhotoFolder:
         """Whether there is a good entry with the id."""
         return type(image_id) is int and image_id in self._images
 
+    @property
+    def image_ids(self) -> set[int]:
+        """Ids of all good entries, whether their photos are there or not."""
+        return set(self._images)
+
     def present(self) -> set[int]:
         """Return the ids of the photos that are there; those outside the folder count as not there."""
         found = set()

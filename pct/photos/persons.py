@@ -15,7 +15,7 @@ import torch
 from pct.files.coco import AREA_SHARE, find_category, read_annotations
 from pct.files.photo_folder import PhotoFolder, find_usable
 from pct.files.pose_checks import are_numbers, check_all
-from pct.files.pose_files import join_batches, notes_of, read_poses, with_areas
+from pct.files.pose_files import explain_no_pose, join_batches, notes_of, read_poses, with_areas
 from pct.poses import Poses
 from pct.skeleton import H36M17, MPII16, Skeleton
 
@@ -192,13 +192,15 @@ class MpiiPersons(PhotoPersons):
         head_size: Head length (N,) in pixels, the normaliser of PCKh; NaN where the file has none.
 
     Raises:
-        ValueError: If the file is not such a file, or no person has a photo.
+        ValueError: If the file is not such a file, or none of its persons is good or has a photo.
     """
 
     def __init__(
         self, path: str | Path, image_folder: str | Path, *, report: Callable[[str], None] | None = None
     ) -> None:
         found = join_batches(path, read_poses(path, MPII16), report)
+        if not len(found.poses):
+            raise ValueError(f"{path}: {explain_no_pose(len(found.faults), next(iter(found.faults), None), {})}")
         poses, names = found.poses, [str(person["image"]) for person in found.entries]
         images = [{"id": i, "file_name": n} for i, n in dict(zip(poses.image_ids.tolist(), names, strict=True)).items()]
         photos = PhotoFolder(path, image_folder, images=images)

@@ -233,6 +233,9 @@ def test_pckh_counts_joints_within_half_a_head(tmp_path: Path, monkeypatch: pyte
     source = MpiiPersons(write_mpii(tmp_path), tmp_path, report=said.append)
     assert len(source) == 3
     assert "b.jpg" in said[0]
+    (tmp_path / "bad.json").write_text((tmp_path / "mpii.json").read_text().replace("[30, 30]", '"here"'))
+    with pytest.raises(ValueError, match=r"bad\.json: none of 4 poses is good; the first: person 0"):
+        MpiiPersons(tmp_path / "bad.json", tmp_path, report=said.append)
     offset = torch.zeros(3, 16, 2)
     offset[0, 1] = 4.9  # 6.9 pixels: too far
     offset[1, 2, 0] = 4.9  # near enough

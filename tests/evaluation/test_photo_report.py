@@ -171,6 +171,9 @@ def test_what_was_skipped_is_in_the_report(tmp_path: Path) -> None:
     notes = [f"2 persons, photos or boxes were skipped; the first: {said[0]}"]
     assert found.numbers["provenance"]["notes"] == notes
     assert "Forms of the pose" not in page.read_text(encoding="utf-8")
+    boxes = write_boxes(tmp_path / "boxes.json", [(1, BOX, 0.9)])
+    run_photo_evaluation(models, path, tmp_path, tmp_path / "boxed", boxes_path=boxes, report=said.append)
+    assert any("1 of 3 images have no photo in" in s and "not counted for detected boxes" in s for s in said)
 
 
 def test_mpii_files_get_pckh(tmp_path: Path) -> None:

@@ -88,9 +88,16 @@ def test_photos_are_never_matched_by_a_guess(tmp_path) -> None:
     path = write(tmp_path / "boxes.json", [result])
     with pytest.raises(ValueError, match=r"boxes\.json: cam1/1\.jpg and cam2/1\.jpg may both be image 1, and the file"):
         load_photo_boxes(path).image_ids(inputs(tmp_path, "cam1/1.jpg", "cam2/1.jpg"))
+    # One number of two photos is no riddle where no box has it.
+    photos = inputs(tmp_path, "cam1/7.jpg", "cam2/7.jpg", "1.jpg")
+    assert load_photo_boxes(path).image_ids(photos) == {"cam1/7.jpg": 7, "cam2/7.jpg": 7, "1.jpg": 1}
     # As `pct predict` numbers photos whose numbers are not unique.
     write(path, [{**result, "file_name": "b_7.jpg"}, {**result, "image_id": 2, "file_name": "a_1.jpg"}])
     assert load_photo_boxes(path).image_ids(inputs(tmp_path, "a_1.jpg", "b_7.jpg")) == {"a_1.jpg": 2, "b_7.jpg": 1}
+    # A name in two spellings.
+    write(path, [{**result, "file_name": name} for name in ("a.jpg", "val/a.JPG", "val\\a.jpg")])
+    assert load_photo_boxes(path).image_ids(inputs(tmp_path, "val/a.jpg")) == {"val/a.jpg": 1}
+    assert load_photo_boxes(path).image_ids(inputs(tmp_path, "a.jpeg", "a.JPG")) == {"a.JPG": 1}
     write(path, {"images": [{"id": 1, "file_name": n} for n in ("a.jpg", "b.jpg")], "annotations": [result]})
     with pytest.raises(ValueError, match=r"boxes\.json: 'a\.jpg' and 'b\.jpg' have the same image id 1"):
         load_photo_boxes(path)

@@ -116,9 +116,9 @@ def _open_boxes(
     say: Say,
 ) -> DetectedBoxes:
     folder = Path(image_folder)
-    photos = PhotoFolder(annotations_path, folder).present()
-    if image_ids is not None:
-        photos &= image_ids
+    entries = PhotoFolder(annotations_path, folder)
+    wanted = entries.image_ids if image_ids is None else entries.image_ids & image_ids
+    photos = entries.present() & wanted
     boxes = load_photo_boxes(path, report=say)
     if first_byte(path) == b"{":
         raise ValueError(f"{path}: an annotation file has true boxes; give a detector's, a COCO results list")
@@ -126,6 +126,9 @@ def _open_boxes(
     detections = detections.select(np.isin(detections.image_ids, list(photos)))
     if not len(detections):
         raise ValueError(f"{path}: no box on the {len(photos):,} photos of {annotations_path} in {folder}")
+    if len(photos) < len(wanted):
+        lost = f"{len(wanted) - len(photos):,} of {len(wanted):,} images have no photo in {folder}"
+        say(f"{annotations_path}: {lost}; they are not counted for detected boxes")
     labels, crowd = read_all_labels(annotations_path, find_category(annotations_path, skeleton), photos, say)
     return DetectedBoxes(DetectedPersons(detections, annotations_path, folder, skeleton, report=say), labels, crowd)
 

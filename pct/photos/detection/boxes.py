@@ -20,6 +20,8 @@ from pct.photos.persons import Detections
 from pct.photos.results.sources import BoxFinder, Frame
 from pct.skeleton import COCO17
 
+Parts = tuple[str, ...]
+
 
 @dataclass(frozen=True)
 class PhotoBoxes:
@@ -28,12 +30,12 @@ class PhotoBoxes:
     Attributes:
         path: Where they come from.
         detections: The boxes with image ids and scores; 1 where the file has none.
-        file_names: Image id by file name, from the file's ``images``; None where it has no such list.
+        file_names: Image id by the parts of the file name, from the file's ``images``; None where it has no such list.
     """
 
     path: Path
     detections: Detections
-    file_names: dict[str, int] | None
+    file_names: Mapping[Parts, int] | None
 
     def finder(self, ids: Mapping[str, int], report: Callable[[str], None]) -> BoxFinder:
         """Return what gives the boxes of photos whose :meth:`image_ids` are ``ids``; none of others, with a report."""
@@ -65,32 +67,31 @@ class PhotoBoxes:
             ids = {photo.name: number_in_name(photo.name) for photo in photos}
             first: dict[int, str] = {}
             for name, number in ids.items():
-                if number is not None and first.setdefault(number, name) != name:
+                if number in self.detections.image_ids and first.setdefault(number, name) != name:
                     raise ValueError(
                         f"{self.path}: {first[number]} and {name} may both be image {number}, and the file names no "
                         "photos; give photos whose names have different numbers"
                     )
         else:
-            entries: dict[str, list[tuple[tuple[str, ...], int]]] = {}
-            for name, image_id in self.file_names.items():
-                parts = _parts(name)
-                entries.setdefault(_small_ending(parts[-1]) if parts else "", []).append((parts, image_id))
-            ids = {photo.name: self._find(photo, entries) for photo in photos}
+            by_ending: dict[str, list[tuple[Parts, int]]] = {}
+            for parts, image_id in self.file_names.items():
+                by_ending.setdefault(_small_ending(parts)[-1], []).append((parts, image_id))
+            ids = {photo.name: self._find(photo, by_ending) for photo in photos}
         found = {name: image_id for name, image_id in ids.items() if image_id is not None}
         if len(self.detections) and not np.isin(list(found.values()), self.detections.image_ids).any():
             how = "the numbers in their names" if self.file_names is None else "the names in its `images`"
             raise ValueError(f"{self.path}: no box is of one of the {len(photos)} photos, which are found by {how}")
         return found
 
-    def _find(self, photo: PhotoInput, entries: dict[str, list[tuple[tuple[str, ...], int]]]) -> int | None:
+    def _find(self, photo: PhotoInput, by_ending: dict[str, list[tuple[Parts, int]]]) -> int | None:
         path = _parts(str(photo.path.absolute()))
-        alike = entries.get(_small_ending(path[-1]), [])
+        alike = by_ending.get(_small_ending(path)[-1], [])
         # `a.JPG` is `a.jpg`, unless there are both.
         same = [entry for entry in alike if entry[0][-1] == path[-1]] or alike
         whole = [(parts, image_id) for parts, image_id in same if path[-len(parts) : -1] == parts[:-1]]
         if whole:
             return max(whole, key=lambda entry: len(entry[0]))[1]
-        if len(same) > 1:
+        if len({image_id for _, image_id in same}) > 1:
             first, second = ("/".join(parts) for parts, _ in same[:2])
             raise ValueError(f"{self.path}: {photo.path} may be {first} or {second} in `images`; give it in its folder")
         return same[0][1] if same else None
@@ -130,8 +131,8 @@ def load_photo_boxes(
         detections = _read(path, iter_json(path), chosen, min_score, report)
         # Results of `pct predict` say whose they are.
         found = ({**e, "id": e.get("image_id")} for e in iter_json(path) if isinstance(e, dict))
-        return PhotoBoxes(path, detections, _name_photos(path, filter(_is_image, found)) or None)
-    names = _name_photos(path, filter(_is_image, iter_json(path, "images")))
+        return PhotoBoxes(path, detections, _name_photos(path, found) or None)
+    names = _name_photos(path, iter_json(path, "images"))
     annotations = iter_json(path, "annotations", required=True)
     entries = ({"score": 1.0, **a} if isinstance(a, Mapping) else a for a in annotations)
     return PhotoBoxes(path, _read(path, entries, find_persons(path, category), min_score, report), names or None)
@@ -174,17 +175,23 @@ def _read(
     )
 
 
-def _name_photos(path: Path, images: Iterable[Mapping[str, Any]]) -> dict[str, int]:
+def _name_photos(path: Path, images: Iterable[Any]) -> dict[Parts, int]:
     """Return image ids by file name; refuse a name of two images, and an image of two names."""
-    ids: dict[str, int] = {}
-    names: dict[int, str] = {}
-    for name, image_id in ((image["file_name"], image["id"]) for image in images):
+    ids: dict[Parts, int] = {}
+    names: dict[int, Parts] = {}
+    for image in images:
+        named = isinstance(image, dict) and isinstance(image.get("file_name"), str)
+        if not (named and type(image.get("id")) is int):
+            continue
+        name, image_id = _parts(image["file_name"]), image["id"]
         first = ids.setdefault(name, image_id)
         if first != image_id:
-            raise ValueError(f"{path}: images {first} and {image_id} have the same file_name {name!r}")
-        other = names.setdefault(image_id, name)
-        if other != name:
-            raise ValueError(f"{path}: {other!r} and {name!r} have the same image id {image_id}")
+            raise ValueError(f"{path}: images {first} and {image_id} have the same file_name {'/'.join(name)!r}")
+        # `val/a.jpg` and `a.JPG` are two spellings of one name.
+        short, long = sorted((_small_ending(name), _small_ending(names.setdefault(image_id, name))), key=len)
+        if long[len(long) - len(short) :] != short:
+            others = f"{'/'.join(names[image_id])!r} and {'/'.join(name)!r}"
+            raise ValueError(f"{path}: {others} have the same image id {image_id}")
     return ids
 
 
@@ -208,16 +215,12 @@ def _find_fault(entry: Any) -> str | None:
     return None
 
 
-def _parts(path: str) -> tuple[str, ...]:
+def _parts(path: str) -> Parts:
     """Return the parts of a path of any system, in one form of Unicode and without a leading slash."""
     parts = PurePosixPath(unicodedata.normalize("NFC", path).replace("\\", "/")).parts
     return parts[1:] if parts[:1] == ("/",) else parts
 
 
-def _small_ending(name: str) -> str:
-    stem, dot, ending = name.rpartition(".")
-    return stem + dot + ending.lower()
-
-
-def _is_image(image: Any) -> bool:
-    return isinstance(image, dict) and type(image.get("id")) is int and isinstance(image.get("file_name"), str)
+def _small_ending(parts: Parts) -> Parts:
+    stem, dot, ending = parts[-1].rpartition(".") if parts else ("", "", "")
+    return (*parts[:-1], stem + dot + ending.lower())
