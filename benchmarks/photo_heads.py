@@ -52,7 +52,7 @@ from pct.photos.crop import PhotoBatch
 from pct.photos.heads.tokens import PlaceReader, grid_positions
 from pct.photos.movenet import heatmap_heights
 from pct.photos.persons import CocoPersons
-from pct.photos.predict import merge_heights, restore_poses
+from pct.photos.predict import merge_heights, restore_poses, score_found_joints
 from pct.photos.saved_backbone import load_backbone
 from pct.pose_space import PoseSpace
 from pct.training.loop import train
@@ -245,19 +245,17 @@ def measure_seed(run: ClassifierRun, runs: Path, trunk: SeenTrunk, tests: Mappin
         poses = {"coordinates": test.read_off(head, space)}
         scores = (torch.ones_like(found.confidence), test.heights())
         for row, score in zip(list(rows)[1:], scores, strict=True):
-            rows[row][name] = test.measure(ModelPoses(poses, score), space)
+            rows[row][name] = test.measure(ModelPoses(poses, score, score_found_joints(score)), space)
     return rows
 
 
 def measure_heatmaps(tests: Mapping[str, TestSet], space: PoseSpace) -> dict[str, Any]:
     """Return the numbers of the highest tops of the trunk's own heatmaps, by test set."""
-    return {
-        name: test.measure(
-            ModelPoses({TOP: test.read_off(lambda rows: rows[:, :2, :, 0].transpose(1, 2), space)}, test.heights()),
-            space,
-        )
-        for name, test in tests.items()
-    }
+    numbers = {}
+    for name, test in tests.items():
+        poses, heights = test.read_off(lambda rows: rows[:, :2, :, 0].transpose(1, 2), space), test.heights()
+        numbers[name] = test.measure(ModelPoses({TOP: poses}, heights, score_found_joints(heights)), space)
+    return numbers
 
 
 def table(seeds: Sequence[Rows], heatmaps: Mapping[str, Any]) -> Table:

@@ -41,7 +41,7 @@ def compare(arrays: dict[str, np.ndarray], boxes: str, results: str, flip: bool)
     estimator = PoseEstimator((convert_heatmap_model if of_heatmaps else convert_classifier)(state), flip)
     poses = [estimator.predict(photo, box[None]) for photo, box in places]
     keypoints, tokens = np.concatenate([p.keypoints for p in poses]), ""
-    scores = [p.scores[0] if of_heatmaps else p.published_score for p in poses]
+    scores = [p.scores[0] if of_heatmaps else p.pose_scores for p in poses]
     if not of_heatmaps and boxes == "in/boxes":
         equal = np.concatenate([p.indices for p in poses]) == arrays["classify/indices"]
         tokens = f", equal tokens {equal.mean():.2%}"

@@ -21,9 +21,9 @@ COCO_ENGINES = ("pycocotools", "hotcoco")
 _chosen: ContextVar[str] = ContextVar("coco_engine", default=COCO_ENGINES[0])
 # COCO's evaluator keeps this many persons an image; images with more get room for all of theirs.
 COCO_MAX_DETECTIONS = 20
-# "Simple Baselines for Human Pose Estimation" (Xiao et al., 2018) and most since: joints below count as not found,
-# and poses that are more alike are taken for one person found twice.
-SCORE_THRESHOLD, NMS_THRESHOLD = 0.2, 0.9
+# "Simple Baselines for Human Pose Estimation" (Xiao et al., 2018) and most since: poses that are more alike are taken
+# for one person found twice.
+NMS_THRESHOLD = 0.9
 
 
 @contextlib.contextmanager
@@ -223,22 +223,6 @@ def _read(evaluator: Any) -> CocoAP:
         ar75=mean(recall[threshold[0.75], 0, whole]),
         by_threshold={f"{t:.2f}": mean(precision[i, :, 0, whole]) for t, i in threshold.items()},
     )
-
-
-def rescore(joint_scores: Tensor, box_scores: Tensor | None = None, threshold: float = SCORE_THRESHOLD) -> Tensor:
-    """Return the score of each pose: its box's score times the mean score of its joints that were found.
-
-    Heatmaps are usually scored with the threshold. Calibrated confidences need none: their mean over all joints is the
-    OKS to be expected.
-
-    Args:
-        joint_scores: Of the joints (N, K), in [0, 1].
-        box_scores: The detector's (N,); 1 where boxes were given by hand.
-        threshold: Joints with a lower score were not found and do not count; a pose with none has score 0.
-    """
-    found = joint_scores > threshold
-    scores = (joint_scores.double() * found).sum(dim=1) / found.sum(dim=1).clamp(min=1)
-    return scores if box_scores is None else scores * box_scores.to(scores)
 
 
 def oks_nms(

@@ -222,13 +222,12 @@ class PoseEstimator:
         poses = PersonPoses.concatenate(
             [self._predict_crops([crops[i] for i in rows], boxes[rows], num_samples) for rows in parts]
         )
-        published = self.space.conventions.score == "published"
         start = 0
         for found, crops in group:
             persons = poses.select(slice(start, start + len(crops)))
             start += len(crops)
-            scores = persons.published_score if published else persons.scores.mean(axis=1)
-            yield PoseResult(found.frame, persons, self.skeleton, found.scores, scores * found.scores, found.track_ids)
+            scores = persons.pose_scores * found.scores
+            yield PoseResult(found.frame, persons, self.skeleton, found.scores, scores, found.track_ids)
 
     @torch.inference_mode()
     @in_float32()
@@ -252,7 +251,7 @@ class PoseEstimator:
         return PersonPoses(
             keypoints=restored[0],
             scores=prediction.confidence.cpu().numpy(),
-            published_score=prediction.published_score.cpu().numpy(),
+            pose_scores=prediction.pose_scores.cpu().numpy(),
             indices=prediction.indices.cpu().numpy(),
             token_probs=prediction.token_probs.cpu().numpy(),
             likely_keypoints=restored[1],

@@ -19,6 +19,8 @@ from pct.tokenizer import PoseTokenizer
 
 # Heights and confidences are taken to lie this far from 0 and 1, where their log-odds have no bounds.
 _LEAST_HEIGHT = 1e-4
+# A joint is found where its heatmap is higher.
+_FOUND = 0.2
 
 
 @dataclass(frozen=True)
@@ -36,8 +38,9 @@ class PhotoPrediction:
         samples: Poses (S, B, K, D) that sampled tokens of the photo as it is decode to.
         probs: Probabilities of all entries (B, M, V) of the photo as it is.
         spread: Mean squared distance of the samples from the expected pose over each joint's squared scale (B, K).
-        published_score: The score of PCT's release (B,): the mean over the tokens of the largest logit, without bounds;
-            the mean of both views with the flip test.
+        pose_scores: What poses are ranked by (B,): :func:`score_poses` of the confidence; by published conventions
+            the mean over the tokens of the largest logit, without bounds, the mean of both views with the flip test;
+            of heatmaps :func:`score_found_joints`.
         heights: How high the backbone's own heatmaps are at each joint (B, K), in [0, 1], the mean of both views with
             the flip test; None if it has none.
     """
@@ -50,7 +53,7 @@ class PhotoPrediction:
     samples: Tensor
     probs: Tensor
     spread: Tensor
-    published_score: Tensor
+    pose_scores: Tensor
     heights: Tensor | None = None
 
 
@@ -75,7 +78,7 @@ def predict_poses(
         samples=keypoints[None][:0],
         probs=none[..., None],
         spread=torch.full_like(scores, torch.nan),
-        published_score=scores.mean(dim=1),
+        pose_scores=score_found_joints(scores),
     )
 
 
@@ -118,18 +121,37 @@ def predict_tokens(
     scale = joint_scale(tokenizer.space, tokenizer.skeleton, area.to(expected))
     spread = joint_spread(expected, samples, scale)
     heights = None if output.heights is None else merge_heights(output.heights, count, tokenizer.skeleton)
+    confidence = confidence_from_spread(spread, model.config.calibration, tokenizer.space.num_dims, heights)
+    published = output.logits.float().amax(dim=-1).mean(dim=-1).view(-1, count).mean(dim=0)
     return PhotoPrediction(
         keypoints=expected,
-        confidence=confidence_from_spread(spread, model.config.calibration, tokenizer.space.num_dims, heights),
+        confidence=confidence,
         indices=indices[:count].clone(),
         token_probs=token_probs[:count].clone(),
         likely_keypoints=likely,
         samples=samples,
         probs=probs[:count].clone(),
         spread=spread,
-        published_score=output.logits.float().amax(dim=-1).mean(dim=-1).view(-1, count).mean(dim=0),
+        pose_scores=published if tokenizer.space.conventions.score == "published" else score_poses(confidence),
         heights=heights,
     )
+
+
+def score_poses(confidence: Tensor) -> Tensor:
+    """Return the score (B,) in [0, 1] of poses: the mean of their joints' confidences (B, K), each weighed by itself.
+
+    A joint that is not on the photo has little confidence and so little weight, as it has none in OKS.
+    """
+    return confidence.square().sum(dim=1) / confidence.sum(dim=1).clamp(min=_LEAST_HEIGHT)
+
+
+def score_found_joints(heights: Tensor) -> Tensor:
+    """Return the score (B,) of poses from heatmaps: the mean height (B, K) of the joints above 0.2; 0 without any.
+
+    As in "Simple Baselines for Human Pose Estimation" (Xiao et al., 2018) and most since.
+    """
+    found = heights > _FOUND
+    return (heights * found).sum(dim=1) / found.sum(dim=1).clamp(min=1)
 
 
 def joint_spread(keypoints: Tensor, samples: Tensor, scale: Tensor) -> Tensor:

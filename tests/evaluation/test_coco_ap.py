@@ -22,7 +22,6 @@ from pct.evaluation.coco_ap import (
     coco_results_ap,
     given_box_ap,
     oks_nms,
-    rescore,
     suppress_doubles,
     use_coco_engine,
 )
@@ -226,10 +225,3 @@ def test_doubles_are_taken_out_image_by_image_and_the_order_stays() -> None:
     assert left.image_ids.tolist() == [2, 9]
     assert left.scores.tolist() == pytest.approx([0.9, 0.3])
     assert len(oks_nms(one[:0], torch.zeros(0), torch.zeros(0), SIGMAS)) == 0
-
-
-def test_scores_are_the_boxs_times_the_mean_of_the_joints_that_were_found() -> None:
-    joints = torch.tensor([[0.9, 0.1, 0.5], [0.2, 0.1, 0.0], [0.4, 0.4, 1.0]])
-    assert rescore(joints).tolist() == pytest.approx([0.7, 0.0, 0.6])
-    assert rescore(joints, torch.tensor([0.5, 1.0, 0.1])).tolist() == pytest.approx([0.35, 0.0, 0.06])
-    assert rescore(joints, threshold=-1.0).tolist() == pytest.approx([0.5, 0.1, 0.6])

@@ -35,6 +35,7 @@ from pct.photos.classifier import PoseClassifier
 from pct.photos.detection.boxes import load_photo_boxes
 from pct.photos.estimator import PoseEstimator
 from pct.photos.persons import CocoPersons, DetectedPersons, MpiiPersons
+from pct.photos.predict import score_poses
 from pct.pose_space import PoseSpace
 from pct.poses import Poses
 from pct.skeleton import COCO17, CROWDPOSE14, MPII16
@@ -61,7 +62,7 @@ def know(monkeypatch: pytest.MonkeyPatch, poses_of: Callable[[Poses], torch.Tens
         for i in range(len(persons)):
             persons[i]
         labels = persons.table().labels
-        return ModelPoses({TOP: poses_of(labels)}, torch.ones(labels.visible.shape))
+        return ModelPoses({TOP: poses_of(labels)}, torch.ones(labels.visible.shape), torch.ones(len(labels)))
 
     monkeypatch.setattr(photo_evaluate, "predict_persons", predict)
 
@@ -148,7 +149,7 @@ def test_both_kinds_of_model_are_measured_on_the_same_persons(capsys: pytest.Cap
     assert tokens["fingerprint"] != heatmaps["fingerprint"]
     assert sum(b["count"] for b in tokens["calibration"]["bins"]) == found.numbers["num_joints"]
     assert found.poses["PCT"].keypoints.shape == (6, 17, 2)
-    assert (found.poses["PCT"].score_threshold, found.poses["heatmaps"].score_threshold) == (0, 0.2)
+    assert torch.equal(found.poses["PCT"].scores, score_poses(found.poses["PCT"].confidence))
     json.dumps(found.numbers, allow_nan=False)
     again = evaluate_photos(models, source, OPTIONS).numbers["models"]
     time = {"seconds": 0, "ms_per_photo": 0}

@@ -24,6 +24,8 @@ from pct.photos.predict import (
     predict_tokens,
     restore_poses,
     sample_tokens,
+    score_found_joints,
+    score_poses,
     typical_area,
 )
 from pct.pose_space import PoseSpace
@@ -207,3 +209,12 @@ def test_sharper_logits_give_a_pose_nearer_to_that_of_the_likeliest_tokens() -> 
     likely = MODEL.tokenizer.decode(output.logits.argmax(dim=-1))
     away = [float((MODEL.decode(output.logits, sharpness) - likely).norm()) for sharpness in (1.0, 1e6)]
     assert away[1] < 1e-3 < away[0]
+
+
+def test_poses_are_scored_by_the_joints_that_are_there() -> None:
+    joints = torch.tensor([[0.9, 0.1, 0.5], [0.2, 0.1, 0.0], [0.0, 0.0, 0.0]])
+    assert score_found_joints(joints).tolist() == pytest.approx([0.7, 0.0, 0.0])
+    assert score_poses(joints).tolist() == pytest.approx([1.07 / 1.5, 0.05 / 0.3, 0.0])
+    # A joint outside the photo costs nothing; a doubtful one does.
+    assert score_poses(torch.tensor([[0.9, 0.9, 0.0]])).item() == pytest.approx(0.9)
+    assert score_poses(torch.tensor([[0.9, 0.9, 0.4]])).item() < 0.85

@@ -93,7 +93,7 @@ def test_the_whole_path_is_the_published_one() -> None:
     poses = PoseEstimator(classifier).predict(photo, BOX[None])
     expected = ((straight + turned) / 2 - half) * size / SIDE + center
     np.testing.assert_allclose(poses.keypoints[0], expected, atol=2e-3)
-    assert poses.published_score[0] == pytest.approx(float(logits.amax(dim=-1).mean()), abs=1e-5)
+    assert poses.pose_scores[0] == pytest.approx(float(logits.amax(dim=-1).mean()), abs=1e-5)
     assert np.array_equal(poses.indices[0], logits[0].argmax(dim=-1))
 
 
@@ -161,7 +161,7 @@ def test_the_program_ranks_by_the_published_score_and_flips(tmp_path: Path) -> N
         assert cli.main([*arguments, *flip, "-o", str(out)]) == 0
         (entry,) = json.loads((out / "keypoints.json").read_text())
         expected = PoseEstimator(model, flip=not flip).predict(photo)
-        assert entry["score"] == pytest.approx(float(expected.published_score[0]), abs=1e-5)
+        assert entry["score"] == pytest.approx(float(expected.pose_scores[0]), abs=1e-5)
         joints = np.array(entry["keypoints"]).reshape(17, 3)
         np.testing.assert_allclose(joints[:, :2], expected.keypoints[0], atol=0.01)
         np.testing.assert_allclose(joints[:, 2], expected.scores[0], atol=1e-3)

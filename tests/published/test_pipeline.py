@@ -155,5 +155,5 @@ def _training_batch(guided: Pipeline, model: PoseClassifier) -> PhotoBatch:
 def _scores(poses: list) -> np.ndarray:
     """The published scores (N, K): of a classifier one number a pose."""
     if poses[0].indices.size:
-        return np.repeat(np.concatenate([pose.published_score for pose in poses])[:, None], 17, axis=1)
+        return np.repeat(np.concatenate([pose.pose_scores for pose in poses])[:, None], 17, axis=1)
     return np.concatenate([pose.scores for pose in poses])

@@ -122,9 +122,8 @@ def test_a_guided_classifier_is_evaluated_and_calibrated_like_any_other(
     assert evaluation.numbers["models"]["PCT"]["tokens"] is not None
     persons = NotedPersons(people)
     found = predict_persons(guided, persons, options)
-    assert found.published_score is not None
-    assert torch.equal(evaluation.poses["PCT"].ranking, found.published_score)
-    assert (found.published_score == found.published_score[:, :1]).all()
+    assert torch.equal(evaluation.poses["PCT"].scores, found.scores)
+    assert found.scores.shape == (len(people),)
     assert 0 <= float(found.confidence.min()) <= float(found.confidence.max()) <= 1
     calibration = calibrate_classifier(guided, people, options)
     assert calibration != Calibration()

@@ -17,7 +17,6 @@ from pct.evaluation.coco_ap import (
     coco_results_ap,
     given_box_ap,
     measure_persons,
-    rescore,
     suppress_doubles,
 )
 from pct.evaluation.metrics import (
@@ -181,14 +180,13 @@ def measure_image(poses: ModelPoses, table: PersonTable, space: PoseSpace) -> di
         ``poses``, the scores of each form; of the first one ``joints`` and ``pck_torso``.
     """
     labels, skeleton = table.labels, table.labels.skeleton
-    scores = rescore(poses.ranking, threshold=poses.score_threshold)
     forms, by_form = {}, []
     for form, keypoints in poses.poses.items():
-        numbers, distances = measure_persons(keypoints, scores, labels, space)
+        numbers, distances = measure_persons(keypoints, poses.scores, labels, space)
         by_form.append(distances)
         forms[form] = {
             **numbers,
-            "occluded": given_box_ap(keypoints, scores, labels, table.occluded),
+            "occluded": given_box_ap(keypoints, poses.scores, labels, table.occluded),
             "seen_error": summarise(distances[labels.visible & ~table.occluded]),
             "occluded_error": summarise(distances[table.occluded]),
         }
@@ -265,8 +263,7 @@ def _measure_detected(
     persons = NotedPersons(boxes.persons)
     found = predict_persons(model, persons, options, report, f"{name}, detected boxes" if progress else "")
     table, sigmas = persons.table(), torch.from_numpy(model.skeleton.oks_sigmas)
-    scores = torch.from_numpy(boxes.persons.detections.scores)[table.rows]
-    scores = rescore(found.ranking, scores, found.score_threshold)
+    scores = found.scores * torch.from_numpy(boxes.persons.detections.scores)[table.rows]
     results = PoseResults(found.keypoints, table.labels.image_ids, scores)
     areas = AREA_SHARE * table.labels.bbox[:, 2:].double().prod(dim=1)
     return coco_results_ap(suppress_doubles(results, areas, sigmas), boxes.labels, boxes.crowd)

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from pct.evaluation.coco_ap import SCORE_THRESHOLD
 from pct.evaluation.metrics import joint_scale, joint_similarity
 from pct.files.coco import AREA_SHARE
 from pct.photos.classifier import PoseClassifier
@@ -19,7 +18,13 @@ from pct.photos.crop import PhotoBatch
 from pct.photos.heatmap import HeatmapModel
 from pct.photos.person_views import rows_of
 from pct.photos.persons import PersonPhoto, PersonSource
-from pct.photos.predict import area_in_model_units, predict_heatmaps, predict_tokens, restore_poses
+from pct.photos.predict import (
+    area_in_model_units,
+    predict_heatmaps,
+    predict_tokens,
+    restore_poses,
+    score_found_joints,
+)
 from pct.pose_space import PoseSpace
 from pct.poses import Poses
 from pct.skeleton import H36M17, Skeleton
@@ -31,7 +36,7 @@ PhotoModel = PoseClassifier | HeatmapModel
 EXPECTED, LIKELY, SAMPLED, ORACLE = "expected pose", "most likely tokens", "one sample", "true tokens"
 TOP = "top of the heatmap"
 # Of ModelPoses, beside the poses.
-_COLUMNS = ("confidence", "spread", "token_hits", "published_score", "heights")
+_COLUMNS = ("confidence", "scores", "spread", "token_hits", "heights")
 
 
 @dataclass(frozen=True)
@@ -106,8 +111,7 @@ class ModelPoses:
     Attributes:
         poses: Joints (N, K, D) by the form of the poses; the first is the one that people get.
         confidence: Of the joints of that one (N, K), in [0, 1].
-        published_score: Of the joints (N, K), without bounds; None unless the model's conventions rank poses by it.
-        score_threshold: Joints with less confidence do not count in the score of the pose.
+        scores: What the poses are ranked by (N,).
         spread: Mean squared distance of the samples from the expected pose over the squared scale of the joint (N, K).
         heights: How high the backbone's own heatmaps are at each joint (N, K); None if it has none.
         token_hits: Whether the true token is the likeliest, and among the five likeliest (N, M, 2).
@@ -117,16 +121,10 @@ class ModelPoses:
 
     poses: Mapping[str, Tensor]
     confidence: Tensor
-    score_threshold: float = 0.0
+    scores: Tensor
     spread: Tensor | None = None
     token_hits: Tensor | None = None
-    published_score: Tensor | None = None
     heights: Tensor | None = None
-
-    @property
-    def ranking(self) -> Tensor:
-        """Scores of the joints (N, K) that poses are ranked by."""
-        return self.confidence if self.published_score is None else self.published_score
 
     @property
     def keypoints(self) -> Tensor:
@@ -237,7 +235,6 @@ def _token_poses(
     model: PoseClassifier, batch: PhotoBatch, boxes: Tensor, options: PredictionOptions, generator: torch.Generator
 ) -> ModelPoses:
     tokenizer = model.tokenizer
-    published = tokenizer.space.conventions.score == "published"
     # What users have is a box: the segment's area would be a label.
     area = area_in_model_units(AREA_SHARE * boxes[:, 2] * boxes[:, 3], batch.bbox, tokenizer.space.crop_space)
     found = predict_tokens(model, batch.images, options.flip, options.num_samples, generator, area)
@@ -253,20 +250,17 @@ def _token_poses(
     return ModelPoses(
         poses=dict(zip(forms, poses, strict=True)),
         confidence=found.confidence.cpu(),
+        scores=found.pose_scores.cpu(),
         spread=found.spread.cpu(),
         heights=None if found.heights is None else found.heights.cpu(),
         token_hits=torch.stack([top[..., 0], top.any(dim=-1)], dim=-1).cpu(),
-        published_score=found.published_score[:, None].expand_as(found.confidence).cpu() if published else None,
-        score_threshold=SCORE_THRESHOLD if published else 0.0,
     )
 
 
 def _heatmap_poses(model: HeatmapModel, batch: PhotoBatch, flip: bool) -> ModelPoses:
     keypoints, scores = predict_heatmaps(model, batch.images, flip)
     poses = {TOP: model.space.restore(keypoints, batch.bbox).cpu()}
-    published = model.space.conventions.score == "published"
-    confidence, ranking = scores.clamp(0.0, 1.0).cpu(), scores.cpu() if published else None
-    return ModelPoses(poses, confidence, score_threshold=SCORE_THRESHOLD, published_score=ranking)
+    return ModelPoses(poses, scores.clamp(0.0, 1.0).cpu(), score_found_joints(scores).cpu())
 
 
 def _join(parts: list[ModelPoses]) -> ModelPoses:

@@ -30,8 +30,9 @@ class PersonPoses:
         keypoints: The expected poses (N, K, D), float32: what is most accurate.
         scores: Confidence of each joint (N, K) in [0, 1]: the keypoint similarity that is expected of it, measured by
             OKS's scales on photos and by 100 mm for all joints in space (see :mod:`pct.evaluation.metrics`).
-        published_score: The score of each pose (N,) as PCT's release has it: the mean over the tokens of the largest
-            logit, a number without bounds that ranks poses and is no probability.
+        pose_scores: What poses are ranked by (N,): the mean confidence of the joints, each weighed by itself. By
+            published conventions it is the mean over the tokens of the largest logit, which has no bounds and is no
+            probability.
         indices: The most likely integer tokens (N, M), int64.
         token_probs: Their probabilities (N, M).
         likely_keypoints: Poses (N, K, D) that the most likely tokens decode to.
@@ -41,7 +42,7 @@ class PersonPoses:
 
     keypoints: np.ndarray
     scores: np.ndarray
-    published_score: np.ndarray
+    pose_scores: np.ndarray
     indices: np.ndarray
     token_probs: np.ndarray
     likely_keypoints: np.ndarray
@@ -64,7 +65,7 @@ class PersonPoses:
         """
         if self.is_3d:
             return self._draw_bodies(image, skeleton)
-        for row in np.argsort(self.scores.mean(axis=1)):
+        for row in np.argsort(self.pose_scores):
             scale = min(max(float(self.bbox[row, 2:].max()) / _DRAWN_SIZE, 0.25), 4.0)
             thickness, radius = math.ceil(COLOURED.thickness * scale), math.ceil(COLOURED.radius * scale)
             style = replace(COLOURED, thickness=thickness, radius=radius)
