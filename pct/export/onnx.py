@@ -80,9 +80,7 @@ def export_onnx(name: str | Path, folder: str | Path, num_tokens: int | None = N
     tokenizer = PoseTokenizer.from_pretrained(name) if model is None else model.tokenizer
     check_unguided(tokenizer)
     length = describe_model(tokenizer).with_prefix(num_tokens).tokens_per_pose
-    graphs = _tokenizer_graphs(tokenizer, length)
-    if model is not None:
-        graphs[ESTIMATOR_FILE] = _estimator_graph(model)
+    graphs = _graphs(tokenizer, length, model)
     sheet = _describe(str(name), kind, tokenizer, graphs)
     models = {file: to_onnx(graph, {"pct": json.dumps(sheet)}) for file, graph in graphs.items()}
     folder.mkdir(parents=True, exist_ok=True)
@@ -110,48 +108,44 @@ def to_onnx(graph: Graph, metadata: dict[str, str]) -> bytes:
     return program.model_proto.SerializeToString()
 
 
-def _tokenizer_graphs(tokenizer: PoseTokenizer, length: int) -> dict[str, Graph]:
+def _graphs(tokenizer: PoseTokenizer, length: int, model: PoseClassifier | None) -> dict[str, Graph]:
+    """Return by file the graphs of a tokenizer, and of its classifier if there is one."""
     joints, space = tokenizer.skeleton.num_keypoints, tokenizer.space
-    place = space.standard_reference().expand(_ROWS, -1).clone()
-    name = space.reference_name
+    place = {space.reference_name: space.standard_reference().expand(_ROWS, -1).clone()}
     poses = {"keypoints": torch.rand(_ROWS, joints, space.num_dims), "visible": torch.ones(_ROWS, joints).bool()}
     indices = torch.zeros(_ROWS, length, dtype=torch.int64)
-    return {
-        ENCODER_FILE: Graph(EncoderGraph(tokenizer, length), {**poses, name: place}, ["indices"]),
-        DECODER_FILE: Graph(DecoderGraph(tokenizer), {"indices": indices, name: place}, ["keypoints"]),
+    graphs = {
+        ENCODER_FILE: Graph(EncoderGraph(tokenizer, length), poses | place, ["indices"]),
+        DECODER_FILE: Graph(DecoderGraph(tokenizer), {"indices": indices, **place}, ["keypoints"]),
     }
-
-
-def _estimator_graph(model: PoseClassifier) -> Graph:
-    pixels = torch.zeros(_ROWS, 3, *model.config.backbone.image_size, dtype=torch.uint8)
-    bbox = model.tokenizer.space.crop_space.standard_reference().expand(_ROWS, -1).clone()
-    return Graph(EstimatorGraph(model), {"pixels": pixels, "bbox": bbox}, ["logits", "keypoints", "indices"])
+    if model is not None:
+        pixels = torch.zeros(_ROWS, 3, *model.image_size, dtype=torch.uint8)
+        bbox = space.crop_space.standard_reference().expand(_ROWS, -1).clone()
+        outputs = ["logits", "keypoints", "indices"]
+        graphs[ESTIMATOR_FILE] = Graph(EstimatorGraph(model), {"pixels": pixels, "bbox": bbox}, outputs)
+    return graphs
 
 
 def _describe(name: str, kind: str, tokenizer: PoseTokenizer, graphs: dict[str, Graph]) -> dict[str, Any]:
     """Return what ``model.json`` says."""
-    metadata = describe_model(tokenizer, name)
-    with torch.no_grad():
-        results = {file: graph.network(*graph.inputs.values()) for file, graph in graphs.items()}
-
-    def sheet(names: list[str], tensors: tuple[Tensor, ...]) -> list[dict[str, Any]]:
-        return [
-            {"name": n, "type": str(t.dtype).removeprefix("torch."), "shape": ["batch", *t.shape[1:]]}
-            for n, t in zip(names, tensors, strict=True)
-        ]
-
+    metadata, files = describe_model(tokenizer, name), {}
+    for file, graph in graphs.items():
+        with torch.no_grad():
+            found = graph.network(*graph.inputs.values())
+        outputs = dict(zip(graph.outputs, found if isinstance(found, tuple) else (found,), strict=True))
+        files[file] = {
+            side: [
+                {"name": n, "type": str(t.dtype).removeprefix("torch."), "shape": ["batch", *t.shape[1:]]}
+                for n, t in tensors.items()
+            ]
+            for side, tensors in (("inputs", graph.inputs), ("outputs", outputs))
+        }
     return {
         "kind": kind,
         **json.loads(metadata.to_json()),
         "layout": tokenizer.config.layout,
         "unit": "millimetres" if metadata.is_3d else "image pixels",
-        "files": {
-            file: {
-                "inputs": sheet(list(graph.inputs), tuple(graph.inputs.values())),
-                "outputs": sheet(graph.outputs, found if isinstance(found := results[file], tuple) else (found,)),
-            }
-            for file, graph in graphs.items()
-        },
+        "files": files,
     }
 
 

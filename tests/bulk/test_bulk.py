@@ -20,7 +20,7 @@ from tiny_photo_models import make_classifier
 
 from pct.bulk.encode import EncodePhotos, EncodePoses
 from pct.bulk.parts import done_ids, join_parts
-from pct.bulk.photo_rows import find_photo_rows
+from pct.bulk.photo_rows import find_photo_rows, photo_bytes
 from pct.geometry import bbox_from_keypoints
 from pct.pose_space import PoseSpace
 from pct.skeleton import H36M17
@@ -50,14 +50,11 @@ def archive(here: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("kind", ["folder", "tar", "bytes"])
-def test_photos_get_the_tokens_of_pct_predict_and_broken_ones_a_row(kind: str, archive: Path, capsys) -> None:
-    rows = find_photo_rows("archive.tar" if kind == "tar" else archive)
+def test_photos_get_the_tokens_of_pct_predict_and_broken_ones_a_row(archive: Path, capsys) -> None:
+    rows = find_photo_rows(archive)
     assert len(rows) == 7
-    if kind == "bytes":
-        rows = [{"id": row["id"], "bytes": (archive / row["id"]).read_bytes()} for row in rows]
     encode = EncodePhotos(out="parts")
-    scores = [row["score"] for start in (0, 4) for row in encode(columns(rows[start : start + 4])).to_pylist()]
+    found = [row for start in (0, 4) for row in encode(columns(rows[start : start + 4])).to_pylist()]
     summary = join_parts("parts", "tokens.parquet", encode.estimator.model.tokenizer, "photos/tokenizer")
     assert run(capsys, "predict", "archive", "-o", "predicted", "--no-draw")[0] == 0
     ours, theirs = read(Path("tokens.parquet")), read(Path("predicted/tokens.parquet"))
@@ -68,11 +65,20 @@ def test_photos_get_the_tokens_of_pct_predict_and_broken_ones_a_row(kind: str, a
 
     for mine, predicted in zip(sort(ours), sort(theirs), strict=True):
         np.testing.assert_array_equal(mine, predicted)
-    predicted = json.loads(Path("predicted/keypoints.json").read_text())
-    assert sorted(s for s in scores if s is not None) == pytest.approx(sorted(p["score"] for p in predicted), abs=1e-6)
+    predicted = sorted(entry["score"] for entry in json.loads(Path("predicted/keypoints.json").read_text()))
+    assert sorted(r["score"] for r in found if r["score"] is not None) == pytest.approx(predicted, abs=1e-6)
     assert (summary.poses, summary.ids, summary.empty) == (len(theirs), 7, 1)
     assert set(summary.errors) == {"000000000008.jpg", "000000000009.jpg"}
     assert "the photo is empty" in summary.errors["000000000009.jpg"]
+
+
+def test_rows_of_a_folder_a_tar_and_parquet_give_the_same_bytes(archive: Path) -> None:
+    folder, tar = (sorted(find_photo_rows(source), key=lambda row: row["id"]) for source in (archive, "archive.tar"))
+    assert [row["id"] for row in folder] == [row["id"] for row in tar]
+    for number, row in enumerate(folder):
+        data = (archive / row["id"]).read_bytes()
+        for batch in (columns(folder), columns(tar), {"bytes": [b""] * number + [data]}):
+            assert photo_bytes(batch, number) == data
 
 
 def test_boxes_of_a_batch_take_the_detectors_place(archive: Path) -> None:

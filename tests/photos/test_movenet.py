@@ -38,44 +38,35 @@ def make_weights() -> dict[str, np.ndarray]:
     def normed(name: str, kind: str, shape: tuple[int, ...], outputs: int) -> None:
         layer(f"model/{name}/{kind}_weights", f"model/{name}/{kind}_bn_offset", shape, outputs)
 
-    def depthwise(name: str, channels: int) -> None:
-        weights_name = f"model/{name}/depthwise"
-        layer(f"{weights_name}_weights", f"{weights_name}_bn_offset", (3, 3, channels, 1), channels)
-
     normed("Conv1", "Conv2D", (3, 3, 3, 32), 32)
     before = 32
     for number, channels in enumerate(CHANNELS):
-        name, inner = (f"block_{number}", 6 * before) if number else ("expanded_conv", before)
+        name, width = (f"block_{number}", 6 * before) if number else ("expanded_conv", before)
         if number:
-            normed(f"{name}_expand", "Conv2D", (1, 1, before, inner), inner)
-        depthwise(f"{name}_depthwise", inner)
-        normed(f"{name}_project", "Conv2D", (1, 1, inner, channels), channels)
+            normed(f"{name}_expand", "Conv2D", (1, 1, before, width), width)
+        normed(f"{name}_depthwise", "depthwise", (3, 3, width, 1), width)
+        normed(f"{name}_project", "Conv2D", (1, 1, width, channels), channels)
         before = channels
     normed("Conv_1", "Conv2D", (1, 1, 320, 1280), 1280)
+
+    def conv(name: str, inputs: int, outputs: int) -> None:
+        layer(f"{name}/Conv2D/ReadVariableOp", f"{name}/BiasAdd/ReadVariableOp", (1, 1, inputs, outputs), outputs)
+
+    def spatial(name: str, channels: int) -> None:
+        weights[f"{ROOT}{name}/ReadVariableOp"] = rng.standard_normal((3, 3, channels, 1)).astype(np.float16) / 3
+
     for name, inputs, outputs in [("", 1280, 64), ("_1", 64, 64), ("_2", 32, 32), ("_3", 24, 24)]:
-        layer(
-            f"conv2d{name}/Conv2D/ReadVariableOp",
-            f"conv2d{name}/BiasAdd/ReadVariableOp",
-            (1, 1, inputs, outputs),
-            outputs,
-        )
+        conv(f"conv2d{name}", inputs, outputs)
     for name, inputs, outputs in [("", 64, 32), ("_1", 32, 24), ("_2", 24, 24)]:
-        inner_name = f"separable_conv2d{name}/separable_conv2d"
-        weights[f"{ROOT}{inner_name}/ReadVariableOp"] = rng.standard_normal((3, 3, inputs, 1)).astype(np.float16) / 3
-        layer(f"{inner_name}_weights", f"{inner_name}_bn_offset", (1, 1, inputs, outputs), outputs)
+        inner = f"separable_conv2d{name}/separable_conv2d"
+        spatial(inner, inputs)
+        layer(f"{inner}_weights", f"{inner}_bn_offset", (1, 1, inputs, outputs), outputs)
     for name, first, last, outputs in HEADS:
-        inner_name = f"../{name}/separable_conv2d_{first}"
-        weights[f"{ROOT}{inner_name}/separable_conv2d/ReadVariableOp"] = (
-            rng.standard_normal((3, 3, 24, 1)).astype(np.float16) / 3
-        )
-        layer(
-            f"{inner_name}/separable_conv2d/ReadVariableOp_1",
-            f"{inner_name}/BiasAdd/ReadVariableOp",
-            (1, 1, 24, 96),
-            96,
-        )
-        last_name = f"../{name}/conv2d_{last}"
-        layer(f"{last_name}/Conv2D/ReadVariableOp", f"{last_name}/BiasAdd/ReadVariableOp", (1, 1, 96, outputs), outputs)
+        inner = f"../{name}/separable_conv2d_{first}"
+        spatial(f"{inner}/separable_conv2d", 24)
+        pointwise = f"{inner}/separable_conv2d/ReadVariableOp_1"
+        layer(pointwise, f"{inner}/BiasAdd/ReadVariableOp", (1, 1, 24, 96), 96)
+        conv(f"../{name}/conv2d_{last}", 96, outputs)
     weights["ConstantFolding/StatefulPartitionedCall/truediv_2_recip"] = rng.random((48, 48, 1)).astype(np.float16)
     start = ROOT.split("/")[0]
     return {name.replace(f"{ROOT}../", f"{start}/"): values for name, values in weights.items()}

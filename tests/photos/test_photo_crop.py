@@ -36,6 +36,14 @@ def person(seed: int = 0, **changes) -> PersonPhoto:
     return PersonPhoto(**values)
 
 
+def crop_of(sample: PersonPhoto, size: tuple[int, int] = SIZE, space: PoseSpace = SPACE) -> CropTransform:
+    return plain_crop(sample.bbox, space, size)
+
+
+def jitter(crop: CropTransform, sample: PersonPhoto, config: PhotoAugmentConfig, seed: int = 0) -> CropTransform:
+    return jitter_crop(crop, sample, COCO17, config, np.random.default_rng(seed))
+
+
 def spot(keypoint: tuple[float, float], radius: float = 6.0) -> np.ndarray:
     """A photo that is black but for a soft white spot around a point."""
     y, x = np.mgrid[0:320, 0:300]
@@ -54,7 +62,7 @@ def centroid(image: np.ndarray) -> np.ndarray:
 def test_the_plain_crop_is_the_pose_space(size: tuple[int, int], space: PoseSpace) -> None:
     for seed in range(5):
         sample = person(seed, visibility=np.full(17, 2))
-        crop = crop_person(sample, COCO17, plain_crop(sample.bbox, space, size))
+        crop = crop_person(sample, COCO17, crop_of(sample, size, space))
         expected = space.normalise(torch.from_numpy(sample.keypoints)[None], torch.from_numpy(sample.bbox)[None])[0]
         np.testing.assert_allclose(crop.keypoints, expected, atol=1e-5 * space.bounds[1])
 
@@ -62,7 +70,7 @@ def test_the_plain_crop_is_the_pose_space(size: tuple[int, int], space: PoseSpac
 @pytest.mark.parametrize("size", [(128, 96), (96, 128)])
 def test_a_batch_gives_image_pixels_back_for_any_input_shape(size: tuple[int, int]) -> None:
     samples = [person(seed, visibility=np.full(17, 2)) for seed in range(4)]
-    batch = PhotoBatch.from_crops([crop_person(s, COCO17, plain_crop(s.bbox, SPACE, size)) for s in samples])
+    batch = PhotoBatch.from_crops([crop_person(s, COCO17, crop_of(s, size)) for s in samples])
     expected = torch.from_numpy(np.stack([s.keypoints for s in samples]))
     torch.testing.assert_close(SPACE.restore(batch.keypoints, batch.bbox), expected, atol=1e-3, rtol=0)
 
@@ -77,8 +85,7 @@ def test_a_white_spot_lands_where_the_joint_lands(size: tuple[int, int], flip: i
         keypoint = np.random.default_rng(seed).uniform((140, 160), (160, 200))
         keypoints = np.tile(keypoint, (17, 1)).astype(np.float32)
         sample = person(image=spot(tuple(keypoint)), keypoints=keypoints, visibility=np.full(17, 2))
-        rng = np.random.default_rng(seed)
-        crop = jitter_crop(plain_crop(sample.bbox, SPACE, size), sample, COCO17, replace(config, flip_prob=flip), rng)
+        crop = jitter(crop_of(sample, size), sample, replace(config, flip_prob=flip), seed)
         assert crop.flipped == bool(flip)
         result = crop_person(sample, COCO17, crop)
         found = centroid(result.image)
@@ -92,8 +99,8 @@ def test_a_white_spot_lands_where_the_joint_lands(size: tuple[int, int], flip: i
 def test_a_mirrored_input_has_negated_x() -> None:
     """What flip tests rely on: turning the pixels round is the same as the mirrored crop."""
     sample = person(bbox=np.array([100, 80, 102.4, 102.4], np.float32))
-    plain = plain_crop(sample.bbox, SPACE, SIZE)
-    mirrored = jitter_crop(plain, sample, COCO17, replace(OFF, flip_prob=1), np.random.default_rng(0))
+    plain = crop_of(sample)
+    mirrored = jitter(plain, sample, replace(OFF, flip_prob=1))
     ahead, turned = crop_person(sample, COCO17, plain), crop_person(sample, COCO17, mirrored)
     np.testing.assert_allclose(turned.image.astype(int), ahead.image[:, ::-1].astype(int), atol=8)
     expected = ahead.keypoints[COCO17.flip_index] * (-1, 1)
@@ -103,17 +110,17 @@ def test_a_mirrored_input_has_negated_x() -> None:
 
 def test_flipping_twice_and_everything_off_are_the_plain_crop() -> None:
     sample, always = person(), replace(OFF, flip_prob=1)
-    crop, rng = plain_crop(sample.bbox, SPACE, SIZE), np.random.default_rng(0)
-    twice = jitter_crop(jitter_crop(crop, sample, COCO17, always, rng), sample, COCO17, always, rng)
+    crop = crop_of(sample)
+    twice = jitter(jitter(crop, sample, always), sample, always)
     np.testing.assert_allclose(twice.frame, crop.frame, atol=1e-12)
     assert not twice.flipped
-    np.testing.assert_array_equal(jitter_crop(crop, sample, COCO17, OFF, rng).frame, crop.frame)
+    np.testing.assert_array_equal(jitter(crop, sample, OFF).frame, crop.frame)
 
 
 def test_an_aligned_crop_copies_pixels() -> None:
     """A crop as large as the input, whose edges lie on pixel edges, is a cut-out; outside the photo it is black."""
     sample = person(bbox=np.array([-20.5, 29.5, 64, 64], np.float32))
-    image = crop_person(sample, COCO17, plain_crop(sample.bbox, PoseSpace(padding=2.0), SIZE)).image
+    image = crop_person(sample, COCO17, crop_of(sample, space=PoseSpace(padding=2.0))).image
     left, top = -20 - 32, 30 - 32
     np.testing.assert_array_equal(image[2:, -left:], sample.image[0 : top + 128, 0 : left + 128])
     assert not image[:, : -left - 1].any()
@@ -122,11 +129,11 @@ def test_an_aligned_crop_copies_pixels() -> None:
 def test_jitter_stays_within_its_strengths() -> None:
     sample, size = person(visibility=np.full(17, 2), keypoints=np.full((17, 2), 160, np.float32)), (128, 96)
     config = PhotoAugmentConfig(half_body_prob=0, flip_prob=0)
-    plain = plain_crop(sample.bbox, SPACE, size)
+    plain = crop_of(sample, size)
     center = np.array([[151.0, 182.0]], np.float32)
     scales, angles, shifts = [], [], []
     for seed in range(1000):
-        frame = jitter_crop(plain, sample, COCO17, config, np.random.default_rng(seed)).frame
+        frame = jitter(plain, sample, config, seed).frame
         scales.append(np.sqrt(np.linalg.det(plain.frame[:, :2]) / np.linalg.det(frame[:, :2])))
         angles.append(np.degrees(np.arctan2(frame[1, 0], frame[0, 0])))
         shifts.append(-(frame[:, :2] @ center[0] + frame[:, 2]) * scales[-1])
@@ -143,10 +150,10 @@ def test_jitter_stays_within_its_strengths() -> None:
 def test_a_half_body_crop_holds_the_chosen_half_in_its_middle() -> None:
     lower = np.isin(np.arange(17), COCO17.lower_body)
     sample = person(visibility=np.full(17, 2))
-    plain = plain_crop(sample.bbox, SPACE, (128, 96))
-    halves = []
+    plain = crop_of(sample, (128, 96))
+    halves, half = [], replace(OFF, half_body_prob=1)
     for seed in range(20):
-        crop = jitter_crop(plain, sample, COCO17, replace(OFF, half_body_prob=1), np.random.default_rng(seed))
+        crop = jitter(plain, sample, half, seed)
         points = crop.to_frame(sample.keypoints)
         extents = [(points[part].min(axis=0), points[part].max(axis=0)) for part in (lower, ~lower)]
         middle = [np.allclose(low + high, 0, atol=1e-9) for low, high in extents]
@@ -158,13 +165,10 @@ def test_a_half_body_crop_holds_the_chosen_half_in_its_middle() -> None:
 
 
 def test_a_half_body_needs_more_than_eight_joints() -> None:
-    plain = plain_crop(person().bbox, SPACE, SIZE)
+    plain, half = crop_of(person()), replace(OFF, half_body_prob=1)
     for labelled, changes in ((8, False), (9, True)):
         sample = person(visibility=np.where(np.arange(17) < labelled, 2, 0), keypoints=person(1).keypoints + 100)
-        crops = [
-            jitter_crop(plain, sample, COCO17, replace(OFF, half_body_prob=1), np.random.default_rng(seed))
-            for seed in range(10)
-        ]
+        crops = [jitter(plain, sample, half, seed) for seed in range(10)]
         assert any(not np.array_equal(crop.frame, plain.frame) for crop in crops) == changes
 
 
@@ -174,22 +178,21 @@ def test_joints_outside_the_crop_become_unlabelled(margin: float, kept: bool) ->
     points = np.tile(np.array([[150, 150]], np.float32), (17, 1))
     points[LEFT] = (225, 150)
     sample = person(keypoints=points, visibility=np.full(17, 2), bbox=np.array([100, 100, 100, 100], np.float32))
-    crop = crop_person(sample, COCO17, plain_crop(sample.bbox, SPACE, SIZE), margin)
+    crop = crop_person(sample, COCO17, crop_of(sample), margin)
     assert bool(crop.visibility[LEFT]) == kept
     assert (crop.keypoints[LEFT] != 0).any() == kept
     assert (np.delete(crop.visibility, LEFT) == 2).all()
-    assert crop_person(sample, COCO17, plain_crop(sample.bbox, SPACE, SIZE)).visibility[LEFT] == 2
+    assert crop_person(sample, COCO17, crop_of(sample)).visibility[LEFT] == 2
 
 
 def test_a_crop_never_loses_all_its_labels() -> None:
     points = np.zeros((17, 2), np.float32)
     points[0] = (105, 105)
-    sample = person(
-        keypoints=points, visibility=np.eye(17, dtype=np.int64)[0] * 2, bbox=np.array([100, 100, 100, 100], np.float32)
-    )
-    plain = plain_crop(sample.bbox, SPACE, SIZE)
+    nose_only, bbox = np.eye(17, dtype=np.int64)[0] * 2, np.array([100, 100, 100, 100], np.float32)
+    sample = person(keypoints=points, visibility=nose_only, bbox=bbox)
+    plain = crop_of(sample)
     config = PhotoAugmentConfig(scale=0.9, shift=0.3, shift_prob=1)
-    crops = [jitter_crop(plain, sample, COCO17, config, np.random.default_rng(seed)) for seed in range(100)]
+    crops = [jitter(plain, sample, config, seed) for seed in range(100)]
     assert any(np.array_equal(crop.frame, plain.frame) for crop in crops)
     for crop in crops:
         assert crop_person(sample, COCO17, crop, config.outside_margin).visibility.any()
@@ -198,10 +201,7 @@ def test_a_crop_never_loses_all_its_labels() -> None:
 def test_unlabelled_joints_are_zero_and_arguments_stay() -> None:
     sample = person()
     before = sample.keypoints.copy(), sample.image.copy()
-    crop = jitter_crop(
-        plain_crop(sample.bbox, SPACE, SIZE), sample, COCO17, PhotoAugmentConfig(), np.random.default_rng(5)
-    )
-    result = crop_person(sample, COCO17, crop)
+    result = crop_person(sample, COCO17, jitter(crop_of(sample), sample, PhotoAugmentConfig(), seed=5))
     assert (result.keypoints[result.visibility == 0] == 0).all()
     np.testing.assert_array_equal(sample.keypoints, before[0])
     np.testing.assert_array_equal(sample.image, before[1])
@@ -226,7 +226,7 @@ def test_bad_boxes_and_spaces_are_refused() -> None:
 
 def test_batch_keeps_rows_together() -> None:
     samples = [person(seed, image_id=seed, annotation_id=10 + seed, area=100.0 + seed) for seed in range(5)]
-    crops = [crop_person(s, COCO17, plain_crop(s.bbox, SPACE, (64, 48))) for s in samples]
+    crops = [crop_person(s, COCO17, crop_of(s, (64, 48))) for s in samples]
     batch = PhotoBatch.from_crops(crops)
     assert len(batch) == 5
     assert batch.images.shape == (5, 3, 64, 48)
