@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -90,21 +90,6 @@ def half_size(image_size: tuple[int, int]) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class PersonCrop:
-    """One row of a :class:`PhotoBatch`: the crop (H, W, 3) as uint8 RGB, and the rest as there."""
-
-    image: np.ndarray
-    keypoints: np.ndarray
-    visibility: np.ndarray
-    bbox: np.ndarray
-    area: float
-    affine: np.ndarray
-    image_id: int
-    annotation_id: int
-    keypoints3d: np.ndarray | None = None
-
-
-@dataclass(frozen=True)
 class PhotoBatch:
     """Crops of B persons with their joints.
 
@@ -135,8 +120,8 @@ class PhotoBatch:
     features: Tensor | None = None
 
     @classmethod
-    def from_crops(cls, crops: Sequence[PersonCrop]) -> PhotoBatch:
-        """Stack crops of one size."""
+    def from_crops(cls, crops: Sequence[PersonPhoto]) -> PhotoBatch:
+        """Stack crops (:func:`crop_person`) of one size."""
 
         def stack(name: str, dtype: Any) -> Tensor:
             return torch.from_numpy(np.stack([np.asarray(getattr(crop, name), dtype) for crop in crops]))
@@ -238,8 +223,8 @@ def plain_crop(bbox: np.ndarray, space: PoseSpace, image_size: tuple[int, int]) 
 
 def crop_person(
     person: PersonPhoto, skeleton: Skeleton, crop: CropTransform, outside_margin: float = math.inf
-) -> PersonCrop:
-    """Cut a person's crop out of the photo and bring the joints into model units.
+) -> PersonPhoto:
+    """Cut a person's crop out of the photo and bring the joints into model units; its box is one of the photo still.
 
     Args:
         person: The sample.
@@ -250,14 +235,12 @@ def crop_person(
     order = skeleton.flip_index if crop.flipped else slice(None)
     points, visibility = person.keypoints[order], person.visibility[order]
     visibility = np.where(crop.contains(points, outside_margin), visibility, 0)
-    return PersonCrop(
+    return replace(
+        person,
         image=crop.warp(person.image),
         keypoints=np.where(visibility[:, None] > 0, crop.to_model(points), np.float32(0)),
         visibility=visibility,
         bbox=fit_bbox_to_aspect(person.bbox, crop.image_size[1] / crop.image_size[0]),
-        area=person.area,
-        affine=crop.affine,
-        image_id=person.image_id,
-        annotation_id=person.annotation_id,
         keypoints3d=None if person.keypoints3d is None else crop.turn(person.keypoints3d),
+        affine=crop.affine,
     )

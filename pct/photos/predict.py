@@ -60,26 +60,10 @@ class PhotoPrediction:
 def predict_poses(
     model: PoseClassifier | HeatmapModel, images: Tensor, flip: bool = True, **options: Any
 ) -> PhotoPrediction:
-    """Predict poses of persons by a model of any kind; arguments and further options as for :func:`predict_tokens`.
-
-    A heatmap model has no tokens and no samples; its confidence is the height of the heatmaps, without bounds for
-    published ones.
-    """
+    """Predict poses by a model of any kind; see :func:`predict_tokens` with its options, :func:`predict_heatmaps`."""
     if isinstance(model, PoseClassifier):
         return predict_tokens(model, images, flip, **options)
-    keypoints, scores = predict_heatmaps(model, images, flip)
-    none = scores[:, :0]
-    return PhotoPrediction(
-        keypoints=keypoints,
-        confidence=scores,
-        indices=none.long(),
-        token_probs=none,
-        likely_keypoints=keypoints,
-        samples=keypoints[None][:0],
-        probs=none[..., None],
-        spread=torch.full_like(scores, torch.nan),
-        pose_scores=score_found_joints(scores),
-    )
+    return predict_heatmaps(model, images, flip)
 
 
 @torch.no_grad()
@@ -228,23 +212,34 @@ def restore_poses(poses: Tensor, bbox: Tensor, space: PoseSpace) -> Tensor:
 
 
 @torch.no_grad()
-def predict_heatmaps(model: HeatmapModel, images: Tensor, flip: bool = True) -> tuple[Tensor, Tensor]:
-    """Find the joints of persons at the tops of their heatmaps.
+def predict_heatmaps(model: HeatmapModel, images: Tensor, flip: bool = True) -> PhotoPrediction:
+    """Find the joints of persons at the tops of their heatmaps; there are no tokens and no samples.
+
+    The confidence is the height of the heatmaps, without bounds for published ones.
 
     Args:
         model: The heatmap model, in evaluation mode.
         images: Normalised crops (B, 3, H, W).
         flip: Average the heatmaps with those of the mirrored crops (the flip test).
-
-    Returns:
-        Joints (B, K, 2) in model units and scores (B, K); see :meth:`HeatmapModel.decode`.
     """
     with torch.inference_mode():
         maps = model(torch.cat([images, images.flip(-1)]) if flip else images)
     if flip:
         straight, mirrored = maps.chunk(2)
-        maps = (straight + model.cells.mirror(mirrored, torch.from_numpy(model.config.skeleton.flip_index))) / 2
-    return model.decode(maps)
+        maps = (straight + model.cells.mirror(mirrored, torch.from_numpy(model.skeleton.flip_index))) / 2
+    keypoints, scores = model.decode(maps)
+    none = scores[:, :0]
+    return PhotoPrediction(
+        keypoints=keypoints,
+        confidence=scores,
+        indices=none.long(),
+        token_probs=none,
+        likely_keypoints=keypoints,
+        samples=keypoints[None][:0],
+        probs=none[..., None],
+        spread=torch.full_like(scores, torch.nan),
+        pose_scores=score_found_joints(scores),
+    )
 
 
 def sample_tokens(probs: Tensor, num_samples: int, generator: torch.Generator | None = None) -> Tensor:

@@ -188,18 +188,17 @@ def test_turned_heatmaps_lie_on_the_straight_ones(cell_center: float) -> None:
     model = _Bells(HeatmapConfig(BACKBONE, HeatmapSizes(1, 8, cell_center=cell_center))).eval()
     images = torch.zeros(2, 3, 32, 32)
     images[0, :, 9, 6] = images[1, :, 20, 25] = 1
-    straight, _ = predict_heatmaps(model, images, flip=False)
-    averaged, scores = predict_heatmaps(model, images)
-    torch.testing.assert_close(averaged, straight, atol=0.02, rtol=0)
-    assert (scores > 0.9).all()
+    straight, averaged = predict_heatmaps(model, images, flip=False), predict_heatmaps(model, images)
+    torch.testing.assert_close(averaged.keypoints, straight.keypoints, atol=0.02, rtol=0)
+    assert (averaged.confidence > 0.9).all()
 
 
 def test_heatmaps_of_mirrored_crops_give_mirrored_joints() -> None:
     model, images = make_heatmap_model(), make_images()
-    straight, scores = predict_heatmaps(model, images)
-    mirrored, scores_back = predict_heatmaps(model, images.flip(-1))
-    torch.testing.assert_close(straight, mirror_keypoints(mirrored, COCO17, SPACE), atol=1e-5, rtol=0)
-    torch.testing.assert_close(scores, scores_back[:, torch.from_numpy(COCO17.flip_index)])
+    straight, mirrored = predict_heatmaps(model, images), predict_heatmaps(model, images.flip(-1))
+    back = mirror_keypoints(mirrored.keypoints, COCO17, SPACE)
+    torch.testing.assert_close(straight.keypoints, back, atol=1e-5, rtol=0)
+    torch.testing.assert_close(straight.confidence, mirrored.confidence[:, torch.from_numpy(COCO17.flip_index)])
 
 
 @torch.no_grad()

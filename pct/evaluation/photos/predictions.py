@@ -23,7 +23,6 @@ from pct.photos.predict import (
     predict_heatmaps,
     predict_tokens,
     restore_poses,
-    score_found_joints,
 )
 from pct.pose_space import PoseSpace
 from pct.poses import Poses
@@ -258,9 +257,9 @@ def _token_poses(
 
 
 def _heatmap_poses(model: HeatmapModel, batch: PhotoBatch, flip: bool) -> ModelPoses:
-    keypoints, scores = predict_heatmaps(model, batch.images, flip)
-    poses = {TOP: model.space.restore(keypoints, batch.bbox).cpu()}
-    return ModelPoses(poses, scores.clamp(0.0, 1.0).cpu(), score_found_joints(scores).cpu())
+    found = predict_heatmaps(model, batch.images, flip)
+    poses = {TOP: model.space.restore(found.keypoints, batch.bbox).cpu()}
+    return ModelPoses(poses, found.confidence.clamp(0.0, 1.0).cpu(), found.pose_scores.cpu())
 
 
 def _join(parts: list[ModelPoses]) -> ModelPoses:

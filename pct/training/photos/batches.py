@@ -16,8 +16,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from pct.files.photo import PhotoError
 from pct.photos.augment import ColourAugment, PhotoAugmentConfig, jitter_crop
-from pct.photos.crop import PersonCrop, PhotoBatch, crop_person, opencv_on_one_thread, plain_crop
-from pct.photos.persons import PersonSource
+from pct.photos.crop import PhotoBatch, crop_person, opencv_on_one_thread, plain_crop
+from pct.photos.persons import PersonPhoto, PersonSource
 from pct.pose_space import PoseSpace
 from pct.training.batches import EpochOrder
 
@@ -136,12 +136,12 @@ class PersonCrops:
         self.source, self.space, self.image_size, self.seed, self.augment = source, space, image_size, seed, augment
         self._colours = ColourAugment(augment, image_size) if augment else None
 
-    def plain(self, index: int) -> PersonCrop:
+    def plain(self, index: int) -> PersonPhoto:
         """Return a person's crop; PhotoError if the photo cannot be read."""
         person = self.source[index]
         return crop_person(person, self.source.skeleton, plain_crop(person.bbox, self.space, self.image_size))
 
-    def drawn(self, index: int, step: int, row: int, faults: list[str]) -> PersonCrop | None:
+    def drawn(self, index: int, step: int, row: int, faults: list[str]) -> PersonPhoto | None:
         """Return a person's augmented crop, or another one's if the photo cannot be read, which ``faults`` is told."""
         rng = np.random.default_rng((self.seed, step, row))
         for _ in range(_ATTEMPTS):
@@ -152,7 +152,7 @@ class PersonCrops:
                 index = int(rng.integers(len(self.source)))
         return None
 
-    def _augmented(self, index: int, augment: PhotoAugmentConfig, rng: np.random.Generator) -> PersonCrop:
+    def _augmented(self, index: int, augment: PhotoAugmentConfig, rng: np.random.Generator) -> PersonPhoto:
         assert self._colours is not None
         person, skeleton = self.source[index], self.source.skeleton
         crop = jitter_crop(plain_crop(person.bbox, self.space, self.image_size), person, skeleton, augment, rng)
@@ -167,7 +167,7 @@ class _TrainingParts(Dataset[_Part]):
         self.crops, self.order = crops, order
 
     def __getitem__(self, step: int) -> _Part:
-        own, faults, crops = self.order.own, list[str](), list[PersonCrop]()
+        own, faults, crops = self.order.own, list[str](), list[PersonPhoto]()
         for row, index in enumerate(self.order[step][own].tolist(), own.start):
             crop = self.crops.drawn(index, step, row, faults)
             if crop is None:

@@ -14,7 +14,8 @@ import torch
 from pct.files.output_folder import finish_outputs, outputs_together
 from pct.files.photo import PhotoError
 from pct.photos.backbone import Backbone, fold_batch_norms
-from pct.photos.crop import PersonCrop, PhotoBatch
+from pct.photos.crop import PhotoBatch
+from pct.photos.persons import PersonPhoto
 from pct.training.batches import EpochOrder
 from pct.training.photos.batches import PersonCrops
 
@@ -161,7 +162,7 @@ def _fill(
     np.savez(folder / _LABELS, **cast(dict[str, Any], {**labels, _COPIES: copies}))
 
 
-def _draw(crops: PersonCrops, person: int, copy: int, faults: list[str]) -> PersonCrop:
+def _draw(crops: PersonCrops, person: int, copy: int, faults: list[str]) -> PersonPhoto:
     crop = crops.drawn(int(person), int(copy), int(person), faults)
     if crop is None:
         raise PhotoError(f"{faults[-1]}; so do many persons in a row")
