@@ -9,10 +9,8 @@ import sys
 from pathlib import Path
 
 from pct.tokenizer import PoseTokenizer
-from pct.training.kinds import progress_bar
-from pct.training.run_files import METRICS, read_metrics
-from pct.training.run_folder import MODEL_FOLDER, prepare_folder
-from pct.training.tokenizer.config import load_run
+from pct.training.kinds import load_run, progress_bar
+from pct.training.run_files import METRICS, MODEL_FOLDER, prepare_folder, read_metrics
 from pct.training.tokenizer.recipe import train_tokenizer
 
 BASE = Path(__file__).parent.parent / "configs" / "tokenizer_coco.yaml"
@@ -70,7 +68,7 @@ def _run(name: str, out: Path, options: argparse.Namespace) -> dict[str, float |
         f"steps={options.steps}",
         "val_every=0",
     ]
-    run = load_run(BASE, [*settings, f"threads={options.threads}", "report=false", *VARIANTS[name]])
+    run = load_run("tokenizer", BASE, [*settings, f"threads={options.threads}", "report=false", *VARIANTS[name]])
     print(f"{name}: {' '.join(VARIANTS[name]) or 'the config as it is'}", file=sys.stderr)
     train_tokenizer(run, prepare_folder(run, resume=True, force=False), progress_bar)
     metrics = read_metrics(folder / METRICS)

@@ -30,9 +30,10 @@ def build(who: str, model: str) -> Contestant:
     if who == "default":
         if not model.endswith((".yaml", ".yml")):
             return PoseTokenizer.from_pretrained(model)
-        from pct.training.tokenizer.config import load_run
 
-        run = load_run(model, [])
+        from pct.training.kinds import load_run
+
+        run = load_run("tokenizer", model, [])
         return PoseTokenizer(TokenizerConfig(space=run.space, **asdict(run.model))).eval()
     paper = PoseTokenizer(TokenizerConfig(decoder_channel_hidden=64))
     keypoints, visible, bbox = poses(256)

@@ -27,8 +27,8 @@ from pct.skeleton import COCO17, H36M17, Skeleton
 from pct.tokens.codec import encode_file
 from pct.tokens.table import TokenReader
 from pct.tokens.text_files import table_to_text, text_to_table
+from pct.training.kinds import load_run
 from pct.training.run_files import load_checkpoint, read_metrics
-from pct.training.tokenizer.config import load_run
 
 _TINY = TokenizerConfig(
     num_tokens=4, codebook_size=16, codebook_dim=4, encoder_width=8, encoder_blocks=1, decoder_width=4
@@ -225,7 +225,7 @@ def _read_yaml(path: Path) -> list[str]:
     if "skeleton" in path.name:
         Skeleton.from_yaml(path)
     else:
-        load_run(path, [])
+        load_run("tokenizer", path, [])
     return []
 
 

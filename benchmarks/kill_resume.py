@@ -13,8 +13,7 @@ import time
 from pathlib import Path
 
 from pct.checkpoint import CheckpointError
-from pct.training.run_files import CHECKPOINT, METRICS, load_checkpoint, read_metrics
-from pct.training.run_folder import MODEL_FOLDER
+from pct.training.run_files import CHECKPOINT, METRICS, MODEL_FOLDER, load_checkpoint, read_metrics
 
 TOOL = Path(__file__).parents[1] / "tools" / "train_tokenizer.py"
 # A step of this model takes milliseconds and every third writes a checkpoint, so that many kills fall into a write.

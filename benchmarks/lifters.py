@@ -25,11 +25,10 @@ from pct.lifting.lifter import Lifter
 from pct.lifting.pairs import PosePairs, photograph
 from pct.skeleton import H36M17
 from pct.tokenizer import PoseTokenizer
-from pct.training.kinds import progress_bar
-from pct.training.lifting.config import LifterRun, load_lifter_run
+from pct.training.kinds import load_run, progress_bar
+from pct.training.lifting.config import LifterRun
 from pct.training.lifting.recipe import build_lifter, train_lifter
-from pct.training.run_files import METRICS
-from pct.training.run_folder import MODEL_FOLDER, prepare_folder
+from pct.training.run_files import METRICS, MODEL_FOLDER, prepare_folder
 
 DESCRIPTION = """\
 Train the lifting networks with coordinates and with tokens, each as many steps, and compare them on test clips.
@@ -157,7 +156,7 @@ def run_of(network: str, head: str, options: argparse.Namespace) -> LifterRun:
         f"val_every={options.steps // 3}",
         *NETWORKS.get(network, ()),
     ]
-    return load_lifter_run(CONFIGS / HEADS[head], settings)
+    return load_run("lifter", CONFIGS / HEADS[head], settings)
 
 
 def test_pairs(mocap: str) -> PosePairs:
@@ -231,7 +230,7 @@ def tokenizer_floor(tokenizer: PoseTokenizer, pairs: PosePairs) -> float:
 
 def _seconds(folder: Path) -> float:
     """Return the time of the steps of a run, from its log: validations and breaks are not in it."""
-    return training_log(folder / METRICS, load_lifter_run(folder / "config.yaml", []).batch_size)[1]
+    return training_log(folder / METRICS, load_run("lifter", folder / "config.yaml", []).batch_size)[1]
 
 
 if __name__ == "__main__":

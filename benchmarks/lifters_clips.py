@@ -19,13 +19,12 @@ from pct.lifting.detector_noise import NoiseConfig
 from pct.lifting.lifter import Lifter
 from pct.lifting.pairs import CameraConfig
 from pct.poses import Poses
-from pct.training.kinds import progress_bar
-from pct.training.lifting.config import LifterRun, load_lifter_run
+from pct.training.kinds import load_run, progress_bar
+from pct.training.lifting.config import LifterRun
 from pct.training.lifting.data import PhotographedBodies, fixed_pairs
 from pct.training.lifting.recipe import train_lifter
 from pct.training.lifting.validation import LiftingValidation
-from pct.training.run_files import METRICS
-from pct.training.run_folder import MODEL_FOLDER, prepare_folder
+from pct.training.run_files import METRICS, MODEL_FOLDER, prepare_folder
 
 DESCRIPTION = """\
 Train D-HCSF with several numbers of frames, each on equally many poses of the training clips, and measure all on every
@@ -81,7 +80,7 @@ def run_of(frames: int, options: argparse.Namespace) -> LifterRun:
         "optim.warmup_steps=100",
         "val_every=0",
     ]
-    return load_lifter_run(CONFIG, settings)
+    return load_run("lifter", CONFIG, settings)
 
 
 def measure(frames: int, bodies: Poses, options: argparse.Namespace) -> dict[str, Any]:

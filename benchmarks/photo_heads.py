@@ -56,13 +56,14 @@ from pct.photos.persons import CocoPersons
 from pct.photos.predict import merge_heights, restore_poses
 from pct.photos.saved_backbone import load_backbone
 from pct.pose_space import PoseSpace
+from pct.training.kinds import load_run
 from pct.training.loop import train
 from pct.training.photos.batches import evaluation_batches
-from pct.training.photos.config import ClassifierRun, load_classifier_run
+from pct.training.photos.config import ClassifierRun
 from pct.training.photos.features import FeatureBatches, StoredFeatures
 from pct.training.photos.recipe import PhotoSetting, train_classifier
 from pct.training.photos.steps import TokenStep
-from pct.training.run_config import LoopSettings
+from pct.training.run_config import TrainingRun
 
 Rows = dict[str, dict[str, Any]]
 
@@ -191,13 +192,12 @@ def train_coordinates(run: ClassifierRun, stored: StoredFeatures, weights: Any, 
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
         batches = FeatureBatches(stored, run.batch_size, run.seed, weights)
-        settings = LoopSettings(steps, val_every=0, precision=run.precision, seed=run.seed)
+        settings = TrainingRun(steps, val_every=0, precision=run.precision, seed=run.seed, optim=run.optim)
         bar = _bar("coordinates")
         train(
             head,
             batches,
             CoordinateStep(run),
-            run.optim,
             settings,
             folder,
             progress=bar,
@@ -304,7 +304,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     torch.set_num_threads(1)
     args.runs.mkdir(parents=True, exist_ok=True)
     changes += [f"backbone_from={args.trunk}", f"features={args.features}"]
-    runs = [load_classifier_run(CONFIG, [*changes, f"seed={seed}"]) for seed in range(args.seeds)]
+    runs = [load_run("classifier", CONFIG, [*changes, f"seed={seed}"]) for seed in range(args.seeds)]
     space = PoseTokenizer.from_pretrained(runs[0].tokenizer).space
     sizes, state = load_backbone(args.trunk)
     backbone = Backbone(sizes)

@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from pct.drawing.gallery import draw_gallery
 from pct.drawing.poses2d import write_png
-from pct.training.tokenizer.config import load_run
+from pct.training.kinds import load_run
 from pct.training.tokenizer.recipe import Validation, train_tokenizer
 
 CONFIG = Path(__file__).parents[1] / "configs" / "tokenizer_coco.yaml"
@@ -43,7 +43,7 @@ def main() -> None:
         f"model_from={'' if args.from_scratch else 'coco17'}",
     ]
     args.out.mkdir(parents=True, exist_ok=True)
-    run = load_run(CONFIG, changes)
+    run = load_run("tokenizer", CONFIG, changes)
     trained = train_tokenizer(run, args.out, lambda steps, start: tqdm(steps, initial=start, total=run.steps))
     tokenizer, poses = trained.tokenizer, trained.poses
     joints = tokenizer.skeleton.num_keypoints

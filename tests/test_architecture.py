@@ -82,7 +82,7 @@ NO_MODELS = {
 MODEL_ROOMS = {"tokenizer", "photos", "lifting", "layers"}
 # What may be imported where; torch, numpy and tqdm are free.
 ROOMS = {
-    "yaml": {"pct.files.yaml_text", "pct.training.yaml_config"},
+    "yaml": {"pct.files.yaml_text", "pct.training.run_config"},
     "ijson": {"pct.files.json_stream"},
     "pyarrow": {"pct.files.parquet", "pct.bulk.parts", "pct.bulk.encode"},
     "ray": {"pct.ray"},
@@ -90,7 +90,7 @@ ROOMS = {
     "hotcoco": {"pct.evaluation.coco_ap"},
     "safetensors": {"pct.checkpoint"},
     "huggingface_hub": {"pct.checkpoint"},
-    "omegaconf": {"pct.training.yaml_config"},
+    "omegaconf": {"pct.training.run_config"},
     "tensorboard": {"pct.training.run_files"},
     "timm": {"pct.photos.backbone", "pct.photos.movenet"},
     "matplotlib": {"pct.drawing.panels", "pct.drawing.plots"},

@@ -17,7 +17,7 @@ from pct.cli.main import main as pct_main
 from pct.files.motion.mocap import JOINT_NAMES
 from pct.people.poses import generate_poses, generate_poses3d
 from pct.skeleton import COCO17
-from pct.training.tokenizer.config import load_run
+from pct.training.kinds import load_run
 from pct.training.tokenizer.recipe import build_tokenizer
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -108,10 +108,8 @@ def test_a_tokenizer_of_own_joints_starts_from_the_shipped_one(monkeypatch, caps
 
 def test_model_from_of_the_same_sizes_takes_all_over(tmp_path) -> None:
     shipped = PoseTokenizer.from_pretrained()
-    run = load_run(EXAMPLES.parent / "configs" / "tokenizer_coco.yaml", ["model_from=coco17"])
+    run = load_run("tokenizer", EXAMPLES.parent / "configs" / "tokenizer_coco.yaml", ["model_from=coco17"])
     built = build_tokenizer(run, shipped.skeleton).state_dict()
     assert all(torch.equal(value, built[name]) for name, value in shipped.state_dict().items())
     with pytest.raises(ValueError, match="this run needs one of layout parallel"):
-        build_tokenizer(
-            load_run(EXAMPLES.parent / "configs" / "tokenizer_coco_paper.yaml", ["model_from=coco17"]), shipped.skeleton
-        )
+        build_tokenizer(load_run("tokenizer", "coco_paper", ["model_from=coco17"]), shipped.skeleton)

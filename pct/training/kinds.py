@@ -7,12 +7,12 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-# How each kind reads its config, trains, and reports on what it trained.
+# Each kind's room, config, and how it trains and reports on what it trained.
 _RECIPES = {
-    "tokenizer": ("tokenizer", "load_run", "train_tokenizer", "write_tokenizer_report"),
-    "classifier": ("photos", "load_classifier_run", "train_classifier", None),
-    "heatmap": ("photos", "load_heatmap_run", "train_heatmap_model", None),
-    "lifter": ("lifting", "load_lifter_run", "train_lifter", None),
+    "tokenizer": ("tokenizer", "TokenizerRun", "train_tokenizer", "write_tokenizer_report"),
+    "classifier": ("photos", "ClassifierRun", "train_classifier", None),
+    "heatmap": ("photos", "HeatmapRun", "train_heatmap_model", None),
+    "lifter": ("lifting", "LifterRun", "train_lifter", None),
 }
 KINDS = tuple(_RECIPES)
 # In the package once installed, in the root of a checkout.
@@ -27,7 +27,7 @@ def config_names(kind: str) -> list[str]:
     return sorted({file.stem.removeprefix(f"{kind}_") for file in files})
 
 
-def find_config(kind: str, name: str) -> Path:
+def find_config(kind: str, name: str | Path) -> Path:
     """Return the file of a config.
 
     Args:
@@ -47,7 +47,7 @@ def find_config(kind: str, name: str) -> Path:
     raise ValueError(f"there is no {kind} config {name!r}; there are {names}, or give a path")
 
 
-def load_run(kind: str, config: str, overrides: list[str]) -> Any:
+def load_run(kind: str, config: str | Path, overrides: list[str]) -> Any:
     """Read the config of a run: a YAML file, or the name of one that comes with pct.
 
     Args:
@@ -60,9 +60,11 @@ def load_run(kind: str, config: str, overrides: list[str]) -> Any:
     """
     if kind not in _RECIPES:
         raise ValueError(f"there is no kind of run {kind!r}; there are {', '.join(KINDS)}")
-    room, load, _, _ = _RECIPES[kind]
-    path = find_config(kind, config)
-    return getattr(import_module(f"pct.training.{room}.config"), load)(path, overrides)
+    from pct.training.run_config import load_config
+
+    room, schema, _, _ = _RECIPES[kind]
+    sections = import_module(f"pct.training.{room}.config")
+    return load_config(find_config(kind, config), overrides, getattr(sections, schema))
 
 
 def train_run(
@@ -90,8 +92,7 @@ def train_run(
     """
     from pct import distributed
     from pct.drawing import plots
-    from pct.training.run_files import METRICS, read_metrics
-    from pct.training.run_folder import CURVES, prepare_folder
+    from pct.training.run_files import CURVES, METRICS, prepare_folder, read_metrics
 
     room, _, train, report = _RECIPES[kind]
     recipe = import_module(f"pct.training.{room}.recipe")

@@ -6,7 +6,7 @@ import math
 import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager, closing, nullcontext
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,9 +17,8 @@ from torch.nn.parallel import DistributedDataParallel
 from pct import distributed
 from pct.checkpoint import explain
 from pct.tokenizer.quantizer import Quantizer
-from pct.training.run_config import LoopSettings, OptimSection, TrainingRun
-from pct.training.run_files import CHECKPOINT, MetricsLog, load_checkpoint, save_checkpoint
-from pct.training.run_folder import MODEL_FOLDER
+from pct.training.run_config import OptimSection, TrainingRun
+from pct.training.run_files import CHECKPOINT, MODEL_FOLDER, MetricsLog, load_checkpoint, save_checkpoint
 from pct.training.stopping import TrainingStopped, stop_on_signal
 
 
@@ -80,8 +79,7 @@ def train(
     model: nn.Module,
     batches: Batches,
     step_losses: Callable[[nn.Module, Any], dict[str, Tensor]],
-    optim: OptimSection,
-    settings: LoopSettings,
+    run: TrainingRun,
     folder: Path,
     validate: Callable[[], dict[str, float]] | None = None,
     progress: Callable[[Iterable[int], int], Any] | None = None,
@@ -93,8 +91,7 @@ def train(
         model: On its device; all processes hold the same weights.
         batches: This process's part of each step's batch.
         step_losses: Runs the model on a batch; of all losses by name it is ``loss`` that is minimised.
-        optim: Optimiser and schedule.
-        settings: Lengths and intervals.
+        run: Lengths and intervals, optimiser and schedule.
         folder: Where checkpoint and logs go; must exist.
         validate: Numbers to log beside the losses; called in evaluation mode on the main process.
         progress: Wraps the range of steps in a bar; gets the range and the first step.
@@ -103,41 +100,44 @@ def train(
     Raises:
         FloatingPointError: If the loss is no longer finite.
         CheckpointError: If the folder's checkpoint is broken or of another model.
-        ValueError: If it has more steps than ``settings``.
+        ValueError: If it has more steps than ``run``.
         TrainingStopped: After Ctrl-C or SIGTERM; a checkpoint is written.
     """
-    device = next(model.parameters()).device
-    optimizer = build_optimizer(model, optim, lr_scales)
+    device, is_main = next(model.parameters()).device, distributed.is_main()
+    optimizer = build_optimizer(model, run.optim, lr_scales)
     window = _Window(model, batches)
-    start = _resume(model, optimizer, window, folder, settings.steps)
+    start = _resume(model, optimizer, window, folder, run.steps)
     wrapped = _wrap(model) if distributed.is_distributed() else model
-    steps: Iterable[int] = range(start, settings.steps)
-    bar = progress(steps, start) if progress and distributed.is_main() else None
+    steps: Any = range(start, run.steps)
+    bar = progress(steps, start) if progress and is_main else None
     model.train()
-    with _open_log(folder, start) as log, stop_on_signal() as stop:
+    with closing(MetricsLog(folder, start)) if is_main else nullcontext() as log, stop_on_signal() as stop:
         for step in bar if bar is not None else steps:
-            rate = learning_rate(step, settings.steps, optim)
+            rate = learning_rate(step, run.steps, run.optim)
             for group in optimizer.param_groups:
                 group["lr"] = rate * group["lr_scale"]
-            torch.manual_seed((settings.seed * 1_000_003 + step) * distributed.world_size() + distributed.rank())
-            with _autocast(device, settings.precision):
+            torch.manual_seed((run.seed * 1_000_003 + step) * distributed.world_size() + distributed.rank())
+            with torch.autocast(device.type, torch.bfloat16, enabled=run.precision == "bf16"):
                 losses = step_losses(wrapped, batches[step].to(device))
             optimizer.zero_grad()
             losses["loss"].backward()
-            if optim.clip:
-                nn.utils.clip_grad_norm_(model.parameters(), optim.clip)
+            if run.optim.clip:
+                nn.utils.clip_grad_norm_(model.parameters(), run.optim.clip)
             optimizer.step()
             done = step + 1
             window.add(losses, done)
-            last, asked = done == settings.steps, stop()
-            validating = last or _every(settings.val_every, done)
-            if validating or _every(settings.log_every, done):
+            last, asked = done == run.steps, stop()
+            validating = last or _every(run.val_every, done)
+            if validating or _every(run.log_every, done):
                 values = {"epoch": done / batches.steps_per_epoch, "lr": rate, **window.close(done)}
-                if validating:
+                if validating and validate is not None and is_main:
                     values |= _validate(model, validate)
-                    window.restart_clock()
-                _show(log, bar, done, values)
-            if last or asked or _every(settings.checkpoint_every, done):
+                window.restart_clock()
+                if log:
+                    log.write(done, values)
+                if bar is not None:
+                    bar.set_postfix({k: f"{values[k]:.4g}" for k in ("loss", "usage", "perplexity") if k in values})
+            if last or asked or _every(run.checkpoint_every, done):
                 _save(model, optimizer, window, done, folder)
             if asked and not last:
                 raise TrainingStopped(done, asked)
@@ -157,26 +157,17 @@ def _every(interval: int, done: int) -> bool:
     return interval > 0 and done % interval == 0
 
 
-def _open_log(folder: Path, start: int) -> AbstractContextManager[MetricsLog | None]:
-    return closing(MetricsLog(folder, start)) if distributed.is_main() else nullcontext()
-
-
-def _show(log: MetricsLog | None, bar: Any, done: int, values: dict[str, float]) -> None:
-    if log:
-        log.write(done, values)
-    if bar is not None:
-        bar.set_postfix({k: f"{values[k]:.4g}" for k in ("loss", "usage", "perplexity") if k in values})
+def _validate(model: nn.Module, validate: Callable[[], dict[str, float]]) -> dict[str, float]:
+    model.eval()
+    values = {f"val_{name}": value for name, value in validate().items()}
+    model.train()
+    return values
 
 
 def _save(model: nn.Module, optimizer: torch.optim.Optimizer, window: _Window, done: int, folder: Path) -> None:
-    state = {
-        "model": model.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "window": window.state_dict(done),
-        "step": done,
-    }
+    state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "window": window.state_dict(done)}
     if distributed.is_main():
-        save_checkpoint(folder, state)
+        save_checkpoint(folder, {**state, "step": done})
 
 
 def _resume(model: nn.Module, optimizer: torch.optim.Optimizer, window: _Window, folder: Path, steps: int) -> int:
@@ -191,20 +182,6 @@ def _resume(model: nn.Module, optimizer: torch.optim.Optimizer, window: _Window,
     if start > steps:
         raise ValueError(f"{folder} already holds {start} steps; steps must be at least that, got {steps}")
     return start
-
-
-def _autocast(device: torch.device, precision: str) -> Any:
-    return torch.autocast(device.type, dtype=torch.bfloat16) if precision == "bf16" else nullcontext()
-
-
-def _validate(model: nn.Module, validate: Callable[[], dict[str, float]] | None) -> dict[str, float]:
-    if validate is None or not distributed.is_main():
-        return {}
-    model.eval()
-    try:
-        return {f"val_{name}": value for name, value in validate().items()}
-    finally:
-        model.train()
 
 
 class _Window:
@@ -238,7 +215,6 @@ class _Window:
         values["poses_per_second"] = self.timed * self.batches.batch_size / (time.perf_counter() - self.started)
         values |= self.use
         self.sums, self.count = {}, 0
-        self.restart_clock()
         return values
 
     def restart_clock(self) -> None:

@@ -30,7 +30,7 @@ from pct.photos.persons import CocoPersons
 from pct.photos.results.predict_files import predict_files
 from pct.skeleton import H36M17
 from pct.tokens.codec import decode_file
-from pct.training.photos.config import load_classifier_run
+from pct.training.kinds import load_run
 from pct.training.run_files import read_metrics
 
 ROOT = Path(__file__).parents[2]
@@ -180,7 +180,7 @@ def test_models_and_persons_that_do_not_fit_are_refused(folder: Path, model: Pos
 
 
 def test_the_shipped_config_learns_in_metres() -> None:
-    run = load_classifier_run(ROOT / "configs" / "classifier_people3d.yaml", [])
+    run = load_run("classifier", ROOT / "configs" / "classifier_people3d.yaml", [])
     assert run.tokenizer == "h36m17"
     assert run.data.train == "generated"
     assert run.loss.beta == 0.05

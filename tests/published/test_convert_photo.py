@@ -34,7 +34,7 @@ from pct.published.photos import convert_classifier, convert_heatmap_model, kind
 from pct.published.swin import _coordinates, _read_sizes, convert_backbone
 from pct.published.tokenizer import convert_tokenizer
 from pct.tokenizer.codebook import TRAINING_BUFFERS
-from pct.training.photos.config import load_classifier_run, load_heatmap_run
+from pct.training.kinds import load_run
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 SIDE = 64
@@ -153,8 +153,8 @@ def test_published_sizes_are_those_of_the_configs(
         for i in range(depth):
             official[f"layers.{stage}.blocks.{i}.attn.logit_scale"] = torch.zeros(number, 1, 1)
     sizes = _read_sizes(OfficialPart(official), 256)
-    classifier = load_classifier_run(CONFIGS / f"classifier_coco_{size}.yaml", [])
-    heatmap = load_heatmap_run(CONFIGS / f"heatmap_coco_{size}.yaml", [])
+    classifier = load_run("classifier", CONFIGS / f"classifier_coco_{size}.yaml", [])
+    heatmap = load_run("heatmap", CONFIGS / f"heatmap_coco_{size}.yaml", [])
     assert sizes == replace(classifier.backbone, image_size=tuple(classifier.backbone.image_size))
     assert sizes == replace(heatmap.backbone, image_size=tuple(heatmap.backbone.image_size), drop_path=0.0)
     with torch.device("meta"):

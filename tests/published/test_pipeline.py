@@ -20,7 +20,7 @@ from pct.photos.person_views import clip_boxes
 from pct.photos.persons import PersonPhoto
 from pct.published.photos import convert_classifier, convert_heatmap_model
 from pct.skeleton import COCO17
-from pct.training.photos.config import load_classifier_run
+from pct.training.kinds import load_run
 from pct.training.photos.steps import TokenStep, photo_labels
 
 pytestmark = pytest.mark.shared
@@ -131,7 +131,7 @@ def test_labels_of_a_guided_classifier_equal_reference(guided: Pipeline) -> None
 def test_the_step_of_stage_two_loses_what_the_reference_loses(guided: Pipeline) -> None:
     """With the losses of the paper's configs, on a model whose units are pixels, as theirs are."""
     model = convert_classifier(state_of(guided.arrays), units="pixels")
-    run = load_classifier_run(CONFIGS / "classifier_coco_base.yaml", [])
+    run = load_run("classifier", CONFIGS / "classifier_coco_base.yaml", [])
     with torch.no_grad():
         losses = TokenStep(model.tokenizer, run.loss)(model, _training_batch(guided, model))
     expected = {name: float(guided[f"label/{name}"]) for name in ("token_loss", "joint_loss")}

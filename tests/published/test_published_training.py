@@ -27,11 +27,12 @@ from pct.photos.persons import CocoPersons
 from pct.pose_space import PoseSpace
 from pct.published.photos import convert_classifier
 from pct.published.tokenizer import convert_tokenizer
+from pct.training.kinds import load_run
 from pct.training.photos.batches import PhotoBatches
-from pct.training.photos.config import TokenLoss, load_classifier_run, load_heatmap_run
+from pct.training.photos.config import TokenLoss
 from pct.training.photos.recipe import crop_space
 from pct.training.photos.steps import TokenStep
-from pct.training.tokenizer.config import TokenizerRun, load_run
+from pct.training.tokenizer.config import TokenizerRun
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 SIDE = 64
@@ -50,7 +51,7 @@ def guided() -> PoseClassifier:
 
 
 def test_the_tokenizer_config_is_as_released() -> None:
-    run = load_run(CONFIGS / "tokenizer_coco_paper.yaml", [])
+    run = load_run("tokenizer", CONFIGS / "tokenizer_coco_paper.yaml", [])
     assert run.space == PoseSpace(padding=1.12, units="pixels", conventions=PUBLISHED)
     assert (run.loss.beta, run.loss.commitment_weight, run.loss.normalisation) == (0.05, 15, "published")
     assert (run.optim.lr, run.optim.min_lr_ratio, run.optim.clip) == (0.01, 1e-5, 0)
@@ -60,11 +61,11 @@ def test_the_tokenizer_config_is_as_released() -> None:
 
 @pytest.mark.parametrize("size", RELEASED_WIDTHS)
 def test_the_photo_configs_are_as_released(size: str) -> None:
-    run = load_classifier_run(CONFIGS / f"classifier_coco_{size}.yaml", [])
+    run = load_run("classifier", CONFIGS / f"classifier_coco_{size}.yaml", [])
     assert (run.loss.token_weight, run.loss.keypoint_weight, run.loss.beta) == (1, 1, 0.05)
     assert run.loss.normalisation == "published"
     assert run.augment.outside_margin == math.inf
-    heatmaps = load_heatmap_run(CONFIGS / f"heatmap_coco_{size}.yaml", [])
+    heatmaps = load_run("heatmap", CONFIGS / f"heatmap_coco_{size}.yaml", [])
     sizes = heatmaps.heatmap
     assert (sizes.num_deconvs, sizes.width, sizes.kernel) == (3, RELEASED_WIDTHS[size], 2)
     assert sizes.cell_center == 0

@@ -12,12 +12,11 @@ from hypothesis import strategies as st
 
 from pct.pose_space import PoseSpace
 from pct.tokenizer import TokenizerSizes
-from pct.training.lifting.config import load_lifter_run
-from pct.training.photos.config import load_classifier_run, load_heatmap_run
-from pct.training.run_config import OptimSection
+from pct.training.kinds import load_run
+from pct.training.lifting.config import LifterLoss
+from pct.training.run_config import OptimSection, dump_config
 from pct.training.tokenizer.augment import AugmentConfig
-from pct.training.tokenizer.config import DataSection, LossSection, TokenizerRun, load_run
-from pct.training.yaml_config import dump_config
+from pct.training.tokenizer.config import DataSection, LossSection, TokenizerRun
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
 
@@ -25,7 +24,7 @@ CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
 def load(folder: Path, text: str, *overrides: str) -> TokenizerRun:
     path = folder / "run.yaml"
     path.write_text(text, encoding="utf-8")
-    return load_run(path, list(overrides))
+    return load_run("tokenizer", path, list(overrides))
 
 
 def test_empty_config_is_the_defaults(tmp_path: Path) -> None:
@@ -96,12 +95,12 @@ def test_values_out_of_range_are_named(tmp_path: Path, override: str) -> None:
 
 def test_missing_and_unreadable_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"nowhere\.yaml does not exist"):
-        load_run(tmp_path / "nowhere.yaml", [])
+        load_run("tokenizer", tmp_path / "nowhere.yaml", [])
     with pytest.raises(ValueError, match="does not exist"):
-        load_run(tmp_path, [])
+        load_run("tokenizer", tmp_path, [])
     (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00\x81")
     with pytest.raises(ValueError, match=r"binary\.yaml: not valid YAML"):
-        load_run(tmp_path / "binary.yaml", [])
+        load_run("tokenizer", tmp_path / "binary.yaml", [])
 
 
 RUNS = st.builds(
@@ -131,7 +130,7 @@ RUNS = st.builds(
 def test_load_inverts_dump(tmp_path_factory: pytest.TempPathFactory, run: TokenizerRun) -> None:
     path = tmp_path_factory.getbasetemp() / "dumped.yaml"
     path.write_text(dump_config(run), encoding="utf-8")
-    assert load_run(path, []) == run
+    assert load_run("tokenizer", path, []) == run
 
 
 def test_dump_names_every_key() -> None:
@@ -150,16 +149,15 @@ def test_dump_of_a_changed_run_differs() -> None:
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_shipped_config_loads(path: Path) -> None:
-    load = {
-        "tokenizer": load_run,
-        "classifier": load_classifier_run,
-        "heatmap": load_heatmap_run,
-        "lifter": load_lifter_run,
-    }
-    run = load[path.stem.split("_")[0]](path, [])
+    run = load_run(path.stem.split("_")[0], path, [])
     assert run.out == f"runs/{path.stem}", "each config has a folder of its own"
     values = yaml.safe_load(path.read_text(encoding="utf-8"))
     assert run != type(run)(out=run.out), f"{path.name} says nothing: {values}"
+
+
+def test_a_loss_of_a_lifter_that_there_is_not_is_refused_from_python() -> None:
+    with pytest.raises(ValueError, match=r"loss\.kind is 'l2'; it must be one of mpjpe, mse, smooth_l1"):
+        LifterLoss(kind="l2")  # type: ignore[arg-type]
 
 
 def test_configs_are_shipped() -> None:

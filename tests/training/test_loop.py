@@ -26,7 +26,7 @@ from pct.tokenizer import PoseTokenizer, TokenizerConfig
 from pct.tokenizer.codebook import CodebookUse
 from pct.training.batches import DrawnBatches
 from pct.training.loop import build_optimizer, learning_rate, train
-from pct.training.run_config import LoopSettings, OptimSection
+from pct.training.run_config import OptimSection, TrainingRun
 from pct.training.run_files import CHECKPOINT, METRICS, load_checkpoint, read_metrics
 from pct.training.stopping import TrainingStopped
 from pct.training.tokenizer.augment import AugmentConfig, AugmentedPoses, PoseAugment, pose_batches
@@ -38,8 +38,8 @@ TINY = TokenizerConfig(
 )
 RESIDUAL = replace(TINY, layout="residual")
 # Logs, checkpoints, validations and epochs (3 steps) all fall on different steps.
-SETTINGS = LoopSettings(steps=20, log_every=5, val_every=7, checkpoint_every=4)
 OPTIM = OptimSection(warmup_steps=4)
+SETTINGS = TrainingRun(steps=20, log_every=5, val_every=7, checkpoint_every=4, optim=OPTIM)
 
 
 class CrashingBatches:
@@ -89,8 +89,7 @@ def validation(model: PoseTokenizer) -> Callable[[], dict[str, float]]:
 def run(
     folder: Path,
     config: TokenizerConfig = TINY,
-    settings: LoopSettings = SETTINGS,
-    optim: OptimSection = OPTIM,
+    settings: TrainingRun = SETTINGS,
     act_at: int = -1,
     act: Callable[[], None] = crash,
     validated: bool = True,
@@ -101,7 +100,7 @@ def run(
     model = make_model(config)
     batches = CrashingBatches(make_batches(), act_at, act)
     validate = validation(model) if validated else None
-    train(model, batches, losses or TokenizerStep(LossSection()), optim, settings, folder, validate)
+    train(model, batches, losses or TokenizerStep(LossSection()), settings, folder, validate)
     return model
 
 
@@ -138,8 +137,8 @@ def test_a_tiny_tokenizer_overfits_eight_poses(tmp_path: Path) -> None:
     plain = AugmentConfig(plain_share=1, flip_prob=0, mask_share=0, outside_margin=10)
     model = make_model(replace(TINY, codebook_size=32, encoder_width=32, decoder_width=16))
     batches = make_batches(8, 8, plain)
-    optim = OptimSection(lr=2e-2, warmup_steps=20, weight_decay=0.0)
-    train(model, batches, TokenizerStep(LossSection()), optim, LoopSettings(200, 100), tmp_path)
+    settings = TrainingRun(200, 100, optim=OptimSection(lr=2e-2, warmup_steps=20, weight_decay=0.0))
+    train(model, batches, TokenizerStep(LossSection()), settings, tmp_path)
     batch, known = batches[0], batches[0].visible
     with torch.no_grad():
         decoded = model.eval()(batch.keypoints, known).keypoints
@@ -235,7 +234,7 @@ def test_codebook_use_is_that_of_the_last_whole_epoch(tmp_path: Path) -> None:
         handle.remove()
         return losses
 
-    run(tmp_path / "run", settings=LoopSettings(10, 5), losses=recorded)
+    run(tmp_path / "run", settings=TrainingRun(10, 5, optim=OPTIM), losses=recorded)
     rows = metrics(tmp_path / "run")
     for row, last in zip(rows, (3, 9), strict=True):
         counts = torch.bincount(torch.cat(seen[last - 3 : last]).flatten(), minlength=16)
@@ -254,9 +253,10 @@ def test_validation_changes_nothing(tmp_path: Path) -> None:
 
 
 def test_a_diverged_run_ends_and_leaves_the_last_good_checkpoint(tmp_path: Path) -> None:
-    settings = LoopSettings(steps=40, log_every=40, checkpoint_every=3)
+    optim = OptimSection(lr=1e25, clip=0, warmup_steps=30)
+    settings = TrainingRun(steps=40, log_every=40, checkpoint_every=3, optim=optim)
     with pytest.raises(FloatingPointError, match=r"loss is not finite at step \d+: .*lower optim\.lr"):
-        run(tmp_path / "run", settings=settings, optim=OptimSection(lr=1e25, clip=0, warmup_steps=30))
+        run(tmp_path / "run", settings=settings)
     state = load_checkpoint(tmp_path / "run")
     if state is not None:
         assert all(torch.isfinite(value).all() for value in state["window"]["sums"].values())
@@ -328,7 +328,7 @@ def test_progress_gets_the_steps_and_where_they_start(tmp_path: Path) -> None:
         return Bar(steps)
 
     model = make_model()
-    train(model, make_batches(), TokenizerStep(LossSection()), OPTIM, SETTINGS, tmp_path / "run", None, progress)
+    train(model, make_batches(), TokenizerStep(LossSection()), SETTINGS, tmp_path / "run", None, progress)
     assert seen == [(list(range(8, 20)), 8)]
     assert set(shown[-1]) == {"loss", "usage", "perplexity"}
 

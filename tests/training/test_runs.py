@@ -27,8 +27,7 @@ from pct.tokenizer import PoseTokenizer
 from pct.tokenizer.codebook import TRAINING_BUFFERS
 from pct.training.kinds import KINDS, load_run, train_run
 from pct.training.photos.config import ClassifierRun
-from pct.training.run_files import load_checkpoint, read_metrics
-from pct.training.run_folder import FREE_ON_RESUME
+from pct.training.run_files import FREE_ON_RESUME, load_checkpoint, read_metrics
 from pct.training.tokenizer.config import TokenizerRun
 
 ROOT = Path(__file__).parents[2]

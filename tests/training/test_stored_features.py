@@ -144,9 +144,20 @@ def test_a_head_trains_on_stored_features_which_are_kept_and_checked(
     assert np.isfinite(read_metrics(config.parent / "run" / "metrics.jsonl")[-1]["val_oks"])
     assert PoseClassifier.from_pretrained(config.parent / "run" / "model").head is not None
     capsys.readouterr()
+    about = json.loads((stored / "features.json").read_text())
+    about["data"] |= {"mocap": "", "backgrounds": ""}  # settings of former versions
+    (stored / "features.json").write_text(json.dumps(about))
+    assert run(config, "optim.lr=0.002", out="former") == 0
     assert run(config, "augment.rotation=7", out="other") == 1
     assert "its features were made with augment" in capsys.readouterr().err
     assert run(config, f"features={config}", out="file") == 1
     assert f"{config} is no folder of stored features" in capsys.readouterr().err
     assert run(config, "freeze_backbone=false", out="moving") == 1
     assert "freeze_backbone is False; it must be true where features are stored" in capsys.readouterr().err
+    assert run(config, "data.category=person", out="category") == 1
+    assert "data.category is 'person'; it must be empty where data.sets are given; write it" in capsys.readouterr().err
+    with np.load(stored / "labels.npz") as labels:
+        arrays = dict(labels)
+    np.savez(stored / "labels.npz", **{name: values for name, values in arrays.items() if name != "copies"})
+    assert run(config, out="old") == 1
+    assert f"{stored / 'labels.npz'} lacks copies: a former version stored it" in capsys.readouterr().err

@@ -11,9 +11,10 @@ from tiny_bodies import write_mocap
 from pct.cli import main as cli
 from pct.people.poses import generate_poses3d
 from pct.tokenizer import PoseTokenizer
+from pct.training.kinds import load_run
 from pct.training.run_files import read_metrics
 from pct.training.tokenizer.augment import seen_by_cameras
-from pct.training.tokenizer.config import BodyRun, load_run
+from pct.training.tokenizer.config import BodyRun
 from pct.training.tokenizer.data import load_bodies
 
 ROOT = Path(__file__).parents[2]
@@ -71,7 +72,7 @@ def test_a_3d_tokenizer_learns_from_the_command_line(config: Path, mocap: Path, 
 
 
 def test_validation_clips_are_no_training_clips(config: Path, mocap: Path) -> None:
-    run = load_run(config, [f"bodies.mocap={mocap}", "bodies.mocap_repeats=2"])
+    run = load_run("tokenizer", config, [f"bodies.mocap={mocap}", "bodies.mocap_repeats=2"])
     assert isinstance(run, BodyRun)
     split = load_bodies(run.bodies, "", seed=0)
     train, val = ({t.clip_ids[int(c)] for c in t.clip_index} for t in (split.train, split.val))
@@ -84,7 +85,7 @@ def test_validation_clips_are_no_training_clips(config: Path, mocap: Path) -> No
 
 def test_the_cameras_of_the_validation_turn_but_do_not_change_bodies() -> None:
     table = generate_poses3d(8)
-    space = load_run(ROOT / "configs" / "tokenizer_h36m17.yaml", []).space
+    space = load_run("tokenizer", ROOT / "configs" / "tokenizer_h36m17.yaml", []).space
     seen = seen_by_cameras(table, space) * space.millimetres
     torch.testing.assert_close(torch.cdist(seen, seen), torch.cdist(table.keypoints, table.keypoints), atol=0.5, rtol=0)
     assert (seen - (table.keypoints - table.keypoints[:, :1])).norm(dim=-1).mean() > 100
@@ -107,4 +108,4 @@ def test_the_cameras_of_the_validation_turn_but_do_not_change_bodies() -> None:
 )
 def test_settings_that_do_not_fit_are_refused(config: Path, overrides: list[str], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        load_run(config, overrides)
+        load_run("tokenizer", config, overrides)

@@ -20,8 +20,9 @@ from pct.photos.crop import PhotoBatch
 from pct.photos.heatmap import HeatmapModel
 from pct.skeleton import COCO17, Skeleton
 from pct.tokenizer import PoseTokenizer
+from pct.training.kinds import load_run
 from pct.training.photos.batches import evaluation_batches
-from pct.training.photos.config import PhotoRun, load_classifier_run, load_heatmap_run
+from pct.training.photos.config import PhotoRun
 from pct.training.photos.data import open_persons
 from pct.training.run_files import load_checkpoint, read_metrics
 
@@ -47,7 +48,7 @@ def train_heatmaps(config: Path, *arguments: str, out: str = "run") -> int:
 
 
 def val_batch(config: Path) -> PhotoBatch:
-    run = load_classifier_run(config, [])
+    run = load_run("classifier", config, [])
     tokenizer = PoseTokenizer.from_pretrained(run.tokenizer)
     return next(evaluation_batches(open_persons(run.data, tokenizer)[1].source, tokenizer.space, (32, 32), 6))
 
@@ -145,7 +146,7 @@ def test_a_broken_model_to_take_the_backbone_from_is_explained(
     path.write_bytes(path.read_bytes()[:1000])
     assert train(config, f"backbone_from={config.parent / 'first' / 'model'}") == 1
     assert "model.safetensors: truncated" in error_of(capsys)
-    tokenizer = load_classifier_run(config, []).tokenizer
+    tokenizer = load_run("classifier", config, []).tokenizer
     assert train(config, f"backbone_from={tokenizer}", out="other") == 1
     assert "is a pose_tokenizer; a backbone is taken from a pose_backbone, pose_classifier or" in error_of(capsys)
 
@@ -220,8 +221,8 @@ def test_a_run_needs_no_data(config: Path) -> None:
 
 
 def test_the_configs_that_are_compared_differ_in_head_loss_and_folder_alone() -> None:
-    tokens = load_classifier_run(ROOT / "configs" / "classifier_people.yaml", [])
-    heatmaps = load_heatmap_run(ROOT / "configs" / "heatmap_people.yaml", [])
+    tokens = load_run("classifier", ROOT / "configs" / "classifier_people.yaml", [])
+    heatmaps = load_run("heatmap", ROOT / "configs" / "heatmap_people.yaml", [])
     assert tokens.pretrain.steps == 0
     for field in fields(PhotoRun):
         if field.name != "out":
@@ -237,8 +238,8 @@ FLAT = [path for path in sorted((ROOT / "configs").glob("classifier_*.yaml")) if
 @pytest.mark.parametrize("path", FLAT, ids=lambda path: path.stem)
 def test_every_shipped_config_of_a_classifier_has_its_heatmap_model(path: Path) -> None:
     data = [] if "people" in path.stem else ["data.train=a.json", "data.train_images=a"]
-    tokens = load_classifier_run(path, data)
-    heatmaps = load_heatmap_run(path.parent / path.name.replace("classifier", "heatmap"), data)
+    tokens = load_run("classifier", path, data)
+    heatmaps = load_run("heatmap", path.parent / path.name.replace("classifier", "heatmap"), data)
     assert tokens.backbone.image_size == heatmaps.backbone.image_size
 
 

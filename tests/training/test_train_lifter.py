@@ -17,7 +17,7 @@ from pct.lifting.lifter import Lifter
 from pct.lifting.pairs import PosePairs, photograph
 from pct.people.poses import generate_poses3d
 from pct.skeleton import H36M16, H36M17, Skeleton
-from pct.training.lifting.config import load_lifter_run
+from pct.training.kinds import load_run
 from pct.training.lifting.recipe import load_pairs
 from pct.training.run_files import read_metrics
 
@@ -98,7 +98,7 @@ def test_mocap_with_swapped_sides_is_warned_of(config: Path) -> None:
     with np.load(path) as file:
         arrays = dict(file)
     np.savez(path, **{**arrays, "joints": arrays["joints"][:, H36M17.flip_index]})
-    run = load_lifter_run(config, [f"bodies.mocap={path}", "bodies.test_subjects=[b]", "bodies.val_share=0.3"])
+    run = load_run("lifter", config, [f"bodies.mocap={path}", "bodies.test_subjects=[b]", "bodies.val_share=0.3"])
     with pytest.warns(UserWarning, match=r"mocap.npz, .* left and right seem to be swapped"):
         load_pairs(run, H36M17)
 
@@ -107,7 +107,7 @@ def test_subjects_of_training_and_validation_must_differ(tmp_path: Path) -> None
     path = tmp_path / "h36m.yaml"
     path.write_text("recorded: {file: h36m.npz, train_subjects: [S1, S5], val_subjects: [S5]}\n")
     with pytest.raises(ValueError, match=r"recorded.val_subjects is \['S5'\]; it must be none of those trained on"):
-        load_lifter_run(path, [])
+        load_run("lifter", path, [])
 
 
 @pytest.mark.parametrize("skeleton", [H36M17, H36M16])

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Literal
 
 from pct.lifting.config import LifterSizes
 from pct.lifting.detector_noise import NoiseConfig
 from pct.lifting.pairs import CameraConfig
-from pct.training.run_config import OptimSection, TrainingRun
+from pct.training.run_config import AT_LEAST_0, AT_LEAST_1, OptimSection, TrainingRun, check, setting
 from pct.training.tokenizer.config import BodySection
-from pct.training.yaml_config import AT_LEAST_0, AT_LEAST_1, check, load_config, setting
 
+# Of the lifted pose.
+_LOSSES = ("mpjpe", "mse", "smooth_l1")
 # What of the bodies' augmentation cameras do themselves.
 _BY_CAMERAS = ("turn", "pitch", "steep_share", "steep", "roll")
 
@@ -56,6 +56,9 @@ class LifterLoss:
     token_weight: float = setting(1.0, AT_LEAST_0)
     softness: float = setting(0.0, AT_LEAST_0)
 
+    def __post_init__(self) -> None:
+        check("loss.kind", repr(self.kind), self.kind in _LOSSES, f"one of {', '.join(_LOSSES)}")
+
 
 @dataclass
 class LifterRun(TrainingRun):
@@ -94,36 +97,25 @@ class LifterRun(TrainingRun):
         """Frames that the network sees: ``lifter.options.frames``."""
         return int(self.lifter.options.get("frames", 1))
 
+    def __post_init__(self) -> None:
+        self._check_data()
+        tokens = self.lifter.head == "tokens"
+        rule = "a trained 3D tokenizer, for lifter.head: tokens" if tokens else "empty, as lifter.head is coordinates"
+        learned = bool(self.loss.keypoint_weight or (tokens and self.loss.token_weight))
+        check("loss.keypoint_weight", self.loss.keypoint_weight, learned, "positive: nothing else is learned")
+        check("tokenizer", repr(self.tokenizer), bool(self.tokenizer) == tokens, rule)
 
-def load_lifter_run(path: str | Path, overrides: list[str]) -> LifterRun:
-    """Read a run's YAML file and apply ``key=value`` overrides (``lifter.network=lcn``).
-
-    Raises:
-        ValueError: As :func:`pct.training.yaml_config.load_config`, and for settings that do not go
-            together.
-    """
-    run = load_config(path, overrides, LifterRun)
-    _check_data(run, path)
-    tokens = run.lifter.head == "tokens"
-    rule = "a trained 3D tokenizer, for lifter.head: tokens" if tokens else "empty, as lifter.head is coordinates"
-    weights = (run.loss.keypoint_weight, *([run.loss.token_weight] if tokens else []))
-    check(path, "loss.keypoint_weight", run.loss.keypoint_weight, any(weights), "positive: nothing else is learned")
-    check(path, "tokenizer", repr(run.tokenizer), bool(run.tokenizer) == tokens, rule)
-    return run
-
-
-def _check_data(run: LifterRun, path: str | Path) -> None:
-    bodies, recorded, plain = run.bodies, run.recorded, BodySection()
-    # The generated bodies do not move.
-    moving, rule = run.frames == 1 or bool(recorded.file), "named where lifter.options.frames is above 1, and no other"
-    check(path, "bodies.mocap", repr(bodies.mocap), moving or (bodies.mocap != "" and not bodies.num_generated), rule)
-    if recorded.file:
-        check(path, "recorded.file", recorded.file, bodies == plain, "empty where bodies are named")
-        both = sorted(set(recorded.train_subjects) & set(recorded.val_subjects))
-        check(path, "recorded.val_subjects", list(recorded.val_subjects), not both, "none of those trained on")
-        return
-    bodies.check(path)
-    for name in _BY_CAMERAS:
-        value = getattr(bodies.augment, name)
-        rule = "left out: the cameras turn the bodies (see camera)"
-        check(path, f"bodies.augment.{name}", value, value == getattr(plain.augment, name), rule)
+    def _check_data(self) -> None:
+        bodies, recorded, plain = self.bodies, self.recorded, BodySection()
+        # The generated bodies do not move.
+        moving = self.frames == 1 or bool(recorded.file) or (bodies.mocap != "" and not bodies.num_generated)
+        rule = "named where lifter.options.frames is above 1, and no other"
+        check("bodies.mocap", repr(bodies.mocap), moving, rule)
+        if recorded.file:
+            check("recorded.file", recorded.file, bodies == plain, "empty where bodies are named")
+            both = set(recorded.train_subjects) & set(recorded.val_subjects)
+            check("recorded.val_subjects", list(recorded.val_subjects), not both, "none of those trained on")
+        for name in _BY_CAMERAS:
+            value = getattr(bodies.augment, name)
+            same = value == getattr(plain.augment, name)
+            check(f"bodies.augment.{name}", value, same, "left out: the cameras turn the bodies (see camera)")

@@ -53,7 +53,7 @@ def train_lifter(run: LifterRun, folder: Path, progress: Any = None) -> Lifter:
     batches = lifting_batches(pairs, space, noise, run.batch_size, run.seed)
     noisy, clean = (fixed_pairs(val, space, n, run.val_poses) for n in (run.noise, NoiseConfig.clean()))
     validate = LiftingValidation(lifter, noisy, clean)
-    train(lifter, batches, LiftingStep(lifter, run.loss), run.optim, run, folder, validate, progress)
+    train(lifter, batches, LiftingStep(lifter, run.loss), run, folder, validate, progress)
     save_trained(lifter, folder)
     return lifter
 

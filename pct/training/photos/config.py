@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import ClassVar, Literal
 
 from pct.conventions import CropConventions
 from pct.photos.augment import PhotoAugmentConfig
 from pct.photos.config import BackboneSizes, HeadSizes, HeatmapSizes
-from pct.training.run_config import OptimSection, TrainingRun
-from pct.training.yaml_config import AT_LEAST_0, AT_LEAST_1, POSITIVE, Rule, check, load_config, setting
+from pct.training.run_config import AT_LEAST_0, AT_LEAST_1, POSITIVE, OptimSection, Rule, TrainingRun, check, setting
 
 
 @dataclass
@@ -62,26 +60,21 @@ class PhotoData:
     min_keypoints: int = setting(1, AT_LEAST_1)
     category: str = ""
 
-    def check(self, path: str | Path) -> None:
-        """Check that files and the folders of their photos go together.
-
-        Raises:
-            ValueError: If they do not.
-        """
+    def __post_init__(self) -> None:
         for name in ("train", "val"):
             file, folder = getattr(self, name), getattr(self, f"{name}_images")
             needs = bool(file) and file != "generated"
             rule = f"the folder of data.{name}'s photos" if needs else f"empty, as data.{name} is {file!r}"
-            check(path, f"data.{name}_images", repr(folder), bool(folder) == needs, rule)
+            check(f"data.{name}_images", repr(folder), bool(folder) == needs, rule)
         alone = not self.val_share or (bool(self.sets) and not self.val)
-        check(path, "data.val_share", self.val_share, alone, "0 without data.sets or with data.val")
+        check("data.val_share", self.val_share, alone, "0 without data.sets or with data.val")
         for number, given in enumerate(self.sets):
             files, both = f"{given.annotations!r}, {given.images!r}", bool(given.annotations and given.images)
-            check(path, f"data.sets[{number}]", files, both, "annotations and the folder of their images")
-        apart = not (self.sets and self.category)
-        check(path, "data.category", repr(self.category), apart, "empty: each of data.sets has a category of its own")
+            check(f"data.sets[{number}]", files, both, "annotations and the folder of their images")
+        rule = "empty where data.sets are given; write it into each of them that needs it (data.sets[0].category)"
+        check("data.category", repr(self.category), not (self.sets and self.category), rule)
         plain = not self.sets or self.train == "generated"
-        check(path, "data.train", self.train, plain, "left out where data.sets are given")
+        check("data.train", self.train, plain, "left out where data.sets are given")
 
 
 @dataclass
@@ -125,19 +118,13 @@ class PhotoRun(TrainingRun):
     augment: PhotoAugmentConfig = field(default_factory=PhotoAugmentConfig)
     optim: OptimSection = field(default_factory=lambda: OptimSection(lr=1e-3, betas=(0.9, 0.999)))
 
-    def check(self, path: str | Path) -> None:
-        """Check settings that must go together.
-
-        Raises:
-            ValueError: If some do not.
-        """
+    def __post_init__(self) -> None:
         one = not (self.model_from and (self.backbone_from or self.pretrained))
-        check(path, "model_from", self.model_from, one, "empty where backbone_from or pretrained is set")
+        check("model_from", self.model_from, one, "empty where backbone_from or pretrained is set")
         frozen = self.freeze_backbone or not self.features
-        check(path, "freeze_backbone", self.freeze_backbone, frozen, "true where features are stored")
+        check("freeze_backbone", self.freeze_backbone, frozen, "true where features are stored")
         size = self.backbone.image_size
-        check(path, "backbone.image_size", list(size), len(size) == 2 and min(size) >= 16, "two sizes of at least 16")
-        self.data.check(path)
+        check("backbone.image_size", list(size), len(size) == 2 and min(size) >= 16, "two sizes of at least 16")
 
 
 @dataclass
@@ -206,6 +193,11 @@ class ClassifierRun(PhotoRun):
     loss: TokenLoss = field(default_factory=TokenLoss)
     pretrain: PretrainSection = field(default_factory=PretrainSection)
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        once = not (self.features and self.pretrain.steps)
+        check("pretrain.steps", self.pretrain.steps, once, "0 where features are stored")
+
 
 @dataclass
 class HeatmapRun(PhotoRun):
@@ -221,23 +213,3 @@ class HeatmapRun(PhotoRun):
     heatmap: HeatmapSizes = field(default_factory=HeatmapSizes)
     loss: HeatmapLoss = field(default_factory=HeatmapLoss)
     conventions: CropConventions = field(default_factory=CropConventions)
-
-
-def load_classifier_run(path: str | Path, overrides: list[str]) -> ClassifierRun:
-    """Read a classifier's YAML file and apply ``key=value`` overrides.
-
-    Raises:
-        ValueError: As :func:`pct.training.yaml_config.load_config`, and for settings that do not go together.
-    """
-    run = load_config(path, overrides, ClassifierRun)
-    run.check(path)
-    once = not (run.features and run.pretrain.steps)
-    check(path, "pretrain.steps", run.pretrain.steps, once, "0 where features are stored")
-    return run
-
-
-def load_heatmap_run(path: str | Path, overrides: list[str]) -> HeatmapRun:
-    """Read a heatmap model's YAML file and apply overrides; as :func:`load_classifier_run`."""
-    run = load_config(path, overrides, HeatmapRun)
-    run.check(path)
-    return run

@@ -44,13 +44,20 @@ class StoredFeatures:
         try:
             stored = json.loads((folder / _ABOUT).read_text(encoding="utf-8"))
             self.features = np.load(folder / _FEATURES, mmap_mode="r", allow_pickle=False)
-            with np.load(folder / _LABELS, allow_pickle=False) as labels:
-                self.labels = {name: torch.from_numpy(labels[name]) for name in _NAMES}
-                self.copies = labels[_COPIES]
-        except (OSError, ValueError, KeyError) as error:
+            with np.load(folder / _LABELS, allow_pickle=False) as file:
+                labels = dict(file)
+        except (OSError, ValueError) as error:
             raise ValueError(f"{folder} is no folder of stored features: {error}") from error
+        missing = [name for name in (*_NAMES, _COPIES) if name not in labels]
+        if missing:
+            raise ValueError(
+                f"{folder / _LABELS} lacks {', '.join(missing)}: a former version stored it; remove the folder or give "
+                "another one, which is then filled"
+            )
+        self.labels = {name: torch.from_numpy(labels[name]) for name in _NAMES}
+        self.copies = labels[_COPIES]
         for name, value in json.loads(json.dumps(about)).items():
-            if stored.get(name) != value:
+            if _given(stored.get(name)) != _given(value):
                 raise ValueError(
                     f"{folder}: its features were made with {name} {stored.get(name)}, this run has {value}; give "
                     "another folder, which is then filled"
@@ -66,6 +73,11 @@ class StoredFeatures:
         # Black, without memory of its own: only its size is asked for.
         pixels = torch.zeros(1, dtype=torch.uint8).expand(len(rows), 3, *self.image_size)
         return PhotoBatch(pixels=pixels, features=features, **labels)
+
+
+def _given(value: Any) -> Any:
+    # Former versions have further settings, which are empty where nobody gave them.
+    return {k: v for k, v in value.items() if v not in ("", [])} if isinstance(value, dict) else value
 
 
 class FeatureBatches:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from pct import distributed
 from pct.checkpoint import CheckpointError, fingerprint
@@ -24,13 +23,12 @@ from pct.tokenizer import PoseTokenizer
 from pct.tokenizer.model import GUIDANCE_FOLDER
 from pct.training.loop import save_trained, start_run, train
 from pct.training.photos.batches import PersonCrops, PhotoBatches
-from pct.training.photos.config import ClassifierRun, HeatmapRun, PhotoRun
+from pct.training.photos.config import ClassifierRun, HeatmapRun, PhotoRun, TokenLoss
 from pct.training.photos.data import Persons, open_persons
 from pct.training.photos.features import FeatureBatches, store_features
 from pct.training.photos.steps import HeatmapStep, TokenStep
-from pct.training.photos.validation import PhotoValidation, classifier_predictor, heatmap_predictor
-from pct.training.run_config import OptimSection
-from pct.training.run_folder import PRETRAIN_FOLDER
+from pct.training.photos.validation import PhotoValidation, Predict, classifier_predictor, heatmap_predictor
+from pct.training.run_files import PRETRAIN_FOLDER
 
 # Of the augmented crops whose features are stored.
 _CROPS_SEED = 0
@@ -38,8 +36,9 @@ _CROPS_SEED = 0
 
 @dataclass(frozen=True)
 class PhotoSetting:
-    """What both kinds of model are trained with."""
+    """What a run's models are trained with."""
 
+    run: PhotoRun
     device: torch.device
     tokenizer: PoseTokenizer
     train: Persons
@@ -55,7 +54,62 @@ class PhotoSetting:
         train, val = (
             replace(part, source=annotated_persons(part.source, space)) for part in open_persons(run.data, tokenizer)
         )
-        return cls(device, tokenizer, train, val)
+        return cls(run, device, tokenizer, train, val)
+
+    def heatmap_model(self, heatmap: HeatmapSizes) -> HeatmapModel:
+        """Build a heatmap model on the run's backbone, for the tokenizer's joints and crops."""
+        space = crop_space(self.run, self.tokenizer)
+        config = HeatmapConfig(self.run.backbone, heatmap, self.tokenizer.skeleton, space)
+        return HeatmapModel(config, self.run.pretrained).to(self.device)
+
+    def train_classifier(self, model: PoseClassifier, loss: TokenLoss, folder: Path, progress: Any) -> None:
+        """Train a classifier on what the frozen tokenizer says."""
+        step, predict = TokenStep(self.tokenizer, loss), classifier_predictor(model, loss.beta)
+        self._train(model, step, predict, self.tokenizer.space, self.run, self.run.seed, folder, progress)
+
+    def train_heatmaps(self, model: HeatmapModel, sigma: float, run: PhotoRun, folder: Path, progress: Any) -> None:
+        """Train a heatmap model as long and as fast as ``run`` says."""
+        step, predict = HeatmapStep(model, sigma), heatmap_predictor(model)
+        self._train(model, step, predict, model.config.space, run, run.seed + 1, folder, progress)
+
+    def _train(
+        self,
+        model: PoseClassifier | HeatmapModel,
+        step: TokenStep | HeatmapStep,
+        predict: Predict,
+        space: PoseSpace,
+        run: PhotoRun,
+        seed: int,
+        folder: Path,
+        progress: Any,
+    ) -> None:
+        backbone = model.backbone
+        validate = PhotoValidation(
+            predict, space, self.val.source, run.backbone.image_size, run.val_persons, self.device
+        )
+        scales = None
+        if run.layer_decay != 1:
+            scales = {f"backbone.{n}": scale for n, scale in backbone.learning_rate_scales(run.layer_decay).items()}
+        train(model, self._batches(backbone, seed), step, run, folder, validate, progress, scales)
+
+    def _batches(self, backbone: Backbone, seed: int) -> PhotoBatches | FeatureBatches:
+        run, source, weights = self.run, self.train.source, self.train.weights
+        space, size = crop_space(run, self.tokenizer).training_space, run.backbone.image_size
+        if not run.features:
+            return PhotoBatches(source, space, size, run.batch_size, seed, run.augment, run.workers, weights=weights)
+        # The same crops for runs of all seeds, which then share the features.
+        crops = PersonCrops(source, space, size, _CROPS_SEED, run.augment)
+        about = {
+            "backbone": fingerprint({"name": backbone.name, "stage": backbone.stage}, backbone.state_dict()),
+            "image_size": list(backbone.image_size),
+            "copies": run.feature_copies,
+            "seed": _CROPS_SEED,
+            "space": space.to_dict(),
+            "augment": asdict(run.augment),
+            "data": asdict(run.data),
+        }
+        stored = store_features(Path(run.features), backbone, crops, about, print, weights)
+        return FeatureBatches(stored, run.batch_size, seed, weights)
 
 
 def train_classifier(run: ClassifierRun, folder: Path, progress: Any = None) -> PoseClassifier:
@@ -68,31 +122,24 @@ def train_classifier(run: ClassifierRun, folder: Path, progress: Any = None) -> 
     """
     setting = PhotoSetting.of(run)
     torch.manual_seed(run.seed)
-    config = ClassifierConfig(replace(run.backbone, image_size=_image_size(run)), run.head)
+    config = ClassifierConfig(run.backbone, run.head)
     model = PoseClassifier(config, setting.tokenizer, run.pretrained).to(setting.device)
     _start_backbone(model.backbone, run)
     if run.model_from:
         _start_from(model, PoseClassifier.from_pretrained(run.model_from), run.model_from)
     if run.pretrain.steps:
-        first = build_heatmap_model(run, run.pretrain.heatmap, setting).to(setting.device)
+        first = setting.heatmap_model(run.pretrain.heatmap)
         first.backbone.load_state_dict(model.backbone.state_dict())
         (folder / PRETRAIN_FOLDER).mkdir(exist_ok=True)
-        optim = replace(run.optim, lr=run.pretrain.lr)
-        _train_heatmaps(
-            first, run, run.pretrain.steps, run.pretrain.sigma, optim, setting, folder / PRETRAIN_FOLDER, progress
-        )
+        phase = replace(run, steps=run.pretrain.steps, optim=replace(run.optim, lr=run.pretrain.lr))
+        setting.train_heatmaps(first, run.pretrain.sigma, phase, folder / PRETRAIN_FOLDER, progress)
         model.backbone.load_state_dict(first.backbone.state_dict())
     if run.freeze_backbone:
         model.freeze_backbone()
-    validate = _validation(classifier_predictor(model, run.loss.beta), setting.tokenizer.space, run, setting)
-    step = TokenStep(setting.tokenizer, run.loss)
-    scales = _learning_rate_scales(model.backbone, run)
-    batches = _batches(run, setting, run.seed, model.backbone)
-    train(model, batches, step, run.optim, run, folder, validate, progress, scales)
+    setting.train_classifier(model, run.loss, folder, progress)
     if distributed.is_main():
-        calibration = calibrate_classifier(
-            model, setting.val.source, limit=run.val_persons, weights=setting.val.weights
-        )
+        val = setting.val
+        calibration = calibrate_classifier(model, val.source, limit=run.val_persons, weights=val.weights)
         model.config = replace(config, calibration=calibration)
     save_trained(model, folder)
     return model
@@ -102,13 +149,13 @@ def train_heatmap_model(run: HeatmapRun, folder: Path, progress: Any = None) -> 
     """Train the heatmap baseline as ``run`` says, and save it under ``folder/model``; as :func:`train_classifier`."""
     setting = PhotoSetting.of(run)
     torch.manual_seed(run.seed)
-    model = build_heatmap_model(run, run.heatmap, setting).to(setting.device)
+    model = setting.heatmap_model(run.heatmap)
     _start_backbone(model.backbone, run)
     if run.model_from:
         _start_from(model, HeatmapModel.from_pretrained(run.model_from), run.model_from)
     if run.freeze_backbone:
         model.freeze_backbone()
-    _train_heatmaps(model, run, run.steps, run.loss.sigma, run.optim, setting, folder, progress)
+    setting.train_heatmaps(model, run.loss.sigma, run, folder, progress)
     save_trained(model, folder)
     return model
 
@@ -117,76 +164,6 @@ def crop_space(run: PhotoRun, tokenizer: PoseTokenizer) -> PoseSpace:
     """Return where joints lie in a run's crops: the tokenizer's space, for heatmaps with the run's own conventions."""
     space = tokenizer.space.crop_space
     return replace(space, conventions=run.conventions) if isinstance(run, HeatmapRun) else space
-
-
-def build_heatmap_model(run: PhotoRun, heatmap: HeatmapSizes, setting: PhotoSetting) -> HeatmapModel:
-    """Build a heatmap model on the run's backbone, for the tokenizer's joints and crops."""
-    skeleton, space = setting.tokenizer.skeleton, crop_space(run, setting.tokenizer)
-    backbone = replace(run.backbone, image_size=_image_size(run))
-    return HeatmapModel(HeatmapConfig(backbone, heatmap, skeleton, space), run.pretrained)
-
-
-def _train_heatmaps(
-    model: HeatmapModel,
-    run: PhotoRun,
-    steps: int,
-    sigma: float,
-    optim: OptimSection,
-    setting: PhotoSetting,
-    folder: Path,
-    progress: Any,
-) -> None:
-    validate = _validation(heatmap_predictor(model), model.config.space, run, setting)
-    scales = _learning_rate_scales(model.backbone, run)
-    batches = _batches(run, setting, run.seed + 1, model.backbone)
-    step = HeatmapStep(model, sigma)
-    train(model, batches, step, optim, replace(run, steps=steps), folder, validate, progress, scales)
-
-
-def _image_size(run: PhotoRun) -> tuple[int, int]:
-    height, width = run.backbone.image_size
-    return int(height), int(width)
-
-
-def _batches(run: PhotoRun, setting: PhotoSetting, seed: int, backbone: Backbone) -> PhotoBatches | FeatureBatches:
-    space, augment, size = crop_space(run, setting.tokenizer).training_space, run.augment, _image_size(run)
-    persons = setting.train
-    if run.features:
-        # The same crops for runs of all seeds, which then share the features.
-        crops = PersonCrops(persons.source, space, size, _CROPS_SEED, augment)
-        stored = store_features(
-            Path(run.features), backbone, crops, _about(run, space, backbone), print, persons.weights
-        )
-        return FeatureBatches(stored, run.batch_size, seed, persons.weights)
-    return PhotoBatches(
-        persons.source, space, size, run.batch_size, seed, augment, run.workers, weights=persons.weights
-    )
-
-
-def _about(run: PhotoRun, space: PoseSpace, backbone: Backbone) -> dict[str, Any]:
-    """Return all that stored features depend on."""
-    return {
-        "backbone": fingerprint({"name": backbone.name, "stage": backbone.stage}, backbone.state_dict()),
-        "image_size": list(backbone.image_size),
-        "copies": run.feature_copies,
-        "seed": _CROPS_SEED,
-        "space": space.to_dict(),
-        "augment": asdict(run.augment),
-        # Folders that former versions filled name those settings too.
-        "data": {**dict.fromkeys(run.data.retired, ""), **asdict(run.data)},
-    }
-
-
-def _validation(
-    predict: Callable[[Any], tuple[Tensor, dict[str, Tensor]]], space: PoseSpace, run: PhotoRun, setting: PhotoSetting
-) -> PhotoValidation:
-    return PhotoValidation(predict, space, setting.val.source, _image_size(run), run.val_persons, setting.device)
-
-
-def _learning_rate_scales(backbone: Backbone, run: PhotoRun) -> Mapping[str, float] | None:
-    if run.layer_decay == 1:
-        return None
-    return {f"backbone.{name}": scale for name, scale in backbone.learning_rate_scales(run.layer_decay).items()}
 
 
 def _start_from(model: nn.Module, trained: nn.Module, name: str) -> None:
@@ -229,9 +206,9 @@ def _check_guide(tokenizer: PoseTokenizer, run: PhotoRun) -> None:
         raise ValueError(
             f"tokenizer {run.tokenizer} needs image features, and its folder has no {GUIDANCE_FOLDER}/ that gives them"
         )
-    size = tokenizer.guide.backbone.image_size
-    if size != _image_size(run):
+    size, own = tokenizer.guide.backbone.image_size, run.backbone.image_size
+    if size != own:
         raise ValueError(
-            f"backbone.image_size is {list(_image_size(run))}; the labels of tokenizer {run.tokenizer} come from crops "
-            f"of {list(size)}"
+            f"backbone.image_size is {list(own)}; the labels of tokenizer {run.tokenizer} come from crops of "
+            f"{list(size)}"
         )

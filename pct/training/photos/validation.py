@@ -24,6 +24,9 @@ from pct.training.photos.token_targets import token_accuracy
 
 _BATCH = 64
 
+# Maps a batch to joints (B, K, D) in model units and further numbers, each (B,).
+Predict = Callable[[PhotoBatch], tuple[Tensor, dict[str, Tensor]]]
+
 
 class PhotoValidation:
     """Errors of a model of photos on the first persons of a source.
@@ -39,7 +42,7 @@ class PhotoValidation:
 
     def __init__(
         self,
-        predict: Callable[[PhotoBatch], tuple[Tensor, dict[str, Tensor]]],
+        predict: Predict,
         space: PoseSpace,
         source: PersonSource,
         image_size: tuple[int, int],
@@ -98,9 +101,7 @@ def body_millimetres(
     return keypoints.float() * space.report_scale, truth * space.report_scale
 
 
-def classifier_predictor(
-    model: PoseClassifier, beta: float
-) -> Callable[[PhotoBatch], tuple[Tensor, dict[str, Tensor]]]:
+def classifier_predictor(model: PoseClassifier, beta: float) -> Predict:
     """Return the expected pose, token accuracies, and loss and error of the true tokens' pose: the floor of both."""
     tokenizer = model.tokenizer
     space, skeleton = tokenizer.space, tokenizer.skeleton
@@ -124,7 +125,7 @@ def classifier_predictor(
     return predict
 
 
-def heatmap_predictor(model: HeatmapModel) -> Callable[[PhotoBatch], tuple[Tensor, dict[str, Tensor]]]:
+def heatmap_predictor(model: HeatmapModel) -> Predict:
     """Return the joints at the tops of the heatmaps."""
 
     def predict(batch: PhotoBatch) -> tuple[Tensor, dict[str, Tensor]]:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Literal
 
 from pct.pose_space import PoseSpace
 from pct.tokenizer import TokenizerSizes
-from pct.training.run_config import TrainingRun
+from pct.training.run_config import AT_LEAST_0, AT_LEAST_1, Rule, TrainingRun, check, setting
 from pct.training.tokenizer.augment import AugmentConfig, BodyAugmentConfig
-from pct.training.yaml_config import AT_LEAST_0, AT_LEAST_1, Rule, check, config_keys, load_config, setting
 
 _UP_TO_HALF = Rule("between 0 and 0.5", lambda share: 0 < share < 0.5)
 
@@ -61,10 +59,9 @@ class BodySection:
     mocap_repeats: int = setting(1, AT_LEAST_1)
     augment: BodyAugmentConfig = field(default_factory=BodyAugmentConfig)
 
-    def check(self, path: str | Path) -> None:
-        """Check that there are enough poses; ValueError if not."""
+    def __post_init__(self) -> None:
         enough = bool(self.mocap) or self.num_generated >= 100
-        check(path, "bodies.num_generated", self.num_generated, enough, "100 or more")
+        check("bodies.num_generated", self.num_generated, enough, "100 or more")
 
 
 @dataclass
@@ -109,6 +106,19 @@ class TokenizerRun(TrainingRun):
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     loss: LossSection = field(default_factory=LossSection)
 
+    @classmethod
+    def with_sections(cls, names: set[str]) -> type[TrainingRun]:
+        """Return the kind of run: of poses in space where the config has a section ``bodies``."""
+        return BodyRun if "bodies" in names else cls
+
+    def __post_init__(self) -> None:
+        channels, kind, in_space = self.model.guidance_channels, self.space.kind, isinstance(self, BodyRun)
+        check("model.guidance_channels", channels, channels == 0, "0: only converted models are guided")
+        plain = not in_space or self.data == DataSection(skeleton=self.data.skeleton)
+        check("data", self.data, plain, "left out: the poses are those of the section bodies")
+        wanted = "root3d" if in_space else "crop2d"
+        check("space.kind", kind, kind == wanted, f"{wanted}; 3D poses have a section bodies")
+
 
 @dataclass
 class BodyRun(TokenizerRun):
@@ -121,25 +131,3 @@ class BodyRun(TokenizerRun):
     out: str = "runs/tokenizer_bodies"
     space: PoseSpace = field(default_factory=lambda: PoseSpace(kind="root3d"))
     bodies: BodySection = field(default_factory=BodySection)
-
-
-def load_run(path: str | Path, overrides: list[str]) -> TokenizerRun:
-    """Read a run's YAML file and apply ``key=value`` overrides (``model.encoder_width=128``).
-
-    Returns:
-        The run; a :class:`BodyRun` where there is a section ``bodies``.
-
-    Raises:
-        ValueError: As :func:`pct.training.yaml_config.load_config`, and for settings that do not go together.
-    """
-    sections = config_keys(path) | {item.split(".")[0] for item in overrides}
-    run = load_config(path, overrides, BodyRun if "bodies" in sections else TokenizerRun)
-    channels = run.model.guidance_channels
-    check(path, "model.guidance_channels", channels, channels == 0, "0: only converted models are guided")
-    if isinstance(run, BodyRun):
-        run.bodies.check(path)
-        own_data = run.data != DataSection(skeleton=run.data.skeleton)
-        check(path, "data", run.data, not own_data, "left out: the poses are those of the section bodies")
-    kind = "root3d" if isinstance(run, BodyRun) else "crop2d"
-    check(path, "space.kind", run.space.kind, run.space.kind == kind, f"{kind}; 3D poses have a section bodies")
-    return run

@@ -17,7 +17,7 @@ from pct.skeleton import Skeleton
 from pct.tokenizer import PoseTokenizer, TokenizerConfig
 from pct.tokenizer.codebook import CodebookUse
 from pct.training.loop import save_trained, start_run, train
-from pct.training.run_folder import REPORT_FOLDER
+from pct.training.run_files import REPORT_FOLDER
 from pct.training.tokenizer.augment import PoseAugment, pose_batches, seen_by_cameras
 from pct.training.tokenizer.config import BodyRun, TokenizerRun
 from pct.training.tokenizer.data import PoseSplit, load_split
@@ -80,7 +80,7 @@ def train_tokenizer(run: TokenizerRun, folder: Path, progress: Any = None) -> Tr
     augment = PoseAugment(split.train.skeleton, run.space.training_space, run.augment, bodies)
     batches = pose_batches(keypoints, split.train.visible, augment, run.batch_size, run.seed)
     validate = Validation(model, split.val, run.val_poses)
-    train(model, batches, TokenizerStep(run.loss), run.optim, run, folder, validate, progress)
+    train(model, batches, TokenizerStep(run.loss), run, folder, validate, progress)
     save_trained(model, folder)
     return TrainedTokenizer(model, split)
 
