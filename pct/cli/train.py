@@ -86,8 +86,8 @@ def run(args: argparse.Namespace) -> int:
     """Train, and say where everything is; return the exit status."""
     from pct import distributed
     from pct.training.kinds import load_run, progress_bar, train_run
+    from pct.training.loop import TrainingStopped
     from pct.training.run_files import CONFIG, CURVES, MODEL_FOLDER
-    from pct.training.stopping import TrainingStopped
 
     config = load_run(args.kind, args.config, args.overrides)
     out = Path(config.out)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+import signal
+import threading
 import time
 import warnings
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import closing, nullcontext
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
+from types import FrameType
 from typing import Any, Protocol
 
 import torch
@@ -19,7 +22,6 @@ from pct.checkpoint import explain
 from pct.tokenizer.quantizer import Quantizer
 from pct.training.run_config import OptimSection, TrainingRun
 from pct.training.run_files import CHECKPOINT, MODEL_FOLDER, MetricsLog, load_checkpoint, save_checkpoint
-from pct.training.stopping import TrainingStopped, stop_on_signal
 
 
 class Batches(Protocol):
@@ -241,3 +243,45 @@ class _Window:
 def _check_finite(values: dict[str, float], done: int) -> None:
     if not all(math.isfinite(value) for value in values.values()):
         raise FloatingPointError(f"the loss is not finite at step {done}: {values}; lower optim.lr or use fp32")
+
+
+class TrainingStopped(KeyboardInterrupt):
+    """A run was asked to end and has written a checkpoint.
+
+    Attributes:
+        step: Optimiser steps done.
+        signal_number: What it was asked with.
+    """
+
+    def __init__(self, step: int, signal_number: int) -> None:
+        super().__init__(f"stopped after step {step}, which is saved")
+        self.step, self.signal_number = step, signal_number
+
+
+@contextmanager
+def stop_on_signal() -> Iterator[Callable[[], int]]:
+    """Note SIGINT and SIGTERM instead of ending at once, and give a function that returns which, 0 if none.
+
+    A second signal ends at once. Only a single process does so, in its main thread: of several, each would stop at
+    another step and wait for the others for ever, so those end at once and go on from their last checkpoint.
+    """
+    seen = [0]
+    if distributed.is_distributed() or threading.current_thread() is not threading.main_thread():
+        yield lambda: 0
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    def note(number: int, _frame: FrameType | None) -> None:
+        seen.append(number)
+        restore()
+
+    for number in before:
+        signal.signal(number, note)
+    try:
+        yield lambda: seen[-1]
+    finally:
+        restore()

@@ -25,13 +25,12 @@ from pct.skeleton import COCO17
 from pct.tokenizer import PoseTokenizer, TokenizerConfig
 from pct.tokenizer.codebook import CodebookUse
 from pct.training.batches import DrawnBatches
-from pct.training.loop import build_optimizer, learning_rate, train
+from pct.training.loop import TrainingStopped, build_optimizer, learning_rate, train
 from pct.training.run_config import OptimSection, TrainingRun
 from pct.training.run_files import CHECKPOINT, METRICS, load_checkpoint, read_metrics
-from pct.training.stopping import TrainingStopped
 from pct.training.tokenizer.augment import AugmentConfig, AugmentedPoses, PoseAugment, pose_batches
 from pct.training.tokenizer.config import LossSection
-from pct.training.tokenizer.steps import TokenizerStep
+from pct.training.tokenizer.recipe import TokenizerStep
 
 TINY = TokenizerConfig(
     num_tokens=4, codebook_size=16, codebook_dim=8, encoder_width=16, encoder_blocks=1, decoder_width=8

@@ -26,7 +26,7 @@ from pct.skeleton import H36M17
 from pct.tokenizer import PoseTokenizer
 from pct.training.photos.config import TokenLoss
 from pct.training.photos.steps import HeatmapStep, TokenStep, model_area
-from pct.training.photos.token_targets import TokenTargets, label_weights, token_accuracy, token_labels
+from pct.training.photos.token_targets import label_weights, token_accuracy, token_labels, token_targets
 
 
 def test_labels_are_the_tokens_that_encode_gives_for_the_same_pose() -> None:
@@ -83,7 +83,7 @@ def test_soft_labels_are_as_wide_as_the_nearest_entries_are_far() -> None:
     """Far from all entries the label is no harder than among them: moving it away leaves the order of the shares."""
     tokenizer = make_classifier().tokenizer
     labels = token_labels(tokenizer, make_batch().keypoints, make_batch().visible)
-    shares = TokenTargets(tokenizer, 1.0)(replace(labels, z=labels.z + 50))
+    shares = token_targets(tokenizer, replace(labels, z=labels.z + 50), 1.0)
     torch.testing.assert_close(shares.sum(dim=-1), torch.ones(shares.shape[:2]))
     assert shares.amax(dim=-1).max() < 0.5
 

@@ -19,7 +19,7 @@ from pct.photos.classifier import PoseClassifier
 from pct.skeleton import COCO17
 from pct.training.batches import EpochOrder
 from pct.training.photos.config import PhotoSet, TokenLoss
-from pct.training.photos.sets import PersonSets, open_sets
+from pct.training.photos.data import PersonSets, open_sets
 from pct.training.photos.steps import TokenStep
 from pct.training.run_files import read_metrics
 

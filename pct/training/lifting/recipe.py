@@ -18,8 +18,7 @@ from pct.skeleton import H36M17, Skeleton, get_skeleton
 from pct.tokenizer import PoseTokenizer
 from pct.training.lifting.config import LifterRun
 from pct.training.lifting.data import PairSource, PhotographedBodies, RecordedPairs, fixed_pairs, lifting_batches
-from pct.training.lifting.steps import LiftingStep
-from pct.training.lifting.validation import LiftingValidation
+from pct.training.lifting.steps import LiftingStep, LiftingValidation
 from pct.training.loop import save_trained, start_run, train
 from pct.training.tokenizer.data import load_bodies
 

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import warnings
+import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
+from torch.utils.data import ConcatDataset, Subset
 
+from pct.files.json_stream import iter_json
+from pct.files.photo_folder import PhotoFolder
 from pct.people.scene import GeneratedPersons
 from pct.photos.person_views import Persons3D
-from pct.photos.persons import CocoPersons, PersonSource
+from pct.photos.persons import CocoPersons, PersonPhoto, PersonSource
+from pct.skeleton import Skeleton
 from pct.tokenizer import PoseTokenizer
-from pct.training.photos.config import PhotoData
-from pct.training.photos.sets import open_sets
+from pct.training.photos.config import PhotoData, PhotoSet
 
 # Generated people of other seeds than these are never trained on.
 _TRAIN_SEED, _VAL_SEED = 1, 500_001
@@ -96,3 +103,93 @@ def _generated(number: int, seed: int, tokenizer: PoseTokenizer) -> PersonSource
         )
     persons = GeneratedPersons(number, seed)
     return Persons3D(persons, skeleton) if in_space else persons
+
+
+class PersonSets(ConcatDataset[PersonPhoto]):
+    """Persons of several sources one after the other, a :class:`~pct.photos.persons.PersonSource`.
+
+    Args:
+        parts: Sources of one skeleton, and which of their persons (N,).
+        shares: Share of each source in the batches; they need not sum to 1.
+
+    Attributes:
+        skeleton: That of all sources.
+        weights: Probability of each person (N,), float64, with sum 1.
+
+    Raises:
+        ValueError: If there is no person, or the skeletons differ.
+    """
+
+    def __init__(self, parts: Sequence[tuple[PersonSource, np.ndarray]], shares: Sequence[float]) -> None:
+        kept = [(source, rows, share) for (source, rows), share in zip(parts, shares, strict=True) if len(rows)]
+        if not kept:
+            raise ValueError("no person is left in the sets of photos")
+        self.skeleton = kept[0][0].skeleton
+        if any(source.skeleton != self.skeleton for source, _, _ in kept):
+            raise ValueError("the sets of photos have different joints")
+        super().__init__([Subset(cast(Any, source), rows.tolist()) for source, rows, _ in kept])
+        weights = np.concatenate([np.full(len(rows), share / len(rows)) for _, rows, share in kept])
+        self.weights = weights / weights.sum()
+
+
+def open_sets(
+    sets: Sequence[PhotoSet], skeleton: Skeleton, min_keypoints: int, val_share: float
+) -> tuple[PersonSets, PersonSets | None]:
+    """Open the sets of a config.
+
+    Args:
+        sets: What the config says.
+        skeleton: Whose joints.
+        min_keypoints: Persons with fewer labelled joints are left out.
+        val_share: Share of the scenes (photos without a ``group`` are each their own) that are held out. Which ones
+            depends on their names alone.
+
+    Returns:
+        Persons to train on, and those held out; None without ``val_share``.
+
+    Raises:
+        ValueError: If a file is none, has other joints, no photo fits ``where``, or a photo is in two sets.
+    """
+    train, val, seen = [], [], set[Path]()
+    for given in sets:
+        persons = CocoPersons(
+            given.annotations,
+            given.images,
+            skeleton,
+            min_keypoints=min_keypoints,
+            report=warnings.warn,
+            cache=True,
+            category=given.category or None,
+        )
+        scenes = _find_scenes(given, persons.photos)
+        paths = {(Path(given.images) / name).resolve() for name, _ in scenes.values()}
+        if paths & seen:
+            raise ValueError(f"{given.annotations}: {min(paths & seen)} is in another set too; give each photo once")
+        seen |= paths
+        held = {i for i, (_, scene) in scenes.items() if zlib.crc32(scene.encode()) < val_share * 2**32}
+        ids = persons.poses.image_ids.numpy()
+        wanted, out = np.isin(ids, list(scenes)), np.isin(ids, list(held))
+        train.append((persons, np.flatnonzero(wanted & ~out)))
+        val.append((persons, np.flatnonzero(wanted & out)))
+    shares = [given.weight for given in sets]
+    return PersonSets(train, shares), PersonSets(val, shares) if val_share else None
+
+
+def _find_scenes(given: PhotoSet, photos: PhotoFolder) -> dict[int, tuple[str, str]]:
+    """Return file name and scene of the photos that fit ``where``, by id; of ``photos`` no bad entry counts.
+
+    Photos whose scene is also on a photo that does not fit are left out: the other one may be tested on.
+    """
+    images = [i for i in iter_json(given.annotations, "images") if isinstance(i, dict) and i.get("id") in photos]
+    field, _, value = given.where.partition("=")
+    fits = [not given.where or str(image.get(field)) == value for image in images]
+    if not any(fits):
+        values = sorted({str(image.get(field)) for image in images})[:5]
+        raise ValueError(f"{given.annotations}: no photo has {given.where}; {field} is {', '.join(values)}")
+    scenes = [str(image.get("group") or f"photo {image['file_name']}") for image in images]
+    others = {scene for scene, fit in zip(scenes, fits, strict=True) if not fit}
+    return {
+        int(image["id"]): (str(image["file_name"]), scene)
+        for image, scene, fit in zip(images, scenes, fits, strict=True)
+        if fit and scene not in others
+    }

@@ -17,7 +17,7 @@ from pct.photos.person_views import photo_targets
 from pct.pose_space import PoseSpace
 from pct.tokenizer import PoseTokenizer
 from pct.training.photos.config import TokenLoss
-from pct.training.photos.token_targets import TokenLabels, TokenTargets, label_weights, token_accuracy, token_labels
+from pct.training.photos.token_targets import TokenLabels, label_weights, token_accuracy, token_labels, token_targets
 
 
 class TokenStep:
@@ -34,7 +34,6 @@ class TokenStep:
 
     def __init__(self, tokenizer: PoseTokenizer, loss: TokenLoss) -> None:
         self.tokenizer, self.loss = tokenizer, loss
-        self.targets = TokenTargets(tokenizer, loss.softness)
 
     def __call__(self, model: nn.Module, batch: PhotoBatch) -> dict[str, Tensor]:
         """Return the losses by their names in the logs, ``loss`` to minimise; several processes may share the model."""
@@ -42,7 +41,7 @@ class TokenStep:
         space, skeleton = self.tokenizer.space, self.tokenizer.skeleton
         truth = photo_targets(batch, space, skeleton)
         labels = photo_labels(self.tokenizer, batch)
-        target = self.targets(labels)
+        target = token_targets(self.tokenizer, labels, self.loss.softness)
         losses = F.cross_entropy(output.logits.flatten(0, 1), target.flatten(0, 1), reduction="none")
         known = truth.visible.any(dim=1)
         weights = label_weights(self.tokenizer, truth.visible) * known[:, None]

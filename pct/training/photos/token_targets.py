@@ -43,28 +43,22 @@ def token_labels(
         return TokenLabels(tokenizer.quantizer.assign(z), tokenizer.quantizer.features(z))
 
 
-class TokenTargets:
-    """Targets of the cross-entropy from labels.
+def token_targets(tokenizer: PoseTokenizer, labels: TokenLabels, softness: float) -> Tensor:
+    """Return the targets of the cross-entropy: tokens (B, M), or where they are spread the entries' shares (B, M, V).
 
     Args:
-        tokenizer: The frozen tokenizer that made them.
+        tokenizer: The frozen tokenizer that made the labels.
+        labels: Tokens of B poses.
         softness: Deviation of the bell that spreads a label over the codebook around the encoder's features, in mean
             distances of these from the four nearest entries; 0 takes the nearest entry alone.
     """
-
-    def __init__(self, tokenizer: PoseTokenizer, softness: float) -> None:
-        self.tables = tokenizer.quantizer.embeddings().detach()
-        self.softness = softness
-
-    def __call__(self, labels: TokenLabels) -> Tensor:
-        """Return the tokens (B, M), or where they are spread the entries' shares (B, M, V) with sums 1."""
-        if not self.softness:
-            return labels.indices
-        distance = torch.cdist(labels.z.transpose(0, 1), self.tables)  # (M, B, V)
-        # Entries lie far apart where poses are rare: a width for all would leave labels there hard.
-        near = distance.topk(min(_NEAR, distance.shape[-1]), dim=-1, largest=False).values.mean(dim=-1, keepdim=True)
-        width = self.softness * near.clamp(min=1e-6)
-        return (-0.5 * (distance / width).square()).softmax(dim=-1).transpose(0, 1)
+    if not softness:
+        return labels.indices
+    distance = torch.cdist(labels.z.transpose(0, 1), tokenizer.quantizer.embeddings().detach())  # (M, B, V)
+    # Entries lie far apart where poses are rare: a width for all would leave labels there hard.
+    near = distance.topk(min(_NEAR, distance.shape[-1]), dim=-1, largest=False).values.mean(dim=-1, keepdim=True)
+    width = softness * near.clamp(min=1e-6)
+    return (-0.5 * (distance / width).square()).softmax(dim=-1).transpose(0, 1)
 
 
 def label_weights(tokenizer: PoseTokenizer, visible: Tensor) -> Tensor:

@@ -9,19 +9,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pct.evaluation.tokens.completion import hide_joints
+from pct.layers.losses import keypoint_loss
 from pct.poses import Poses
 from pct.skeleton import Skeleton
-from pct.tokenizer import PoseTokenizer, TokenizerConfig
+from pct.tokenizer import PoseTokenizer, TokenizerConfig, TokenizerOutput
 from pct.tokenizer.codebook import CodebookUse
 from pct.training.loop import save_trained, start_run, train
 from pct.training.run_files import REPORT_FOLDER
-from pct.training.tokenizer.augment import PoseAugment, pose_batches, seen_by_cameras
-from pct.training.tokenizer.config import BodyRun, TokenizerRun
+from pct.training.tokenizer.augment import AugmentedPoses, PoseAugment, pose_batches, seen_by_cameras
+from pct.training.tokenizer.config import BodyRun, LossSection, TokenizerRun
 from pct.training.tokenizer.data import PoseSplit, load_split
-from pct.training.tokenizer.steps import TokenizerStep
 
 # Deviation of the noise under which ids should stay, by the unit of the errors: far below an annotator's.
 _NOISE = {"px": 1.0, "mm": 5.0}
@@ -107,6 +107,36 @@ def write_tokenizer_report(run: TokenizerRun, folder: Path, trained: TrainedToke
         baseline_data=learned,
     )
     return write_report(tokenizer_report(evaluation), folder / REPORT_FOLDER, force=True)
+
+
+class TokenizerStep:
+    """Stage one: smooth-L1 on the known joints + the weighted commitment loss (PCT, 2023, eq. 3).
+
+    The joints hidden from the encoder count in the loss: filling them in is what the tokenizer learns from them. An
+    encoder that gives a pose is also trained on that pose itself, and a quantizer with weights on what it says.
+    """
+
+    def __init__(self, config: LossSection) -> None:
+        self.config = config
+
+    def __call__(self, model: nn.Module, batch: AugmentedPoses) -> dict[str, Tensor]:
+        """Return the losses by their names in the logs, ``loss`` to minimise; several processes may share the model."""
+        output: TokenizerOutput = model(batch.given_keypoints, batch.encoder_visible, prefix=batch.prefix)
+        config = self.config
+        parts = {
+            "keypoint_loss": self._pose_loss(output.keypoints, batch),
+            "commitment_loss": output.commitment_loss,
+        }
+        loss = parts["keypoint_loss"] + config.commitment_weight * output.commitment_loss
+        if output.estimate is not None:
+            parts["estimate_loss"] = self._pose_loss(output.estimate, batch)
+            parts["codebook_loss"] = output.codebook_loss
+            loss = loss + config.estimate_weight * parts["estimate_loss"]
+            loss = loss + config.codebook_weight * output.codebook_loss
+        return {**parts, "loss": loss}
+
+    def _pose_loss(self, keypoints: Tensor, batch: AugmentedPoses) -> Tensor:
+        return keypoint_loss(keypoints, batch.keypoints, batch.visible, self.config.beta, self.config.normalisation)
 
 
 class Validation:
