@@ -141,7 +141,7 @@ def _read_coco(path: Path) -> list[str]:
 
 
 def _read_boxes(path: Path) -> list[str]:
-    boxes = load_photo_boxes(path, report=lambda _: None).detections
+    boxes = load_photo_boxes(path, report=lambda _: None)
     good = bool(np.isfinite(boxes.bbox).all() and np.isfinite(boxes.scores).all())
     return [] if good else ["a box is not finite"]
 

@@ -2,9 +2,9 @@
 
 A row has ``id`` (of the photo or pose), ``person`` (its number on the photo, from 0; -1 in a row without a pose),
 ``bbox`` as decoding needs it or ``root``, ``tokens``, ``score``, ``fingerprint`` of the model, and ``error``: what is
-wrong with a photo or pose that has no tokens. A photo without a person has a row with neither. ``score`` is the mean
-confidence of the joints times the score of the person's box (1 where boxes are given), as `pct predict` writes it; rows
-of poses have none.
+wrong with a photo or pose that has no tokens. A photo without a person has a row with neither. ``score`` ranks
+persons over many photos: the mean confidence of the joints, each weighed by itself, times the score of the person's box
+(1 where boxes are given), as `pct predict` writes it; rows of poses have none.
 """
 
 from __future__ import annotations

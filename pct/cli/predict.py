@@ -69,7 +69,7 @@ def run(args: argparse.Namespace) -> None:
             detector = load_detector(name, args.detector_weights, args.min_score, device)
         else:
             boxes = load_photo_boxes(args.boxes, min_score=args.min_score or 0.0, category=args.category, report=report)
-            image_ids = boxes.image_ids(inputs)
+            image_ids = boxes.match(inputs)
             find_boxes = boxes.finder(image_ids, report)
         estimator = PoseEstimator.from_pretrained(args.model, device, args.flip, args.batch_size, detector)
         with progress(args, lambda: count_frames(inputs, args.video_fps), " photos") as move:

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from pct.files.coco import AREA_SHARE, find_category, read_annotations
+from pct.files.coco import find_category, read_annotations
 from pct.files.photo_folder import PhotoFolder, find_usable
 from pct.files.pose_checks import are_numbers, check_all
 from pct.files.pose_files import explain_no_pose, join_batches, notes_of, read_poses, with_areas
@@ -214,66 +214,6 @@ class MpiiPersons(PhotoPersons):
         head_size = torch.tensor([person.get("head_size", math.nan) for person in found.entries])
         poses, self.head_size = poses.select(rows), head_size[rows]
         super().__init__(photos, poses, 2 * poses.visible.numpy().astype(np.int64))
-
-
-@dataclass(frozen=True)
-class Detections:
-    """Boxes of N detected persons.
-
-    Attributes:
-        image_ids: Photo of each box (N,), int64.
-        bbox: Boxes (N, 4) as x, y, width, height in image pixels, float32.
-        scores: The detector's confidence of each box (N,), float32.
-    """
-
-    image_ids: np.ndarray
-    bbox: np.ndarray
-    scores: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.scores)
-
-    def select(self, rows: np.ndarray) -> Detections:
-        """Return the boxes of ``rows``: indices, or a mask (N,)."""
-        return Detections(self.image_ids[rows], self.bbox[rows], self.scores[rows])
-
-
-class DetectedPersons(PhotoPersons):
-    """Detected boxes with their photos: persons without labels.
-
-    Boxes outside their photo, and boxes whose photo is missing, are reported and skipped. ``area`` is 0.52 of the box
-    area, ``annotation_id`` the row of the box in ``detections``.
-
-    Args:
-        detections: The boxes.
-        annotations_path: COCO-format file with the ``images``.
-        image_folder: Folder of the photos.
-        skeleton: Joints that are to be predicted.
-        report: Called with a sentence for what is skipped; by default a warning.
-
-    Attributes:
-        detections: The boxes that are left, in their order.
-    """
-
-    def __init__(
-        self,
-        detections: Detections,
-        annotations_path: str | Path,
-        image_folder: str | Path,
-        skeleton: Skeleton,
-        *,
-        report: Callable[[str], None] | None = None,
-    ) -> None:
-        photos = PhotoFolder(annotations_path, image_folder)
-        names = [f"detection {row}" for row in range(len(detections))]
-        image_ids, boxes = detections.image_ids.tolist(), detections.bbox.tolist()
-        rows = np.flatnonzero(find_usable(photos, image_ids, boxes, names, report or warnings.warn))
-        self.detections = found = detections.select(rows)
-        shape, bbox = (len(rows), skeleton.num_keypoints), torch.from_numpy(found.bbox)
-        area, ids = AREA_SHARE * bbox[:, 2] * bbox[:, 3], torch.from_numpy(found.image_ids)
-        unknown = torch.zeros(*shape, dtype=torch.bool)
-        poses = Poses(skeleton, torch.zeros(*shape, 2), unknown, bbox, area, ids, torch.from_numpy(rows))
-        super().__init__(photos, poses, np.zeros(shape, np.int64))
 
 
 def _read_keypoints3d(annotation: Mapping[str, Any], name: str, report: Callable[[str], None]) -> np.ndarray | None:

@@ -32,9 +32,9 @@ from pct.evaluation.photos.predictions import (
 from pct.files.coco import find_category
 from pct.people.scene import GeneratedPersons
 from pct.photos.classifier import PoseClassifier
-from pct.photos.detection.boxes import load_photo_boxes
+from pct.photos.detection.boxes import DetectedPersons, load_photo_boxes
 from pct.photos.estimator import PoseEstimator
-from pct.photos.persons import CocoPersons, DetectedPersons, MpiiPersons
+from pct.photos.persons import CocoPersons, MpiiPersons
 from pct.photos.predict import score_poses
 from pct.pose_space import PoseSpace
 from pct.poses import Poses
@@ -159,7 +159,7 @@ def test_both_kinds_of_model_are_measured_on_the_same_persons(capsys: pytest.Cap
 
 
 def open_boxes(path: Path, boxes_path: Path) -> DetectedBoxes:
-    persons = DetectedPersons(load_photo_boxes(boxes_path).detections, path, path.parent, COCO17)
+    persons = DetectedPersons(load_photo_boxes(boxes_path), path, path.parent, COCO17)
     return DetectedBoxes(persons, *read_all_labels(path, find_category(path, COCO17), range(100), print))
 
 

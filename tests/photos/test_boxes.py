@@ -12,8 +12,7 @@ from tiny_photos import write_people
 
 from pct.files.photo import read_photo
 from pct.files.photo_inputs import PhotoInput
-from pct.photos.detection.boxes import PhotoBoxes, load_photo_boxes
-from pct.photos.persons import DetectedPersons
+from pct.photos.detection.boxes import DetectedPersons, PhotoBoxes, load_photo_boxes
 from pct.skeleton import COCO17
 
 
@@ -35,27 +34,26 @@ def load(folder: Path, content: object, **options) -> tuple[PhotoBoxes, list[str
 
 
 def match(folder: Path, content: object, *names: str) -> dict[str, int]:
-    return load(folder, content)[0].image_ids([PhotoInput(folder / name, name, False) for name in names])
+    return load(folder, content)[0].match([PhotoInput(folder / name, name, False) for name in names])
 
 
 def test_boxes_come_in_file_order_less_other_categories_and_low_scores(tmp_path: Path) -> None:
     entries = [detection(i, bbox=[i, 2.5, 3, 4], score=1 / i) for i in (3, 1, 2)]
-    boxes, said = load(tmp_path, entries)
-    found = boxes.detections
+    found, said = load(tmp_path, entries)
     assert (said, found.image_ids.tolist()) == ([], [3, 1, 2])
     assert found.bbox.tolist() == [[3, 2.5, 3, 4], [1, 2.5, 3, 4], [2, 2.5, 3, 4]]
     np.testing.assert_allclose(found.scores, [1 / 3, 1, 1 / 2], rtol=1e-6)
-    assert boxes.of(2).bbox.tolist() == [[2, 2.5, 3, 4]]
+    assert found.of(2).bbox.tolist() == [[2, 2.5, 3, 4]]
     entries = [detection(1), detection(2, category_id=3), detection(3, score=0.2), detection(4, score=0.5)]
     boxes, said = load(tmp_path, entries, min_score=0.5)
-    assert boxes.detections.image_ids.tolist() == [1, 4]
-    assert load(tmp_path, entries, category="3")[0].detections.image_ids.tolist() == [2]
+    assert boxes.image_ids.tolist() == [1, 4]
+    assert load(tmp_path, entries, category="3")[0].image_ids.tolist() == [2]
     assert said[0].endswith(": left out 1 boxes (category without a name (id 3): 1)")
 
 
 def test_no_box_at_all_is_a_result_of_a_detector(tmp_path: Path) -> None:
     boxes, said = load(tmp_path, [])
-    assert (len(boxes.detections), boxes.detections.bbox.shape, len(boxes.of(3)), said) == (0, (0, 4), 0, [])
+    assert (len(boxes), boxes.bbox.shape, len(boxes.of(3)), said) == (0, (0, 4), 0, [])
     assert match(tmp_path, [], "3.jpg") == {"3.jpg": 3}
 
 
@@ -168,7 +166,7 @@ def test_bad_entries_are_reported_by_number_and_skipped(
 ) -> None:
     bad = 7 if changes is None else detection(2) | changes
     boxes, said = load(tmp_path, [detection(1), bad, detection(3)])
-    assert boxes.detections.image_ids.tolist() == [1, 3]
+    assert boxes.image_ids.tolist() == [1, 3]
     assert len(said) == 1
     assert "boxes.json: entry 1: " in said[0]
     assert reason in said[0]
@@ -177,7 +175,7 @@ def test_bad_entries_are_reported_by_number_and_skipped(
 def test_persons_have_their_photo_and_no_labels(tmp_path: Path) -> None:
     people = write_people(tmp_path)
     boxes, _ = load(tmp_path, [detection(2), detection(1, bbox=[40, 40, 30, 30])])
-    persons = DetectedPersons(boxes.detections, people, tmp_path, COCO17)
+    persons = DetectedPersons(boxes, people, tmp_path, COCO17)
     assert len(persons) == 2
     person = persons[1]
     np.testing.assert_array_equal(person.image, read_photo(tmp_path / "1.png"))
@@ -193,7 +191,7 @@ def test_boxes_outside_or_without_their_photo_are_reported_and_skipped(tmp_path:
     people = write_people(tmp_path)
     (tmp_path / "3.png").unlink()
     entries = [detection(1, bbox=[60, 0, 5, 5]), detection(3), detection(77), detection(2, score=0.9)]
-    found, said = load(tmp_path, entries)[0].detections, list[str]()
+    found, said = load(tmp_path, entries)[0], list[str]()
     persons = DetectedPersons(found, people, tmp_path, COCO17, report=said.append)
     assert persons.poses.annotation_ids.tolist() == [3]
     assert persons.detections.scores.tolist() == [np.float32(0.9)]

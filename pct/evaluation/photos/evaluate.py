@@ -40,8 +40,9 @@ from pct.evaluation.photos.predictions import (
 from pct.evaluation.report import make_provenance
 from pct.files.coco import AREA_SHARE
 from pct.photos.classifier import PoseClassifier
+from pct.photos.detection.boxes import DetectedPersons
 from pct.photos.person_views import annotated_persons
-from pct.photos.persons import DetectedPersons, MpiiPersons, PersonSource
+from pct.photos.persons import MpiiPersons, PersonSource
 from pct.pose_space import PoseSpace
 from pct.poses import Poses
 

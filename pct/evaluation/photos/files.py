@@ -19,9 +19,9 @@ from pct.files.json_stream import first_byte
 from pct.files.photo_folder import PhotoFolder
 from pct.files.pose_checks import check_all
 from pct.files.pose_files import find_kind, join_batches, with_areas
-from pct.photos.detection.boxes import load_photo_boxes
+from pct.photos.detection.boxes import DetectedPersons, load_photo_boxes
 from pct.photos.person_views import Persons3D
-from pct.photos.persons import CocoPersons, DetectedPersons, MpiiPersons
+from pct.photos.persons import CocoPersons, MpiiPersons
 from pct.poses import Poses
 from pct.skeleton import Skeleton
 
@@ -122,15 +122,14 @@ def _open_boxes(
     boxes = load_photo_boxes(path, report=say)
     if first_byte(path) == b"{":
         raise ValueError(f"{path}: an annotation file has true boxes; give a detector's, a COCO results list")
-    detections = boxes.detections
-    detections = detections.select(np.isin(detections.image_ids, list(photos)))
-    if not len(detections):
+    boxes = boxes.select(np.isin(boxes.image_ids, list(photos)))
+    if not len(boxes):
         raise ValueError(f"{path}: no box on the {len(photos):,} photos of {annotations_path} in {folder}")
     if len(photos) < len(wanted):
         lost = f"{len(wanted) - len(photos):,} of {len(wanted):,} images have no photo in {folder}"
         say(f"{annotations_path}: {lost}; they are not counted for detected boxes")
     labels, crowd = read_all_labels(annotations_path, find_category(annotations_path, skeleton), photos, say)
-    return DetectedBoxes(DetectedPersons(detections, annotations_path, folder, skeleton, report=say), labels, crowd)
+    return DetectedBoxes(DetectedPersons(boxes, annotations_path, folder, skeleton, report=say), labels, crowd)
 
 
 def read_all_labels(

@@ -6,39 +6,57 @@ import unicodedata
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
+import torch
 
-from pct.files.coco import CocoCategory, find_persons, is_crowd
+from pct.files.coco import AREA_SHARE, CocoCategory, find_persons, is_crowd
 from pct.files.json_stream import find_bad_id, first_byte, iter_json
+from pct.files.photo_folder import PhotoFolder, find_usable
 from pct.files.photo_inputs import PhotoInput, number_in_name
 from pct.files.pose_checks import LARGEST_PIXEL, are_numbers
-from pct.photos.persons import Detections
+from pct.photos.persons import PhotoPersons
 from pct.photos.results.sources import BoxFinder, Frame
-from pct.skeleton import COCO17
+from pct.poses import Poses
+from pct.skeleton import COCO17, Skeleton
 
 Parts = tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class PhotoBoxes:
-    """The boxes of persons on some photos.
+    """N boxes of persons on photos.
 
     Attributes:
         path: Where they come from.
-        detections: The boxes with image ids and scores; 1 where the file has none.
+        image_ids: Photo of each box (N,), int64.
+        bbox: Boxes (N, 4) as x, y, width, height in image pixels, float32.
+        scores: The detector's confidence of each box (N,), float32; 1 where the file has none.
         file_names: Image id by the parts of the file name, from the file's ``images``; None where it has no such list.
     """
 
     path: Path
-    detections: Detections
-    file_names: Mapping[Parts, int] | None
+    image_ids: np.ndarray
+    bbox: np.ndarray
+    scores: np.ndarray
+    file_names: Mapping[Parts, int] | None = None
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def select(self, rows: np.ndarray) -> PhotoBoxes:
+        """Return the boxes of ``rows``: indices, or a mask (N,)."""
+        return replace(self, image_ids=self.image_ids[rows], bbox=self.bbox[rows], scores=self.scores[rows])
+
+    def of(self, image_id: int) -> PhotoBoxes:
+        """Return the boxes on a photo, in file order."""
+        return self.select(self.image_ids == image_id)
 
     def finder(self, ids: Mapping[str, int], report: Callable[[str], None]) -> BoxFinder:
-        """Return what gives the boxes of photos whose :meth:`image_ids` are ``ids``; none of others, with a report."""
+        """Return what gives the boxes of photos that :meth:`match` gave ``ids``; none of others, with a report."""
 
         def find(frame: Frame) -> tuple[np.ndarray, np.ndarray]:
             if frame.name not in ids:
@@ -49,7 +67,7 @@ class PhotoBoxes:
 
         return find
 
-    def image_ids(self, photos: Sequence[PhotoInput]) -> dict[str, int]:
+    def match(self, photos: Sequence[PhotoInput]) -> dict[str, int]:
         """Return the image ids of photos by their names; those that the file does not know are left out.
 
         A photo is looked up in ``images`` by its path, folders from the last one on, and then by the file's own name if
@@ -67,7 +85,7 @@ class PhotoBoxes:
             ids = {photo.name: number_in_name(photo.name) for photo in photos}
             first: dict[int, str] = {}
             for name, number in ids.items():
-                if number in self.detections.image_ids and first.setdefault(number, name) != name:
+                if number in self.image_ids and first.setdefault(number, name) != name:
                     raise ValueError(
                         f"{self.path}: {first[number]} and {name} may both be image {number}, and the file names no "
                         "photos; give photos whose names have different numbers"
@@ -78,7 +96,7 @@ class PhotoBoxes:
                 by_ending.setdefault(_small_ending(parts)[-1], []).append((parts, image_id))
             ids = {photo.name: self._find(photo, by_ending) for photo in photos}
         found = {name: image_id for name, image_id in ids.items() if image_id is not None}
-        if len(self.detections) and not np.isin(list(found.values()), self.detections.image_ids).any():
+        if len(self) and not np.isin(list(found.values()), self.image_ids).any():
             how = "the numbers in their names" if self.file_names is None else "the names in its `images`"
             raise ValueError(f"{self.path}: no box is of one of the {len(photos)} photos, which are found by {how}")
         return found
@@ -96,9 +114,43 @@ class PhotoBoxes:
             raise ValueError(f"{self.path}: {photo.path} may be {first} or {second} in `images`; give it in its folder")
         return same[0][1] if same else None
 
-    def of(self, image_id: int) -> Detections:
-        """Return the boxes on a photo, in file order."""
-        return self.detections.select(self.detections.image_ids == image_id)
+
+class DetectedPersons(PhotoPersons):
+    """Detected boxes with their photos: persons without labels.
+
+    Boxes outside their photo, and boxes whose photo is missing, are reported and skipped. ``area`` is 0.52 of the box
+    area, ``annotation_id`` the row of the box in ``detections``.
+
+    Args:
+        detections: The boxes.
+        annotations_path: COCO-format file with the ``images``.
+        image_folder: Folder of the photos.
+        skeleton: Joints that are to be predicted.
+        report: Called with a sentence for what is skipped; by default a warning.
+
+    Attributes:
+        detections: The boxes that are left, in their order.
+    """
+
+    def __init__(
+        self,
+        detections: PhotoBoxes,
+        annotations_path: str | Path,
+        image_folder: str | Path,
+        skeleton: Skeleton,
+        *,
+        report: Callable[[str], None] | None = None,
+    ) -> None:
+        photos = PhotoFolder(annotations_path, image_folder)
+        names = [f"detection {row}" for row in range(len(detections))]
+        image_ids, boxes = detections.image_ids.tolist(), detections.bbox.tolist()
+        rows = np.flatnonzero(find_usable(photos, image_ids, boxes, names, report or warnings.warn))
+        self.detections = found = detections.select(rows)
+        shape, bbox = (len(rows), skeleton.num_keypoints), torch.from_numpy(found.bbox)
+        area, ids = AREA_SHARE * bbox[:, 2] * bbox[:, 3], torch.from_numpy(found.image_ids)
+        unknown = torch.zeros(*shape, dtype=torch.bool)
+        poses = Poses(skeleton, torch.zeros(*shape, 2), unknown, bbox, area, ids, torch.from_numpy(rows))
+        super().__init__(photos, poses, np.zeros(shape, np.int64))
 
 
 def load_photo_boxes(
@@ -128,19 +180,20 @@ def load_photo_boxes(
         raise ValueError(f"{path}: no such file of boxes")
     if first_byte(path) != b"{":
         chosen = CocoCategory.of_results(path, COCO17, 1 if category is None else category)
-        detections = _read(path, iter_json(path), chosen, min_score, report)
+        boxes = _read(path, iter_json(path), chosen, min_score, report)
         # Results of `pct predict` say whose they are.
         found = ({**e, "id": e.get("image_id")} for e in iter_json(path) if isinstance(e, dict))
-        return PhotoBoxes(path, detections, _name_photos(path, found) or None)
+        return replace(boxes, file_names=_name_photos(path, found) or None)
     names = _name_photos(path, iter_json(path, "images"))
     annotations = iter_json(path, "annotations", required=True)
     entries = ({"score": 1.0, **a} if isinstance(a, Mapping) else a for a in annotations)
-    return PhotoBoxes(path, _read(path, entries, find_persons(path, category), min_score, report), names or None)
+    boxes = _read(path, entries, find_persons(path, category), min_score, report)
+    return replace(boxes, file_names=names or None)
 
 
 def _read(
     path: Path, entries: Iterable[Any], chosen: CocoCategory, min_score: float, report: Callable[[str], None]
-) -> Detections:
+) -> PhotoBoxes:
     """Read the boxes of persons from entries with ``image_id``, ``bbox``, ``score``, ``category_id`` and ``iscrowd``.
 
     Raises:
@@ -168,7 +221,8 @@ def _read(
         )
     if left_out:
         report(f"{path}: left out {left_out.total():,} boxes ({shown})")
-    return Detections(
+    return PhotoBoxes(
+        path,
         image_ids=np.array([image_id for image_id, _, _ in rows], np.int64),
         bbox=np.array([bbox for _, bbox, _ in rows], np.float32).reshape(-1, 4),
         scores=np.array([score for _, _, score in rows], np.float32),

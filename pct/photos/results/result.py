@@ -84,8 +84,7 @@ class PoseResult:
         persons: All that was estimated, as arrays.
         skeleton: Whose joints the poses have.
         box_scores: The detector's scores (N,).
-        scores: What ranks the persons over many photos (N,): mean confidence times the box's score; of converted
-            published models the published score times it.
+        scores: What ranks the persons over many photos (N,): the ``pose_scores`` of ``persons`` times the boxes'.
         track_ids: As in :class:`Boxes`.
     """
 
