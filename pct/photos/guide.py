@@ -44,6 +44,10 @@ class ImageGuide(BackboneModel):
 
     Args:
         config: Sizes.
+
+    Attributes:
+        channels: Channels F of the features.
+        cells: Where the cells of the feature map lie in the crop.
     """
 
     kind, config_type = "image_guide", GuideConfig
@@ -51,16 +55,8 @@ class ImageGuide(BackboneModel):
     def __init__(self, config: GuideConfig) -> None:
         super().__init__(config)
         self.requires_grad_(False).eval()
-
-    @property
-    def channels(self) -> int:
-        """Channels F of the features."""
-        return self.backbone.channels
-
-    @property
-    def cells(self) -> CellGrid:
-        """Where the cells of the feature map lie in the crop."""
-        return CellGrid(self.backbone.grid, self.backbone.image_size, self.config.bounds, self.config.cell_center)
+        self.channels = self.backbone.channels
+        self.cells = CellGrid(self.backbone.grid, self.image_size, config.bounds, config.cell_center)
 
     @torch.no_grad()
     def forward(self, images: Tensor, keypoints: Tensor) -> Tensor:

@@ -103,10 +103,13 @@ class Persons3D(PersonView):
                 f"annotation {person.annotation_id} has no keypoints3d, or its photo no camera; leave such persons out "
                 "(need_3d)"
             )
-        pixels = _project(person.keypoints3d[self._rows], person.intrinsics)
+        joints = person.keypoints3d[self._rows]
+        before = joints[:, 2] > 0
+        pixels = np.full((len(joints), 2), np.nan, np.float32)
+        pixels[before] = project(torch.from_numpy(joints[before]), torch.from_numpy(person.intrinsics)).numpy()
         height, width = person.image.shape[:2]
         limit = np.array([width - 0.5, height - 0.5])
-        inside: np.ndarray = np.all((pixels >= -0.5) & (pixels < limit), axis=1)  # not where NaN
+        inside: np.ndarray = np.all((pixels >= -0.5) & (pixels < limit), axis=1)  # not where NaN: behind the camera
         labels = np.append(person.visibility, 0)[self._labels]
         visibility = np.where(inside, np.where(labels == 1, 1, 2), 0).astype(np.int64)
         return replace(person, keypoints=np.where(inside[:, None], pixels, np.float32(0)), visibility=visibility)
@@ -157,11 +160,3 @@ def rows_of(skeleton: Skeleton) -> list[int]:
             f"among them"
         )
     return [names.index(name) for name in skeleton.keypoint_names]
-
-
-def _project(joints: np.ndarray, intrinsics: np.ndarray) -> np.ndarray:
-    """Return the pixels (K, 2) of joints (K, 3), float32; NaN for those that are not before the camera."""
-    before = joints[:, 2] > 0
-    pixels = np.full((len(joints), 2), np.nan, np.float32)
-    pixels[before] = project(torch.from_numpy(joints[before]), torch.from_numpy(intrinsics)).numpy()
-    return pixels
