@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pct.people.camera import Capsule
 from pct.people.kinematics import BODY_POINTS
-from pct.people.render import Capsule
 
 _SKIN = np.array([[255, 224, 196], [240, 200, 165], [222, 170, 130], [190, 130, 90], [140, 90, 60], [90, 58, 40]])
 _HAIR = np.array([[20, 16, 14], [50, 34, 24], [90, 60, 36], [150, 105, 60], [215, 180, 120], [150, 60, 30], [170] * 3])

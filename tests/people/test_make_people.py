@@ -98,8 +98,9 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.M
     [
         (["--num-images", "0"], "number of generated persons must be positive, got 0"),
         (["--workers", "-1"], "number of workers must be positive, got -1"),
-        (["--seed", "-5"], "-5"),
-        (["--image-size", "8"], "got 8"),
+        (["--seed", "-5"], "seed must not be negative, got -5"),
+        (["--image-size", "16"], "image_size must be from 32 to 1024 pixels, got 16"),
+        (["--image-size", "2000"], "32 to 1024 pixels, got 2000"),
     ],
 )
 def test_bad_options_are_refused(

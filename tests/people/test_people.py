@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 import pytest
 
@@ -78,23 +77,3 @@ def test_sizes_other_than_the_default_show_the_same_world() -> None:
         person = scene.persons[0]
         assert (person.bbox[:2] + person.bbox[2:] <= size).all()
         assert 800 < np.ptp(person.keypoints3d, axis=0).max() < 2500
-
-
-def test_jpegs_are_the_pictures(scenes: list[Scene]) -> None:
-    decoded = cv2.imdecode(np.frombuffer(scenes[0].jpeg, np.uint8), cv2.IMREAD_COLOR)
-    assert decoded is not None
-    assert np.array_equal(decoded[:, :, ::-1], scenes[0].persons[0].image)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ((0, 1), "positive, got 0"),
-        ((1, -1), "negative, got -1"),
-        ((1, 0, 16), "32 to 1024 pixels, got 16"),
-        ((1, 0, 2000), "32 to 1024 pixels, got 2000"),
-    ],
-)
-def test_bad_arguments_are_refused(arguments: tuple[int, ...], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        GeneratedPersons(*arguments)

@@ -7,11 +7,10 @@ import math
 import numpy as np
 import pytest
 
-from pct.people.camera import Camera, turn
+from pct.people.camera import Camera, Canvas, Capsule, turn
 from pct.people.figure import PARTS, Actor
 from pct.people.kinematics import BODY_POINTS
-from pct.people.labels import annotate
-from pct.people.render import Canvas, Capsule
+from pct.people.scene import annotate
 from pct.photos.persons import PersonPhoto
 from pct.skeleton import COCO17
 

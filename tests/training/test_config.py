@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 
 import pytest
@@ -32,16 +32,19 @@ def test_empty_config_is_the_defaults(tmp_path: Path) -> None:
 
 
 def test_overrides_win_over_the_file_and_the_file_over_the_defaults(tmp_path: Path) -> None:
-    run = load(tmp_path, "steps: 7\nseed: 3\noptim: {lr: 0.5}\n", "steps=9", "augment.mask_ratio=[0.1,0.3]", "out=a=b")
+    run = load(
+        tmp_path,
+        "steps: 7\nseed: 3\noptim: {lr: 0.5}\n",
+        "steps=9",
+        "augment.mask_ratio=[0.1,0.3]",
+        "out=a=b",
+        "loss.beta=1",
+        "optim.clip=1e-3",
+    )
     assert (run.steps, run.seed, run.optim.lr, run.batch_size) == (9, 3, 0.5, TokenizerRun().batch_size)
+    assert (run.optim.clip, run.loss.beta, type(run.loss.beta)) == (0.001, 1, float)
     assert run.augment == AugmentConfig(mask_ratio=(0.1, 0.3))
     assert run.out == "a=b"
-
-
-def test_numbers_keep_their_meaning(tmp_path: Path) -> None:
-    run = load(tmp_path, "", "optim.lr=1e-3", "loss.beta=1")
-    assert run.optim.lr == 0.001
-    assert isinstance(run.loss.beta, float)
 
 
 @pytest.mark.parametrize(
@@ -143,10 +146,6 @@ def test_dump_names_every_key() -> None:
             assert set(dumped[name]) == {f.name for f in fields(section)}
 
 
-def test_dump_of_a_changed_run_differs() -> None:
-    assert dump_config(replace(TokenizerRun(), seed=1)) != dump_config(TokenizerRun())
-
-
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_shipped_config_loads(path: Path) -> None:
     run = load_run(path.stem.split("_")[0], path, [])
@@ -158,7 +157,3 @@ def test_shipped_config_loads(path: Path) -> None:
 def test_a_loss_of_a_lifter_that_there_is_not_is_refused_from_python() -> None:
     with pytest.raises(ValueError, match=r"loss\.kind is 'l2'; it must be one of mpjpe, mse, smooth_l1"):
         LifterLoss(kind="l2")  # type: ignore[arg-type]
-
-
-def test_configs_are_shipped() -> None:
-    assert any(path.stem == "tokenizer_coco_paper" for path in CONFIGS)

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_runs import CrashError
+from tiny_runs import CrashError, losses
 from torch import Tensor, nn
 
 from pct.checkpoint import CheckpointError
@@ -92,22 +92,15 @@ def run(
     act_at: int = -1,
     act: Callable[[], None] = crash,
     validated: bool = True,
-    losses: Any = None,
+    step_losses: Any = None,
 ) -> PoseTokenizer:
     """Start a run in a folder, or go on with it, as a new process would."""
     folder.mkdir(exist_ok=True)
     model = make_model(config)
     batches = CrashingBatches(make_batches(), act_at, act)
     validate = validation(model) if validated else None
-    train(model, batches, losses or TokenizerStep(LossSection()), settings, folder, validate)
+    train(model, batches, step_losses or TokenizerStep(LossSection()), settings, folder, validate)
     return model
-
-
-def metrics(folder: Path) -> list[dict[str, float]]:
-    """All that was logged, except the one number that no two runs share."""
-    rows = read_metrics(folder / METRICS)
-    assert all(row.pop("poses_per_second") > 0 for row in rows)
-    return rows
 
 
 def flat(value: Any, prefix: str = "") -> dict[str, Any]:
@@ -128,7 +121,7 @@ def assert_same_state(first: Any, second: Any) -> None:
 
 
 def assert_same_run(folder: Path, other: Path) -> None:
-    assert metrics(folder) == metrics(other)
+    assert losses(folder) == losses(other)
     assert_same_state(load_checkpoint(folder), load_checkpoint(other))
 
 
@@ -177,7 +170,7 @@ def test_a_finished_run_goes_on_with_nothing_to_do(tmp_path: Path) -> None:
 def test_a_run_can_be_made_longer_but_not_shorter(tmp_path: Path) -> None:
     run(tmp_path / "run")
     run(tmp_path / "run", settings=replace(SETTINGS, steps=25))
-    assert metrics(tmp_path / "run")[-1]["step"] == 25
+    assert losses(tmp_path / "run")[-1]["step"] == 25
     with pytest.raises(ValueError, match=r"already holds 25 steps; steps must be at least that, got 20"):
         run(tmp_path / "run")
 
@@ -210,8 +203,8 @@ def test_log_lines_hold_the_means_since_the_last_line(tmp_path: Path) -> None:
         seen.append({name: value.item() for name, value in losses.items()})
         return losses
 
-    run(tmp_path / "run", losses=recorded)
-    rows, first = metrics(tmp_path / "run"), 0
+    run(tmp_path / "run", step_losses=recorded)
+    rows, first = losses(tmp_path / "run"), 0
     assert [row["step"] for row in rows] == [5, 7, 10, 14, 15, 20]
     for row in rows:
         window = seen[first : int(row["step"])]
@@ -233,8 +226,8 @@ def test_codebook_use_is_that_of_the_last_whole_epoch(tmp_path: Path) -> None:
         handle.remove()
         return losses
 
-    run(tmp_path / "run", settings=TrainingRun(10, 5, optim=OPTIM), losses=recorded)
-    rows = metrics(tmp_path / "run")
+    run(tmp_path / "run", settings=TrainingRun(10, 5, optim=OPTIM), step_losses=recorded)
+    rows = losses(tmp_path / "run")
     for row, last in zip(rows, (3, 9), strict=True):
         counts = torch.bincount(torch.cat(seen[last - 3 : last]).flatten(), minlength=16)
         use = CodebookUse.from_counts(counts)
@@ -247,8 +240,8 @@ def test_validation_changes_nothing(tmp_path: Path) -> None:
     second = run(tmp_path / "without", settings=often, validated=False)
     assert not first.training  # it ends in evaluation mode
     assert_same_state(first.state_dict(), second.state_dict())
-    without = [{k: v for k, v in row.items() if k != "val_error"} for row in metrics(tmp_path / "with")]
-    assert without == metrics(tmp_path / "without")
+    without = [{k: v for k, v in row.items() if k != "val_error"} for row in losses(tmp_path / "with")]
+    assert without == losses(tmp_path / "without")
 
 
 def test_a_diverged_run_ends_and_leaves_the_last_good_checkpoint(tmp_path: Path) -> None:
@@ -275,12 +268,12 @@ def test_bf16_trains_and_the_quantizer_stays_in_float32(tmp_path: Path) -> None:
             handle.remove()
         return losses
 
-    model = run(tmp_path / "bf16", settings=replace(SETTINGS, precision="bf16"), losses=recorded)
+    model = run(tmp_path / "bf16", settings=replace(SETTINGS, precision="bf16"), step_losses=recorded)
     run(tmp_path / "fp32")
     assert {output.dtype for name, output in seen if name != "quantizer"} == {torch.bfloat16}
     assert {output.z_q.dtype for name, output in seen if name == "quantizer"} == {torch.float32}
     assert {value.dtype for value in model.state_dict().values()} == {torch.float32, torch.int64}
-    bf16, fp32 = metrics(tmp_path / "bf16"), metrics(tmp_path / "fp32")
+    bf16, fp32 = losses(tmp_path / "bf16"), losses(tmp_path / "fp32")
     assert bf16 != fp32
     assert bf16[0]["loss"] == pytest.approx(fp32[0]["loss"], rel=0.02)
 
@@ -437,12 +430,12 @@ def test_every_step_draws_numbers_of_its_own_and_a_resumed_run_draws_the_same(tm
             drawn.append(float(torch.rand(())))
             return super().__call__(model, batch)
 
-    run(tmp_path / "whole", losses=Noting(LossSection()))
+    run(tmp_path / "whole", step_losses=Noting(LossSection()))
     assert len(set(drawn)) == SETTINGS.steps
     whole = list(drawn)
     drawn.clear()
     with pytest.raises(CrashError):
-        run(tmp_path / "halves", act_at=8, losses=Noting(LossSection()))
+        run(tmp_path / "halves", act_at=8, step_losses=Noting(LossSection()))
     drawn.clear()
-    run(tmp_path / "halves", losses=Noting(LossSection()))
+    run(tmp_path / "halves", step_losses=Noting(LossSection()))
     assert drawn == whole[8:]

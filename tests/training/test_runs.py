@@ -16,7 +16,7 @@ import pytest
 import tiny_runs
 import torch
 from tiny_lifter import make_tokenizer3d
-from tiny_runs import CrashError, CutAfter, error_of, train
+from tiny_runs import CrashError, CutAfter, error_of, losses, train
 
 from pct.cli import main as cli
 from pct.drawing import plots
@@ -54,11 +54,6 @@ TOKENS = ("tokenizer=tokenizer3d", "lifter.head=tokens")
 def _beside_a_3d_tokenizer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     make_tokenizer3d().save_pretrained(tmp_path / "tokenizer3d")
-
-
-def losses(folder: Path) -> list[dict[str, float]]:
-    """Return the lines of the log without the speed."""
-    return [{k: v for k, v in row.items() if k != "poses_per_second"} for row in read_metrics(folder / "metrics.jsonl")]
 
 
 def weights(folder: Path) -> list[bytes]:

@@ -11,7 +11,7 @@ import pytest
 import tiny_runs
 import torch
 from tiny_photo_models import make_coco_tokenizer
-from tiny_runs import error_of
+from tiny_runs import error_of, losses
 
 from pct.people.scene import GeneratedPersons
 from pct.people.write import write_people
@@ -24,7 +24,7 @@ from pct.training.kinds import load_run
 from pct.training.photos.batches import evaluation_batches
 from pct.training.photos.config import PhotoRun
 from pct.training.photos.data import open_persons
-from pct.training.run_files import load_checkpoint, read_metrics
+from pct.training.run_files import load_checkpoint
 
 ROOT = Path(__file__).parents[2]
 PRETRAIN = ("pretrain.steps=4", "pretrain.heatmap.width=8", "pretrain.heatmap.num_deconvs=1")
@@ -51,11 +51,6 @@ def val_batch(config: Path) -> PhotoBatch:
     run = load_run("classifier", config, [])
     tokenizer = PoseTokenizer.from_pretrained(run.tokenizer)
     return next(evaluation_batches(open_persons(run.data, tokenizer)[1].source, tokenizer.space, (32, 32), 6))
-
-
-def losses(folder: Path) -> list[dict[str, float]]:
-    """Return the lines of the log without the speed."""
-    return [{k: v for k, v in row.items() if k != "poses_per_second"} for row in read_metrics(folder / "metrics.jsonl")]
 
 
 def test_the_saved_model_predicts_what_the_last_validation_measured(config: Path) -> None:

@@ -50,21 +50,20 @@ def test_a_token_run_saves_its_tokenizer_and_measures_its_floor(config: Path) ->
     assert tokens <= set(read_metrics(folder / "metrics.jsonl")[-1])
 
 
-def test_mocap_is_trained_on_by_clips(config: Path) -> None:
+@pytest.mark.parametrize(
+    ("settings", "shape"),
+    [
+        (["bodies.num_generated=50", "bodies.test_share=0.2"], (2, 17, 2)),
+        (["bodies.num_generated=0", "lifter.network=dhcsf", "lifter.options={frames: 3}"], (2, 3, 17, 2)),
+    ],
+    ids=["frames", "clips"],
+)
+def test_mocap_is_trained_on(config: Path, settings: list[str], shape: tuple[int, ...]) -> None:
     mocap = write_mocap(config.parent / "mocap.npz", (12,) * 12)
-    arguments = [f"bodies.mocap={mocap}", "bodies.num_generated=50", "bodies.test_subjects=[b]"]
-    arguments += ["bodies.test_share=0.2", "bodies.val_share=0.3"]
-    assert train(config, *arguments) == 0
-    assert "val_mpjpe_mm" in read_metrics(config.parent / "run" / "metrics.jsonl")[-1]
-
-
-def test_clips_of_mocap_are_trained_on(config: Path) -> None:
-    mocap = write_mocap(config.parent / "mocap.npz", (12,) * 12)
-    arguments = [f"bodies.mocap={mocap}", "bodies.num_generated=0", "bodies.test_subjects=[b]"]
-    arguments += ["bodies.val_share=0.3", "lifter.network=dhcsf", "lifter.options={frames: 3}"]
-    assert train(config, *arguments) == 0
+    shares = [f"bodies.mocap={mocap}", "bodies.test_subjects=[b]", "bodies.val_share=0.3"]
+    assert train(config, *shares, *settings) == 0
     lifter = Lifter.from_pretrained(config.parent / "run" / "model")
-    assert lifter.lift(torch.rand(2, 3, 17, 2) * 100).keypoints.shape == (2, 17, 3)
+    assert lifter.lift(torch.rand(*shape) * 100).keypoints.shape == (2, 17, 3)
     assert "val_mpjpe_mm" in read_metrics(config.parent / "run" / "metrics.jsonl")[-1]
 
 
