@@ -9,7 +9,9 @@ head that gives coordinates: the same queries over the same features, smooth-L1 
 take the same processor time. The heatmaps are those of the trunk itself (MoveNet), which nobody trained here. Both are
 ranked by the mean height of the heatmaps, which suits them better than the usual mean of the joints above 0.2. All are
 measured on the val2017 photos of the first folder (COCO's evaluator, annotated boxes, flip test) and on the test
-persons of the second (PCK at 0.2 of the torso). Runs that are finished are not trained again.
+persons of the second (PCK at 0.2 of the torso). Then come the way from file to result in detected boxes, its time on
+one thread, and a report with pictures (best, typical, worst, most hidden) and the reliability of the confidence in a
+folder beside the page. Runs that are finished are not trained again.
 """
 
 from __future__ import annotations
@@ -27,12 +29,14 @@ from typing import Any
 import torch
 from markdown_page import render_markdown
 from measure import describe_machine
+from photo_path import SCORES, measure_path, path_table
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from pct import PoseTokenizer
 from pct.evaluation.metrics import expected_calibration_error
 from pct.evaluation.photos.evaluate import measure_image
+from pct.evaluation.photos.files import run_photo_evaluation
 from pct.evaluation.photos.predictions import (
     EXPECTED,
     LIKELY,
@@ -282,6 +286,16 @@ def table(seeds: Sequence[Rows], heatmaps: Mapping[str, Any]) -> Table:
     return Table(["read off the same trunk", "AP", "AP50", "AP75", "AP of hidden joints", "LSP, PCK@0.2"], rows)
 
 
+def tokens_table(seeds: Sequence[Rows]) -> Table:
+    """Return how often tokens are right, and how far the confidence is from what is reached; means over the seeds."""
+    rows = []
+    for test in ("coco", "lsp"):
+        found = [rows["tokens"][test] for rows in seeds]
+        hits = [f"{100 * statistics.mean(each['hits'][k] for each in found):.0f} %" for k in (0, 1)]
+        rows.append([test.upper(), *hits, f"{statistics.mean(each['ece'] for each in found):.3f}"])
+    return Table(["tokens", "right", "among the five likeliest", "calibration error"], rows)
+
+
 def _pick(values: Mapping[str, Any], *path: str) -> float:
     for key in path:
         values = values[key]
@@ -322,9 +336,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     steps = f"{runs[0].steps} steps of {runs[0].batch_size}"
     machine = describe_machine(torch.device("cpu"))
     about = f"{persons} persons; {args.seeds} seeds, {steps}; {machine['processor']}, one thread, {machine['date']}."
-    text = render_markdown([table(seeds, heatmaps), about], args.out.parent) + "\n"
+    first = args.runs / "tokens_s0" / "model"
+    path = {str(score): measure_path(args.coco, str(first), score) for score in SCORES}
+    tables = [table(seeds, heatmaps), tokens_table(seeds), "From file to result, seed 0:", path_table(path), about]
+    text = render_markdown(tables, args.out.parent) + "\n"
     write_atomically(args.out, text.encode())
     print(text)
+    labels, model = write_part(args.coco, "coco_split", "val2017", args.runs), PoseClassifier.from_pretrained(first)
+    pictures = args.out.with_suffix("")
+    page = run_photo_evaluation({"tokens": model}, labels, args.coco / "images", pictures, force=True, progress=True)[1]
+    print(f"pictures and reliability: {page}")
     return 0
 
 
