@@ -53,15 +53,6 @@ def mean_over_all(values: Tensor, counted: Tensor) -> Tensor:
     return (values * counted).sum() / count.clamp(min=1 / world_size())
 
 
-def all_gather_rows(tensor: Tensor) -> Tensor:
-    """Return the rows of ``tensor`` of all processes, which hold equally many, in the order of their ranks."""
-    if not is_distributed():
-        return tensor
-    parts = [torch.empty_like(tensor) for _ in range(world_size())]
-    dist.all_gather(parts, tensor.contiguous())
-    return torch.cat(parts)
-
-
 def barrier() -> None:
     """Wait until every process is here."""
     if is_distributed():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections import deque
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -97,20 +96,11 @@ class Skeleton:
     def hops(self) -> np.ndarray:
         """Number of bones on the shortest way between two joints (K, K); K where they are not connected."""
         k = self.num_keypoints
-        neighbours: list[list[int]] = [[] for _ in range(k)]
+        distance = np.where(np.eye(k, dtype=bool), 0, k)
         for a, b in self.edges:
-            neighbours[a].append(b)
-            neighbours[b].append(a)
-        distance = np.full((k, k), k, dtype=np.int64)
-        for start in range(k):
-            distance[start, start] = 0
-            queue = deque([start])
-            while queue:
-                joint = queue.popleft()
-                for other in neighbours[joint]:
-                    if distance[start, other] == k:
-                        distance[start, other] = distance[start, joint] + 1
-                        queue.append(other)
+            distance[a, b] = distance[b, a] = 1
+        for joint in range(k):  # Floyd and Warshall: ways over one joint more
+            distance = np.minimum(distance, distance[:, joint, None] + distance[joint])
         return distance
 
     @cached_property

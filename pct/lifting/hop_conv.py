@@ -28,7 +28,6 @@ class HopSqueeze(nn.Module):
         decay: Factor d of the width from one hop to the next.
         graph_width: Width of the dynamic graph's features; 0 is the static graph.
         frames: Frames F that tell the dynamic graph; see :class:`DynamicAdjacency`.
-        fuse: Whether the fusing map is there; without it the parts are the result, side by side.
 
     Raises:
         ValueError: If ``short`` is not among the hops or ``decay`` not in (0, 1].
@@ -43,7 +42,6 @@ class HopSqueeze(nn.Module):
         decay: float = 0.5,
         graph_width: int = 0,
         frames: int = 1,
-        fuse: bool = True,
     ) -> None:
         super().__init__()
         if not 0 <= short < len(hops):
@@ -58,15 +56,14 @@ class HopSqueeze(nn.Module):
         self.gains = nn.Parameter(torch.ones(sum(self.num_edges)))
         pairs = np.concatenate([edge.edges for edge in edges])
         self.dynamic = DynamicAdjacency(in_channels, graph_width, pairs, frames) if graph_width else None
-        self.fuse = nn.Linear(sum(self.widths), out_channels) if fuse else None
+        self.fuse = nn.Linear(sum(self.widths), out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map joints (B, K, in_channels), or those of T frames (B, T, K, in_channels), to as many with out_channels."""
         gains = self.gains if self.dynamic is None else (self.gains + self.dynamic(x)).flatten(0, -2)
         split, poses = gains.split(self.num_edges, dim=-1), x.flatten(0, -3)
         y = torch.cat([edge(poses, gain) for edge, gain in zip(self.edges, split, strict=True)], dim=-1)
-        y = y if self.fuse is None else self.fuse(y)
-        return y.unflatten(0, x.shape[:-2])
+        return self.fuse(y).unflatten(0, x.shape[:-2])
 
 
 class DynamicAdjacency(nn.Module):

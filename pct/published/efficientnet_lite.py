@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-
-import torch
-from torch import Tensor
 
 from pct.photos.backbone import Backbone
 from pct.photos.config import BackboneSizes
+from pct.published.checkpoint import read_official
 
 # Tensors behind those of the backbone: last convolution, its batch norm and the linear layer of the classifier.
 _REST = 8
@@ -36,13 +33,7 @@ def convert_efficientnet_lite(
     Raises:
         ValueError: If the file is none or is of another network.
     """
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds
-        raise ValueError(f"{path}: no file of plain weights: {error}") from error
-    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise ValueError(f"{path}: holds no state dict, names with tensors")
-    given = list(state.values())
+    given = list(read_official(path).values())
     # All sizes begin with the same layer.
     alike = bool(given) and tuple(given[0].shape) == _STEM
     for name in _NAMES if alike else ():

@@ -52,7 +52,7 @@ def test_another_network_and_no_weights_are_refused(tmp_path: Path, capsys: pyte
     (tmp_path / "broken.pth").write_bytes(b"nothing")
     for name, sentence in (
         ("other.pth", "not an EfficientNet-Lite 0 to 4"),
-        ("broken.pth", "no file of plain weights"),
+        ("broken.pth", "is broken or holds pickled objects"),
         ("missing.json", "is no file"),
     ):
         assert tool.main([str(tmp_path / name), str(tmp_path / "out")]) == 1
