@@ -41,7 +41,8 @@ def train_lifter(run: LifterRun, folder: Path, progress: Any = None) -> Lifter:
     """
     device = start_run(run)
     tokenizer = _load_tokenizer(run.tokenizer) if run.tokenizer else None
-    pairs, val = load_pairs(run, _skeleton(run, tokenizer))
+    usual = tokenizer.skeleton if tokenizer is not None else H36M17
+    pairs, val = load_pairs(run, get_skeleton(run.skeleton) if run.skeleton else usual)
     lifter = build_lifter(run, pairs.skeleton, tokenizer)
     space = lifter.space
     # Inputs are divided by the deviations of what the network will see, errors included.
@@ -92,12 +93,6 @@ def _load_tokenizer(name: str) -> PoseTokenizer:
             "h36m17"
         )
     return tokenizer
-
-
-def _skeleton(run: LifterRun, tokenizer: PoseTokenizer | None) -> Skeleton:
-    if run.skeleton:
-        return get_skeleton(run.skeleton)
-    return tokenizer.skeleton if tokenizer is not None else H36M17
 
 
 def _load_recorded(run: LifterRun, skeleton: Skeleton) -> tuple[PairSource, PairSource]:

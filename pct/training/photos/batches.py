@@ -63,7 +63,7 @@ class PhotoBatches:
         order = EpochOrder(len(source), batch_size, seed, weights)
         self.batch_size, self.steps_per_epoch = batch_size, order.steps_per_epoch
         self._parts = _TrainingParts(PersonCrops(source, space, image_size, seed, augment), order)
-        self._num_workers, self._reports = num_workers, _Reports(report)
+        self._num_workers, self._reports = num_workers, Reports(report)
         self._ahead: Iterator[_Part] = iter(())
         self._next = -1
 
@@ -75,7 +75,10 @@ class PhotoBatches:
         """
         if self._num_workers and step != self._next:
             self.close()
-            self._ahead = _made_ahead(self._parts, count(step), self._num_workers)
+            settings: dict[str, Any] = {"num_workers": self._num_workers, "worker_init_fn": _start_worker}
+            with opencv_on_one_thread():
+                # One step is one part: nothing is left to collate.
+                self._ahead = iter(DataLoader(self._parts, batch_size=None, sampler=count(step), **settings))
             # Before multiprocessing's own end, which would kill the workers amid their work.
             atexit.register(_close, weakref.ref(self))
         batch, faults = next(self._ahead) if self._num_workers else self._parts[step]
@@ -106,7 +109,7 @@ def evaluation_batches(
         batch_size: Persons a batch.
         report: Called once for each photo that cannot be read, and whose persons are skipped; by default a warning.
     """
-    persons, reports = PersonCrops(source, space, image_size), _Reports(report)
+    persons, reports = PersonCrops(source, space, image_size), Reports(report)
     for start in range(0, len(source), batch_size):
         crops = []
         for index in range(start, min(len(source), start + batch_size)):
@@ -176,25 +179,18 @@ class _TrainingParts(Dataset[_Part]):
         return PhotoBatch.from_crops(crops), faults
 
 
-class _Reports:
-    """Says once of each photo that it cannot be read."""
+class Reports:
+    """Says once of each photo that it cannot be read, and what follows; by default as a warning."""
 
-    def __init__(self, report: Callable[[str], None] | None) -> None:
-        self._report, self._said = report or warnings.warn, set[str]()
+    def __init__(self, report: Callable[[str], None] | None, result: str = "its persons are skipped") -> None:
+        self._report, self._result, self._said = report or warnings.warn, result, set[str]()
 
     def add(self, faults: Iterable[str]) -> None:
+        """Say those faults that are new."""
         for fault in faults:
             if fault not in self._said:
                 self._said.add(fault)
-                self._report(f"{fault}; its persons are skipped")
-
-
-def _made_ahead(parts: Dataset[_Part], numbers: Iterable[int], num_workers: int) -> Iterator[_Part]:
-    """Yield the parts of ``numbers``, which processes make ahead."""
-    settings: dict[str, Any] = {"num_workers": num_workers, "worker_init_fn": _start_worker}
-    with opencv_on_one_thread():
-        # One number is one part: nothing is left to collate.
-        return iter(DataLoader(parts, batch_size=None, sampler=numbers, **settings))
+                self._report(f"{fault}; {self._result}")
 
 
 def _close(batches: weakref.ref[PhotoBatches]) -> None:

@@ -17,7 +17,7 @@ from pct.photos.backbone import Backbone, fold_batch_norms
 from pct.photos.crop import PhotoBatch
 from pct.photos.persons import PersonPhoto
 from pct.training.batches import EpochOrder
-from pct.training.photos.batches import PersonCrops
+from pct.training.photos.batches import PersonCrops, Reports
 
 _FEATURES, _LABELS, _ABOUT = "features.npy", "labels.npz", "features.json"
 _OUTPUTS = (_FEATURES, _LABELS, _ABOUT)
@@ -151,7 +151,7 @@ def _fill(
     header = {"descr": "<f2", "fortran_order": False, "shape": (len(persons), backbone.channels, *backbone.grid)}
     # Made whole at the first batch: tensors kept from every batch would leave holes all over the heap.
     labels: dict[str, np.ndarray] = {}
-    said: set[str] = set()
+    reports = Reports(report, "other persons take the place of its own")
     look = fold_batch_norms(backbone.eval())
     # A map of the file would be killed by a full disk, without an error.
     with (folder / _FEATURES).open("wb") as file:
@@ -162,9 +162,7 @@ def _fill(
             batch = PhotoBatch.from_crops(
                 [_draw(crops, *place, faults) for place in zip(persons[rows], numbers[rows], strict=True)]
             ).to(device)
-            for fault in sorted(set(faults) - said):
-                report(f"{fault}; other persons take the place of its own")
-            said |= set(faults)
+            reports.add(faults)
             file.write(look(batch.images).cpu().half().numpy().tobytes())
             for name in _NAMES:
                 values = getattr(batch, name).cpu().numpy()
