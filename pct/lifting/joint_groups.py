@@ -28,6 +28,16 @@ def spine_joint(skeleton: Skeleton) -> int:
     return _center(skeleton, _SPINE_NAMES)
 
 
+def parents(skeleton: Skeleton, center: int) -> tuple[int, ...]:
+    """Return each joint's neighbour on the way to ``center``, found breadth first; -1 for those without one."""
+    away, linked = skeleton.hops[center], neighbours(skeleton)
+    found = []
+    for joint in range(skeleton.num_keypoints):
+        nearer = np.flatnonzero(linked[joint] & (away < away[joint]))
+        found.append(int(nearer[0]) if len(nearer) else -1)
+    return tuple(found)
+
+
 def neighbours(skeleton: Skeleton) -> np.ndarray:
     """Return True where a bone joins two joints (K, K)."""
     return skeleton.hops == 1

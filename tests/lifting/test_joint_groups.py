@@ -31,7 +31,7 @@ PARENTS = {
 @pytest.mark.parametrize("skeleton", PARENTS, ids=lambda s: s.name)
 def test_groups_of_ampose_keep_every_bone_of_the_published_tree_in_both_directions(skeleton: Skeleton) -> None:
     bones, parents = len(skeleton.edges), PARENTS[skeleton]
-    assert groups.root_joint(skeleton) == 0
+    assert groups.parents(skeleton, groups.root_joint(skeleton)) == parents
     own, nearer, farther = groups.ampose_groups(skeleton, "two_sided")
     assert [int((g > 0).sum()) for g in (own, nearer, farther)] == [bones + 1, bones, bones]
     np.testing.assert_array_equal(nearer, farther.T)
