@@ -307,7 +307,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("coco", type=Path, help="folder with annotations.json (with coco_split) and images/")
     parser.add_argument("lsp", type=Path, help="the same of Leeds Sports Pose (with lsp_split)")
-    parser.add_argument("--trunk", required=True, help="what tools/convert_backbone.py wrote")
+    parser.add_argument("--trunk", required=True, help="what pct convert movenet wrote")
     parser.add_argument("--features", required=True, help="features of the training crops")
     parser.add_argument("--runs", type=Path, required=True, help="folder for the trained heads")
     parser.add_argument(

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import timm
 import torch
-from tool_loader import load_tool
 
+from pct.cli import main as cli
 from pct.photos.backbone import IMAGE_MEAN, IMAGE_STD, Backbone
 from pct.photos.saved_backbone import load_backbone
 
@@ -35,8 +35,8 @@ def published(network: torch.nn.Module, tmp_path_factory: pytest.TempPathFactory
 def test_the_tools_backbone_has_the_networks_features(
     network: torch.nn.Module, published: Path, tmp_path: Path
 ) -> None:
-    arguments = [str(published), str(tmp_path / "out"), "--image-size", "64", "32", "--stage", "3"]
-    assert load_tool("convert_backbone").main(arguments) == 0
+    arguments = ["efficientnet-lite", str(published), str(tmp_path / "out"), "--image-size", "64", "32", "--stage", "3"]
+    assert cli.main(["convert", *arguments]) == 0
     sizes, state = load_backbone(tmp_path / "out")
     backbone = Backbone(sizes).eval()
     backbone.load_state_dict(state)
@@ -47,14 +47,15 @@ def test_the_tools_backbone_has_the_networks_features(
 
 
 def test_another_network_and_no_weights_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    tool = load_tool("convert_backbone")
     torch.save({"a": torch.zeros(3)}, tmp_path / "other.pth")
     (tmp_path / "broken.pth").write_bytes(b"nothing")
-    for name, sentence in (
-        ("other.pth", "not an EfficientNet-Lite 0 to 4"),
-        ("broken.pth", "is broken or holds pickled objects"),
-        ("missing.json", "is no file"),
+    for kind, name, sentence in (
+        ("efficientnet-lite", "other.pth", "not an EfficientNet-Lite 0 to 4"),
+        ("efficientnet-lite", "broken.pth", "is broken or holds pickled objects"),
+        ("movenet", "missing.json", "No such file"),
+        ("movenet", "other.pth", "not a TensorFlow.js graph"),
+        ("pct", "missing.pth", "No such file"),
     ):
-        assert tool.main([str(tmp_path / name), str(tmp_path / "out")]) == 1
+        assert cli.main(["convert", kind, str(tmp_path / name), str(tmp_path / "out")]) == 1
         assert sentence in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

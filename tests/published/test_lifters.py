@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from tool_loader import load_tool
 from torch import Tensor
 
+from pct.cli import main as cli
 from pct.lifting.lifter import Lifter
 from pct.published.lifters import PoseStatistics, convert_lifter
 from pct.skeleton import H36M16, H36M17
@@ -180,21 +180,23 @@ def test_the_local_to_global_network_gives_the_published_pose() -> None:
 # --- files -----------------------------------------------------------------------------------------------------------
 
 
-def test_the_tool_writes_folders_that_lift(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    tool, s, size = load_tool("convert_lifter"), statistics(), torch.tensor([1000.0, 1000.0])
+def test_the_command_writes_folders_that_lift(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    s, size = statistics(), torch.tensor([1000.0, 1000.0])
     torch.save({"state_dict": {f"module.{n}": t for n, t in fcn_weights().items()}, "epoch": 3}, tmp_path / "fcn.pth")
     torch.save(dict(stgcn_weights()), tmp_path / "stgcn.pth")
     np.savez(tmp_path / "s.npz", **{name: getattr(s, name).numpy() for name in s.__dataclass_fields__})
     options = ["--statistics", str(tmp_path / "s.npz")]
     for name, more, weights in (("fcn", options, fcn_weights()), ("stgcn", [], stgcn_weights())):
-        arguments = [str(tmp_path / f"{name}.pth"), str(tmp_path / name), *more]
-        assert tool.main(arguments) == 0
+        arguments = ["convert", "lifter", str(tmp_path / f"{name}.pth"), str(tmp_path / name), *more]
+        assert cli.main(arguments) == 0
         lifted = Lifter.from_pretrained(tmp_path / name).lift(poses(), image_size=size)
         assert torch.equal(lifted.keypoints, convert_lifter(weights, s).lift(poses(), image_size=size).keypoints)
-        assert tool.main(arguments) == 1, "nothing is overwritten unasked"
+        assert cli.main(arguments) == 1, "nothing is overwritten unasked"
     capsys.readouterr()
-    assert tool.main([str(tmp_path / "fcn.pth"), str(tmp_path / "other")]) == 1
+    assert cli.main(["convert", "lifter", str(tmp_path / "fcn.pth"), str(tmp_path / "other")]) == 1
     assert "give the means and deviations" in capsys.readouterr().err
+    assert cli.main(["convert", "lifter", str(tmp_path / "fcn.pth"), str(tmp_path / "other"), "--stage", "2"]) == 1
+    assert "--stage is not for lifter; leave it out" in capsys.readouterr().err
 
 
 def test_other_checkpoints_are_refused_with_a_reason() -> None:
