@@ -18,6 +18,7 @@ from pct.photos.config import BackboneSizes
 from pct.photos.movenet import MOVENETS, MoveNetFeatures
 
 Network = TypeVar("Network", bound=nn.Module)
+Model = TypeVar("Model", bound="BackboneModel")
 
 # What photos are normalised with before any backbone, whatever its own weights were trained with.
 IMAGE_MEAN = (0.485, 0.456, 0.406)
@@ -178,7 +179,7 @@ class BackboneModel(nn.Module):
         checkpoint.save_model(folder, self.kind, self.config.to_dict(), self.state_dict(), card, force)
 
     @classmethod
-    def from_pretrained(cls: type[Network], name: str | Path, device: str | torch.device = "cpu") -> Network:
+    def from_pretrained(cls: type[Model], name: str | Path, device: str | torch.device = "cpu") -> Model:
         """Load a model in evaluation mode from a folder, by the name of a shipped one, or from the hub.
 
         Raises:

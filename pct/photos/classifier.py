@@ -170,7 +170,7 @@ class PoseClassifier(BackboneModel):
 def _build_head(sizes: HeadSizes, backbone: Backbone, tokenizer: PoseTokenizer) -> TokenHead:
     channels, tables = backbone.channels, tokenizer.quantizer.embeddings().detach()
     if sizes.kind == "published":
-        return PublishedTokenHead(channels, backbone.grid, *tables.shape[:2], sizes)
+        return PublishedTokenHead(channels, backbone.grid, len(tables), tables.shape[1], sizes)
     if sizes.kind == "query":
         return QueryTokenHead(channels, tables, sizes)
     joints = tokenizer.skeleton.num_keypoints

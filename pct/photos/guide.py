@@ -77,7 +77,8 @@ class ImageGuide(BackboneModel):
 
     def train(self, mode: bool = True) -> ImageGuide:
         """Stay in evaluation mode, whatever ``mode`` is asked for."""
-        return super().train(False)
+        super().train(False)
+        return self
 
     def fingerprint(self) -> str:
         """Return 16 hex digits that name these weights and sizes; the guided tokenizer's config carries them."""

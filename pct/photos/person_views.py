@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -115,21 +115,8 @@ class Persons3D(PersonView):
         return replace(person, keypoints=np.where(inside[:, None], pixels, np.float32(0)), visibility=visibility)
 
 
-@dataclass(frozen=True)
-class PhotoTargets:
-    """What a model is to make of photos.
-
-    Attributes:
-        keypoints: Joints (B, K, D) in model units.
-        visible: True where the joint is known (B, K).
-    """
-
-    keypoints: Tensor
-    visible: Tensor
-
-
-def photo_targets(batch: PhotoBatch, space: PoseSpace, skeleton: Skeleton) -> PhotoTargets:
-    """Return the true poses of a batch as a model of ``space`` sees them.
+def photo_targets(batch: PhotoBatch, space: PoseSpace, skeleton: Skeleton) -> tuple[Tensor, Tensor]:
+    """Return the true joints (B, K, D) of a batch in the units of a model of ``space``, and which are known (B, K).
 
     They are the joints in the crops, or for ``root3d`` all joints relative to the root: also what is outside the photo
     is known then.
@@ -138,12 +125,12 @@ def photo_targets(batch: PhotoBatch, space: PoseSpace, skeleton: Skeleton) -> Ph
         ValueError: If the space is 3D and the batch has no 3D joints, or ``skeleton`` has others than Human3.6M's.
     """
     if space.kind == "crop2d":
-        return PhotoTargets(batch.keypoints, batch.visible)
+        return batch.keypoints, batch.visible
     if batch.keypoints3d is None:
         raise ValueError("persons without keypoints3d in a batch; models of 3D poses need them of all")
     joints = batch.keypoints3d[:, rows_of(skeleton)]
     keypoints = space.normalise(joints, joints[:, space.root])
-    return PhotoTargets(keypoints, torch.ones_like(keypoints[..., 0], dtype=torch.bool))
+    return keypoints, torch.ones_like(keypoints[..., 0], dtype=torch.bool)
 
 
 def rows_of(skeleton: Skeleton) -> list[int]:

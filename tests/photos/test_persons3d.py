@@ -142,16 +142,15 @@ def test_targets_are_all_joints_from_the_root_in_model_units(skeleton) -> None:
     person = far_person()
     crops = [crop_person(person, H36M17, plain_crop(person.bbox, PoseSpace(), (64, 64)))] * 3
     batch = PhotoBatch.from_crops(crops)
-    targets = photo_targets(batch, SPACE, skeleton)
-    assert targets.visible.all()
+    targets, visible = photo_targets(batch, SPACE, skeleton)
+    assert visible.all()
     for i, name in enumerate(skeleton.keypoint_names):
         truth = person.keypoints3d[H36M17.keypoint_names.index(name)] - person.keypoints3d[0]  # type: ignore[index]
-        np.testing.assert_allclose(targets.keypoints[1, i] * 1000, truth, atol=0.1)
+        np.testing.assert_allclose(targets[1, i] * 1000, truth, atol=0.1)
     part = batch.rows(slice(1, 2)).to(torch.device("cpu"))
     assert part.keypoints3d is not None
     assert part.keypoints3d.shape == (1, 17, 3)
-    flat = photo_targets(batch, PoseSpace(), skeleton)
-    assert torch.equal(flat.keypoints, batch.keypoints)
+    assert torch.equal(photo_targets(batch, PoseSpace(), skeleton)[0], batch.keypoints)
 
 
 def test_what_has_no_3d_joints_is_refused() -> None:

@@ -85,7 +85,9 @@ class PhotoBoxes:
             ids = {photo.name: number_in_name(photo.name) for photo in photos}
             first: dict[int, str] = {}
             for name, number in ids.items():
-                if number in self.image_ids and first.setdefault(number, name) != name:
+                if number is None or number not in self.image_ids:
+                    continue
+                if first.setdefault(number, name) != name:
                     raise ValueError(
                         f"{self.path}: {first[number]} and {name} may both be image {number}, and the file names no "
                         "photos; give photos whose names have different numbers"

@@ -39,20 +39,20 @@ class TokenStep:
         """Return the losses by their names in the logs, ``loss`` to minimise; several processes may share the model."""
         output = _run(model, batch)
         space, skeleton = self.tokenizer.space, self.tokenizer.skeleton
-        truth = photo_targets(batch, space, skeleton)
+        truth, visible = photo_targets(batch, space, skeleton)
         labels = photo_labels(self.tokenizer, batch)
         target = token_targets(self.tokenizer, labels, self.loss.softness)
         losses = F.cross_entropy(output.logits.flatten(0, 1), target.flatten(0, 1), reduction="none")
-        known = truth.visible.any(dim=1)
-        weights = label_weights(self.tokenizer, truth.visible) * known[:, None]
+        known = visible.any(dim=1)
+        weights = label_weights(self.tokenizer, visible) * known[:, None]
         tokens = mean_over_all(losses.view(labels.indices.shape), weights)
         beta, normalisation = self.loss.beta, self.loss.normalisation
-        poses = keypoint_loss(output.keypoints, truth.keypoints, truth.visible, beta, normalisation)
+        poses = keypoint_loss(output.keypoints, truth, visible, beta, normalisation)
         parts = {"token_loss": tokens, "keypoint_loss": poses}
         loss = self.loss.token_weight * tokens + self.loss.keypoint_weight * poses
         if self.loss.similarity_weight:
             scale = joint_scale(space, skeleton, model_area(batch, space.crop_space))
-            similar = similarity_loss(output.keypoints, truth.keypoints, truth.visible, scale)
+            similar = similarity_loss(output.keypoints, truth, visible, scale)
             parts["similarity_loss"] = similar
             loss = loss + self.loss.similarity_weight * similar
         return {**parts, "loss": loss, **token_accuracy(output.logits, labels.indices)}
@@ -82,8 +82,7 @@ def heatmap_loss(heatmaps: Tensor, targets: Tensor, visible: Tensor) -> Tensor:
 def photo_labels(tokenizer: PoseTokenizer, batch: PhotoBatch) -> TokenLabels:
     """Return the tokens of the poses on photos; a guided tokenizer takes the features of its guide at the joints."""
     features = tokenizer.guide(batch.images, batch.keypoints) if tokenizer.guide is not None else None
-    truth = photo_targets(batch, tokenizer.space, tokenizer.skeleton)
-    return token_labels(tokenizer, truth.keypoints, truth.visible, features)
+    return token_labels(tokenizer, *photo_targets(batch, tokenizer.space, tokenizer.skeleton), features)
 
 
 class HeatmapStep:

@@ -97,7 +97,7 @@ def body_millimetres(
     keypoints: Tensor, batch: PhotoBatch, space: PoseSpace, skeleton: Skeleton
 ) -> tuple[Tensor, Tensor]:
     """Return found joints (B, K, 3) in model units, and the true ones of a batch, in millimetres from the root."""
-    truth = photo_targets(batch, space, skeleton).keypoints
+    truth = photo_targets(batch, space, skeleton)[0]
     return keypoints.float() * space.report_scale, truth * space.report_scale
 
 
@@ -108,18 +108,18 @@ def classifier_predictor(model: PoseClassifier, beta: float) -> Predict:
 
     def predict(batch: PhotoBatch) -> tuple[Tensor, dict[str, Tensor]]:
         output = model(batch.images)
-        truth, labels = photo_targets(batch, space, skeleton), photo_labels(tokenizer, batch)
+        (truth, visible), labels = photo_targets(batch, space, skeleton), photo_labels(tokenizer, batch)
         oracle = tokenizer.decode(labels.indices)
         numbers = {name: value[None] for name, value in token_accuracy(output.logits, labels.indices).items()}
         for name, pose in (("oracle_loss", oracle), ("keypoint_loss", output.keypoints)):
-            numbers[name] = keypoint_loss(pose, truth.keypoints, truth.visible, beta)[None]
+            numbers[name] = keypoint_loss(pose, truth, visible, beta)[None]
         if space.kind == "root3d":
             likely = tokenizer.decode(output.logits.argmax(dim=-1))
             for name, pose in (("oracle_mpjpe_mm", oracle), ("argmax_mpjpe_mm", likely)):
                 numbers[name] = mpjpe(*body_millimetres(pose, batch, space, skeleton), root=space.root)
         else:
-            distance = (oracle - truth.keypoints).norm(dim=-1) * space.report_scale
-            numbers["oracle_error_px"] = distance[truth.visible]
+            distance = (oracle - truth).norm(dim=-1) * space.report_scale
+            numbers["oracle_error_px"] = distance[visible]
         return output.keypoints, numbers
 
     return predict
