@@ -66,7 +66,8 @@ def test_photos_get_the_tokens_of_pct_predict_and_broken_ones_a_row(archive: Pat
     for mine, predicted in zip(sort(ours), sort(theirs), strict=True):
         np.testing.assert_array_equal(mine, predicted)
     predicted = sorted(entry["score"] for entry in json.loads(Path("predicted/keypoints.json").read_text()))
-    assert sorted(r["score"] for r in found if r["score"] is not None) == pytest.approx(predicted, abs=1e-6)
+    # Other batches round otherwise.
+    assert sorted(r["score"] for r in found if r["score"] is not None) == pytest.approx(predicted, abs=5e-5)
     assert (summary.poses, summary.ids, summary.empty) == (len(theirs), 7, 1)
     assert set(summary.errors) == {"000000000008.jpg", "000000000009.jpg"}
     assert "the photo is empty" in summary.errors["000000000009.jpg"]
