@@ -29,6 +29,7 @@ FLOORS = {
     "pct.files.yaml_text": 1,
     "pct.packages": 1,
     "pct.pose_space": 2,
+    "pct.pose_model": 2,
     "pct.poses": 2,
     "pct.adapters": 2,
     "pct.cameras": 2,

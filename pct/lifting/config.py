@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
 
 from pct.lifting.pose_normalizer import NORMALIZERS
+from pct.pose_model import PoseConfig
 from pct.pose_space import PoseSpace
 from pct.skeleton import H36M17, Skeleton
 
@@ -78,7 +80,7 @@ class LifterSizes:
 
 
 @dataclass(frozen=True)
-class LifterConfig(LifterSizes):
+class LifterConfig(PoseConfig, LifterSizes):
     """Everything that a lifter is built from, besides the tokenizer of its token head.
 
     Attributes:
@@ -86,6 +88,7 @@ class LifterConfig(LifterSizes):
         space: What the 3D coordinates mean.
     """
 
+    what: ClassVar[str] = "lifter"
     skeleton: Skeleton = H36M17
     space: PoseSpace = field(default_factory=lambda: PoseSpace(kind="root3d"))
 
@@ -104,26 +107,11 @@ class LifterConfig(LifterSizes):
         """Whether a token head starts from the network's own coordinates."""
         return self.head == "tokens" and self.tokens.kind == "anchored"
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values for ``config.json``."""
-        return {**asdict(self), "space": self.space.to_dict()}
-
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> LifterConfig:
-        """Build the config from the plain values of :meth:`to_dict`.
-
-        Raises:
-            ValueError: On an unknown key or a bad value.
-        """
-        values = dict(values)
-        unknown = sorted(set(values) - set(cls.__dataclass_fields__))
-        if unknown:
-            raise ValueError(f"lifter config has unknown keys: {', '.join(unknown)}")
+    def from_dict(cls, values: Mapping[str, Any]) -> LifterConfig:
+        """See :meth:`PoseConfig.from_dict`."""
         if "tokens" in values:
             # Models of before have a width of attention, which no head has any more.
-            values["tokens"] = TokenHeadSizes(**{k: v for k, v in values["tokens"].items() if k != "num_heads"})
-        if "skeleton" in values:
-            values["skeleton"] = Skeleton.from_dict(values["skeleton"])
-        if "space" in values:
-            values["space"] = PoseSpace(**values["space"])
-        return cls(**values)
+            sizes = TokenHeadSizes(**{k: v for k, v in values["tokens"].items() if k != "num_heads"})
+            values = {**values, "tokens": sizes}
+        return super().from_dict(values)

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pct.checkpoint import in_float32
 from pct.lifting.config import LifterConfig
 from pct.lifting.heads import MixerTokenHead
 from pct.lifting.networks import build_trunk
 from pct.lifting.pose_normalizer import PoseNormalizer
-from pct.pose_space import PoseSpace
+from pct.pose_model import PoseModel
 from pct.skeleton import Skeleton
 from pct.tokenizer import PoseTokenizer
 from pct.tokenizer.checks import check_joints
@@ -57,7 +57,7 @@ class LiftedPoses:
     probs: Tensor | None = None
 
 
-class Lifter(nn.Module):
+class Lifter(PoseModel):
     """Lifts 2D joints to a 3D pose with one of the networks of the literature.
 
     :meth:`lift` takes image pixels and gives millimetres and is what most people need; :meth:`forward` is for training.
@@ -74,6 +74,7 @@ class Lifter(nn.Module):
             given without one.
     """
 
+    config: LifterConfig
     flip_index: Tensor
 
     def __init__(self, config: LifterConfig, tokenizer: PoseTokenizer | None = None) -> None:
@@ -101,21 +102,6 @@ class Lifter(nn.Module):
                 self.trunk.head = None
         flip_index = torch.from_numpy(skeleton.flip_index.copy())
         self.register_buffer("flip_index", flip_index, persistent=False)
-
-    @property
-    def skeleton(self) -> Skeleton:
-        """Whose joints the poses have."""
-        return self.config.skeleton
-
-    @property
-    def space(self) -> PoseSpace:
-        """What the 3D coordinates mean."""
-        return self.config.space
-
-    @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        return self.flip_index.device
 
     @property
     def frames(self) -> int:

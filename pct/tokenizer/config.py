@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar, Literal
 
+from pct.pose_model import PoseConfig
 from pct.pose_space import PoseSpace
 from pct.skeleton import COCO17, Skeleton
 
@@ -126,7 +128,7 @@ class TokenizerSizes:
 
 
 @dataclass(frozen=True)
-class TokenizerConfig(TokenizerSizes):
+class TokenizerConfig(PoseConfig, TokenizerSizes):
     """Everything that a tokenizer is built from: its sizes, and what its poses are.
 
     Attributes:
@@ -136,35 +138,19 @@ class TokenizerConfig(TokenizerSizes):
             empty without guidance, and where it is not known.
     """
 
+    what: ClassVar[str] = "tokenizer"
     skeleton: Skeleton = COCO17
     space: PoseSpace = field(default_factory=PoseSpace)
     guidance_from: str = ""
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values for ``config.json``."""
-        return {**asdict(self), "space": self.space.to_dict()}
-
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> TokenizerConfig:
-        """Build the config from the plain values of :meth:`to_dict`.
-
-        Raises:
-            ValueError: On an unknown key or a bad value, or a kind of model that only version 0.1 knew.
-        """
-        values = _without_old(dict(values))
-        unknown = sorted(set(values) - set(cls.__dataclass_fields__))
-        if unknown:
-            raise ValueError(f"tokenizer config has unknown keys: {', '.join(unknown)}")
-        if "skeleton" in values:
-            values["skeleton"] = Skeleton.from_dict(values["skeleton"])
-        if "space" in values:
-            values["space"] = PoseSpace(**values["space"])
-        if "levels" in values:
-            values["levels"] = tuple(values["levels"])
-        return cls(**values)
+    def from_dict(cls, values: Mapping[str, Any]) -> TokenizerConfig:
+        """See :meth:`PoseConfig.from_dict`; a kind of model that only version 0.1 knew is a ValueError too."""
+        levels = {"levels": tuple(values["levels"])} if "levels" in values else {}
+        return super().from_dict({**_without_old(values), **levels})
 
 
-def _without_old(values: dict[str, Any]) -> dict[str, Any]:
+def _without_old(values: Mapping[str, Any]) -> dict[str, Any]:
     """Leave out settings of version 0.1 that mean nothing any more; refuse those that meant another network."""
     for name, allowed in _OLD_VALUES.items():
         if name in values and values[name] not in allowed:

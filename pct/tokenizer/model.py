@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pct import checkpoint
 from pct.photos.guide import ImageGuide
-from pct.pose_space import PoseSpace
-from pct.skeleton import Skeleton
+from pct.pose_model import PoseModel
 from pct.tokenizer.checks import check_indices, check_poses, check_precision, check_probs, read_results
 from pct.tokenizer.coarse_fine import CoarseFineQuantizer
 from pct.tokenizer.codebook import TRAINING_BUFFERS
@@ -31,7 +30,7 @@ def build_quantizer(config: TokenizerConfig) -> Quantizer:
     return FSQQuantizer(config) if config.quantizer == "fsq" else _QUANTIZERS[config.layout](config)
 
 
-class PoseTokenizer(TokenColumns, nn.Module):
+class PoseTokenizer(TokenColumns, PoseModel):
     """Poses to integer tokens and back ("Human Pose as Compositional Tokens", CVPR 2023, section 3.1).
 
     :meth:`encode` and :meth:`decode` work in image pixels (or millimetres) and are what most people need;
@@ -46,6 +45,8 @@ class PoseTokenizer(TokenColumns, nn.Module):
         config: Sizes.
         guide: Gives the image features of a tokenizer with image guidance; without it they must be had elsewhere.
     """
+
+    config: TokenizerConfig
 
     def __init__(self, config: TokenizerConfig, guide: ImageGuide | None = None) -> None:
         super().__init__()
@@ -64,16 +65,6 @@ class PoseTokenizer(TokenColumns, nn.Module):
         self.encoder: TokenEncoder | PoseEncoder = TokenEncoder(config) if parallel else PoseEncoder(config)
         self.quantizer = build_quantizer(config)
         self.decoder: TokenDecoder | PoseDecoder = TokenDecoder(config) if parallel else PoseDecoder(config)
-
-    @property
-    def skeleton(self) -> Skeleton:
-        """Whose joints the poses have."""
-        return self.config.skeleton
-
-    @property
-    def space(self) -> PoseSpace:
-        """What the coordinates mean."""
-        return self.config.space
 
     @property
     def shortest_prefix(self) -> int:
@@ -218,11 +209,6 @@ class PoseTokenizer(TokenColumns, nn.Module):
         with torch.autocast(probs.device.type, enabled=False):
             decoded = self.decoder(self.quantizer.expected(probs))
         return self._restore(decoded, bbox)
-
-    @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        return self.embedding.mask_token.device
 
     def fingerprint(self) -> str:
         """Return 16 hex digits that name these weights and sizes; token files carry them."""
