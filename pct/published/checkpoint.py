@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from pct.checkpoint import read_tensors
+from pct.skeleton import Skeleton
 
 # Patterns in our names with what stands in their place in the official ones, one after the other.
 Names = Mapping[str, str]
@@ -96,6 +97,15 @@ class OfficialPart:
             raise ValueError(f"{self.prefix}{name} has shape {tuple(shape)}; expected {axis + 1} axes or more")
         return shape[axis]
 
+    def check_joints(self, name: str, axis: int, skeleton: Skeleton, what: str) -> None:
+        """Refuse a skeleton with another number of joints than an axis of the tensor ``name`` is long."""
+        count = self.size(name, axis)
+        if count != skeleton.num_keypoints:
+            raise ValueError(
+                f"the {what} has {count} joints, but skeleton {skeleton.name} has {skeleton.num_keypoints}; "
+                "give the skeleton it was trained on"
+            )
+
     def count(self, start: str) -> int:
         """Return one more than the highest number N among the names that begin with ``start`` and then ``N.``.
 
@@ -143,9 +153,10 @@ class OfficialPart:
         return state
 
 
-def count_parts(official: Iterable[str]) -> dict[str, int]:
-    """Return how many names there are of each part, which is what they start with before the first dot."""
-    return dict(Counter(name.split(".")[0] for name in official))
+def describe_parts(official: Iterable[str]) -> str:
+    """Say how many names there are of each part, which is what they start with before the first dot."""
+    counts = Counter(name.split(".")[0] for name in official)
+    return ", ".join(f"{count} of {part}" for part, count in counts.items()) or "nothing"
 
 
 def _numpy_scalars() -> list[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from pct.photos.classifier import PoseClassifier
 from pct.photos.config import BackboneSizes
 from pct.photos.heatmap import HeatmapModel
-from pct.published.checkpoint import count_parts, read_official
+from pct.published.checkpoint import read_official
 from pct.published.photos import HEAD, convert_classifier, convert_heatmap_model, kind_of
 from pct.published.swin import PREFIX as BACKBONE
 from pct.published.swin import is_table
@@ -109,10 +110,10 @@ def _left(official: Mapping[str, Tensor], model: nn.Module) -> str:
     tokenizer = model if isinstance(model, PoseTokenizer) else getattr(model, "tokenizer", None)
     taken = [TOKENIZER] if tokenizer is model else [BACKBONE, HEAD]
     taken += [GUIDE] if tokenizer is not None and tokenizer.guide is not None else []
-    left = count_parts(name for name in official if not name.startswith(tuple(taken)))
+    left = Counter(name.split(".")[0] for name in official if not name.startswith(tuple(taken)))
     if tokenizer is not model:
-        tables = sum(name.startswith(BACKBONE) and is_table(name) for name in official)
-        left |= {"tables that follow from the window sizes": tables} if tables else {}
+        tables = "tables that follow from the window sizes"
+        left.update(tables for name in official if name.startswith(BACKBONE) and is_table(name))
     return ", ".join(f"{count} tensors of {part}" for part, count in left.items()) or "nothing"
 
 

@@ -12,7 +12,7 @@ from pct.photos.classifier import ClassifierConfig, PoseClassifier
 from pct.photos.config import HeadSizes, HeatmapSizes
 from pct.photos.heatmap import HeatmapConfig, HeatmapModel
 from pct.pose_space import PoseSpace
-from pct.published.checkpoint import MIXER_NAMES, Names, OfficialPart, count_parts
+from pct.published.checkpoint import MIXER_NAMES, Names, OfficialPart, describe_parts
 from pct.published.swin import PREFIX as BACKBONE
 from pct.published.swin import STRIDE, convert_backbone
 from pct.published.tokenizer import PREFIX as TOKENIZER
@@ -51,10 +51,10 @@ def kind_of(official: Mapping[str, Tensor]) -> Literal["classifier", "heatmap", 
         return "tokenizer"
     if has[BACKBONE] and f"{HEAD}final_layer.weight" in official:
         return "heatmap"
-    parts = ", ".join(f"{count} of {part}" for part, count in count_parts(official).items()) or "nothing"
     raise ValueError(
         "no official model in this checkpoint: it needs a tokenizer (names that start with "
-        f"{TOKENIZER}) or a backbone with a heatmap head ({HEAD}final_layer.weight); it holds {parts}"
+        f"{TOKENIZER}) or a backbone with a heatmap head ({HEAD}final_layer.weight); it holds "
+        + describe_parts(official)
     )
 
 
@@ -106,12 +106,7 @@ def convert_heatmap_model(
     """
     backbone, backbone_state = convert_backbone(official, crop_size)
     head = OfficialPart(official, HEAD)
-    num_keypoints = head.size("final_layer.weight", 0)
-    if num_keypoints != skeleton.num_keypoints:
-        raise ValueError(
-            f"the model has {num_keypoints} joints, but skeleton {skeleton.name} has {skeleton.num_keypoints}; "
-            "give the skeleton it was trained on"
-        )
+    head.check_joints("final_layer.weight", 0, skeleton, "model")
     space = PoseSpace(padding=padding, crop_size=crop_size, conventions=PUBLISHED)
     model = HeatmapModel(HeatmapConfig(backbone, _read_heatmap_sizes(head), skeleton, space))
     model.backbone.load_state_dict(backbone_state)

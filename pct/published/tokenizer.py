@@ -12,7 +12,7 @@ from torch import Tensor
 from pct.conventions import PUBLISHED
 from pct.photos.guide import GuideConfig, ImageGuide
 from pct.pose_space import PoseSpace
-from pct.published.checkpoint import MIXER_NAMES, Names, OfficialPart, count_parts
+from pct.published.checkpoint import MIXER_NAMES, Names, OfficialPart, describe_parts
 from pct.published.swin import convert_backbone
 from pct.skeleton import COCO17, Skeleton
 from pct.tokenizer import PoseTokenizer, TokenizerConfig
@@ -83,8 +83,8 @@ def convert_tokenizer(
     space = PoseSpace(padding=padding, units=units, crop_size=crop_size, conventions=PUBLISHED)
     part = OfficialPart(official, PREFIX)
     if not part.tensors:
-        parts = ", ".join(f"{n} of {part}" for part, n in count_parts(official).items()) or "nothing"
-        raise ValueError(f"no tokenizer in this checkpoint: no name starts with {PREFIX}; it holds {parts}")
+        held = describe_parts(official)
+        raise ValueError(f"no tokenizer in this checkpoint: no name starts with {PREFIX}; it holds {held}")
     config, guide = _read_config(part, skeleton, space), None
     if config.guidance_channels and any(name.startswith(GUIDE) for name in official):
         guide = _convert_guide(official, space, config.guidance_channels)
@@ -137,12 +137,7 @@ def _convert_guide(official: Mapping[str, Tensor], space: PoseSpace, channels: i
 
 def _read_config(part: OfficialPart, skeleton: Skeleton, space: PoseSpace) -> TokenizerConfig:
     """Read all sizes off the shapes; whether the shapes agree with each other is checked afterwards."""
-    num_keypoints = part.size("token_mlp.weight", 1)
-    if num_keypoints != skeleton.num_keypoints:
-        raise ValueError(
-            f"the tokenizer has {num_keypoints} joints, but skeleton {skeleton.name} has {skeleton.num_keypoints}; "
-            "give the skeleton it was trained on"
-        )
+    part.check_joints("token_mlp.weight", 1, skeleton, "tokenizer")
     sizes: dict[str, Any] = {}
     for side in ("encoder", "decoder"):
         sizes[f"{side}_blocks"] = part.count(f"{side}.")

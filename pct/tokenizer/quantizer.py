@@ -120,7 +120,7 @@ class Quantizer(nn.Module):
         return self.searcher()(z.float())[0]
 
     def lookup(self, indices: Tensor) -> Tensor:
-        """Return what integer tokens (B, m) say, as the decoder takes it."""
+        """Return what integer tokens (B, m), m at least 1, say, as the decoder takes it."""
         return self.combine(F.embedding(indices, self.entries))
 
     def expected(self, probs: Tensor) -> Tensor:
