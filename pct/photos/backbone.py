@@ -65,7 +65,7 @@ class Backbone(nn.Module):
         if not -stages <= stage < stages:
             raise ValueError(f"backbone {self.name} has {stages} stages; stage {stage} is none of them")
         self.stage = stage % stages
-        info = self.network.feature_info[self.stage]
+        info: Any = self.network.feature_info[self.stage]
         self.is_last = self.stage == stages - 1
         self.network.prune_intermediate_layers([self.stage], prune_norm=not self.is_last, prune_head=True)
         # Convolutions and batch norms on CPUs (and in half precision on GPUs) are much faster with the channels last.
