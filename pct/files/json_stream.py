@@ -24,6 +24,8 @@ _LONG = re.compile(rb"\d{19}")
 _QUOTES = re.compile(rb'\\.|(")', re.DOTALL)
 # Lists and objects in each other: ijson's memory grows with the square of it. COCO has 4.
 _DEEPEST = 500
+# Keys that an error lists.
+_SHOWN_KEYS = 8
 _DAMAGED = (ijson.JSONError, UnicodeDecodeError, EOFError, gzip.BadGzipFile, zlib.error)
 _DEPTH_CHANGE = np.zeros(256, np.int8)
 _DEPTH_CHANGE[list(b"[{")], _DEPTH_CHANGE[list(b"]}")] = 1, -1
@@ -78,7 +80,8 @@ def _explain_nothing(path: str | Path, key: str, required: bool) -> None:
     if required and key in keys:
         raise ValueError(f"{path}: no {key}; `{key}` must be a list with at least one entry")
     if required:
-        raise ValueError(f"{path}: no {key}; the file has {', '.join(keys) or 'no keys'}")
+        shown = ", ".join([*keys[:_SHOWN_KEYS], *(["..."] if len(keys) > _SHOWN_KEYS else [])])
+        raise ValueError(f"{path}: no {key}; the file has {shown or 'no keys'}")
 
 
 class Readable(Protocol):

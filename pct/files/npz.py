@@ -222,7 +222,7 @@ def write_npz(
     Raises:
         OutputError: If the file cannot be written.
         FileExistsError: If the file exists and ``force`` is not set.
-        ValueError: If the pieces of an array do not make so many rows.
+        ValueError: If the pieces of an array do not make so many rows, or are not all of one type and shape.
     """
     checked = check_output(path, (".npz",), force)
     with atomic_output(checked, force) as temporary, zipfile.ZipFile(temporary, "w") as archive:
@@ -232,13 +232,20 @@ def write_npz(
                     np.lib.format.write_array(file, array, allow_pickle=False)
                     continue
                 length, rows = array[0], 0
+                dtype, shape = np.dtype(np.float32), tuple[int, ...]()
                 for piece in array[1]:
                     if not len(piece):
                         continue  # the header is written with the first rows
                     if rows == 0:
                         header = np.lib.format.header_data_from_array_1_0(piece)
-                        shape = {"fortran_order": False, "shape": (length, *piece.shape[1:])}
-                        np.lib.format.write_array_header_1_0(file, {**header, **shape})
+                        dtype, shape = piece.dtype, piece.shape[1:]
+                        header |= {"fortran_order": False, "shape": (length, *shape)}
+                        np.lib.format.write_array_header_1_0(file, header)
+                    if (piece.dtype, piece.shape[1:]) != (dtype, shape):
+                        raise ValueError(
+                            f"{path}: array {name!r} got rows of {piece.dtype} of shape {piece.shape[1:]} after row "
+                            f"{rows - 1}; all must be {dtype} of shape {shape}"
+                        )
                     rows += len(piece)
                     file.write(np.ascontiguousarray(piece).tobytes())
             if rows != length:

@@ -200,12 +200,14 @@ def undisturbed() -> Iterator[None]:
         yield  # signals are handled in the main thread alone
         return
     waiting = list[int]()
-    handlers = {number: signal.signal(number, lambda n, _: waiting.append(n)) for number in _ENDING}
+    # A handler that was not set by Python could not be given back, so it stays.
+    ours = [number for number in _ENDING if signal.getsignal(number) is not None]
+    handlers = {number: signal.signal(number, lambda n, _: waiting.append(n)) for number in ours}
     try:
         yield
     finally:
         for number, handler in handlers.items():
-            signal.signal(number, handler or signal.SIG_DFL)
+            signal.signal(number, handler)
         if waiting:
             signal.raise_signal(signal.Signals(waiting[0]))
 

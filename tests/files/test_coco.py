@@ -86,6 +86,10 @@ def test_a_bad_annotation_is_an_error_or_is_reported_and_skipped(file) -> None:
         ('{"annotations": 3}', "no annotations"),
         ('{"annotations": []}', "no annotations; `annotations` must be a list with at least one entry"),
         ("{}", "no annotations; the file has no keys"),
+        (
+            json.dumps({f"k{i}": 1 for i in range(9)}),
+            "no annotations; the file has k0, k1, k2, k3, k4, k5, k6, k7, ...",
+        ),
         ("\x80\x81", "malformed.* lexical error"),
         ("\x1f\x8b\x08", "malformed.* end-of-stream"),
         ('{"annotations": [' + "[" * 100_000 + "]" * 100_000 + "]}", "malformed.* over 500 deep"),

@@ -247,6 +247,9 @@ def test_npz_pieces_make_the_array_numpy_reads(tmp_path) -> None:
         assert [len(rows) for rows in reader.rows("x", 3)] == [3, 3, 1]
     with pytest.raises(ValueError, match="'x' got 3 rows; it must have 7"):
         write_npz(tmp_path / "b.npz", {"x": (7, [array[:3]])})
+    for piece in (array[3:].astype(np.float64), array[3:, :1]):
+        with pytest.raises(ValueError, match="after row 2; all must be"):
+            write_npz(tmp_path / "b.npz", {"x": (7, [array[:3], piece])})
     assert not (tmp_path / "b.npz").exists()
 
 
