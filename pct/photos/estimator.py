@@ -65,6 +65,7 @@ class PoseEstimator:
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
         self.model, self.batch_size = model.eval(), batch_size
+        self._empty = dict[int, PersonPoses]()
         self._folded = copy.copy(model)
         with in_float32(), torch.random.fork_rng(devices=[]):  # new layers are drawn, and then get their weights
             self._folded._modules = {**model._modules, "backbone": fold_batch_norms(model.backbone)}
@@ -214,20 +215,23 @@ class PoseEstimator:
     ) -> Iterator[PoseResult]:
         crops = [crop for _, crops in group for crop in crops]
         boxes = np.concatenate([found.boxes for found, _ in group])
-        if not crops:
-            # Of a black crop that nobody gets, the arrays of no persons have their shapes.
-            crops, boxes = [np.zeros((*self.image_size, 3), np.uint8)], np.ones((1, 4))
         # Parts of equal size: a last one with a single crop would cost nearly as much as a full one.
-        parts = np.array_split(np.arange(len(crops)), -(-len(crops) // self.batch_size))
-        poses = PersonPoses.concatenate(
-            [self._predict_crops([crops[i] for i in rows], boxes[rows], num_samples) for rows in parts]
-        )
+        parts = np.array_split(np.arange(len(crops)), -(-len(crops) // self.batch_size)) if crops else []
+        found_poses = [self._predict_crops([crops[i] for i in rows], boxes[rows], num_samples) for rows in parts]
+        poses = PersonPoses.concatenate(found_poses or [self._nobody(num_samples)])
         start = 0
         for found, crops in group:
             persons = poses.select(slice(start, start + len(crops)))
             start += len(crops)
             scores = persons.pose_scores * found.scores
             yield PoseResult(found.frame, persons, self.skeleton, found.scores, scores, found.track_ids)
+
+    def _nobody(self, num_samples: int) -> PersonPoses:
+        """Return the arrays of no persons, which have the shapes of those of a black crop."""
+        if num_samples not in self._empty:
+            black, box = np.zeros((*self.image_size, 3), np.uint8), np.ones((1, 4))
+            self._empty[num_samples] = self._predict_crops([black], box, num_samples).select(slice(0))
+        return self._empty[num_samples]
 
     @torch.inference_mode()
     @in_float32()
