@@ -175,9 +175,10 @@ def _open(source: Any) -> Any:
     """Open a picture without Pillow's warning of many pixels: how many are too many is said here."""
     from PIL import Image
 
-    with warnings.catch_warnings():
+    # Added once: to take it away again would forget which warnings were shown, and disturb other threads.
+    if ("ignore", None, Image.DecompressionBombWarning, None, 0) not in warnings.filters:
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        return Image.open(source)
+    return Image.open(source)
 
 
 def photo_size(path: str | Path) -> tuple[int, int]:

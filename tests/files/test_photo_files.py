@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import warnings
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -198,3 +199,14 @@ def test_a_heic_photo_says_what_to_do(tmp_path) -> None:
     path.write_bytes(b"\0\0\0\x18ftypheic" + bytes(200))
     with pytest.raises(PhotoError, match=r"phone\.heic: HEIC photos are not read; convert it to JPEG"):
         read_photo(path)
+
+
+def test_reading_photos_keeps_the_record_of_warnings_that_were_shown(tmp_path: Path) -> None:
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
+    with warnings.catch_warnings(record=True) as shown:
+        warnings.simplefilter("default")
+        for _ in range(3):
+            read_photo(tmp_path / "a.png")
+            warnings.warn("once", stacklevel=1)
+    # The first photo may add its filter, before any warning; the others leave the record alone.
+    assert [str(warning.message) for warning in shown] == ["once"]
