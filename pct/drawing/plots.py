@@ -29,7 +29,7 @@ def plot_training_curves(rows: Sequence[Mapping[str, Any]], out_path: str | Path
     Raises:
         ValueError: If no row holds a finite number beside its step.
     """
-    curves = find_curves(rows)
+    curves = find_curves(rows, out_path)
     groups: dict[str, list[str]] = {}
     for name in curves:
         groups.setdefault(name.removeprefix("val_").removeprefix("train_"), []).append(name)
@@ -50,11 +50,11 @@ def plot_training_curves(rows: Sequence[Mapping[str, Any]], out_path: str | Path
         file.write(encode_png(render_figure(figure)))
 
 
-def find_curves(rows: Sequence[Mapping[str, Any]]) -> dict[str, tuple[list[float], list[float]]]:
+def find_curves(rows: Sequence[Mapping[str, Any]], out_path: str | Path) -> dict[str, tuple[list[float], list[float]]]:
     """Return steps and finite values by name; ``step`` and ``epoch`` are no curves.
 
     Raises:
-        ValueError: If there are none.
+        ValueError: If there are none to draw in ``out_path``, which it names.
     """
     curves: dict[str, tuple[list[float], list[float]]] = {}
     for row in rows:
@@ -65,7 +65,7 @@ def find_curves(rows: Sequence[Mapping[str, Any]]) -> dict[str, tuple[list[float
                 steps.append(row["step"])
                 values.append(value)
     if not curves:
-        raise ValueError("no numbers to draw: the run has logged nothing beside its steps")
+        raise ValueError(f"{out_path}: no numbers to draw: the run has logged nothing beside its steps")
     return curves
 
 

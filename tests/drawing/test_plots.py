@@ -23,14 +23,14 @@ ROWS = [
 
 
 def test_curves_are_the_finite_numbers_of_a_run() -> None:
-    assert find_curves(ROWS) == {
+    assert find_curves(ROWS, "curves.png") == {
         "loss": ([10, 20], [2.0, 1.0]),
         "lr": ([10, 20, 30], [0.1, 0.2, 0.1]),
         "usage": ([10], [0.5]),
         "val_loss": ([20], [1.5]),
     }
-    with pytest.raises(ValueError, match="no numbers to draw"):
-        find_curves([{"step": 3, "epoch": 1}])
+    with pytest.raises(ValueError, match=r"run/curves\.png: no numbers to draw"):
+        plot_training_curves([{"step": 3, "epoch": 1}], "run/curves.png")
 
 
 def test_training_curves_are_written(tmp_path: Path) -> None:
