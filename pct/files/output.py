@@ -7,10 +7,11 @@ import glob
 import hashlib
 import os
 import secrets
+import shutil
 import signal
 import stat
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
@@ -22,7 +23,7 @@ except ImportError:  # Windows has no such locks: there a file that is open cann
     fcntl = None  # type: ignore[assignment]
 
 # Errors of a file system that is full, or whose user may write no more.
-FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EFBIG)
+_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EFBIG)
 # Signals that end a process: Ctrl-C, the system's end, and the end of a terminal, which Windows has not.
 _ENDING = (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))
 _NO_FOLLOW, _NO_WAIT = getattr(os, "O_NOFOLLOW", 0), getattr(os, "O_NONBLOCK", 0)
@@ -78,21 +79,18 @@ def atomic_output(path: Path, force: bool = True, ending: str = ".tmp") -> Itera
         FileExistsError: If it exists then and ``force`` is not set.
         OutputError: If the disk is full.
     """
-    _remove_left_behind(path, ending)
+    remove_left_behind(path.parent, _prefix(path), ending, stat.S_ISREG)
     temporary, descriptor = None, -1
     try:
-        with undisturbed():
-            temporary, descriptor = _make_temporary(path, ending)
-        if fcntl is None:
-            os.close(descriptor)  # Windows renames and removes no file that is open
-        yield temporary
-        with temporary.open("r+b") as file:
-            os.fsync(file.fileno())
-        _publish(temporary, path, force)
-    except OSError as error:
-        if error.errno not in FULL:
-            raise
-        raise OutputError(f"output {path} cannot be written: {os.strerror(error.errno or 0)}") from error
+        with naming_full_disk(path):
+            with undisturbed():
+                temporary, descriptor = _make_temporary(path, ending)
+            if fcntl is None:
+                os.close(descriptor)  # Windows renames and removes no file that is open
+            yield temporary
+            with temporary.open("r+b") as file:
+                os.fsync(file.fileno())
+            _publish(temporary, path, force)
     finally:
         with undisturbed():
             if temporary is not None:
@@ -106,7 +104,7 @@ def _make_temporary(path: Path, ending: str) -> tuple[Path, int]:
     while True:
         temporary = path.with_name(f"{_prefix(path)}{secrets.token_hex(8)}{ending}")
         descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | _NO_FOLLOW, 0o666)
-        lock_file(descriptor, alone=False, wait=True)
+        _lock(descriptor, alone=False, wait=True)
         if os.fstat(descriptor).st_nlink:
             return temporary, descriptor
         os.close(descriptor)  # another process took it for one left behind before it was locked
@@ -142,37 +140,50 @@ def _prefix(path: Path) -> str:
     return f".{name}."
 
 
-def _remove_left_behind(path: Path, ending: str) -> None:
-    """Remove temporary files of an output whose writers are dead."""
-    pattern = f"{glob.escape(_prefix(path))}{'[0-9a-f]' * 16}{ending}"
-    for left in path.parent.glob(pattern):
-        try:
-            descriptor = os.open(left, os.O_RDONLY | _NO_FOLLOW | _NO_WAIT)
-        except OSError:
-            continue  # a link that somebody put there, a file of somebody else, or one that is gone by now
-        try:
-            lock_file(descriptor, alone=True)
-            is_file = stat.S_ISREG(os.fstat(descriptor).st_mode)
-        except BlockingIOError:
-            is_file = False  # somebody is writing it
-        finally:
-            if fcntl is None:
-                os.close(descriptor)
-        with suppress(PermissionError):
-            if is_file:
-                left.unlink(missing_ok=True)
-        if fcntl is not None:
-            os.close(descriptor)
+def remove_left_behind(folder: Path, prefix: str, ending: str, is_ours: Callable[[int], bool]) -> None:
+    """Remove temporary files or folders, told by their mode and their names, whose writers are dead."""
+    for left in folder.glob(f"{glob.escape(prefix)}{'[0-9a-f]' * 16}{ending}"):
+        # Left alone are links, what is somebody else's or gone by now, and what somebody is writing.
+        with suppress(OSError):
+            if is_ours(os.lstat(left).st_mode):
+                with locked(left, wait=False):
+                    shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
 
 
-def lock_file(descriptor: int, alone: bool, wait: bool = False) -> None:
-    """Lock a file or folder as long as it is open: shared by who writes it, alone by who would remove it.
+@contextmanager
+def locked(path: Path, alone: bool = True, wait: bool = True) -> Iterator[None]:
+    """Lock a file or folder, where there are locks: shared by who writes it, alone by who would remove it.
 
     Raises:
         BlockingIOError: If somebody else holds the other kind of lock and ``wait`` is not set.
     """
-    if fcntl is not None and descriptor >= 0:
+    descriptor = -1 if fcntl is None else os.open(path, os.O_RDONLY | _NO_WAIT)
+    try:
+        _lock(descriptor, alone, wait)
+        yield
+    finally:
+        if descriptor >= 0:
+            os.close(descriptor)
+
+
+def _lock(descriptor: int, alone: bool, wait: bool) -> None:
+    if fcntl is not None:
         fcntl.flock(descriptor, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | (0 if wait else fcntl.LOCK_NB))
+
+
+@contextmanager
+def naming_full_disk(path: Path) -> Iterator[None]:
+    """Name the output where the disk is full, or the user may write no more.
+
+    Raises:
+        OutputError: Then.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        raise OutputError(f"output {path} cannot be written: {os.strerror(error.errno or 0)}") from error
 
 
 @contextmanager

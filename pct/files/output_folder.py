@@ -7,10 +7,10 @@ import secrets
 import shutil
 import stat
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from pct.files.output import FULL, OutputError, lock_file, undisturbed
+from pct.files.output import OutputError, locked, naming_full_disk, remove_left_behind, undisturbed
 
 # Whole outputs that are being given their names; who finds them there finishes it. And how those half made are called.
 _READY, _HALF = ".results.ready", ".results."
@@ -35,35 +35,29 @@ def outputs_together(folder: Path, names: Sequence[str], force: bool = False) ->
         OutputError: If one of them is a link or a device, or the disk is full.
     """
     made_here = not folder.exists()
-    half, descriptor = folder / f"{_HALF}{secrets.token_hex(8)}", -1
+    half, writing = folder / f"{_HALF}{secrets.token_hex(8)}", ExitStack()
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with _alone(folder), undisturbed():
-            _finish(folder, names)
-            _remove_left_behind(folder)
-            half.mkdir()
-            descriptor = _open_folder(half)
-            lock_file(descriptor, alone=False)
-        yield half
-        with _alone(folder), undisturbed():
-            _finish(folder, names)
-            check_names(folder, names, force)
-            for name in names:
-                if not (half / name).exists():
-                    (half / f"{name}{_GONE}").touch()
-            half.rename(folder / _READY)
-            _finish(folder, names)
+        with naming_full_disk(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            with locked(folder), undisturbed():
+                _finish(folder, names)
+                remove_left_behind(folder, _HALF, "", stat.S_ISDIR)
+                half.mkdir()
+                writing.enter_context(locked(half, alone=False))
+            yield half
+            with locked(folder), undisturbed():
+                _finish(folder, names)
+                check_names(folder, names, force)
+                for name in names:
+                    if not (half / name).exists():
+                        (half / f"{name}{_GONE}").touch()
+                half.rename(folder / _READY)
+                _finish(folder, names)
     except OutputError as error:  # is said of the output, not of what it is made in
         raise OutputError(str(error).replace(str(half), str(folder))) from error
-    except OSError as error:
-        if error.errno not in FULL:
-            raise
-        raise OutputError(f"output {folder} cannot be written: {os.strerror(error.errno or 0)}") from error
     finally:
-        with undisturbed():
+        with undisturbed(), writing:
             shutil.rmtree(half, ignore_errors=True)
-            if descriptor >= 0:
-                os.close(descriptor)
             if made_here:
                 with suppress(OSError):
                     folder.rmdir()  # if nothing came of it
@@ -72,7 +66,7 @@ def outputs_together(folder: Path, names: Sequence[str], force: bool = False) ->
 def finish_outputs(folder: Path, names: Sequence[str]) -> None:
     """Give outputs their names that a process had made when it was killed."""
     if (folder / _READY).exists():
-        with _alone(folder), undisturbed():
+        with locked(folder), undisturbed():
             _finish(folder, names)
 
 
@@ -109,41 +103,3 @@ def _finish(folder: Path, names: Sequence[str]) -> None:
         if new.exists():
             new.replace(final)
     shutil.rmtree(ready)
-
-
-def _remove_left_behind(folder: Path) -> None:
-    """Remove what processes that are dead had half made."""
-    for left in folder.glob(f"{_HALF}{'[0-9a-f]' * 16}"):
-        if left.is_symlink() or not left.is_dir():
-            continue
-        descriptor = _open_folder(left)
-        try:
-            lock_file(descriptor, alone=True)
-            shutil.rmtree(left, ignore_errors=True)
-        except BlockingIOError:
-            pass  # somebody is writing there
-        finally:
-            if descriptor >= 0:
-                os.close(descriptor)
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Let no other process give or remove names in a folder meanwhile."""
-    descriptor = _open_folder(folder)
-    try:
-        lock_file(descriptor, alone=True, wait=True)
-        yield
-    finally:
-        if descriptor >= 0:
-            os.close(descriptor)
-
-
-def _open_folder(folder: Path) -> int:
-    """Return a descriptor of a folder for locks; -1 where folders cannot be opened (Windows)."""
-    try:
-        return os.open(folder, os.O_RDONLY)
-    except PermissionError:
-        if os.name == "nt":
-            return -1
-        raise
