@@ -185,7 +185,7 @@ def _table(
             keypoints=points,
             rows=numbers,
             where=[f"pose {number - 1}" for number in numbers],
-            visibility=known,
+            visible=known,
             bbox=boxes,
             image_ids=np.ones_like(numbers),
         )

@@ -237,7 +237,7 @@ def _read(
             keypoints=triplets[..., :2],
             rows=np.array(rows, dtype=np.int64),
             where=[f"annotation {a['id']}" for a in good],
-            visibility=triplets[..., 2],
+            visible=triplets[..., 2],
             bbox=np.array([a["bbox"] for a in good], dtype=np.float64).reshape(-1, 4) if boxed else None,
             area=np.array([a.get("area") for a in good], dtype=np.float64),
             image_ids=np.array([a["image_id"] for a in good], dtype=np.int64),

@@ -70,7 +70,7 @@ def _raw(
         keypoints=np.array([p["joints"] for p in persons], np.float64).reshape(-1, MPII16.num_keypoints, 2) - 1,
         rows=np.array(rows, np.int64),
         where=[_name(row) for row in rows],
-        visibility=np.array([p["joints_vis"] for p in persons], np.float64).reshape(-1, MPII16.num_keypoints),
+        visible=np.array([p["joints_vis"] for p in persons], np.float64).reshape(-1, MPII16.num_keypoints),
         bbox=np.concatenate([center - 1 - side / 2, side, side], axis=1),
         area=_AREA_SHARE * side[:, 0] ** 2,
         image_ids=np.array([images[str(p["image"])] for p in persons], np.int64),

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from pct.files.parquet import ColumnReader
 from pct.files.pose_checks import Fault, PoseFileError, PoseQuery, RawPoses, explain_mismatch
 from pct.skeleton import H36M17, Skeleton
 
-# Name in an npz file, name in a Parquet file; the joints are needed, the rest may be left out.
+# Name in an npz file and in RawPoses, name in a Parquet file; the joints are needed, the rest may be left out.
 _ARRAYS = ("keypoints", "visible", "bbox", "area", "image_ids", "annotation_ids")
 _COLUMNS = ("keypoints", "visible", "bbox", "area", "image_id", "annotation_id")
 # Arrays that 3D poses do not have; in their files they are no mistakes either.
@@ -47,12 +48,10 @@ def read_npz(path: Path, query: PoseQuery) -> Iterator[RawPoses]:
         start = 0
         for values in pieces:
             rows = np.arange(start, start := start + len(values["keypoints"]))
-            yield _raw(values, rows, skeleton, root)
+            yield RawPoses(skeleton=skeleton, rows=rows, root=root or 0, **values)
 
 
-def _read_arrays(
-    file: NpzReader, skeleton: Skeleton, root: int | None, batch_size: int
-) -> Iterator[dict[str, np.ndarray]]:
+def _read_arrays(file: NpzReader, skeleton: Skeleton, root: int | None, batch_size: int) -> Iterator[dict[str, Any]]:
     path, k, dims = file.path, skeleton.num_keypoints, 2 if root is None else 3
     names = [name for name in _ARRAYS if root is None or name not in _FLAT]
     _refuse_misspelt(path, "array", file.names, [*_ARRAYS, "keypoint_names"] if root is not None else names)
@@ -85,7 +84,7 @@ def _is_mocap(arrays: NpzReader) -> bool:
     return "keypoints" not in arrays.names and {"joints", "clip_start"} <= set(arrays.names)
 
 
-def _read_mocap(file: NpzReader, skeleton: Skeleton, batch_size: int) -> Iterator[dict[str, np.ndarray]]:
+def _read_mocap(file: NpzReader, skeleton: Skeleton, batch_size: int) -> Iterator[dict[str, Any]]:
     path, names = file.path, file.texts("joint_names")
     if names != JOINT_NAMES or skeleton.keypoint_names != H36M17.keypoint_names:
         raise PoseFileError(explain_mismatch(path, "array 'joint_names'", names, skeleton))
@@ -124,7 +123,7 @@ def read_parquet(path: Path, query: PoseQuery) -> Iterator[RawPoses]:
                         sentence = f"{name} has {column.counts[i]} numbers; it must have {width}"
                         faults.setdefault(i, Fault(f"row {start + i}", kind, sentence))
             good = np.array([i not in faults for i in range(n)], dtype=bool)
-            values = {}
+            values: dict[str, Any] = {}
             for name, array in zip(_COLUMNS, _ARRAYS, strict=True):
                 if name in columns:
                     counts = columns[name].counts
@@ -134,32 +133,9 @@ def read_parquet(path: Path, query: PoseQuery) -> Iterator[RawPoses]:
                         values[array] = np.full(int(good.sum()), np.nan)
                         values[array][counts[good] == 1] = numbers
             rows = start + np.flatnonzero(good)
-            yield _raw(values, rows, query.skeleton, None, [faults[i] for i in sorted(faults)])
+            bad = [faults[i] for i in sorted(faults)]
+            yield RawPoses(skeleton=query.skeleton, rows=rows, faults=bad, **values)
             start += n
-
-
-def _raw(
-    values: Mapping[str, np.ndarray],
-    rows: np.ndarray,
-    skeleton: Skeleton,
-    root: int | None,
-    faults: Sequence[Fault] = (),
-) -> RawPoses:
-    visible = values.get("visible")
-    if visible is None and root is not None:
-        visible = np.ones(values["keypoints"].shape[:2])
-    return RawPoses(
-        skeleton=skeleton,
-        keypoints=values["keypoints"],
-        rows=rows,
-        visibility=visible,
-        bbox=values.get("bbox"),
-        area=values.get("area"),
-        image_ids=values.get("image_ids"),
-        annotation_ids=values.get("annotation_ids"),
-        root=root or 0,
-        faults=faults,
-    )
 
 
 def _numbers(path: Path, name: str, array: np.ndarray) -> np.ndarray:

@@ -71,7 +71,7 @@ class RawPoses:
         keypoints: Joints (B, K, 2) in image pixels, or (B, K, 3) in millimetres, float64.
         rows: Where each pose stands in the file (B,), int64: its name in messages and its ids, where it has no others.
         where: What to call each pose in a message.
-        visibility: Above 0 where a joint is known (B, K), float64; None if the file does not say.
+        visible: Above 0 where a joint is known (B, K), float64; None if the file does not say.
         bbox: Person boxes (B, 4) as x, y, width, height in image pixels, float64; None to make them from the joints.
         area: Segment area (B,), float64, NaN where not known.
         image_ids, annotation_ids: Image and annotation of each pose (B,), int64.
@@ -80,7 +80,7 @@ class RawPoses:
         faults: Of poses that are not among these.
         left_out: Entries that are no single person of the skeleton's kind, by what they are.
         unlabelled: Whether poses without a known joint are good.
-        detected: Whether ``visibility`` is a detector's confidence. With it, and without ``visibility``, joints that
+        detected: Whether ``visible`` is a detector's confidence. With it, and in 2D without ``visible``, joints that
             are NaN or at exactly (0, 0), as detectors write what they did not find, are unknown.
     """
 
@@ -88,7 +88,7 @@ class RawPoses:
     keypoints: np.ndarray
     rows: np.ndarray
     where: Sequence[str] = ()
-    visibility: np.ndarray | None = None
+    visible: np.ndarray | None = None
     bbox: np.ndarray | None = None
     area: np.ndarray | None = None
     image_ids: np.ndarray | None = None
@@ -163,14 +163,13 @@ def check_poses(raw: RawPoses) -> PoseBatch:
     are shares of the image, its box has no area or is far from the joints, or its area cannot be one (0 is unknown); in
     3D if its root is not known or one of its bones is over two metres long.
     """
-    odd: Counter[str] = Counter()
-    if raw.visibility is None or raw.detected:
-        told = np.ones(raw.keypoints.shape[:2]) if raw.visibility is None else raw.visibility
+    odd, b, is_3d = Counter[str](), len(raw.keypoints), raw.keypoints.shape[-1] == 3
+    told = np.ones(raw.keypoints.shape[:2]) if raw.visible is None else raw.visible
+    if raw.detected or (raw.visible is None and not is_3d):
         unknown = np.isnan(raw.keypoints).any(axis=-1) | (raw.keypoints == 0).all(axis=-1)
         odd += Counter({_GUESSED: int((unknown & (told != 0)).any(axis=1).sum())})
-        raw = replace(raw, visibility=np.where(unknown, 0.0, told))
-    assert raw.visibility is not None
-    visible, b, is_3d = raw.visibility > 0, len(raw.keypoints), raw.keypoints.shape[-1] == 3
+        told = np.where(unknown, 0.0, told)
+    raw, visible = replace(raw, visible=told), told > 0
     found: dict[int, tuple[str, str]] = {}
     for check in (_find_no_number, _find_bad_body) if is_3d else (_find_no_number, _find_shares, _find_odd_area):
         for row, kind, sentence in check(raw, visible):
@@ -210,12 +209,12 @@ def _boxes(raw: RawPoses, known: np.ndarray, visible: np.ndarray, found: Mapping
 
 def _find_no_number(raw: RawPoses, visible: np.ndarray) -> Found:
     names, unit = raw.skeleton.keypoint_names, "pixels" if raw.keypoints.shape[-1] == 2 else "millimetres"
-    assert raw.visibility is not None
-    odd = ~np.isfinite(raw.visibility)
+    assert raw.visible is not None
+    odd = ~np.isfinite(raw.visible)
     for i in np.flatnonzero(odd.any(axis=1)).tolist():
         joint = int(np.argmax(odd[i]))
         right = "it must be 0 (unknown), 1 (occluded) or 2 (seen)"
-        yield i, "visibility not a number", f"visibility of {names[joint]} is {raw.visibility[i, joint]}; {right}"
+        yield i, "visibility not a number", f"visibility of {names[joint]} is {raw.visible[i, joint]}; {right}"
     with np.errstate(invalid="ignore"):
         bad = ~(np.abs(raw.keypoints) < LARGEST_PIXEL).all(axis=-1) & visible
     for i in np.flatnonzero(bad.any(axis=1)).tolist():
