@@ -15,10 +15,10 @@ from torch import Tensor
 from pct.drawing.panels import PosePanel, pose_gallery
 from pct.drawing.poses2d import COLOURED, TARGET, PoseLayer
 from pct.files.pose_checks import PoseFileError
-from pct.files.pose_files import notes_of
+from pct.files.pose_files import PoseCounts
 from pct.pose_space import PoseSpace
 from pct.tokenizer import PoseTokenizer
-from pct.tokens.codec import EncodeSummary, check_decodes, count_batch, decode_batches, encode_poses, read_pose_batches
+from pct.tokens.codec import check_table, decode_batches, encode_poses, read_pose_batches
 from pct.tokens.table import TokenReader, is_token_file
 
 
@@ -70,7 +70,7 @@ def _arrange(tokenizer: PoseTokenizer, panels: list[PosePanel]) -> np.ndarray:
 
 def _token_panels(tokenizer: PoseTokenizer, path: str | Path, count: int) -> list[PosePanel]:
     with TokenReader(path) as reader:
-        check_decodes(tokenizer, reader)
+        check_table(tokenizer, reader, to_decode=True)
         poses = next(decode_batches(tokenizer, reader, count))
     points = _to_panel(tokenizer.space, poses.keypoints, poses.bbox)
     ids = poses.annotation_ids.tolist()
@@ -81,9 +81,9 @@ def _pose_panels(
     tokenizer: PoseTokenizer, path: str | Path, count: int, reconstruct: bool, category: str | int | None
 ) -> list[PosePanel]:
     panels: list[PosePanel] = []
-    summary = EncodeSummary(Path(path))
+    counts = PoseCounts()
     for batch in read_pose_batches(tokenizer, path, count, category):
-        count_batch(summary, batch, None)
+        counts.add(batch)
         poses = batch.poses
         points = _to_panel(tokenizer.space, poses.keypoints, poses.bbox)
         layers: list[tuple[PoseLayer, ...]] = [
@@ -100,11 +100,11 @@ def _pose_panels(
         if len(panels) >= count:
             break
     if not panels:
-        raise PoseFileError(f"{path}: {summary.explain_nothing()}")
-    for sentence in (*summary.notes, *notes_of(summary.odd, summary.left_out)):
+        raise PoseFileError(f"{path}: {counts.explain_nothing()}")
+    for sentence in (*counts.notes, *counts.say_odd(left_out=True)):
         warnings.warn(f"{path}: {sentence}", stacklevel=2)
-    if summary.first_fault is not None:
-        bad = f"{summary.skipped.total():,} bad poses are skipped; the first: {summary.first_fault}"
+    if counts.first_fault is not None:
+        bad = f"{counts.skipped.total():,} bad poses are skipped; the first: {counts.first_fault}"
         warnings.warn(f"{path}: {bad}", stacklevel=2)
     return list(islice(panels, count))
 

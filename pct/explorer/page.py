@@ -17,7 +17,7 @@ from pct.explorer.packing import pack_numbers
 from pct.skeleton import Skeleton
 from pct.tokenizer import PoseTokenizer
 from pct.tokenizer.coarse_fine import TRUSTED, CoarseFineQuantizer
-from pct.tokens.codec import check_decodes
+from pct.tokens.codec import check_table
 from pct.tokens.table import TokenReader, is_token_file
 
 _EXAMPLES = Path(__file__).with_name("examples.json")
@@ -55,7 +55,7 @@ def explore(name: str | Path, count: int = 24, model: str | None = None) -> str:
     with TokenReader(name) as reader:
         model = model or reader.metadata.model
         tokenizer = PoseTokenizer.from_pretrained(model)
-        check_decodes(tokenizer, reader)
+        check_table(tokenizer, reader, to_decode=True)
         tokens = reader.read()
     rows = np.linspace(0, len(tokens) - 1, min(count, len(tokens))).round().astype(int).tolist()
     starts = [{"name": str(tokens.annotation_ids[row]), "ids": tokens.indices[row].tolist()} for row in rows]

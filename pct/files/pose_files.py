@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +132,54 @@ def read_poses(
     return check_all(path, _READERS[kind](path, PoseQuery(skeleton, batch_size, category, need_names, root)))
 
 
+@dataclass(kw_only=True)
+class PoseCounts:
+    """What became of the poses of a file, batch by batch.
+
+    Attributes:
+        poses: Good poses.
+        skipped: Bad poses by what was wrong with them.
+        left_out: Crowds and annotations of other categories, by what they are.
+        odd: What should be known of good poses, by what it is.
+        notes: What looks odd about the poses as a whole.
+        first_fault: What is wrong with the first bad pose.
+    """
+
+    poses: int = 0
+    skipped: Counter[str] = field(default_factory=Counter)
+    left_out: Counter[str] = field(default_factory=Counter)
+    odd: Counter[str] = field(default_factory=Counter)
+    notes: list[str] = field(default_factory=list)
+    first_fault: Fault | None = None
+
+    def add(self, batch: PoseBatch) -> PoseCounts:
+        """Count a batch, too, and return these counts."""
+        self.poses += len(batch.poses)
+        self.skipped.update(fault.kind for fault in batch.faults)
+        self.left_out.update(batch.left_out)
+        self.odd += batch.odd
+        self.notes.extend(batch.notes)
+        self.first_fault = self.first_fault or next(iter(batch.faults), None)
+        return self
+
+    @property
+    def entries(self) -> int:
+        """All entries of the file that were read."""
+        return self.poses + self.skipped.total() + self.left_out.total()
+
+    def say_odd(self, left_out: bool = False) -> list[str]:
+        """Say how many poses are odd, and, if asked for, how many entries are left out."""
+        odd = [f"{count:,} {what}" for what, count in self.odd.items()]
+        return odd + [f"left out {count:,} ({kind})" for kind, count in self.left_out.items() if left_out]
+
+    def explain_nothing(self) -> str:
+        """Say why a file has no good pose: the first fault of the bad ones, or else what was left out."""
+        if self.first_fault is not None:
+            return f"none of {self.skipped.total():,} poses is good; the first: {self.first_fault}"
+        kinds = ", ".join(f"{count:,} {kind}" for kind, count in self.left_out.items())
+        return "no person with a labelled joint" + (f", only crowds and other categories: {kinds}" if kinds else "")
+
+
 def join_batches(path: str | Path, batches: Iterable[PoseBatch], report: Say | None = None) -> PoseBatch:
     """Put the batches of a file, one at least, together, with the faults of all.
 
@@ -143,8 +191,7 @@ def join_batches(path: str | Path, batches: Iterable[PoseBatch], report: Say | N
     Raises:
         PoseFileError: If a pose is bad and ``report`` is None.
     """
-    tables, faults, entries = [], list[Fault](), list[Mapping[str, Any]]()
-    odd, left_out = Counter[str](), Counter[str]()
+    tables, faults, entries, counts = [], list[Fault](), list[Mapping[str, Any]](), PoseCounts()
     for batch in batches:
         for fault in batch.faults:
             if report is None:
@@ -153,23 +200,8 @@ def join_batches(path: str | Path, batches: Iterable[PoseBatch], report: Say | N
         faults += batch.faults
         tables.append(batch.poses)
         entries += batch.entries
-        odd, left_out = odd + batch.odd, left_out + batch.left_out
-    return PoseBatch(Poses.concatenate(tables), tuple(faults), left_out, odd, tuple(entries))
-
-
-def notes_of(odd: Mapping[str, int], left_out: Mapping[str, int] | None = None) -> list[str]:
-    """Say how many poses are odd, and how many entries of a file are left out."""
-    return [f"{count:,} {what}" for what, count in odd.items()] + [
-        f"left out {count:,} ({kind})" for kind, count in (left_out or {}).items()
-    ]
-
-
-def explain_no_pose(bad: int, first: Fault | None, left_out: Mapping[str, int]) -> str:
-    """Say why a file has no good pose: the first fault of the ``bad`` ones, or else what was left out."""
-    if first is not None:
-        return f"none of {bad:,} poses is good; the first: {first}"
-    kinds = ", ".join(f"{count:,} {kind}" for kind, count in left_out.items())
-    return "no person with a labelled joint" + (f", only crowds and other categories: {kinds}" if kinds else "")
+        counts.add(batch)
+    return PoseBatch(Poses.concatenate(tables), tuple(faults), counts.left_out, counts.odd, tuple(entries))
 
 
 def load_keypoint_file(
@@ -208,13 +240,12 @@ def load_keypoint_file(
     batches = read_poses(path, skeleton, category=category, need_names=need_names)
     # Annotations with their outlines take far more memory than their poses.
     whole = join_batches(path, (replace(batch, entries=()) for batch in batches), report)
+    counts = PoseCounts().add(whole)
     if note is not None:
-        for sentence in notes_of(whole.odd, whole.left_out):
+        for sentence in counts.say_odd(left_out=True):
             note(f"{path}: {sentence}")
     if not len(whole.poses):
-        raise PoseFileError(
-            f"{path}: {explain_no_pose(len(whole.faults), next(iter(whole.faults), None), whole.left_out)}"
-        )
+        raise PoseFileError(f"{path}: {counts.explain_nothing()}")
     return with_areas(whole.poses)
 
 

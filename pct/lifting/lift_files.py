@@ -20,14 +20,14 @@ from pct.files.npz import write_npz
 from pct.files.output import check_output
 from pct.files.pose_arrays import read_joint_names
 from pct.files.pose_checks import Fault, PoseBatch, PoseFileError, explain_mismatch
-from pct.files.pose_files import check_pose_file, find_kind, notes_of, read_poses
+from pct.files.pose_files import check_pose_file, find_kind, read_poses
 from pct.lifting.lifter import Lifter
 from pct.lifting.pose2d_bridge import BRIDGES, bridge_poses2d
 from pct.poses import Poses
 from pct.skeleton import COCO17, MPII16, SKELETONS, Skeleton
 from pct.tokenizer import PoseTokenizer
 from pct.tokenizer.own import TOKENIZER_FOLDER
-from pct.tokens.codec import EncodeSummary, check_decodes, count_batch, decode_batches, describe_model
+from pct.tokens.codec import EncodeSummary, check_table, decode_batches, describe_model
 from pct.tokens.table import PoseTokens, TokenReader, TokenWriter, is_token_file
 
 LIFT_SUFFIXES = (".npz",)
@@ -106,7 +106,7 @@ def lift_file(
         batches = read_poses(source, found, batch_size, category=category, need_names=skeleton is None)
     _check_bridge(source, found, lifter.skeleton)
     sizes = _read_sizes(source, image_size) if lifter.normalizer.kind == "screen" else None
-    summary, pieces = LiftSummary(path), []
+    summary, pieces = LiftSummary(path=path), []
     for batch in batches:
         batch, image_sizes = _prepare(batch, lifter.skeleton, sizes)
         if report is not None:
@@ -114,13 +114,15 @@ def lift_file(
                 report(f"{source}: {fault}")
         if len(batch.poses):
             pieces.append(_lift(lifter, batch.poses, image_sizes, flip))
-        count_batch(summary, batch, progress)
+        summary.add(batch)
+        if progress is not None:
+            progress(summary.entries)
     if not pieces:
         raise ValueError(f"{source}: {summary.explain_nothing()}")
     arrays = {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
     lifted = torch.from_numpy(arrays["keypoints"])
     summary.notes += find_odd_axes(lifted, torch.ones(lifted.shape[:2], dtype=torch.bool), lifter.skeleton)
-    summary.notes += notes_of(summary.odd)
+    summary.notes += summary.say_odd()
     arrays["keypoint_names"] = np.array(lifter.skeleton.keypoint_names)
     # The table first: what people look for is there only when all is.
     if tokens_out is not None:
@@ -152,7 +154,7 @@ def _read_table(path: Path, tokenizer: PoseTokenizer, given: Skeleton | None, ba
     if tokenizer.space.kind != "crop2d":
         raise ValueError(f"{path}: tokens of {tokenizer.space.kind} poses; only 2D poses can be lifted")
     with TokenReader(path) as reader:
-        check_decodes(tokenizer, reader)
+        check_table(tokenizer, reader, to_decode=True)
         for poses in decode_batches(tokenizer, reader, batch_size):
             yield PoseBatch(poses, ())
 

@@ -15,7 +15,7 @@ import torch
 from pct.files.coco import find_category, read_annotations
 from pct.files.photo_folder import PhotoFolder, find_usable
 from pct.files.pose_checks import are_numbers, check_all
-from pct.files.pose_files import explain_no_pose, join_batches, notes_of, read_poses, with_areas
+from pct.files.pose_files import PoseCounts, join_batches, read_poses, with_areas
 from pct.poses import Poses
 from pct.skeleton import H36M17, MPII16, Skeleton
 
@@ -153,7 +153,7 @@ class CocoPersons(PhotoPersons):
         chosen = find_category(annotations_path, skeleton, category)
         pieces = read_annotations(annotations_path, chosen)
         found = join_batches(annotations_path, check_all(annotations_path, pieces), report)
-        for sentence in notes_of(found.odd, found.left_out):
+        for sentence in PoseCounts().add(found).say_odd(left_out=True):
             report(f"{annotations_path}: {sentence}")
         poses, persons = found.poses, found.entries
         names = [f"{annotations_path}: annotation {p['id']}" for p in persons]
@@ -202,7 +202,7 @@ class MpiiPersons(PhotoPersons):
     ) -> None:
         found = join_batches(path, read_poses(path, MPII16), report)
         if not len(found.poses):
-            raise ValueError(f"{path}: {explain_no_pose(len(found.faults), next(iter(found.faults), None), {})}")
+            raise ValueError(f"{path}: {PoseCounts().add(found).explain_nothing()}")
         poses, names = found.poses, [str(person["image"]) for person in found.entries]
         images = [{"id": i, "file_name": n} for i, n in dict(zip(poses.image_ids.tolist(), names, strict=True)).items()]
         photos = PhotoFolder(path, image_folder, images=images)

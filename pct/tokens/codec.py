@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,8 +14,8 @@ import torch
 from pct.files.coco_writer import write_coco_poses
 from pct.files.npz import write_npz
 from pct.files.output import OutputError, check_output
-from pct.files.pose_checks import Fault, PoseBatch, PoseFileError
-from pct.files.pose_files import check_pose_file, explain_no_pose, notes_of, read_poses
+from pct.files.pose_checks import PoseBatch, PoseFileError
+from pct.files.pose_files import PoseCounts, check_pose_file, read_poses
 from pct.poses import Poses
 from pct.tokenizer import PoseTokenizer
 from pct.tokens.metadata import TokenFileError, TokenMetadata
@@ -25,27 +24,11 @@ from pct.tokens.table import PoseTokens, TokenReader, TokenWriter
 DECODE_SUFFIXES = (".json", ".npz")
 
 
-@dataclass
-class EncodeSummary:
-    """What :func:`encode_file` did.
-
-    Attributes:
-        path: The token table.
-        poses: Poses encoded.
-        skipped: Bad poses by what was wrong with them.
-        left_out: Crowds and annotations of other categories, by what they are.
-        odd: What should be known of good poses, by what it is.
-        notes: What looks odd about the poses as a whole.
-        first_fault: What is wrong with the first bad pose.
-    """
+@dataclass(kw_only=True)
+class EncodeSummary(PoseCounts):
+    """What :func:`encode_file` did; ``path`` is the token table."""
 
     path: Path
-    poses: int = 0
-    skipped: Counter[str] = field(default_factory=Counter)
-    left_out: Counter[str] = field(default_factory=Counter)
-    odd: Counter[str] = field(default_factory=Counter)
-    notes: list[str] = field(default_factory=list)
-    first_fault: Fault | None = None
     # What was done, of which there is more than one.
     verb: ClassVar[str] = "encoded"
 
@@ -56,10 +39,6 @@ class EncodeSummary:
                 kinds = ", ".join(f"{kind}: {count:,}" for kind, count in counts.most_common())
                 text += f"; {said.format(counts.total())} ({kinds})"
         return text
-
-    def explain_nothing(self) -> str:
-        """Say why there is no pose."""
-        return explain_no_pose(self.skipped.total(), self.first_fault, self.left_out)
 
 
 def encode_file(
@@ -99,7 +78,7 @@ def encode_file(
     source, out = check_pose_file(source), check_output(out, (".parquet",), force)
     _check_sane(source, out, batch_size)
     check_unguided(tokenizer)
-    summary = EncodeSummary(out)
+    summary = EncodeSummary(path=out)
     metadata = describe_model(tokenizer, model_name).with_prefix(num_tokens)
     with TokenWriter(out, metadata, force) as writer:
         for batch in read_pose_batches(tokenizer, source, batch_size, category):
@@ -109,10 +88,12 @@ def encode_file(
                 if report is not None:
                     report(f"{source}: {fault}")
             writer.write(encode_poses(tokenizer, batch.poses).first_tokens(metadata.tokens_per_pose))
-            count_batch(summary, batch, progress)
+            summary.add(batch)
+            if progress is not None:
+                progress(summary.entries)
         if summary.poses == 0:
             raise PoseFileError(f"{source}: {summary.explain_nothing()}")
-    summary.notes += notes_of(summary.odd)
+    summary.notes += summary.say_odd()
     return summary
 
 
@@ -194,7 +175,7 @@ def decode_file(
     if tokenizer.space.kind == "root3d" and out.suffix.lower() == ".json":
         raise OutputError(f"output {out}: COCO files hold 2D poses and the model's are 3D; write them to a .npz")
     with TokenReader(source) as reader:
-        check_decodes(tokenizer, reader)
+        check_table(tokenizer, reader, to_decode=True)
         pieces = decode_batches(tokenizer, reader, batch_size, progress)
         if out.suffix.lower() == ".json":
             write_coco_poses(out, pieces, decimals=2, force=force)
@@ -211,8 +192,8 @@ def _arrays(reader: TokenReader, poses: Iterator[Poses], batch_size: int) -> dic
     return {"keypoints": joints, **columns, "keypoint_names": np.array(reader.metadata.skeleton.keypoint_names)}
 
 
-def check_same_model(tokenizer: PoseTokenizer, reader: TokenReader) -> None:
-    """Check that a token table has poses and that ``tokenizer`` made it.
+def check_table(tokenizer: PoseTokenizer, reader: TokenReader, to_decode: bool = False) -> None:
+    """Check that a token table has poses, that ``tokenizer`` made it, and if asked for that it has enough to decode.
 
     Raises:
         TokenFileError: If not.
@@ -228,23 +209,12 @@ def check_same_model(tokenizer: PoseTokenizer, reader: TokenReader) -> None:
         )
     if len(reader) == 0:
         raise TokenFileError(f"{reader.path}: no poses; the table has no rows")
-
-
-def check_decodes(tokenizer: PoseTokenizer, reader: TokenReader) -> None:
-    """Check that a token table has poses, that ``tokenizer`` made it, and that it holds enough tokens of each pose.
-
-    Raises:
-        TokenFileError: If not.
-    """
-    check_same_model(tokenizer, reader)
-    held, shortest = reader.metadata.tokens_per_pose, tokenizer.shortest_prefix
-    if held < shortest:
-        least = f"at least {shortest}"
-        if shortest == tokenizer.config.num_tokens:
-            least = f"all {shortest}, since its tokens are not ordered"
+    held, shortest = theirs.tokens_per_pose, tokenizer.shortest_prefix
+    if to_decode and held < shortest:
+        ordered = shortest < tokenizer.config.num_tokens
         raise TokenFileError(
-            f"{reader.path}: holds the first {held} of {reader.metadata.num_tokens} tokens of each pose; "
-            f"to decode them this model needs {least}"
+            f"{reader.path}: holds the first {held} of {theirs.num_tokens} tokens of each pose; to decode them this "
+            f"model needs {f'at least {shortest}' if ordered else f'all {shortest}, since its tokens are not ordered'}"
         )
 
 
@@ -261,18 +231,6 @@ def decode_batches(
         done += len(tokens)
         if progress is not None:
             progress(done)
-
-
-def count_batch(summary: EncodeSummary, batch: PoseBatch, progress: Callable[[int], None] | None) -> None:
-    """Add a batch of a file that is done to ``summary``, and tell how many poses are done."""
-    summary.poses += len(batch.poses)
-    summary.left_out.update(batch.left_out)
-    summary.odd += batch.odd
-    summary.skipped.update(fault.kind for fault in batch.faults)
-    summary.first_fault = summary.first_fault or next(iter(batch.faults), None)
-    summary.notes.extend(batch.notes)
-    if progress is not None:
-        progress(summary.poses + summary.skipped.total() + summary.left_out.total())
 
 
 def _check_sane(source: Path, out: Path, batch_size: int) -> None:

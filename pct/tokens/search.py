@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from pct.tokenizer import PoseTokenizer
-from pct.tokens.codec import check_same_model
+from pct.tokens.codec import check_table
 from pct.tokens.table import PoseTokens, TokenReader
 from pct.tokens.text import check_ids
 
@@ -81,7 +81,7 @@ class TokenIndex:
             _check_tokens(table.indices, *embeddings.shape[:2])
             return _index([table], len(table), table.indices.shape[1], embeddings)
         with TokenReader(table) as reader:
-            check_same_model(tokenizer, reader)
+            check_table(tokenizer, reader)
             return _index(reader.batches(), len(reader), reader.metadata.tokens_per_pose, embeddings)
 
     def __len__(self) -> int:

@@ -13,7 +13,7 @@ from pct.drawing.gallery import draw_tokens
 from pct.files.pose_files import POSE_SUFFIXES, PoseFileError, check_pose_file
 from pct.poses import Poses
 from pct.tokenizer import PoseTokenizer
-from pct.tokens.codec import check_same_model, check_unguided, encode_poses, read_pose_batches
+from pct.tokens.codec import check_table, check_unguided, encode_poses, read_pose_batches
 from pct.tokens.metadata import TokenFileError
 from pct.tokens.search import By, TokenIndex
 from pct.tokens.table import PoseTokens, TokenReader, is_token_file
@@ -136,7 +136,7 @@ def _read_query(tokenizer: PoseTokenizer, path: Path) -> tuple[PoseTokens, list[
     notes: list[str] = []
     if is_token_file(path):
         with TokenReader(path) as reader:
-            check_same_model(tokenizer, reader)
+            check_table(tokenizer, reader)
             tokens, several = next(reader.batches(1)), len(reader) > 1
     else:
         poses, notes = _read_first_poses(tokenizer, path)

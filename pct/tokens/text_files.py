@@ -11,7 +11,7 @@ import numpy as np
 from pct.files.output import open_atomically
 from pct.pose_space import PoseSpace
 from pct.tokenizer import PoseTokenizer
-from pct.tokens.codec import check_same_model, describe_model
+from pct.tokens.codec import check_table, describe_model
 from pct.tokens.metadata import TokenFileError, TokenMetadata
 from pct.tokens.table import PoseTokens, TokenReader, TokenWriter
 from pct.tokens.text import parse_text, tokens_to_text
@@ -129,7 +129,7 @@ def _explain(source: str | Path, metadata: TokenMetadata, num_tokens: int | None
 
 def _places(tokenizer: PoseTokenizer, like: str | Path) -> Iterator[PoseTokens]:
     with TokenReader(like) as reader:
-        check_same_model(tokenizer, reader)
+        check_table(tokenizer, reader)
         yield from reader.batches(_BATCH)
 
 
