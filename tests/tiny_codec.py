@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import torch
 
 from pct.skeleton import Skeleton
@@ -76,3 +79,15 @@ def read(path: Path) -> PoseTokens:
 
 def encode(source: Path, out: Path | None = None, **options):
     return encode_file(TOKENIZER, source, out or source.with_name("tokens.parquet"), **options)
+
+
+def rewrite(path: Path, out: Path | None = None, columns: Mapping[str, Any] | None = None, **metadata) -> Path:
+    """Write a token table again as another program could have, with other columns or metadata; ``...`` drops one."""
+    table, out = pq.read_table(path), out or path
+    values = {**json.loads(table.schema.metadata[b"pct"]), **metadata}
+    for name, array in (columns or {}).items():
+        place = table.column_names.index(name)
+        table = table.remove_column(place) if array is ... else table.set_column(place, name, array)
+    values = {name: value for name, value in values.items() if value is not ...}
+    pq.write_table(table.replace_schema_metadata({"pct": json.dumps(values)}), out)
+    return out

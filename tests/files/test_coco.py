@@ -12,36 +12,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiny_codec import CATEGORY, TRIANGLE, person, write_json
 
 from pct.files.coco import find_category
 from pct.files.coco_writer import write_coco_json, write_coco_poses
 from pct.files.json_stream import iter_json
 from pct.files.pose_files import load_keypoint_file
 from pct.people.poses import generate_poses
-from pct.skeleton import COCO17, CROWDPOSE14, Skeleton
-
-TRIANGLE = Skeleton("triangle", ("top", "left_foot", "right_foot"), ((0, 1), (0, 2)), ((1, 2),), (0.05, 0.05, 0.05))
-CATEGORY = {"id": 1, "name": "person", "keypoints": list(TRIANGLE.keypoint_names), "skeleton": [[1, 2], [1, 3]]}
-
-
-def person(number: int, **changes) -> dict:
-    """An annotation of TRIANGLE; its second joint is not labelled."""
-    values = {
-        "id": number,
-        "image_id": number // 2,
-        "category_id": 1,
-        "iscrowd": 0,
-        "bbox": [10.5, 20, 30, 40],
-        "area": 700.0,
-        "keypoints": [11 + number, 21.5, 2, 0, 0, 0, 39, 59, 1],
-        **changes,
-    }
-    return {name: value for name, value in values.items() if value is not ...}
-
-
-def write(path, annotations, categories=(CATEGORY,), **more):
-    path.write_text(json.dumps({"categories": list(categories), **more, "annotations": annotations}))
-    return path
+from pct.skeleton import COCO17, CROWDPOSE14
 
 
 @pytest.fixture
@@ -50,22 +28,22 @@ def file(tmp_path):
 
 
 def test_values_of_a_table(file) -> None:
-    table = load_keypoint_file(write(file, [person(4), person(9, area=...)]), TRIANGLE)
+    table = load_keypoint_file(write_json(file, [person(4), person(9, area=...)]), TRIANGLE)
     assert table.keypoints[0].tolist() == [[15, 21.5], [0, 0], [39, 59]]
     assert table.visible.tolist() == [[True, False, True]] * 2
-    assert table.bbox[0].tolist() == [10.5, 20, 30, 40]
-    assert table.area.tolist() == pytest.approx([700, 0.52 * 1200])
-    assert (table.image_ids.tolist(), table.annotation_ids.tolist()) == ([2, 4], [4, 9])
+    assert table.bbox[0].tolist() == [14.5, 20, 30.25, 40]
+    assert table.area.tolist() == pytest.approx([700, 0.52 * 1210])
+    assert (table.image_ids.tolist(), table.annotation_ids.tolist()) == ([28, 63], [4, 9])
 
 
 def test_skeleton_comes_from_the_categories(file) -> None:
     with pytest.warns(UserWarning, match="no OKS sigmas"):
-        skeleton = load_keypoint_file(write(file, [person(1)])).skeleton
+        skeleton = load_keypoint_file(write_json(file, [person(1)])).skeleton
     assert (skeleton.keypoint_names, skeleton.edges) == (TRIANGLE.keypoint_names, TRIANGLE.edges)
 
 
 def test_a_bad_annotation_is_an_error_or_is_reported_and_skipped(file) -> None:
-    write(file, [person(1), person(11, bbox=[1, 1, 0, 5]), person(2)])
+    write_json(file, [person(1), person(11, bbox=[1, 1, 0, 5]), person(2)])
     with pytest.raises(ValueError, match=r"poses\.json: annotation 11: bbox is \[1.0, 1.0, 0.0, 5.0\]; width and"):
         load_keypoint_file(file, TRIANGLE)
     reports: list[str] = []
@@ -104,19 +82,19 @@ def test_bad_files_are_named(file, text, message) -> None:
 
 
 def test_brackets_in_names_are_no_depth(file) -> None:
-    write(file, [person(i, note=":[{" * 20) for i in range(200)])
+    write_json(file, [person(i, note=":[{" * 20) for i in range(200)])
     assert len(load_keypoint_file(file, TRIANGLE)) == 200
 
 
 def test_nobody_to_read(file) -> None:
     with pytest.raises(ValueError, match="no person with a labelled joint"):
-        load_keypoint_file(write(file, [person(1, keypoints=[0] * 9)]), TRIANGLE)
+        load_keypoint_file(write_json(file, [person(1, keypoints=[0] * 9)]), TRIANGLE)
 
 
 def test_choice_of_category(file) -> None:
     dog = {"id": 2, "name": "dog", "keypoints": ["snout", "tail"], "sigmas": [0.1, 0.1]}
     kite = {"id": 3, "name": "kite"}
-    write(file, [person(1)], [kite, CATEGORY, dog])
+    write_json(file, [person(1)], [kite, CATEGORY, dog])
     with pytest.raises(ValueError, match=r"several categories have different keypoints \(person, dog\); choose one"):
         find_category(file)
     assert find_category(file, category="dog").skeleton.keypoint_names == ("snout", "tail")
@@ -125,10 +103,10 @@ def test_choice_of_category(file) -> None:
     with pytest.raises(ValueError, match=r"name or id 'cat'; the file has 'kite' \(id 3\), 'person'"):
         find_category(file, category="cat")
     with pytest.raises(ValueError, match="no category names its keypoints"):
-        find_category(write(file, [person(1)], [kite]))
+        find_category(write_json(file, [person(1)], [kite]))
     assert find_category(file, TRIANGLE).skeleton is TRIANGLE
     with pytest.raises(ValueError, match=r"category 'person' has the 3 joints top.* crowdpose14 has"):
-        find_category(write(file, [person(1)]), CROWDPOSE14)
+        find_category(write_json(file, [person(1)]), CROWDPOSE14)
 
 
 def test_what_is_written_is_read_again(file) -> None:
@@ -193,7 +171,7 @@ def test_a_stream_equals_the_file_with_none_for_what_is_no_number(items, tmp_pat
 def test_numbers_that_are_none_are_found_wherever_the_reader_cuts_the_file(file) -> None:
     # The reader takes 64 KiB at a time: long strings put NaN and quotes round its borders.
     items = [{"id": i, "text": "x," * 5000 + '"NaN,' + "y" * (i % 97), "x": math.nan} for i in range(300)]
-    write(file, items)
+    write_json(file, items)
     for item, read in zip(items, iter_json(file, "annotations", required=True), strict=True):
         assert read == {**item, "x": None}
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import tempfile
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiny_codec import read, rewrite
 
 from pct.files.parquet import ParquetError
 from pct.skeleton import COCO17, CROWDPOSE14
@@ -43,25 +43,6 @@ def write(path: Path, tokens: PoseTokens, about: TokenMetadata | None = None) ->
     with TokenWriter(path, about or metadata()) as writer:
         writer.write(tokens)
     return path
-
-
-def rewrite(path: Path, change) -> Path:
-    """Write a table again with its Arrow form changed, as a program other than ours could have."""
-    pq.write_table(change(pq.read_table(path)), path)
-    return path
-
-
-def replace_metadata(path: Path, **changes) -> Path:
-    def change(table: pa.Table) -> pa.Table:
-        values = {**json.loads(table.schema.metadata[b"pct"]), **changes}
-        return table.replace_schema_metadata({"pct": json.dumps(values)})
-
-    return rewrite(path, change)
-
-
-def read(path: Path) -> PoseTokens:
-    with TokenReader(path) as reader:
-        return reader.read()
 
 
 @settings(max_examples=25, deadline=None)
@@ -144,31 +125,21 @@ def test_ids_outside_the_codebook_are_neither_written_nor_read(tmp_path) -> None
             write(tmp_path / "t.parquet", tokens)
         assert list(tmp_path.iterdir()) == []
     tokens.indices[4999, 2] = 31
-    path = replace_metadata(write(tmp_path / "t.parquet", tokens), codebook_size=8)
+    path = rewrite(write(tmp_path / "t.parquet", tokens), codebook_size=8)
     with pytest.raises(TokenFileError, match=r"t\.parquet: token 2 of row 4999 is 31; ids .* from 0 to 7"):
         read(path)
 
 
 @pytest.mark.parametrize("version", [0, 3, "1", True, 1.0, None])
 def test_other_format_versions_are_refused(tmp_path, version) -> None:
-    path = replace_metadata(write(tmp_path / "t.parquet", poses(2)), format_version=version)
+    path = rewrite(write(tmp_path / "t.parquet", poses(2)), format_version=version)
     with pytest.raises(TokenFileError, match=rf"format version {version!r}; this version of pct reads 1 to 2"):
         TokenReader(path)
 
 
-def to_version_1(path: Path) -> Path:
-    """Make a table what version 0.1 of pct would have written."""
-
-    def change(table: pa.Table) -> pa.Table:
-        values = {**json.loads(table.schema.metadata[b"pct"]), "format_version": 1}
-        del values["prefix"], values["shortest_prefix"]
-        return table.replace_schema_metadata({"pct": json.dumps(values)})
-
-    return rewrite(path, change)
-
-
 def test_tables_of_version_1_are_read_and_their_rows_written_as_version_2(tmp_path) -> None:
-    path = to_version_1(write(tmp_path / "old.parquet", poses(5)))
+    path = write(tmp_path / "old.parquet", poses(5))
+    rewrite(path, format_version=1, prefix=..., shortest_prefix=...)
     with TokenReader(path) as reader:
         assert reader.metadata == metadata(format_version=1)
         assert (reader.metadata.tokens_per_pose, reader.metadata.shortest_prefix) == (3, 3)
@@ -219,7 +190,7 @@ def test_a_prefix_that_a_model_does_not_decode_is_not_made() -> None:
     ],
 )
 def test_broken_metadata_is_named(tmp_path, changes, sentence) -> None:
-    path = replace_metadata(write(tmp_path / "t.parquet", poses(2)), **changes)
+    path = rewrite(write(tmp_path / "t.parquet", poses(2)), **changes)
     with pytest.raises(TokenFileError, match=sentence):
         TokenReader(path)
 
@@ -227,7 +198,7 @@ def test_broken_metadata_is_named(tmp_path, changes, sentence) -> None:
 @pytest.mark.parametrize("text", ["{", "[1]", "\\xff"])
 def test_metadata_that_is_no_json_object_is_named(tmp_path, text) -> None:
     path = write(tmp_path / "t.parquet", poses(2))
-    rewrite(path, lambda table: table.replace_schema_metadata({"pct": text}))
+    pq.write_table(pq.read_table(path).replace_schema_metadata({"pct": text}), path)
     with pytest.raises(TokenFileError, match=r"t\.parquet: (the metadata|token table of format version None)"):
         TokenReader(path)
 
@@ -242,19 +213,12 @@ def test_metadata_that_is_no_json_object_is_named(tmp_path, text) -> None:
         ("tokens", pa.array(["1 2 3"] * 2), "tokens.* holds string"),
         ("bbox", pa.array([[1.0, 1, 1, 1], [1, 1, 0, 1]]), "bbox of row 1 is .*; its size must be positive"),
         ("image_id", pa.array([1, None]), "row 1 has 0 numbers in image_id"),
+        ("bbox", ..., "no column 'bbox'; the file has image_id, annotation_id, area, tokens"),
     ],
 )
 def test_broken_rows_are_named(tmp_path, column, values, sentence) -> None:
-    def change(table: pa.Table) -> pa.Table:
-        return table.set_column(table.column_names.index(column), column, values)
-
+    path = rewrite(write(tmp_path / "t.parquet", poses(2)), columns={column: values})
     with pytest.raises((TokenFileError, ParquetError), match=sentence):
-        read(rewrite(write(tmp_path / "t.parquet", poses(2)), change))
-
-
-def test_a_missing_column_is_named(tmp_path) -> None:
-    path = rewrite(write(tmp_path / "t.parquet", poses(2)), lambda table: table.drop_columns(["bbox"]))
-    with pytest.raises(ParquetError, match="no column 'bbox'; the file has image_id, annotation_id, area, tokens"):
         read(path)
 
 

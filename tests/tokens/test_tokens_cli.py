@@ -12,7 +12,7 @@ import pytest
 import torch
 from tiny_bodies import write_bodies
 from tiny_cli import expect_error, person, run, write_poses
-from tiny_codec import make_tokenizer, read
+from tiny_codec import make_tokenizer, read, rewrite
 from tiny_ordered import make_ordered
 
 from pct.cli import common
@@ -21,7 +21,6 @@ from pct.files.coco_writer import write_coco_json
 from pct.pose_space import PoseSpace
 from pct.skeleton import COCO17, H36M17
 from pct.tokenizer import PoseTokenizer
-from pct.tokens import TokenReader
 
 ORDERED, COARSE, PLAIN, BODIES = "ordered", "coarse", "plain", "bodies"
 
@@ -52,13 +51,6 @@ def search(capsys, *argv: object) -> dict:
     status, out, error = run(capsys, "search", *argv, "--json")
     assert (status, error) == (0, "")
     return json.loads(out)
-
-
-def rewrite(source: Path, out: Path, change) -> Path:
-    """Write a token table again, changed as another program could have."""
-    table = pq.read_table(source)
-    pq.write_table(change(table).replace_schema_metadata(table.schema.metadata), out)
-    return out
 
 
 def test_a_prefix_goes_through_every_command(work, capsys) -> None:
@@ -114,11 +106,8 @@ def test_prefixes_that_do_not_decode_are_one_sentence(work, capsys) -> None:
 
 def test_a_table_of_version_0_1_says_who_reads_it(work, capsys) -> None:
     """As the shipped model of pct 0.1 wrote it: no prefix in its metadata, another fingerprint."""
-    table = pq.read_table(work / "t.parquet")
-    values = {**json.loads(table.schema.metadata[b"pct"]), "format_version": 1}
-    del values["prefix"], values["shortest_prefix"]
-    values |= {"model": "coco17", "fingerprint": "ced99d580220bb96"}
-    pq.write_table(table.replace_schema_metadata({"pct": json.dumps(values)}), work / "old.parquet")
+    old = {"format_version": 1, "prefix": ..., "shortest_prefix": ...}
+    rewrite(work / "t.parquet", work / "old.parquet", **old, model="coco17", fingerprint="ced99d580220bb96")
     assert json.loads(run(capsys, "info", "old.parquet", "--json")[1])["format_version"] == 1
     parts = ("coco17 of pct 0.1", "ced99d580220bb96", "read it with pct 0.1, or encode the poses anew")
     for argv in (("decode", "old.parquet", "-o", "o.json"), ("search", "old.parquet", "--like", 3)):
@@ -127,14 +116,11 @@ def test_a_table_of_version_0_1_says_who_reads_it(work, capsys) -> None:
 
 @pytest.mark.parametrize("by", ["ids", "vectors"])
 def test_search_finds_the_copies_of_a_pose_and_not_itself(work, capsys, by) -> None:
-    def copy_some(table: pa.Table) -> pa.Table:
-        tokens = table["tokens"].to_pylist()
-        for row in (30, 12, 39):
-            tokens[row] = tokens[5]
-        column = pa.array(tokens, table.schema.field("tokens").type)
-        return table.set_column(table.column_names.index("tokens"), "tokens", column)
-
-    rewrite(work / "t.parquet", work / "copies.parquet", copy_some)
+    column = pq.read_table(work / "t.parquet")["tokens"]
+    tokens = column.to_pylist()
+    for row in (30, 12, 39):
+        tokens[row] = tokens[5]
+    rewrite(work / "t.parquet", work / "copies.parquet", {"tokens": pa.array(tokens, column.type)})
     argv = ("copies.parquet", "--like", 5, "-n", 3, "--by", by, "--model", ORDERED)
     found = search(capsys, *argv)
     assert found["query"] == {"row": 5, "image_id": 2, "annotation_id": 5}
@@ -178,11 +164,8 @@ def test_search_over_prefixes_compares_what_both_have(work, capsys) -> None:
 
 
 def test_choices_are_noted(work, capsys) -> None:
-    def repeat(table: pa.Table) -> pa.Table:
-        ids = pa.array([9, 3, 4, 3, *range(100, 136)])
-        return table.set_column(table.column_names.index("annotation_id"), "annotation_id", ids)
-
-    rewrite(work / "t.parquet", work / "same.parquet", repeat)
+    ids = pa.array([9, 3, 4, 3, *range(100, 136)])
+    rewrite(work / "t.parquet", work / "same.parquet", {"annotation_id": ids})
     m = ("--model", ORDERED)
     status, out, note = run(capsys, "search", "same.parquet", "--like", 3, "--json", *m)
     assert (status, json.loads(out)["query"]["row"]) == (0, 1)
@@ -214,7 +197,7 @@ def test_what_cannot_be_searched_is_one_sentence(work, capsys) -> None:
     write_coco_json(work / "bad.json", COCO17, [], [person(1, bbox=[1, 2, 0, 4])])
     write_coco_json(work / "none.json", COCO17, [], [person(1, iscrowd=1)])
     pq.write_table(pa.table({"a": [1]}), work / "data.parquet")
-    rewrite(work / "t.parquet", work / "empty.parquet", lambda table: table.slice(0, 0))
+    pq.write_table(pq.read_table(work / "t.parquet").slice(0, 0), work / "empty.parquet")
     m = ("--model", ORDERED)
     for table, like, *parts in (
         ("t.parquet", 77, "t.parquet: no row of this table has the annotation id 77"),
@@ -246,12 +229,8 @@ def test_a_picture_is_checked_before_a_model_is_loaded(work, capsys, monkeypatch
 
 def test_a_table_of_too_short_prefixes_is_searched_but_not_drawn(work, capsys) -> None:
     run(capsys, "encode", "poses.json", "-o", "c.parquet", "--model", COARSE)
-    with TokenReader(work / "c.parquet") as reader:
-        values = {**json.loads(reader.metadata.to_json()), "prefix": 3}
-    table = pq.read_table(work / "c.parquet")
-    tokens = pa.array([row[:3] for row in table["tokens"].to_pylist()], pa.list_(pa.uint16(), 3))
-    table = table.set_column(table.column_names.index("tokens"), "tokens", tokens)
-    pq.write_table(table.replace_schema_metadata({"pct": json.dumps(values)}), work / "c.parquet")
+    tokens = pa.array(read(work / "c.parquet").indices[:, :3].tolist(), pa.list_(pa.uint16(), 3))
+    rewrite(work / "c.parquet", columns={"tokens": tokens}, prefix=3)
     argv = ("c.parquet", "--like", 3, "--model", COARSE)
     assert search(capsys, *argv)["tokens_compared"] == 3
     expect_error(capsys, ("search", *argv, "-o", "c.png"), "indices have 3 tokens a pose", "17 to 34")
