@@ -86,11 +86,6 @@ def test_brackets_in_names_are_no_depth(file) -> None:
     assert len(load_keypoint_file(file, TRIANGLE)) == 200
 
 
-def test_nobody_to_read(file) -> None:
-    with pytest.raises(ValueError, match="no person with a labelled joint"):
-        load_keypoint_file(write_json(file, [person(1, keypoints=[0] * 9)]), TRIANGLE)
-
-
 def test_choice_of_category(file) -> None:
     dog = {"id": 2, "name": "dog", "keypoints": ["snout", "tail"], "sigmas": [0.1, 0.1]}
     kite = {"id": 3, "name": "kite"}

@@ -46,11 +46,7 @@ def test_the_vectors_are_copies() -> None:
     ("model", "word", "sentence"),
     [
         (TOKENIZER, "walks", "'walks' is no word of pose tokens"),
-        (
-            TOKENIZER,
-            "<p32>",
-            "word 1, '<p32>', .* ids go from 0 to 31, its positions from 0 to 3",
-        ),
+        (TOKENIZER, "<p32>", "word 1, '<p32>', .* ids go from 0 to 31, its positions from 0 to 3"),
         (TOKENIZER, "<p4_0>", "word 1, '<p4_0>', is none of this model"),
         (ORDERED, "<p7>", r"no vector of its own: .* take the words of vocabulary\(32, 6\), such as <p0_7>"),
     ],

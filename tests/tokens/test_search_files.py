@@ -14,14 +14,12 @@ from pct.tokens.search_files import draw_found, search_table
 ORDERED = make_ordered()
 
 
-def encode(path, **options):
+def encode(path):
     """Six poses, the last two alike, and their token table."""
     keypoints = np.random.default_rng(0).uniform(10, 200, (6, 3, 2))
     keypoints[5] = keypoints[4]
-    encode_file(
-        ORDERED, write_arrays(path / "in.npz", keypoints=keypoints, visible=None), path / "t.parquet", **options
-    )
-    return path / "t.parquet"
+    source = write_arrays(path / "in.npz", keypoints=keypoints, visible=None)
+    return encode_file(ORDERED, source, path / "t.parquet").path
 
 
 def test_an_id_may_be_a_number_or_text(tmp_path) -> None:
