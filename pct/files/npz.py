@@ -41,7 +41,7 @@ def find_no_file(path: Path) -> str | None:
     return "the file is empty" if path.stat().st_size == 0 else None
 
 
-class NpzReader:
+class NpzReader(ExitStack):
     """Read the arrays of an ``.npz`` archive row by row; a context manager.
 
     Attributes:
@@ -55,26 +55,21 @@ class NpzReader:
     """
 
     def __init__(self, path: str | Path) -> None:
+        super().__init__()
         self.path = Path(path)
         reason = find_no_file(self.path)
         if reason is not None:
             raise NpzError(f"{path}: {reason}")
         try:
-            self._zip = zipfile.ZipFile(self.path)
+            self._zip = self.enter_context(zipfile.ZipFile(self.path))
         except (zipfile.BadZipFile, UnicodeDecodeError, NotImplementedError, OSError, ValueError):
             raise NpzError(f"{path}: truncated, or no .npz archive (pickled files are refused)") from None
         try:
             self._check_members()
         except NpzError:
-            self._zip.close()
+            self.close()
             raise
         self.names = [name.removesuffix(".npy") for name in self._zip.namelist()]
-
-    def __enter__(self) -> NpzReader:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._zip.close()
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Return the shape of an array without reading it."""

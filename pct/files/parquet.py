@@ -40,7 +40,7 @@ class Column:
     counts: np.ndarray
 
 
-class ColumnReader:
+class ColumnReader(ExitStack):
     """Read columns of a Parquet file; a context manager.
 
     Attributes:
@@ -58,30 +58,21 @@ class ColumnReader:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
+        super().__init__()
         self.path = Path(path)
         reason = find_no_file(self.path)
         if reason is not None:
             raise ParquetError(f"{path}: {reason}")
         try:
-            self._file = pq.ParquetFile(self.path, page_checksum_verification=True)
+            self._file = self.enter_context(pq.ParquetFile(self.path, page_checksum_verification=True))
             schema = self._file.schema_arrow
             self.metadata: dict[bytes, bytes] = schema.metadata or {}
             self.columns: list[str] = schema.names
         except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             raise ParquetError(f"{path}: truncated, or no Parquet file: {_one_line(error)}") from None
 
-    def __enter__(self) -> ColumnReader:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
     def __len__(self) -> int:
         return self._file.metadata.num_rows
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
 
     def batches(self, names: Sequence[str], batch_size: int) -> Iterator[dict[str, Column]]:
         """Yield the columns ``names`` in order of rows, at most ``batch_size`` rows at a time.

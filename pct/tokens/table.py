@@ -145,7 +145,7 @@ class TokenWriter(ExitStack):
         self._writer.write({column: getattr(tokens, _FIELDS.get(column, column)) for column in _columns(self.metadata)})
 
 
-class TokenReader:
+class TokenReader(ExitStack):
     """Read the token table ``path``; a context manager.
 
     Attributes:
@@ -157,8 +157,9 @@ class TokenReader:
     """
 
     def __init__(self, path: str | Path) -> None:
+        super().__init__()
         self.path = Path(path)
-        self._file = ColumnReader(path)
+        self._file = self.enter_context(ColumnReader(path))
         try:
             text = self._file.metadata.get(METADATA_KEY.encode())
             if text is None:
@@ -168,18 +169,8 @@ class TokenReader:
             self.close()
             raise
 
-    def __enter__(self) -> TokenReader:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
     def __len__(self) -> int:
         return len(self._file)
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
 
     def batches(self, batch_size: int = 4096) -> Iterator[PoseTokens]:
         """Yield the poses in order, at most ``batch_size`` at a time.
