@@ -34,11 +34,12 @@ class NpzError(ValueError):
     """An ``.npz`` archive is missing, broken, or holds what is not read."""
 
 
-def find_no_file(path: Path) -> str | None:
-    """Say why a path is no file that something could be read from."""
+def check_file(path: Path, error: type[ValueError]) -> None:
+    """Raise ``error`` if a path is no file that something could be read from."""
     if not path.is_file():
-        return "this is a folder" if path.is_dir() else "no such file"
-    return "the file is empty" if path.stat().st_size == 0 else None
+        raise error(f"{path}: {'this is a folder' if path.is_dir() else 'no such file'}")
+    if path.stat().st_size == 0:
+        raise error(f"{path}: the file is empty")
 
 
 class NpzReader(ExitStack):
@@ -57,9 +58,7 @@ class NpzReader(ExitStack):
     def __init__(self, path: str | Path) -> None:
         super().__init__()
         self.path = Path(path)
-        reason = find_no_file(self.path)
-        if reason is not None:
-            raise NpzError(f"{path}: {reason}")
+        check_file(self.path, NpzError)
         try:
             self._zip = self.enter_context(zipfile.ZipFile(self.path))
         except (zipfile.BadZipFile, UnicodeDecodeError, NotImplementedError, OSError, ValueError):

@@ -6,12 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pct.files.npz import find_no_file
+from pct.files.npz import check_file
 from pct.files.output import atomic_output, check_output
 
 if TYPE_CHECKING:
@@ -60,9 +59,7 @@ class ColumnReader(ExitStack):
 
         super().__init__()
         self.path = Path(path)
-        reason = find_no_file(self.path)
-        if reason is not None:
-            raise ParquetError(f"{path}: {reason}")
+        check_file(self.path, ParquetError)
         try:
             self._file = self.enter_context(pq.ParquetFile(self.path, page_checksum_verification=True))
             schema = self._file.schema_arrow
@@ -122,7 +119,7 @@ class ColumnReader(ExitStack):
         return Column(array.to_numpy(zero_copy_only=False), counts)
 
 
-class ColumnWriter:
+class ColumnWriter(ExitStack):
     """Write columns to a Parquet file batch by batch; a context manager.
 
     The file appears under its name only when the block ends without an error.
@@ -145,6 +142,7 @@ class ColumnWriter:
         metadata: Mapping[str, str],
         force: bool = False,
     ) -> None:
+        super().__init__()
         self.path, self._force = check_output(path, (".parquet",), force), force
         self._columns, self._metadata = columns, metadata
 
@@ -159,7 +157,7 @@ class ColumnWriter:
             temporary = stack.enter_context(atomic_output(self.path, self._force))
             writer = pq.ParquetWriter(temporary, self._schema, compression="zstd", write_page_checksum=True)
             self._writer = stack.enter_context(writer)
-            self._stack = stack.pop_all()
+            self.push(stack.pop_all())
         return self
 
     def write(self, values: Mapping[str, np.ndarray]) -> None:
@@ -172,11 +170,6 @@ class ColumnWriter:
             numbers = pa.array(values[field.name].astype(dtype).reshape(-1), from_pandas=width == 0)
             arrays.append(pa.FixedSizeListArray.from_arrays(numbers, type=field.type) if width else numbers)
         self._writer.write_table(pa.Table.from_arrays(arrays, schema=self._schema))
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stack.__exit__(kind, error, trace)
 
 
 def _one_line(error: Exception) -> str:

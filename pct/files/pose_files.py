@@ -13,7 +13,7 @@ import torch
 from pct.files.coco import AREA_SHARE, find_category, read_coco, read_results
 from pct.files.json_stream import first_byte, iter_json
 from pct.files.mpii import read_mpii
-from pct.files.npz import find_no_file
+from pct.files.npz import check_file
 from pct.files.pose_arrays import count_rows, read_npz, read_parquet
 from pct.files.pose_checks import Fault, PoseBatch, PoseFileError, PoseQuery, RawPoses, check_all
 from pct.poses import Poses
@@ -45,9 +45,7 @@ def check_pose_file(path: str | Path) -> Path:
     if suffix not in POSE_SUFFIXES:
         pickled = "; pickled files are refused" if suffix in (".pkl", ".pickle", ".pt", ".pth") else ""
         raise PoseFileError(f"{path}: suffix is {suffix!r}; poses are read from {', '.join(POSE_SUFFIXES)}{pickled}")
-    reason = find_no_file(path)
-    if reason is not None:
-        raise PoseFileError(f"{path}: {reason}")
+    check_file(path, PoseFileError)
     return path
 
 
