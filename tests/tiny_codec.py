@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
@@ -91,3 +92,9 @@ def rewrite(path: Path, out: Path | None = None, columns: Mapping[str, Any] | No
     values = {name: value for name, value in values.items() if value is not ...}
     pq.write_table(table.replace_schema_metadata({"pct": json.dumps(values)}), out)
     return out
+
+
+def cut_table(path: Path, length: int) -> Path:
+    """Keep the first tokens of each pose of a token table only, even fewer than the model decodes."""
+    tokens = pa.array(read(path).indices[:, :length].tolist(), pa.list_(pa.uint16(), length))
+    return rewrite(path, columns={"tokens": tokens}, prefix=length)

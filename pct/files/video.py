@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
 
@@ -76,7 +75,7 @@ class VideoReader:
             raise PhotoError(f"{self.path}: no frame of the video can be read; it is damaged or truncated")
 
 
-class VideoWriter:
+class VideoWriter(ExitStack):
     """Write frames of one size to an MP4 file; a context manager.
 
     The file appears under its name only when the block ends without an error.
@@ -92,12 +91,9 @@ class VideoWriter:
     """
 
     def __init__(self, path: str | Path, fps: float, force: bool = False) -> None:
+        super().__init__()
         self.path, self.fps, self._force = check_output(path, (".mp4",), force), fps, force
-        self._stack = ExitStack()
         self._size: tuple[int, int] | None = None
-
-    def __enter__(self) -> VideoWriter:
-        return self
 
     def write(self, image: np.ndarray) -> None:
         """Append a frame (H, W, 3), uint8 RGB; the first one sets the size, whose odd last row or column is cut off.
@@ -113,17 +109,11 @@ class VideoWriter:
             self._size = width, height
             codec = cv2.VideoWriter.fourcc(*"mp4v")
             # OpenCV goes by the suffix.
-            temporary = self._stack.enter_context(atomic_output(self.path, self._force, ".tmp.mp4"))
+            temporary = self.enter_context(atomic_output(self.path, self._force, ".tmp.mp4"))
             self._writer = cv2.VideoWriter(str(temporary), codec, self.fps, self._size)
+            self.callback(self._writer.release)
             if not self._writer.isOpened():
                 raise ValueError(f"{self.path}: OpenCV cannot write MP4 videos of {width}x{height} pixels here")
         if (width, height) != self._size:
             raise ValueError(f"{self.path}: a frame has {width}x{height} pixels, the first {self._size}")
         self._writer.write(np.ascontiguousarray(image[:height, :width, ::-1]))
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._size is not None:
-            self._writer.release()
-        self._stack.__exit__(kind, error, trace)

@@ -72,15 +72,14 @@ def test_bad_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="not of skeleton coco17"):
         load_mpi_inf_3dhp(tmp_path, ["TS1"], skeleton=COCO17)
     bodies = write(tmp_path, "TS1")
-    write(tmp_path, "TS1", annot3=bodies[:, None, ROWS] / 1000)
-    with pytest.raises(ValueError, match=r"TS1.*read as millimetres 0\.\d+ mm, read as metres \d+ mm"):
-        load_mpi_inf_3dhp(tmp_path, ["TS1"])
-    write(tmp_path, "TS1", annot2=np.zeros((30, 1, 16, 2)))
-    with pytest.raises(ValueError, match=r"annot2 has shape \(30, 1, 16, 2\); expected \(30, 1, 17, 2\)"):
-        load_mpi_inf_3dhp(tmp_path, ["TS1"])
-    write(tmp_path, "TS1", valid_frame=np.zeros((30, 1)))
-    with pytest.raises(ValueError, match="no frame is valid"):
-        load_mpi_inf_3dhp(tmp_path, ["TS1"])
+    for key, value, message in (
+        ("annot3", bodies[:, None, ROWS] / 1000, r"TS1.*read as millimetres 0\.\d+ mm, read as metres \d+ mm"),
+        ("annot2", np.zeros((30, 1, 16, 2)), r"annot2 has shape \(30, 1, 16, 2\); expected \(30, 1, 17, 2\)"),
+        ("valid_frame", np.zeros((30, 1)), "no frame is valid"),
+    ):
+        write(tmp_path, "TS1", **{key: value})
+        with pytest.raises(ValueError, match=message):
+            load_mpi_inf_3dhp(tmp_path, ["TS1"])
     (tmp_path / "TS1" / "annot_data.mat").write_bytes(b"MATLAB 5.0 MAT-file")
     with pytest.raises(ValueError, match=r"annot_data\.mat: "):
         load_mpi_inf_3dhp(tmp_path, ["TS1"])

@@ -6,15 +6,14 @@ import numpy as np
 import pytest
 import torch
 from tiny_bodies import write_bodies
-from tiny_codec import TOKENIZER, read, write_arrays
+from tiny_codec import TOKENIZER, cut_table, read, write_arrays
 from tiny_ordered import make_ordered
 
 from pct.drawing.gallery import draw_gallery
 from pct.pose_space import PoseSpace
 from pct.skeleton import H36M17
-from pct.tokenizer import PoseTokenizer
-from pct.tokens import TokenFileError, TokenMetadata, TokenReader, TokenWriter
-from pct.tokens.codec import decode_file, describe_model, encode_file
+from pct.tokens import TokenFileError, TokenReader
+from pct.tokens.codec import decode_file, encode_file
 from pct.tokens.describe import describe_token_file
 
 MODELS = {
@@ -44,15 +43,6 @@ def test_prefixes_go_from_file_to_tokens_to_file(tmp_path, name, length) -> None
     assert draw_gallery(model, table, 1).std() > 1
 
 
-def cut_table(model: PoseTokenizer, folder, length: int):
-    """A table of fewer tokens than the model decodes, as another program could write it."""
-    encode_file(model, write_arrays(folder / "in.npz"), folder / "whole.parquet")
-    values = {f: getattr(describe_model(model), f) for f in TokenMetadata.__dataclass_fields__}
-    with TokenWriter(folder / "cut.parquet", TokenMetadata(**{**values, "prefix": length})) as writer:
-        writer.write(read(folder / "whole.parquet").first_tokens(length))
-    return folder / "cut.parquet"
-
-
 @pytest.mark.parametrize(
     ("model", "held", "sentence"),
     [
@@ -61,7 +51,8 @@ def cut_table(model: PoseTokenizer, folder, length: int):
     ],
 )
 def test_tables_that_hold_too_little_do_not_decode(tmp_path, model, held, sentence) -> None:
-    table = cut_table(model, tmp_path, held)
+    encode_file(model, write_arrays(tmp_path / "in.npz"), tmp_path / "cut.parquet")
+    table = cut_table(tmp_path / "cut.parquet", held)
     assert len(read(table)) == 6
     for work in (lambda: decode_file(model, table, tmp_path / "out.npz"), lambda: draw_gallery(model, table)):
         with pytest.raises(TokenFileError, match=sentence):

@@ -12,7 +12,7 @@ import pytest
 import torch
 from tiny_bodies import write_bodies
 from tiny_cli import expect_error, person, run, write_poses
-from tiny_codec import make_tokenizer, read, rewrite
+from tiny_codec import cut_table, make_tokenizer, read, rewrite
 from tiny_ordered import make_ordered
 
 from pct.cli import common
@@ -229,8 +229,7 @@ def test_a_picture_is_checked_before_a_model_is_loaded(work, capsys, monkeypatch
 
 def test_a_table_of_too_short_prefixes_is_searched_but_not_drawn(work, capsys) -> None:
     run(capsys, "encode", "poses.json", "-o", "c.parquet", "--model", COARSE)
-    tokens = pa.array(read(work / "c.parquet").indices[:, :3].tolist(), pa.list_(pa.uint16(), 3))
-    rewrite(work / "c.parquet", columns={"tokens": tokens}, prefix=3)
+    cut_table(work / "c.parquet", 3)
     argv = ("c.parquet", "--like", 3, "--model", COARSE)
     assert search(capsys, *argv)["tokens_compared"] == 3
     expect_error(capsys, ("search", *argv, "-o", "c.png"), "indices have 3 tokens a pose", "17 to 34")
