@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from pct.files.pose_checks import RawPoses, check_poses
-from pct.files.pose_files import read_poses
+from pct.files.pose_files import join_batches, read_poses
 from pct.poses import Poses
 from pct.skeleton import COCO17, Skeleton
 
@@ -143,11 +143,7 @@ def from_coco(results: str | Path | Sequence[Mapping[str, Any]], skeleton: Skele
         ValueError: If a pose is bad or the file cannot be read.
     """
     if isinstance(results, (str, Path)):
-        batches = list(read_poses(results, skeleton))
-        for batch in batches:
-            if batch.faults:
-                raise ValueError(f"{results}: {batch.faults[0]}")
-        return Poses.concatenate([batch.poses for batch in batches])
+        return join_batches(results, read_poses(results, skeleton)).poses
     lengths = {len(entry.get("keypoints") or ()) for entry in results}
     if len(lengths) > 1 or any(length == 0 or length % 3 for length in lengths):
         raise ValueError(f"COCO results need keypoints of one length, x, y, confidence a joint; got {sorted(lengths)}")

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from pct.drawing.gallery import draw_tokens
-from pct.files.pose_files import POSE_SUFFIXES, PoseFileError, check_pose_file
+from pct.files.pose_files import POSE_SUFFIXES, PoseCounts, PoseFileError, check_pose_file
 from pct.poses import Poses
 from pct.tokenizer import PoseTokenizer
 from pct.tokens.codec import check_table, check_unguided, encode_poses, read_pose_batches
@@ -149,19 +149,16 @@ def _read_query(tokenizer: PoseTokenizer, path: Path) -> tuple[PoseTokens, list[
 def _read_first_poses(tokenizer: PoseTokenizer, path: Path) -> tuple[Poses, list[str]]:
     """Return the first good poses of a file, two at least if it has them, and what looks odd about them."""
     check_unguided(tokenizer)
-    pieces: list[Poses] = []
-    notes: list[str] = []
-    fault = None
+    pieces, counts = list[Poses](), PoseCounts()
     for batch in read_pose_batches(tokenizer, path, _FEW):
         pieces.append(batch.poses)
-        notes += [f"{path}: {note}" for note in batch.notes]
-        fault = fault or next(iter(batch.faults), None)
-        if sum(map(len, pieces)) > 1:
+        if counts.add(batch).poses > 1:
             break
-    if not any(map(len, pieces)):
+    if not counts.poses:
+        fault = counts.first_fault
         found = f"the first is bad: {fault}" if fault else f"there is none of {tokenizer.skeleton.name}"
         raise PoseFileError(f"{path}: no good pose to search for; {found}")
-    return Poses.concatenate(pieces), notes
+    return Poses.concatenate(pieces), [f"{path}: {note}" for note in counts.notes]
 
 
 def _find_row(index: TokenIndex, tokens: PoseTokens) -> int | None:
