@@ -311,12 +311,13 @@ def test_bad_layouts_are_refused(cameras: H36MCameras, tmp_path: Path) -> None:
 def test_broken_files_are_refused(original: tuple[Path, Path], cameras: H36MCameras, tmp_path: Path) -> None:
     broken = tmp_path / "data_3d_h36m.npz"
     broken.write_bytes(original[0].read_bytes()[:200])
-    with pytest.raises(ValueError, match=r"truncated, or no \.npz archive"):
-        convert_h36m(tmp_path / "out.npz", broken, [], cameras, trust_pickle=True)
-    with pytest.raises(ValueError, match="no array positions_3d; the file has positions_2d, metadata"):
-        convert_h36m(tmp_path / "out.npz", original[1], [], cameras, trust_pickle=True)
-    with pytest.raises(ValueError, match="is named data_2d_h36m_NAME"):
-        convert_h36m(tmp_path / "out.npz", original[0], [original[0]], cameras, trust_pickle=True)
+    for poses, detections, message in (
+        (broken, [], r"truncated, or no \.npz archive"),
+        (original[1], [], "no array positions_3d; the file has positions_2d, metadata"),
+        (original[0], [original[0]], "is named data_2d_h36m_NAME"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            convert_h36m(tmp_path / "out.npz", poses, detections, cameras, trust_pickle=True)
     assert not (tmp_path / "out.npz").exists()
 
 
