@@ -92,27 +92,18 @@ def test_swapped_sides_and_axes_are_noted_but_encoded(tmp_path) -> None:
 
 
 def test_files_that_do_not_fit_are_named(tmp_path) -> None:
-    flat = bodies(12)[..., :2]
-    sixteen = np.delete(bodies(12), 9, axis=1)
-    cases = [
-        (
-            write_bodies(tmp_path / "2d.npz", keypoints=flat),
-            "these are 2D poses, and the model.s are 3D; skeleton h36m17",
-        ),
-        (write_bodies(tmp_path / "16.npz", keypoints=sixteen, visible=None), r"shape \(12, 17, 3\)|\(12, 16, 3\)"),
-        (
-            write_bodies(tmp_path / "names.npz", keypoint_names=np.array(H36M16.keypoint_names)),
-            "has the 16 joints of h36m16; .* skeleton h36m17 has the 17 joints",
-        ),
-        (write_json(tmp_path / "coco.json", []), "a .json file holds 2D poses, and the model's are 3D; give a .npz"),
-        (write_bodies(tmp_path / "spelt.npz", visibel=np.ones((12, 17)), visible=None), "did you mean 'visible'"),
-    ]
-    for source, sentence in cases:
+    names = np.array(H36M16.keypoint_names)
+    for changes, sentence in (
+        ({"keypoints": bodies(12)[..., :2]}, "these are 2D poses, and the model.s are 3D; skeleton h36m17"),
+        ({"keypoints": np.delete(bodies(12), 9, axis=1), "visible": None}, r"shape \(12, 17, 3\)|\(12, 16, 3\)"),
+        ({"keypoint_names": names}, "has the 16 joints of h36m16; .* skeleton h36m17 has the 17 joints"),
+        ({"visibel": np.ones((12, 17)), "visible": None}, "did you mean 'visible'"),
+        ({"keypoints": bodies(1)[:0]}, "no poses"),
+    ):
         with pytest.raises(ValueError, match=sentence):
-            encode(source)
-    np.savez(tmp_path / "none.npz", keypoints=bodies(1)[:0])
-    with pytest.raises(PoseFileError, match="no poses"):
-        encode(tmp_path / "none.npz")
+            encode(write_bodies(tmp_path / "in.npz", **changes))
+    with pytest.raises(ValueError, match=r"a \.json file holds 2D poses, and the model's are 3D; give a \.npz"):
+        encode(write_json(tmp_path / "coco.json", []))
     with pytest.raises(PoseFileError, match=r"the 17 joints hip, rhip.* skeleton h36m16"):
         next(read_poses(write_mocap(tmp_path / "m.npz"), H36M16, root=0))
     with pytest.raises(PoseFileError, match="motion capture, 3D poses; encode it with a 3D model"):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_codec import TOKENIZER, make_tokenizer, read, write_arrays
@@ -107,23 +110,12 @@ def test_a_file_is_searched_like_its_rows(tmp_path) -> None:
 
 def test_long_poses_and_large_codebooks_do_not_overflow() -> None:
     indices = np.random.default_rng(2).integers(0, 70_000, (30, 300))
-    index = TokenIndex.of_table(table(indices), StandIn(300, 70_000))
+    model = SimpleNamespace(embeddings=lambda: torch.zeros(1, 1, 1).expand(300, 70_000, 1))
+    index = TokenIndex.of_table(table(indices), model)
     found = index.search(indices[:2], 30, "ids")
     assert found.rows[:, 0].tolist() == [0, 1]
     assert found.scores[0].tolist() == sorted((indices == indices[0]).sum(axis=1).tolist(), reverse=True)
     np.testing.assert_array_equal(index.tokens([29]), indices[29:])
-
-
-class StandIn:
-    """What an index needs of a tokenizer."""
-
-    def __init__(self, num_tokens: int, codebook_size: int) -> None:
-        self.shape = num_tokens, codebook_size
-
-    def embeddings(self):
-        import torch
-
-        return torch.zeros(1, 1, 1).expand(*self.shape, 1)
 
 
 def test_what_cannot_be_searched_is_named() -> None:
