@@ -100,12 +100,17 @@ def test_files_give_what_lift_gives(tmp_path: Path, model: Path, write, flip: bo
     assert result["image_ids"].tolist() == list(range(first, first + COUNT))
 
 
+def bridged(model: Path, keypoints: torch.Tensor, visible: torch.Tensor, skeleton: Skeleton) -> np.ndarray:
+    """What the lifter makes of poses of another skeleton."""
+    keypoints, visible = bridge_poses2d(keypoints, visible, skeleton, H36M17)
+    return Lifter.from_pretrained(model).lift(keypoints, visible).keypoints.numpy()
+
+
 @pytest.mark.parametrize("skeleton", [COCO17, MPII16])
 def test_joints_of_other_skeletons_are_bridged(tmp_path: Path, model: Path, skeleton: Skeleton) -> None:
     result = lift(write_json(tmp_path / "poses.json", skeleton), model)
-    keypoints, visible = bridge_poses2d(*poses2d(skeleton), skeleton, H36M17)
-    expected = Lifter.from_pretrained(model).lift(keypoints, visible).keypoints
-    np.testing.assert_allclose(result["keypoints"], expected.numpy(), atol=1e-2)
+    expected = bridged(model, *poses2d(skeleton), skeleton)
+    np.testing.assert_allclose(result["keypoints"], expected, atol=1e-2)
 
 
 def test_batches_do_not_matter(tmp_path: Path, token_model: Path) -> None:
@@ -128,10 +133,8 @@ def test_a_token_table_is_decoded_by_its_own_model_first(tmp_path: Path, model: 
     with TokenReader(table) as reader:
         tokens = reader.read()
     decoded = tokenizer.decode(torch.from_numpy(tokens.indices), torch.from_numpy(tokens.bbox))
-    whole = torch.ones(decoded.shape[:2], dtype=torch.bool)
-    keypoints, visible = bridge_poses2d(decoded, whole, COCO17, H36M17)
-    expected = Lifter.from_pretrained(model).lift(keypoints, visible).keypoints
-    np.testing.assert_allclose(result["keypoints"], expected.numpy(), atol=1e-2)
+    expected = bridged(model, decoded, torch.ones(decoded.shape[:2], dtype=torch.bool), COCO17)
+    np.testing.assert_allclose(result["keypoints"], expected, atol=1e-2)
     assert np.array_equal(result["annotation_ids"], tokens.annotation_ids)
 
 
@@ -219,16 +222,14 @@ def test_bad_poses_are_reported_skipped_and_counted(
 def test_coco_results_are_cocos_joints_unless_one_says_otherwise(
     tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    annotated = write_json(tmp_path / "poses.json", COCO17)
-    expected = lift(annotated, model, "--image-size", "1000x800")["keypoints"]
-    results = [{**person, "score": 0.5} for person in json.loads(annotated.read_text())["annotations"]]
-    (tmp_path / "results.json").write_text(json.dumps(results))
-    found = lift(tmp_path / "results.json", model, "--force", "--image-size", "1000x800")["keypoints"]
+    annotated, results = write_json(tmp_path / "poses.json", COCO17), tmp_path / "results.json"
+    persons = [{**person, "score": 0.5} for person in json.loads(annotated.read_text())["annotations"]]
+    results.write_text(json.dumps(persons))
+    options = ("--force", "--image-size", "1000x800")
+    expected, found = (lift(source, model, *options)["keypoints"] for source in (annotated, results))
     np.testing.assert_array_equal(found, expected)
     assert "results.json: COCO results do not name their joints; taken for coco17" in capsys.readouterr().err
-    other = lift(tmp_path / "results.json", model, "--force", "--image-size", "1000x800", "--skeleton", "h36m17")[
-        "keypoints"
-    ]
+    other = lift(results, model, *options, "--skeleton", "h36m17")["keypoints"]
     assert not np.array_equal(other, expected)
 
 
@@ -314,9 +315,7 @@ def test_an_odd_image_size_is_wrong_usage(size: str, capsys: pytest.CaptureFixtu
 def test_lifted_poses_are_whole_and_can_be_encoded_as_they_are(tmp_path: Path) -> None:
     keypoints, visible = poses2d()
     visible[:, 0] = False  # the hip, which 3D poses are relative to
-    source = tmp_path / "poses.npz"
-    names = np.array(H36M17.keypoint_names)
-    np.savez(source, keypoints=keypoints.numpy(), visible=visible.numpy(), keypoint_names=names)
+    source = write_npz(tmp_path / "poses.npz", keypoints=keypoints.numpy(), visible=visible.numpy())
     lifted, tokens = tmp_path / "lifted.npz", tmp_path / "tokens.parquet"
     assert main(["lift", str(source), "-o", str(lifted)]) == 0
     assert main(["encode", str(lifted), "-o", str(tokens), "--model", "h36m17", "--strict"]) == 0

@@ -198,15 +198,15 @@ def test_batch_statistics_count_in_training_alone() -> None:
 
 
 def test_bad_networks_are_refused() -> None:
-    with pytest.raises(ValueError, match="unknown network 'hscf'; nearest: hcsf"):
-        build_trunk("hscf", H36M17)
-    with pytest.raises(ValueError, match="network lcn has no option reach; its options: hops"):
-        build_trunk("lcn", H36M17, reach=2)
-    with pytest.raises(ValueError, match="stgcn has a fixed number of blocks; leave depth out, got 3"):
-        build_trunk("stgcn", H36M17, depth=3)
-    with pytest.raises(ValueError, match="network gcn: width must be at least 1, got 0"):
-        build_trunk("gcn", H36M17, width=0)
-    with pytest.raises(ValueError, match=r"dropout must be in \[0, 1\), got 1.0"):
-        build_trunk("gcn", H36M17, dropout=1.0)
-    with pytest.raises(ValueError, match="width 10 must divide by its 8 heads"):
-        build_trunk("attention", H36M17, width=10)
+    for name, options, message in (
+        ("hscf", {}, "unknown network 'hscf'; nearest: hcsf"),
+        ("lcn", {"reach": 2}, "network lcn has no option reach; its options: hops"),
+        ("stgcn", {"depth": 3}, "stgcn has a fixed number of blocks; leave depth out, got 3"),
+        ("gcn", {"width": 0}, "network gcn: width must be at least 1, got 0"),
+        ("gcn", {"dropout": 1.0}, r"dropout must be in \[0, 1\), got 1.0"),
+        ("attention", {"width": 10}, "width 10 must divide by its 8 heads"),
+        ("dhcsf", {"frames": 2}, "odd number of frames, got 2"),
+        ("hcsf", {"frames": 3}, "frames is 3, but a static graph"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            build_trunk(name, H36M17, **options)

@@ -120,11 +120,8 @@ def test_joints_outside_the_picture_are_not_labelled_and_do_not_widen_the_box() 
     assert person.bbox[0] + person.bbox[2] == 256
     # The head, cut off at the side, is the highest thing that is seen.
     assert person.bbox[1] < 60
-
-
-def test_a_person_out_of_sight_gets_no_label() -> None:
-    actor = place(0.0, aside=3000.0)
-    assert annotate(draw(actor), actor, 0) is None
+    gone = place(0.0, aside=3000.0)
+    assert annotate(draw(gone), gone, 0) is None
 
 
 def test_boxes_are_tight() -> None:

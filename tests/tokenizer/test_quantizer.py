@@ -164,21 +164,19 @@ def test_search_far_from_the_origin_keeps_its_precision() -> None:
     torch.testing.assert_close(chosen, distances.amin(dim=1), atol=1e-3, rtol=0)
 
 
-def test_first_of_equal_minima_wins() -> None:
-    scores = features(20, 512)
-    scores[:, 100] = scores[:, 101] = scores[:, 400] = -10
-    position, margin = first_minimum(scores)
-    assert position.tolist() == [100] * 20
-    assert margin.tolist() == [0.0] * 20
-
-
 @pytest.mark.parametrize("columns", [1, 2, 100, 512])
-def test_margin_is_the_difference_to_the_second_minimum(columns: int) -> None:
+def test_margin_is_the_difference_to_the_second_minimum_and_the_first_of_equal_ones_wins(columns: int) -> None:
     scores = features(20, columns)
     position, margin = first_minimum(scores)
     assert torch.equal(position, scores.argmin(dim=1))
     ordered = torch.cat([scores, torch.full((20, 1), torch.inf)], dim=1).sort(dim=1).values
     assert torch.equal(margin, ordered[:, 1] - ordered[:, 0])
+    if columns > 1:
+        equal = [columns // 5, columns // 5 + 1, columns * 4 // 5]
+        scores[:, equal] = -10
+        position, margin = first_minimum(scores)
+        assert position.tolist() == [equal[0]] * 20
+        assert margin.tolist() == [0.0] * 20
 
 
 def test_of_equally_near_entries_the_first_is_taken() -> None:

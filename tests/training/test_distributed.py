@@ -107,25 +107,20 @@ def test_auto_takes_the_cpu_where_there_is_no_cuda_device(monkeypatch: pytest.Mo
         distributed.start("cuda")
 
 
-def test_cuda_devices_have_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_local_process_takes_its_cuda_device_by_number(monkeypatch: pytest.MonkeyPatch) -> None:
     """torch.cuda.set_device refuses a device without one."""
     chosen: list[torch.device] = []
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
-    for name, number in (("auto", 0), ("cuda", 0), ("cuda:1", 1)):
-        assert distributed.start(name) == torch.device("cuda", number)
-    assert [device.index for device in chosen] == [0, 0, 1]
-    with pytest.raises(ValueError, match="'cuda:2', but this machine has 2 CUDA devices, none of number 2"):
-        distributed.start("cuda:2")
-
-
-def test_each_local_process_takes_its_cuda_device(monkeypatch: pytest.MonkeyPatch) -> None:
     backends: list[str] = []
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
-    monkeypatch.setattr(torch.cuda, "set_device", lambda device: None)
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
     monkeypatch.setattr(dist, "init_process_group", lambda backend: backends.append(backend))
+    for name, number in (("auto", 0), ("cuda", 0), ("cuda:1", 1)):
+        assert distributed.start(name) == torch.device("cuda", number)
+    assert [device.index for device in chosen] == [0, 0, 1]
+    with pytest.raises(ValueError, match="'cuda:4', but this machine has 4 CUDA devices, none of number 4"):
+        distributed.start("cuda:4")
+    assert not backends
     monkeypatch.setenv("LOCAL_RANK", "3")
     assert distributed.start("auto") == torch.device("cuda", 3)
     assert distributed.start("cpu") == torch.device("cpu")
