@@ -50,15 +50,22 @@ def test_written_sets_hold_the_scenes(tmp_path: Path, capsys: pytest.CaptureFixt
     assert min(ids) > 0
 
 
+@pytest.fixture
+def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Scenes that a worker draws at a time."""
+    monkeypatch.setattr("pct.people.write._CHUNK", 4)
+
+
+@pytest.mark.usefixtures("small_pieces")
 def test_any_number_of_workers_writes_the_same_files(tmp_path: Path) -> None:
-    people = GeneratedPersons(40, seed=4, image_size=32)
+    people = GeneratedPersons(20, seed=4, image_size=32)
     counts = []
     for workers in (1, 2):
         # More than one piece of work for each worker.
         write_people(tmp_path / str(workers), people, workers, progress=counts.append)
-    assert sum(counts) == 80
+    assert sum(counts) == 40
     files = [sorted(p for p in (tmp_path / n).rglob("*") if p.is_file()) for n in ("1", "2")]
-    assert len(files[0]) == 41
+    assert len(files[0]) == 21
     for a, b in zip(*files, strict=True):
         assert a.name == b.name
         assert a.read_bytes() == b.read_bytes()
@@ -79,6 +86,7 @@ def test_nothing_is_overwritten_unasked(tmp_path: Path, capsys: pytest.CaptureFi
     assert sorted(p.name for p in folder.iterdir()) == ["annotations.json", "chapter.tex", "images"]
 
 
+@pytest.mark.usefixtures("small_pieces")
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int) -> None:
     def write(path: Path, skeleton: object, images: object, annotations: Iterator[object]) -> None:
@@ -87,7 +95,7 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.M
 
     monkeypatch.setattr("pct.people.write.write_coco_json", write)
     with pytest.raises(OutputError) as caught:
-        write_people(tmp_path / "set", GeneratedPersons(160, 1, 64), workers)
+        write_people(tmp_path / "set", GeneratedPersons(40, 1, 64), workers)
     assert not multiprocessing.active_children()  # that would draw into what is removed
     assert str(caught.value) == f"output {tmp_path / 'set'} cannot be written: No space left on device"
     assert not list(tmp_path.iterdir())

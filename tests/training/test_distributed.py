@@ -1,4 +1,4 @@
-"""Processes of a run: no-ops in one process, true sums and rows in two, and a device for each."""
+"""Processes of a run: no-ops in one process, true sums, quantizers and photo steps in two, and a device for each."""
 
 from __future__ import annotations
 
@@ -8,13 +8,20 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
+from tiny_batches import make_batch
+from tiny_photo_models import make_classifier, make_heatmap_model
 from tiny_runs import in_two_processes
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from pct import PoseSpace, distributed
+from pct.photos.crop import PhotoBatch
 from pct.skeleton import Skeleton
 from pct.tokenizer import TokenizerConfig
 from pct.tokenizer.quantizer import EMAQuantizer, FSQQuantizer, Quantizer
 from pct.tokenizer.residual import ResidualQuantizer
+from pct.training.photos.config import TokenLoss
+from pct.training.photos.steps import HeatmapStep, TokenStep
 
 CONFIG = TokenizerConfig(num_tokens=4, codebook_size=24, codebook_dim=3, ema_decay=0.8, revive_below=0.3)
 POINTS = Skeleton("points", ("a", "b", "c", "d"), (), (), (0.1,) * 4)
@@ -45,6 +52,38 @@ def quantize(make: Any, rows: slice) -> tuple[Quantizer, list[Any]]:
     return quantizer, [*log, use.usage, use.perplexity]
 
 
+def uneven_batch() -> PhotoBatch:
+    """Persons whose labelled joints lie mostly in the first half of the batch; one of the second half has none."""
+    batch = make_batch()
+    visibility = batch.visibility.clone()
+    visibility[:2] = 2
+    visibility[2, 3:] = 0
+    visibility[3] = 0
+    return replace(batch, visibility=visibility)
+
+
+def tokens() -> tuple[nn.Module, TokenStep]:
+    model = make_classifier()
+    return model, TokenStep(model.tokenizer, TokenLoss())
+
+
+def heatmaps() -> tuple[nn.Module, HeatmapStep]:
+    """In evaluation mode, as all: batch norms would see each process's own persons."""
+    model = make_heatmap_model()
+    return model, HeatmapStep(model, sigma=1.0)
+
+
+def take_step(make: Any, rows: slice) -> dict[str, Tensor]:
+    """Return losses and gradients of the rows of this process, averaged over all processes as in training."""
+    model, step = make()
+    shared = DistributedDataParallel(model) if distributed.is_distributed() else model
+    losses = step(shared, uneven_batch().rows(rows))
+    losses["loss"].backward()
+    result = {f"grad {n}": p.grad for n, p in model.named_parameters() if p.grad is not None}
+    means = {n: distributed.all_reduce_sum(v.detach()) / distributed.world_size() for n, v in losses.items()}
+    return {**result, **means}
+
+
 def _work(rank: int) -> dict[str, Any]:
     mine = torch.tensor([rank + 1.0, 10.0])
     result: dict[str, Any] = {
@@ -52,6 +91,8 @@ def _work(rank: int) -> dict[str, Any]:
         "mine": mine,
         "place": (distributed.rank(), distributed.world_size(), distributed.is_main(), distributed.is_distributed()),
     }
+    for make in (tokens, heatmaps):
+        result[make.__name__] = take_step(make, slice(2 * rank, 2 * rank + 2))
     for name, make in QUANTIZERS.items():
         quantizer, log = quantize(make, slice(48 * rank, 48 * rank + 48))
         result[name] = (dict(quantizer.state_dict()), log)
@@ -89,6 +130,23 @@ def test_two_processes_with_half_the_batch_quantize_as_one(two: list[dict[str, A
         for key, value in quantizer.state_dict().items():
             torch.testing.assert_close(state[key], value, rtol=1e-5, atol=1e-5, msg=lambda m, key=key: f"{key}: {m}")
         assert log_of_two == pytest.approx(log, rel=1e-5)
+
+
+@pytest.mark.parametrize("make", [tokens, heatmaps])
+def test_two_processes_with_half_the_batch_step_as_one(two: list[dict[str, Any]], make: Any) -> None:
+    one = take_step(make, slice(0, 4))
+    assert sum(key.startswith("grad") for key in one) > 20
+    for result in two:
+        of_two = result[make.__name__]
+        assert of_two.keys() == one.keys()
+        for key, value in one.items():
+            torch.testing.assert_close(of_two[key], value, rtol=1e-4, atol=1e-5, msg=lambda m, k=key: f"{k}: {m}")
+
+
+def test_the_mean_over_all_is_the_plain_mean_in_one_process_and_0_without_items() -> None:
+    values, counted = torch.tensor([1.0, 4.0, 7.0]), torch.tensor([True, False, True])
+    assert distributed.mean_over_all(values, counted) == 4.0
+    assert distributed.mean_over_all(values, torch.zeros(3, dtype=torch.bool)) == 0.0
 
 
 def test_entries_were_revived_where_two_processes_are_compared() -> None:
