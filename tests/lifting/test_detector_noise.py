@@ -85,22 +85,16 @@ def test_missing_joints_by_chance() -> None:
     assert (left.sum(dim=1) == 1).all()
 
 
-def test_a_pose_without_known_joints_stays_one() -> None:
-    x, visible = poses(3)
-    visible[1] = False
-    y, left = DetectorNoise(H36M17)(x, visible, torch.Generator())
-    assert torch.isfinite(y).all()
-    assert not left[1].any()
-
-
-def test_same_generator_same_errors_and_inputs_stay() -> None:
+def test_same_generator_same_errors_and_inputs_stay_and_a_pose_without_known_joints_stays_one() -> None:
     x, visible = poses(50)
-    copy = x.clone()
-    first = DetectorNoise(H36M17)(x, visible, torch.Generator().manual_seed(5))
-    second = DetectorNoise(H36M17)(x, visible, torch.Generator().manual_seed(5))
+    visible[1] = False
+    copies = x.clone(), visible.clone()
+    first, second = (DetectorNoise(H36M17)(x, visible, torch.Generator().manual_seed(5)) for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
-    assert torch.equal(x, copy)
-    assert visible.all()
+    assert torch.equal(x, copies[0])
+    assert torch.equal(visible, copies[1])
+    assert torch.isfinite(first[0]).all()
+    assert not first[1][1].any()
 
 
 def test_every_skeleton_has_its_limbs() -> None:

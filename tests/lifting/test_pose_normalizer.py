@@ -30,11 +30,8 @@ def test_unknown_joints_become_zeros_and_change_nothing() -> None:
     normalizer = PoseNormalizer(4)
     assert not normalizer(wild, visible)[:, 2].any()
     torch.testing.assert_close(normalizer(wild, visible), normalizer(keypoints, visible))
-
-
-def test_a_single_known_joint_lies_in_the_middle() -> None:
-    keypoints, _ = poses(1)
-    assert not PoseNormalizer(4)(keypoints, torch.tensor([[False, True, False, False]])).any()
+    alone = torch.tensor([False, True, False, False]).expand(5, 4)
+    assert not normalizer(keypoints, alone).any(), "a single known joint lies in the middle"
 
 
 def test_the_screen_runs_from_minus_one_to_one_in_width() -> None:

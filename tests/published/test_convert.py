@@ -49,6 +49,7 @@ def test_sizes_are_read_off_the_shapes(reference: Reference) -> None:
 @pytest.mark.shared
 @pytest.mark.parametrize("units", ["unit", "pixels"])
 def test_inference_equals_reference(reference: Reference, units: str) -> None:
+    """The folded path too, in image pixels: a box that is the crop itself after the padding of 1.25."""
     tokenizer = reference.build(units)
     half = reference.crop_size / 2
     poses = reference.keypoints if units == "pixels" else reference.keypoints / half - 1
@@ -59,13 +60,6 @@ def test_inference_equals_reference(reference: Reference, units: str) -> None:
     assert_relative(z, reference["tokenize/token_features"])
     assert torch.equal(output.indices, reference["tokenize/indices"])
     assert_relative(decoded, reference["tokenize/joints"])
-
-
-@pytest.mark.shared
-@pytest.mark.parametrize("units", ["unit", "pixels"])
-def test_public_codec_equals_reference(reference: Reference, units: str) -> None:
-    """The folded path too, in image pixels: a box that is the crop itself after the padding of 1.25."""
-    tokenizer = reference.build(units)
     crop = float(reference.crop_size)
     side, corner = crop / 1.25, (crop - crop / 1.25) / 2
     bbox = torch.tensor([corner, corner, side, side]).expand(len(reference.keypoints), 4)

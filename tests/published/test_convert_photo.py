@@ -235,13 +235,14 @@ def test_heatmap_models_compute_the_published_layers(tmp_path: Path, kernel: int
         torch.testing.assert_close(HeatmapModel.from_pretrained(tmp_path / "model")(images), expected)
 
 
-def test_published_heatmaps_have_their_joints_at_the_corners_of_the_cells() -> None:
+def test_published_heatmaps_have_their_joints_at_the_corners_of_the_cells_and_scores_without_bound() -> None:
     """Column c, row r of the published heatmaps means the pixel (4 c, 4 r) of the crop."""
     official = {**make_backbone_weights(), **make_heatmap_head_weights()}
     model = convert_heatmap_model(official, crop_size=SIDE)
     heatmaps = torch.zeros(1, 17, 16, 16)
-    heatmaps[:, :, 3, 10] = 1.0
-    keypoints, _ = model.decode(heatmaps)
+    heatmaps[:, :, 3, 10] = 3.0
+    keypoints, scores = model.decode(heatmaps)
+    assert float(scores.max()) == 3.0
     pixels = (keypoints + 1) * SIDE / 2
     torch.testing.assert_close(pixels, torch.tensor([40.0, 12.0]).expand(1, 17, 2))
     torch.testing.assert_close(model.cells.to_cells(keypoints), torch.tensor([10.0, 3.0]).expand(1, 17, 2))

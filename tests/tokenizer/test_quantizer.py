@@ -354,12 +354,9 @@ def test_left_and_right_are_of_one_kind() -> None:
     assert len(set(kind.values())) == 9
 
 
-def test_the_root_needs_no_tokens() -> None:
+def test_the_root_needs_no_tokens_and_too_few_are_refused() -> None:
     made = build(replace(COARSE_FINE, skeleton=get_skeleton("h36m17"), space=PoseSpace(kind="root3d")))
     assert made.fine_joints == list(range(1, 17))
     assert len(made.limbs) == 18
-
-
-def test_too_few_tokens_are_refused() -> None:
     with pytest.raises(ValueError, match="17 tokens are too few for 17 joints"):
         build(replace(COARSE_FINE, num_tokens=17))

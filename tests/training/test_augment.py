@@ -244,13 +244,9 @@ def test_rows_and_to_keep_the_three_tensors_together() -> None:
         ({"scale": 1.0}, r"scale must be in \[0, 1\)"),
         ({"mask_ratio": (0.5, 0.2)}, "low <= high"),
         ({"mask_ratio": (0.5, 1.0)}, r"in \[0, 1\)"),
+        ({}, "crop2d space, not root3d"),
     ],
 )
-def test_bad_strengths_are_refused(values: dict, message: str) -> None:
+def test_bad_strengths_and_spaces_without_a_crop_are_refused(values: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        AugmentConfig(**values)
-
-
-def test_spaces_without_a_crop_are_refused() -> None:
-    with pytest.raises(ValueError, match="crop2d space, not root3d"):
-        PoseAugment(COCO17, PoseSpace(kind="root3d"), AugmentConfig())
+        PoseAugment(COCO17, PoseSpace(kind="root3d"), AugmentConfig(**values))

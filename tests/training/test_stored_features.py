@@ -60,11 +60,10 @@ def test_only_photos_that_fit_are_taken_and_no_scene_spans_both_parts(data: Path
 
 
 def test_held_out_scenes_are_not_trained_on(data: Path) -> None:
-    train, held = open_sets([photo_set(data, "first"), photo_set(data, "second")], COCO17, 1, 0.4)
-    whole, _ = open_sets([photo_set(data, "first"), photo_set(data, "second")], COCO17, 1, 0.0)
+    both = [photo_set(data, "first"), photo_set(data, "second")]
+    (train, held), (whole, _), (again, _) = (open_sets(both, COCO17, 1, share) for share in (0.4, 0.0, 0.4))
     assert held is not None
     assert len(train) + len(held) == len(whole)
-    again, _ = open_sets([photo_set(data, "first"), photo_set(data, "second")], COCO17, 1, 0.4)
     assert len(again) == len(train)
 
 
@@ -78,21 +77,20 @@ def test_shares_are_those_of_the_sets_and_not_of_their_sizes(data: Path) -> None
     assert (drawn < len(alone)).mean() == pytest.approx(0.75, abs=0.06)
 
 
-def test_a_photo_in_two_sets_is_named(data: Path) -> None:
-    with pytest.raises(ValueError, match="is in another set too"):
-        open_sets([photo_set(data, "second"), photo_set(data, "second")], COCO17, 1, 0.0)
-
-
 def test_a_set_may_take_one_category_only(data: Path) -> None:
-    with pytest.raises(ValueError, match="cat"):
-        open_sets([photo_set(data, "second", category="cat")], COCO17, 1, 0.0)
-    one, _ = open_sets([photo_set(data, "second", category="person")], COCO17, 1, 0.0)
-    assert len(one) == len(open_sets([photo_set(data, "second")], COCO17, 1, 0.0)[0])
+    one, both = (open_sets([photo_set(data, "second", category=c)], COCO17, 1, 0.0)[0] for c in ("person", ""))
+    assert len(one) == len(both)
 
 
-def test_a_filter_that_fits_no_photo_names_what_there_is(data: Path) -> None:
-    with pytest.raises(ValueError, match="no photo has part=val; part is test, train"):
-        open_sets([photo_set(data, "first", where="part=val")], COCO17, 1, 0.0)
+def test_sets_that_do_not_fit_are_named(data: Path) -> None:
+    second = photo_set(data, "second")
+    for sets, message in (
+        ([second, second], "is in another set too"),
+        ([replace(second, category="cat")], "cat"),
+        ([photo_set(data, "first", where="part=val")], "no photo has part=val; part is test, train"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            open_sets(sets, COCO17, 1, 0.0)
 
 
 def test_known_features_give_what_the_photos_give() -> None:

@@ -27,6 +27,7 @@ from pct.training.photos.data import open_persons
 from pct.training.run_files import load_checkpoint
 
 ROOT = Path(__file__).parents[2]
+GENERATED = ("data.train=generated", "data.train_images=", "data.val=", "data.val_images=")
 PRETRAIN = ("pretrain.steps=4", "pretrain.heatmap.width=8", "pretrain.heatmap.num_deconvs=1")
 
 
@@ -45,6 +46,12 @@ def train(config: Path, *arguments: str, out: str = "run") -> int:
 def train_heatmaps(config: Path, *arguments: str, out: str = "run") -> int:
     """Train a heatmap model with the tool, in this process."""
     return tiny_runs.train("heatmap", config.parent / "heatmap.yaml", *arguments, out=out)
+
+
+def both_models(config: Path) -> tuple[PoseClassifier, HeatmapModel]:
+    """The models of the runs ``tokens`` and ``heatmaps``."""
+    tokens, heatmaps = (config.parent / out / "model" for out in ("tokens", "heatmaps"))
+    return PoseClassifier.from_pretrained(tokens), HeatmapModel.from_pretrained(heatmaps)
 
 
 def val_batch(config: Path) -> PhotoBatch:
@@ -92,10 +99,7 @@ def test_a_backbone_is_taken_from_another_model(config: Path, source: str) -> No
     taken = kind.from_pretrained(folder).backbone.state_dict()
     frozen = (f"backbone_from={folder}", "freeze_backbone=true")
     assert train(config, *frozen, out="tokens") == train_heatmaps(config, *frozen, out="heatmaps") == 0
-    for other in (
-        PoseClassifier.from_pretrained(config.parent / "tokens" / "model"),
-        HeatmapModel.from_pretrained(config.parent / "heatmaps" / "model"),
-    ):
+    for other in both_models(config):
         for name, value in other.backbone.state_dict().items():
             assert torch.equal(value, taken[name]), name
 
@@ -104,11 +108,8 @@ def test_a_frozen_backbone_with_batch_norms_keeps_their_statistics(config: Path)
     for path in (config, config.parent / "heatmap.yaml"):
         path.write_text("\n".join(line for line in path.read_text().splitlines() if "options" not in line))
     settings = ("backbone.name=resnet10t", "freeze_backbone=true", "steps=2")
-    assert train(config, *settings, out="tokens") == train_heatmaps(config, *settings) == 0
-    for model in (
-        PoseClassifier.from_pretrained(config.parent / "tokens" / "model"),
-        HeatmapModel.from_pretrained(config.parent / "run" / "model"),
-    ):
+    assert train(config, *settings, out="tokens") == train_heatmaps(config, *settings, out="heatmaps") == 0
+    for model in both_models(config):
         statistics = [b for name, b in model.backbone.named_buffers() if name.endswith("running_mean")]
         assert statistics
         assert not any(s.any() for s in statistics)
@@ -171,15 +172,12 @@ def test_a_photo_that_cannot_be_read_is_reported_and_skipped(
     shutil.copytree(people / "train", tmp_path / "broken")
     broken = sorted((tmp_path / "broken" / "images").iterdir())[3]
     broken.write_bytes(broken.read_bytes()[:300])
-    settings = [f"data.{key}={tmp_path / 'broken' / name}" for key, name in BROKEN.items()]
+    settings = [f"data.train={tmp_path / 'broken/annotations.json'}", f"data.train_images={tmp_path / 'broken/images'}"]
     assert (train if kind == "classifier" else train_heatmaps)(config, *settings) == 0
     said = [line for line in capsys.readouterr().err.splitlines() if "its persons are skipped" in line]
     assert len(said) == 1, "said more than once"
     assert str(broken) in said[0]
     assert losses(config.parent / "run")[-1]["step"] == 6
-
-
-BROKEN = {"train": "annotations.json", "train_images": "images"}
 
 
 @pytest.mark.filterwarnings("default::UserWarning")
@@ -204,14 +202,12 @@ def test_a_tokenizer_of_another_skeleton_is_refused(
     make_coco_tokenizer(skeleton=other).save_pretrained(tmp_path / "turned")
     assert train(config, f"tokenizer={tmp_path / 'turned'}") == 1
     assert "turned" in error_of(capsys)
-    generated = ("data.train=generated", "data.train_images=", "data.val=", "data.val_images=")
-    assert train(config, f"tokenizer={tmp_path / 'turned'}", *generated, out="generated") == 1
+    assert train(config, f"tokenizer={tmp_path / 'turned'}", *GENERATED, out="generated") == 1
     assert "generated people have the joints of coco17, the tokenizer those of turned" in error_of(capsys)
 
 
 def test_a_run_needs_no_data(config: Path) -> None:
-    generated = ("data.train=generated", "data.train_images=", "data.val=", "data.val_images=")
-    assert train(config, *generated, "data.num_generated=20", "data.num_val=6", "steps=2") == 0
+    assert train(config, *GENERATED, "data.num_generated=20", "data.num_val=6", "steps=2") == 0
     assert {"loss", "val_oks"} <= set(losses(config.parent / "run")[-1])
 
 
