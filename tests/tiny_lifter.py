@@ -23,14 +23,14 @@ def make_tokenizer3d(seed: int = 0, **changes) -> PoseTokenizer:
     return make_tokenizer(seed, skeleton=H36M17, space=SPACE, **changes)
 
 
-def make_lifter(kind: str = "", **changes) -> Lifter:
+def make_lifter(kind: str = "", tokenizer: PoseTokenizer | None = None, **changes) -> Lifter:
     """A tiny MLP-mixer; ``kind`` is that of its token head, none without."""
     torch.manual_seed(0)
     sizes = {"network": "mixer", "width": 16, "depth": 1, "skeleton": H36M17, "space": SPACE, **changes}
     if not kind:
         return Lifter(LifterConfig(**sizes))
     config = LifterConfig(**sizes, head="tokens", tokens=TokenHeadSizes(kind, width=16, num_blocks=1))
-    return Lifter(config, make_tokenizer3d())
+    return Lifter(config, tokenizer or make_tokenizer3d())
 
 
 def make_pairs(count: int = 16, noise: NoiseConfig | None = None) -> LiftingBatch:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import tiny_lifter
 import torch
 from safetensors.torch import load_file, save_file
 from tiny_photo_models import make_body_tokenizer
 
 from pct.checkpoint import CheckpointError
-from pct.lifting.config import LifterConfig, TokenHeadSizes
+from pct.lifting.config import LifterConfig
 from pct.lifting.lifter import Lifter
 from pct.lifting.networks import LIFTERS
 from pct.pose_space import PoseSpace
@@ -27,13 +28,8 @@ def make_tokenizer(**changes) -> PoseTokenizer:
 
 def make_lifter(head: str = "coordinates", network: str = "gcn", **changes) -> Lifter:
     width = {"fcn": 24, "ampose": 16, "ampose_small": 16, "attention": 16}.get(network, 12)
-    sizes = {"network": network, "width": width, "dropout": 0.0, **changes}
-    tokenizer = make_tokenizer() if head != "coordinates" else None
-    torch.manual_seed(0)
-    if tokenizer is None:
-        return Lifter(LifterConfig(**sizes)).eval()
-    tokens = TokenHeadSizes(head, width=16, num_blocks=1, **changes.pop("tokens", {}))
-    return Lifter(LifterConfig(**{**sizes, "tokens": tokens}, head="tokens"), tokenizer).eval()
+    sizes = {"network": network, "width": width, "depth": None, "dropout": 0.0, **changes}
+    return tiny_lifter.make_lifter("" if head == "coordinates" else head, make_tokenizer(), **sizes).eval()
 
 
 def poses(count: int = 5) -> tuple[torch.Tensor, torch.Tensor]:
@@ -191,15 +187,18 @@ def test_bad_poses_are_refused() -> None:
 
 
 def test_parts_that_do_not_fit_are_refused() -> None:
-    tokens = LifterConfig("gcn", head="tokens")
-    with pytest.raises(ValueError, match="head is 'tokens', but no tokenizer is given"):
-        Lifter(tokens)
-    with pytest.raises(ValueError, match="head is 'coordinates', but a tokenizer is given"):
-        Lifter(LifterConfig("gcn"), make_tokenizer())
-    with pytest.raises(ValueError, match="the tokenizer has skeleton h36m16, but the lifter has h36m17"):
-        Lifter(tokens, make_tokenizer(skeleton=H36M16))
-    with pytest.raises(ValueError, match=r"the tokenizer's poses are .*millimetres=500"):
-        Lifter(tokens, make_tokenizer(space=PoseSpace(kind="root3d", millimetres=500.0)))
+    for head, tokenizer, message in (
+        ("tokens", None, "head is 'tokens', but no tokenizer is given"),
+        ("coordinates", make_tokenizer(), "head is 'coordinates', but a tokenizer is given"),
+        ("tokens", make_tokenizer(skeleton=H36M16), "the tokenizer has skeleton h36m16, but the lifter has h36m17"),
+        (
+            "tokens",
+            make_tokenizer(space=PoseSpace("root3d", millimetres=500.0)),
+            r"the tokenizer's poses are .*millimetres=500",
+        ),
+    ):
+        with pytest.raises(ValueError, match=message):
+            Lifter(LifterConfig("gcn", head=head), tokenizer)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tiny_runs
 import torch
-from tiny_bodies import write_mocap
+from tiny_bodies import bodies, write_mocap
 from tiny_lifter import make_tokenizer3d
 from tiny_runs import error_of
 
@@ -84,19 +84,17 @@ def test_mocap_that_cannot_be_used_is_named(config: Path, capsys: pytest.Capture
         assert str(broken) in error
         assert message in error
     (config.parent / "text.npz").write_text("hello")
-    assert train(config, f"bodies.mocap={config.parent / 'text.npz'}", "--force") == 1
-    assert "text.npz: truncated, or no .npz archive" in capsys.readouterr().err
-    assert train(config, f"bodies.mocap={path}", "bodies.test_subjects=[z]", "--force") == 1
-    assert "test_subjects: no subject z; there are a, b" in capsys.readouterr().err
-    assert train(config, f"bodies.mocap={path}", "skeleton=h36m16", "--force") == 1
-    assert "has the joints of h36m17; the run's skeleton is h36m16" in capsys.readouterr().err
+    for settings, message in (
+        ((f"bodies.mocap={config.parent / 'text.npz'}",), "text.npz: truncated, or no .npz archive"),
+        ((f"bodies.mocap={path}", "bodies.test_subjects=[z]"), "test_subjects: no subject z; there are a, b"),
+        ((f"bodies.mocap={path}", "skeleton=h36m16"), "has the joints of h36m17; the run's skeleton is h36m16"),
+    ):
+        assert train(config, *settings, "--force") == 1
+        assert message in error_of(capsys)
 
 
 def test_mocap_with_swapped_sides_is_warned_of(config: Path) -> None:
-    path = write_mocap(config.parent / "mocap.npz", (30,) * 12)
-    with np.load(path) as file:
-        arrays = dict(file)
-    np.savez(path, **{**arrays, "joints": arrays["joints"][:, H36M17.flip_index]})
+    path = write_mocap(config.parent / "mocap.npz", (30,) * 12, bodies(360)[:, H36M17.flip_index])
     run = load_run("lifter", config, [f"bodies.mocap={path}", "bodies.test_subjects=[b]", "bodies.val_share=0.3"])
     with pytest.warns(UserWarning, match=r"mocap.npz, .* left and right seem to be swapped"):
         load_pairs(run, H36M17)
