@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import torch
+from tiny_codec import make_tokenizer
 
 from pct.photos.classifier import ClassifierConfig, PoseClassifier
 from pct.photos.config import BackboneSizes, HeadSizes, HeatmapSizes
 from pct.photos.heatmap import HeatmapConfig, HeatmapModel
 from pct.pose_space import PoseSpace
-from pct.skeleton import H36M17
-from pct.tokenizer import PoseTokenizer, TokenizerConfig
+from pct.skeleton import COCO17, H36M17
+from pct.tokenizer import PoseTokenizer
 
 SWIN = {"patch_size": 4, "embed_dim": 8, "depths": (1, 1), "num_heads": (1, 2), "window_size": 4}
 BACKBONE = BackboneSizes("swin_pico", (32, 32), options=SWIN)
@@ -18,17 +19,8 @@ HEAD = HeadSizes(width=16, num_heads=2, num_blocks=1)
 
 def make_coco_tokenizer(seed: int = 0, **changes) -> PoseTokenizer:
     """Return an untrained tokenizer of COCO's joints; residual entries lie where random poses do."""
-    torch.manual_seed(seed)
-    sizes = {
-        "num_tokens": 6,
-        "codebook_size": 16,
-        "codebook_dim": 2,
-        "encoder_width": 16,
-        "encoder_blocks": 1,
-        "decoder_width": 8,
-        **changes,
-    }
-    tokenizer = PoseTokenizer(TokenizerConfig(**sizes)).train()
+    sizes = {"num_tokens": 6, "codebook_size": 16, "codebook_dim": 2, "encoder_width": 16}
+    tokenizer = make_tokenizer(seed, **{"skeleton": COCO17, **sizes, **changes}).train()
     joints, dims = tokenizer.skeleton.num_keypoints, tokenizer.space.num_dims
     if tokenizer.config.layout == "residual":
         poses = torch.rand(64, joints, dims, generator=torch.Generator().manual_seed(seed)) * 2 - 1
