@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from pct.evaluation.tokens.coders import Codec, Coder, check_step
-from pct.evaluation.tokens.completion import RidgeRegression, conditional_mean
+from pct.evaluation.tokens.completion import RidgeRegression
 from pct.tokenizer.search import NearestEntry
 
 # Of the rounding of the principal components, by report unit.
@@ -18,9 +18,6 @@ _FITTED = 65_536
 _CENTRES, _STAGES, _STEPS = 1024, 16, 2
 # Fewer training poses for each centre would be learned by heart.
 _POSES_A_CENTRE = 8
-_ROWS = 4096
-# Share of the mean variance that keeps the systems of nearly dependent joints regular.
-_RIDGE = 1e-6
 
 
 def fit_coders(codec: Codec, baseline: RidgeRegression, seed: int = 0) -> list[Coder]:
@@ -48,15 +45,8 @@ def check_frames(codecs: Sequence[Codec]) -> None:
 
 
 def fill(baseline: RidgeRegression, keypoints: Tensor, visible: Tensor) -> Tensor:
-    """Return joints (N, K * D), float32, with what a baseline's Gaussian expects where not ``visible`` (N, K)."""
-    mean, covariance = baseline.prior
-    filled = keypoints.to(torch.float64, copy=True).flatten(1)
-    penalty = max(1e-9, _RIDGE * float(covariance.diagonal().mean()))
-    for rows in (~visible.all(dim=1)).nonzero().flatten().split(_ROWS):
-        known = visible[rows].repeat_interleave(keypoints.shape[2], dim=1)
-        x = torch.where(known, filled[rows], 0.0)
-        filled[rows] = torch.where(known, x, conditional_mean(x, known, mean, covariance, penalty))
-    return filled.float()
+    """Return joints (N, K * D), float32, filled in by a baseline where not ``visible`` (N, K)."""
+    return baseline(keypoints, visible, ~visible).flatten(1).float()
 
 
 class PrincipalComponents(Coder):
@@ -67,8 +57,8 @@ class PrincipalComponents(Coder):
 
     Args:
         step: Of the rounding, in report units.
-        baseline: Whose Gaussian the components are of; it fills in unknown joints.
-        whole: Training poses (N, K * D), which say how many steps there are.
+        baseline: It fills in unknown joints.
+        whole: Training poses (N, K * D).
         unit: Name of the report unit.
 
     Raises:
@@ -78,8 +68,8 @@ class PrincipalComponents(Coder):
     def __init__(self, step: float, baseline: RidgeRegression, whole: Tensor, unit: str) -> None:
         check_step(step)
         self.name, self.step, self.baseline = f"KLT, step {step:g} {unit}", step, baseline
-        self.mean, covariance = baseline.prior
-        spread, directions = torch.linalg.eigh(covariance)
+        self.mean = whole.double().mean(dim=0)
+        spread, directions = torch.linalg.eigh(torch.cov(whole.double().t()))
         # Directions in which nothing moves, such as those of the root, need no token; the first one always has one.
         moves = spread.flip(0) > 1e-9 * spread[-1]
         moves[0] = True
@@ -113,7 +103,7 @@ class ResidualKMeans(Coder):
     Unknown joints are filled in first.
 
     Args:
-        baseline: Whose Gaussian fills in unknown joints.
+        baseline: It fills in unknown joints.
         whole: Training poses (N, K * D) that the centres are fitted to.
         seed: Of the poses that the centres start at.
     """

@@ -37,7 +37,7 @@ SHIPPED = ("coco17", "coco17-ordered", "h36m17")
 HIDDEN = 4
 FITTED = (
     " The KLT rounds the principal components of the training poses; residual k-means takes the nearest centre of "
-    "whole training poses, then of what is left, and so on; a Gaussian fills in joints that are not labelled. "
+    "whole training poses, then of what is left, and so on; the ridge regression fills in joints without labels. "
     "Components that are nearly always zero stay zero under noise, which flatters the KLT."
 )
 

@@ -1,4 +1,4 @@
-"""What several reports show alike: tables of AP, of errors in space and of joints, and pictures of poses."""
+"""What several reports show alike: columns of AP, of errors in space and of joints, and pictures of poses."""
 
 from __future__ import annotations
 
@@ -9,77 +9,94 @@ import numpy as np
 from torch import Tensor
 
 from pct.drawing.panels import PosePanel, pose_gallery
-from pct.evaluation.coco_ap import CocoAP
 from pct.evaluation.report import Figure, Table
 from pct.skeleton import Skeleton
 
-# What a table of COCO's AP shows, by key.
-AP_NAMES = {
-    "ap": "AP",
-    "ap50": "AP50",
-    "ap75": "AP75",
-    "ap_medium": "AP medium",
-    "ap_large": "AP large",
-    "ar": "AR",
-    "ar50": "AR50",
-    "ar75": "AR75",
-}
-# What a table of 3D errors shows, by key, and what that means.
-SPACE_NAMES = {
-    "mpjpe": "MPJPE",
-    "median": "median",
-    "p90": "90 % below",
-    "p_mpjpe": "P-MPJPE",
-    "n_mpjpe": "N-MPJPE",
-    "pck": "PCK",
-    "auc": "AUC",
-}
-POSE_LEGEND = (
-    "The true pose is the broad grey one; the model's is drawn over it, the person's left side in orange and the right "
-    "side in blue. Joints that the model was not given are hollow."
-)
-_VIEWS = "Each pose is seen from the camera and from its right, over a floor with squares of half a metre."
+# A column of a table: its header, the keys of its number with / between them, and the number's format.
+Column = tuple[str, str, str]
+
+AP: Sequence[Column] = [
+    ("AP", "ap", "{:.1%}"),
+    ("AP50", "ap50", "{:.1%}"),
+    ("AP75", "ap75", "{:.1%}"),
+    ("AP medium", "ap_medium", "{:.1%}"),
+    ("AP large", "ap_large", "{:.1%}"),
+    ("AR", "ar", "{:.1%}"),
+    ("AR50", "ar50", "{:.1%}"),
+    ("AR75", "ar75", "{:.1%}"),
+]
+SPACE: Sequence[Column] = [
+    ("MPJPE mm", "mpjpe", "{:.1f}"),
+    ("median", "median", "{:.1f}"),
+    ("90 % below", "p90", "{:.1f}"),
+    ("P-MPJPE", "p_mpjpe", "{:.1f}"),
+    ("N-MPJPE", "n_mpjpe", "{:.1f}"),
+    ("PCK", "pck", "{:.1%}"),
+    ("AUC", "auc", "{:.1%}"),
+]
 SPACE_WORDS = (
     "Joints of each pose, true or found, are taken from its own root, and the axes are the camera's. MPJPE is the mean "
     "distance of all joints, the root included; P-MPJPE after the best rotation, shift and scale of each pose, N-MPJPE "
     "after the best scale. PCK counts joints nearer than 150 mm, AUC is its mean from 0 to 150 mm."
 )
+POSE_LEGEND = (
+    "The true pose is the broad grey one; the model's is drawn over it, the person's left side in orange and the right "
+    "side in blue. Joints that the model was not given are hollow."
+)
+_VIEWS = "Each pose is seen from the camera and from its right, over a floor with squares of half a metre."
 
 
-def ap_table(results: Mapping[str, CocoAP], caption: str) -> Table:
-    """Return COCO's AP of several models by name."""
-    rows = [[name, *ap_cells(coco)] for name, coco in results.items()]
-    return Table(["", *AP_NAMES.values()], rows, highlight=1, caption=caption)
+def error_columns(unit: str) -> list[Column]:
+    """Return columns of what :func:`pct.evaluation.metrics.summarise` gives under ``error``."""
+    return [
+        (f"mean error {unit}", "error/mean", "{:.2f}"),
+        ("median", "error/median", "{:.2f}"),
+        ("90 % below", "error/p90", "{:.2f}"),
+    ]
 
 
-def ap_cells(coco: CocoAP) -> list[str]:
-    """Return the cells of a table under ``AP_NAMES``."""
-    return [format_percent(coco[key]) for key in AP_NAMES]  # type: ignore[literal-required]
+def make_table(
+    rows: Mapping[str, Any], columns: Sequence[Column], first: str = "", caption: str = "", highlight: int | None = None
+) -> Table:
+    """Make a table with a row for each name, from nested dictionaries.
+
+    Args:
+        rows: Numbers by name, as deep as the columns' keys go; a number that is not there is shown as one that is None.
+        columns: The columns after that of the names.
+        first: Header of the names.
+        caption: What the rows are.
+        highlight: Column that is set off.
+    """
+    cells = [[name, *(show(pick(row, keys), form) for _, keys, form in columns)] for name, row in rows.items()]
+    return Table([first, *(header for header, _, _ in columns)], cells, highlight, caption)
 
 
-def space_cells(scores: Mapping[str, float]) -> list[str]:
-    """Return the cells of a table under ``SPACE_NAMES``, from :func:`pct.evaluation.metrics3d.summarise_3d`."""
-    shares = ("pck", "auc")
-    return [format_percent(scores[key]) if key in shares else f"{scores[key]:.1f} mm" for key in SPACE_NAMES]
+def show(value: Any, form: str = "{}") -> str:
+    """Return a value in a format of Python's, or a dash for None."""
+    return "–" if value is None else form.format(value)
 
 
-def error_cells(error: Mapping[str, float | None]) -> list[str]:
-    """Return mean, median and what 90 % stay below, from :func:`pct.evaluation.metrics.summarise`."""
-    return [format_number(error[key]) for key in ("mean", "median", "p90")]
+def under(key: str, columns: Sequence[Column]) -> list[Column]:
+    """Return columns whose numbers lie one dictionary deeper, under a key."""
+    return [(header, f"{key}/{keys}", form) for header, keys, form in columns]
+
+
+def pick(numbers: Any, keys: str) -> Any:
+    """Return the number at keys with / between them in nested dictionaries; None where one is not there."""
+    for key in keys.split("/") if keys else ():
+        numbers = None if numbers is None else numbers.get(key)
+    return numbers
 
 
 def joint_table(joints: Sequence[Mapping[str, Any]], unit: str, caption: str = "") -> Table:
     """Return the errors of each joint, from :func:`pct.evaluation.metrics.joint_errors`."""
-    rows = [
-        [joint["name"].replace("_", " "), f"{joint['error']['count']:,}", *error_cells(joint["error"])]
-        for joint in joints
-    ]
-    return Table(["joint", "labelled", f"mean {unit}", f"median {unit}", "90 % below"], rows, caption=caption)
+    columns = [("labelled", "error/count", "{:,d}"), *error_columns(unit)]
+    return make_table({joint["name"].replace("_", " "): joint for joint in joints}, columns, "joint", caption)
 
 
 def group_table(what: str, errors: Mapping[str, float]) -> Table:
     """Return mean errors by name, from :func:`pct.evaluation.metrics3d.per_action_mean`."""
-    return Table([what, "MPJPE mm"], [[name, format_number(error, 1)] for name, error in errors.items()])
+    return make_table(errors, [("MPJPE mm", "", "{:.1f}")], what)
 
 
 def choose_examples(errors: Tensor, number: int, scenes: Tensor | None = None) -> dict[str, list[int]]:
@@ -123,13 +140,3 @@ def example_figures(
         pose_figure([draw(row) for row in examples[kind]], skeleton, f"{words} {POSE_LEGEND}", kind, crop_size)
         for kind, words in captions.items()
     ]
-
-
-def format_percent(value: float | None) -> str:
-    """Return a share in per cent, or a dash for None."""
-    return "–" if value is None else f"{100 * value:.1f} %"
-
-
-def format_number(value: float | None, digits: int = 2) -> str:
-    """Return a number with some decimals, or a dash for None."""
-    return "–" if value is None else f"{value:.{digits}f}"

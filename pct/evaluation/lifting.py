@@ -14,13 +14,13 @@ from pct.checkpoint import fingerprint
 from pct.drawing.panels import PosePanel
 from pct.drawing.poses2d import COLOURED, TARGET, PoseLayer
 from pct.evaluation.blocks import (
-    SPACE_NAMES,
+    SPACE,
     SPACE_WORDS,
     choose_examples,
     example_figures,
     group_table,
     joint_table,
-    space_cells,
+    make_table,
 )
 from pct.evaluation.metrics import joint_errors
 from pct.evaluation.metrics3d import (
@@ -31,7 +31,7 @@ from pct.evaluation.metrics3d import (
     per_action_mean,
     summarise_3d,
 )
-from pct.evaluation.report import Figure, Report, Section, Table, make_provenance
+from pct.evaluation.report import Figure, Report, Section, make_provenance
 from pct.lifting.detector_noise import DetectorNoise, NoiseConfig
 from pct.lifting.lifter import Lifter
 from pct.lifting.pairs import PosePairs
@@ -146,15 +146,15 @@ def lifting_report(found: LiftingEvaluation) -> Report:
     errors = ["a detector's errors on the 2D joints"] if numbers["noise"] else []
     errors += [f"{numbers['missing']} joints missing in each pose"] if numbers["missing"] else []
     errors += ["mean with the mirrored pose"] if numbers["flip"] else []
-    cells, likely = space_cells(numbers), numbers["likely_mpjpe"]
     words = f"{SPACE_WORDS} Both are over {len(numbers['pck_joints'])} joints."
-    if likely is not None:
-        words += f" What the most likely tokens decode to has an MPJPE of {likely:.1f} mm."
+    if numbers["likely_mpjpe"] is not None:
+        words += f" What the most likely tokens decode to has an MPJPE of {numbers['likely_mpjpe']:.1f} mm."
+    cards = {"mpjpe": "MPJPE", "median": "median over the poses", "p_mpjpe": "P-MPJPE"}
     return Report(
         "2D poses lifted to 3D",
-        list(zip(cells[:3], ("MPJPE", "median over the poses", "P-MPJPE"), strict=True)),
+        [(f"{numbers[key]:.1f} mm", text) for key, text in cards.items()],
         [
-            Section("Accuracy", [words, Table([*SPACE_NAMES.values()], [cells])]),
+            Section("Accuracy", [words, make_table({"lifted poses": numbers}, SPACE)]),
             Section("Poses", _draw_poses(found)),
             Section("By action", [group_table("action", numbers["per_action"])]),
             Section("Joint by joint", [joint_table(numbers["joints"], "mm")]),

@@ -70,7 +70,7 @@ def test_page_and_pictures_show_everything_that_was_asked_for(written: Path) -> 
     page = (written / "index.html").read_text(encoding="utf-8")
     words = (
         *("&lt;again&gt; &amp; more", "Only the first 12 persons", "Hidden joints only", "most likely tokens"),
-        *("among the five likeliest in", "PCK@0.2", "Detected boxes", "expected calibration error", "time a photo"),
+        *("among the five likeliest in", "PCK@0.2", "Detected boxes", "expected calibration error", "ms a photo"),
         *("factor 1", json.loads((written / "metrics.json").read_text())["models"]["PCT"]["fingerprint"]),
     )
     for word in words:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -11,19 +11,19 @@ from pct.drawing import plots
 from pct.drawing.panels import PosePanel, pose_gallery
 from pct.drawing.poses2d import COLOURED, TARGET, PoseLayer
 from pct.evaluation.blocks import (
-    AP_NAMES,
-    SPACE_NAMES,
+    AP,
+    SPACE,
     SPACE_WORDS,
-    ap_cells,
-    ap_table,
+    Column,
     choose_examples,
-    format_number,
-    format_percent,
     joint_table,
-    space_cells,
+    make_table,
+    pick,
+    show,
+    under,
 )
 from pct.evaluation.photos.evaluate import PhotoEvaluation
-from pct.evaluation.report import Block, Figure, Report, Section, Table
+from pct.evaluation.report import Block, Figure, Report, Section
 from pct.photos.crop import plain_crop
 from pct.photos.persons import PersonSource
 
@@ -31,6 +31,10 @@ Models = Mapping[str, Mapping[str, Any]]
 _FORMS = (
     "The expected pose decodes the mixture of the codebook's entries; the most likely tokens and one sample decode "
     "integers. True tokens are those of the labels: what the tokenizer itself loses. All are ranked by the same scores."
+)
+_HITS = (
+    "{name}: the likeliest token is the true pose's own in {top1:.1%}, and the true one is among the five likeliest in "
+    "{top5:.1%}."
 )
 _HIDDEN = (
     "{num_occluded:,} of the {num_joints:,} joints are labelled but hidden (visibility 1). For their AP no other joint "
@@ -63,6 +67,34 @@ _METHOD = (
     "confidence of its joints; of heatmaps, as usual, of the joints above 0.2. Time is that of reading the photo and "
     "of the model, in batches. All numbers are in `metrics.json` beside this page."
 )
+_AP_ERRORS: list[Column] = [
+    ("mean OKS", "mean_oks", "{:.2f}"),
+    ("median error px", "error/median", "{:.2f}"),
+    ("mean", "error/mean", "{:.2f}"),
+    ("seen joints", "seen_error/mean", "{:.2f}"),
+    ("hidden joints", "occluded_error/mean", "{:.2f}"),
+    ("ms a photo", "ms_per_photo", "{:.1f}"),
+]
+_SPACE_ERRORS: list[Column] = [
+    ("seen", "seen_error/mean", "{:.1f}"),
+    ("hidden", "occluded_error/mean", "{:.1f}"),
+    ("outside the photo", "outside_error/mean", "{:.1f}"),
+]
+_IMAGE_FORMS = [
+    *under("coco", AP),
+    ("AP hidden", "occluded/ap", "{:.1%}"),
+    ("median error px", "error/median", "{:.2f}"),
+]
+_IMAGE_CARDS: list[Column] = [
+    ("AP of {} (COCO's evaluator)", "coco/ap", "{:.1%}"),
+    ("AP of {} over hidden joints only", "occluded/ap", "{:.1%}"),
+    ("calibration error of {}", "calibration/ece", "{:.3f}"),
+]
+_SPACE_CARDS: list[Column] = [
+    ("MPJPE of {}", "mpjpe", "{:.1f} mm"),
+    ("P-MPJPE of {}", "p_mpjpe", "{:.1f} mm"),
+    ("calibration error of {}", "calibration/ece", "{:.3f}"),
+]
 _PERSONS, _SIZE = 4, 232
 _FLAT_LEGEND = (
     "Left of each group the labels, hollow where the joint is hidden; then the poses of {models}. The person's left "
@@ -83,13 +115,20 @@ def photo_report(found: PhotoEvaluation, source: PersonSource) -> Report:
     """
     numbers = found.numbers
     models: Models = numbers["models"]
-    joints = [joint_table(result["joints"], numbers["unit"], name) for name, result in models.items()]
+    # Beside each model's numbers those of the first form of its poses, which people get.
+    main = {name: {**result, **next(iter(result["poses"].values()))} for name, result in models.items()}
+    joints = [joint_table(row["joints"], numbers["unit"], name) for name, row in main.items()]
+    cards = _SPACE_CARDS if found.is_3d else _IMAGE_CARDS
     return Report(
         f"{'3D poses' if found.is_3d else 'Poses'} read off photos",
-        _cards(models, found.is_3d),
         [
-            Section("Accuracy", _space_accuracy(models) if found.is_3d else _image_accuracy(numbers)),
-            *_forms(models, found.is_3d),
+            (show(pick(row, keys), form), words.format(name))
+            for name, row in main.items()
+            for words, keys, form in cards
+        ],
+        [
+            Section("Accuracy", _space_accuracy(main) if found.is_3d else _image_accuracy(main, numbers)),
+            *_forms(models, SPACE if found.is_3d else _IMAGE_FORMS),
             Section("On photos", draw_persons(found, source)),
             Section("Joint by joint", joints),
             Section("Confidence", _confidence(models)),
@@ -106,97 +145,53 @@ def photo_report(found: PhotoEvaluation, source: PersonSource) -> Report:
     )
 
 
-def _main(models: Models) -> Models:
-    """Return the scores of the poses that people get, by model."""
-    return {name: next(iter(result["poses"].values())) for name, result in models.items()}
-
-
-def _cards(models: Models, is_3d: bool) -> list[tuple[str, str]]:
-    cards = []
-    for name, scores in _main(models).items():
-        if is_3d:
-            cards += [(f"{scores[key]:.1f} mm", f"{SPACE_NAMES[key]} of {name}") for key in ("mpjpe", "p_mpjpe")]
-        else:
-            cards.append((format_percent(scores["coco"]["ap"]), f"AP of {name} (COCO's evaluator)"))
-            cards.append((format_percent(scores["occluded"]["ap"]), f"AP of {name} over hidden joints only"))
-        cards.append((format_number(models[name]["calibration"]["ece"], 3), f"calibration error of {name}"))
-    return cards
-
-
-def _image_accuracy(numbers: Mapping[str, Any]) -> list[Block]:
-    models: Models = numbers["models"]
-    main = _main(models)
-    errors = []
-    for name, scores in main.items():
-        means = [scores[kind]["mean"] for kind in ("error", "seen_error", "occluded_error")]
-        cells = map(format_number, (scores["mean_oks"], scores["error"]["median"], *means))
-        errors.append([name, *cells, f"{models[name]['ms_per_photo']:.1f} ms"])
-    header = ["", "mean OKS", "median error px", "mean", "seen joints", "hidden joints", "time a photo"]
+def _image_accuracy(main: Models, numbers: Mapping[str, Any]) -> list[Block]:
     blocks: list[Block] = [
-        ap_table({name: scores["coco"] for name, scores in main.items()}, "All labelled joints"),
+        make_table(main, under("coco", AP), caption="All labelled joints", highlight=1),
         _HIDDEN.format(**numbers),
-        ap_table({name: scores["occluded"] for name, scores in main.items()}, "Hidden joints only"),
-        Table(header, errors, caption="Errors"),
+        make_table(main, under("occluded", AP), caption="Hidden joints only", highlight=1),
+        make_table(main, _AP_ERRORS, caption="Errors"),
     ]
-    if detected := {name: result["detected"] for name, result in models.items() if "detected" in result}:
-        blocks += [_DETECTED.format(**numbers), ap_table(detected, "Detected boxes")]
-    for key, (name, words) in _SHARES.items():
-        shares = {model: result[key] for model, result in models.items() if result.get(key) is not None}
+    if detected := {name: row["detected"] for name, row in main.items() if "detected" in row}:
+        blocks += [_DETECTED.format(**numbers), make_table(detected, AP, caption="Detected boxes", highlight=1)]
+    for key, (caption, words) in _SHARES.items():
+        shares = {name: row[key] for name, row in main.items() if row.get(key) is not None}
         if any(values["mean"] is not None for values in shares.values()):
             joints = sorted(next(iter(shares.values())), key=lambda joint: joint != "mean")
-            rows = [[j.replace("_", " "), *(format_percent(v[j]) for v in shares.values())] for j in joints]
-            blocks += [words, Table(["", *shares], rows, caption=name)]
+            rows = {j.replace("_", " "): {str(i): v[j] for i, v in enumerate(shares.values())} for j in joints}
+            columns = [(name, str(i), "{:.1%}") for i, name in enumerate(shares)]
+            blocks += [words, make_table(rows, columns, caption=caption)]
     return blocks
 
 
-def _space_accuracy(models: Models) -> list[Block]:
-    kinds = {"seen": "seen_error", "hidden": "occluded_error", "outside the photo": "outside_error"}
-    rows = [
-        [name, *space_cells(scores), *(format_number(models[name][key]["mean"], 1) for key in kinds.values())]
-        for name, scores in _main(models).items()
-    ]
+def _space_accuracy(main: Models) -> list[Block]:
     words = f"{SPACE_WORDS} The last columns are mean errors in mm by how the photo shows a joint, without the root."
-    return [words, Table(["", *SPACE_NAMES.values(), *kinds], rows, highlight=1)]
+    return [words, make_table(main, [*SPACE, *_SPACE_ERRORS], highlight=1)]
 
 
-def _forms(models: Models, is_3d: bool) -> list[Section]:
+def _forms(models: Models, columns: Sequence[Column]) -> list[Section]:
     """Return the section on expected poses, most likely ids, samples and true ids; none without tokens."""
-    blocks: list[Block] = [_FORMS]
+    blocks: list[Block] = []
     for name, result in models.items():
-        if result["tokens"] is None:
-            continue
-        hits = [format_percent(result["tokens"][key]) for key in ("top1", "top5")]
-        header = ["", *SPACE_NAMES.values()] if is_3d else ["", *AP_NAMES.values(), "AP hidden", "median error px"]
-        rows = [
-            [form, *space_cells(scores)]
-            if is_3d
-            else [
-                *(form, *ap_cells(scores["coco"]), format_percent(scores["occluded"]["ap"])),
-                format_number(scores["error"]["median"]),
-            ]
-            for form, scores in result["poses"].items()
-        ]
-        blocks += [
-            f"{name}: the likeliest token is the true pose's own in {hits[0]}, and the true one is among the five "
-            f"likeliest in {hits[1]}.",
-            Table(header, rows, highlight=1, caption=name),
-        ]
-    return [Section("Forms of the pose", blocks)] if len(blocks) > 1 else []
+        if (hits := result["tokens"]) is not None:
+            words = _HITS.format(name=name, **hits)
+            blocks += [words, make_table(result["poses"], columns, caption=name, highlight=1)]
+    return [Section("Forms of the pose", [_FORMS, *blocks])] if blocks else []
 
 
 def _confidence(models: Models) -> list[Block]:
-    fitted = {
-        name: ", ".join(f"{key} {value:.3g}" for key, value in result["fitted"].items()) if result["fitted"] else "none"
-        for name, result in models.items()
-    }
+    fitted = [
+        f"{name}: " + (", ".join(f"{key} {value:.3g}" for key, value in (row["fitted"] or {}).items()) or "none")
+        for name, row in models.items()
+    ]
     curves = {
-        f"{name}: ECE {result['calibration']['ece']:.3f}": [
-            (b["confidence"], b["similarity"], b["count"]) for b in result["calibration"]["bins"] if b["count"]
+        f"{name}: ECE {calibration['ece']:.3f}": [
+            (b["confidence"], b["similarity"], b["count"]) for b in calibration["bins"] if b["count"]
         ]
-        for name, result in models.items()
-        if result["calibration"]["ece"] is not None
+        for name, calibration in ((name, row["calibration"]) for name, row in models.items())
+        if calibration["ece"] is not None
     }
-    blocks: list[Block] = [_CONFIDENCE.format(fitted="; ".join(f"{name}: {text}" for name, text in fitted.items()))]
+    blocks: list[Block] = [_CONFIDENCE.format(fitted="; ".join(fitted))]
     if curves:
         caption = (
             "Confidence of the joints against the similarity that they reach: on the dashed line a model is as good as "

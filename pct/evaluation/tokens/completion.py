@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -18,13 +17,9 @@ Fill = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 # A pose takes part only if this many joints are left after hiding: with fewer there is little to complete from.
 MIN_LEFT = 4
-# Candidates: lambda as a share of the mean variance, and the weight of the prior in poses.
-_LAMBDAS = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2)
-_PRIOR_WEIGHTS = (10.0, 100.0, 1000.0)
-_HELD_OUT_SHARE, _HELD_OUT_MOST = 0.1, 3000
-_ROWS, _EM_STEPS = 4096, 6
-# Share of the mean variance that keeps the systems of nearly dependent joints regular.
-_RIDGE = 1e-6
+# Lambda as a share of the mean variance, and as how many poses the prior counts: values around these give the same.
+_LAMBDA, _PRIOR_POSES = 1e-3, 10.0
+_ROWS = 4096
 
 
 def hide_joints(visible: Tensor, number: int, seed: int) -> Tensor:
@@ -115,125 +110,58 @@ class RidgeRegression:
     For each pose the regression, with intercept, is the one fitted to all training poses in which every joint labelled
     there (the known and the hidden ones) is labelled too: means and covariances come from these complete cases, and
     ``x_hidden = mean_hidden + C_hk (C_kk + lambda I)^-1 (x_known - mean_known)``. Rare patterns have few complete
-    cases, so a prior weighs in with ``prior_weight`` poses: mean and covariance of one Gaussian for all training poses,
-    incomplete ones included, by expectation maximisation (Little and Rubin, "Statistical Analysis with Missing Data",
-    chapter 11). A tenth of the training poses is held out to choose lambda and the weight, on 4 hidden joints; the
-    complete cases are then taken from all of them. Covariances from jointly labelled pairs would be simpler and far
-    worse: pairs taken from different poses need not fit together.
+    cases, so all training poses weigh in as a few more, with the mean where a joint is not labelled. Covariances from
+    jointly labelled pairs would be simpler and far worse: pairs taken from different poses need not fit together.
 
     Args:
         keypoints: Training joints (N, K, D); one unit for all.
         visible: True where a joint is labelled (N, K).
-        seed: Of the held-out part and its hidden joints.
 
     Attributes:
         keypoints: The training joints.
         visible: Which of them are labelled.
-        prior: Mean (K * D,) and covariance of the Gaussian, float64.
-        penalty: The lambda chosen, as a share of the mean variance of a coordinate.
-        prior_weight: The weight chosen, in poses.
 
     Raises:
         ValueError: If there are fewer than two training poses.
     """
 
-    def __init__(self, keypoints: Tensor, visible: Tensor, seed: int = 0) -> None:
+    def __init__(self, keypoints: Tensor, visible: Tensor) -> None:
         if len(keypoints) < 2:
             raise ValueError(f"ridge regression needs at least 2 training poses, got {len(keypoints)}")
-        order = torch.randperm(len(keypoints), generator=torch.Generator().manual_seed(seed))
-        number = max(1, min(_HELD_OUT_MOST, round(_HELD_OUT_SHARE * len(keypoints))))
-        held_out, fitted = order[:number], order[number:]
-        self.moments = PatternMoments.of(keypoints[fitted], visible[fitted])
-        self.prior = fit_gaussian(self.moments)
         self.keypoints, self.visible = keypoints, visible
-        self.penalty, self.prior_weight = self._choose(keypoints[held_out], visible[held_out], seed)
-        self.moments = PatternMoments.of(keypoints, visible)
+        x = torch.where(visible[..., None], keypoints, 0.0).double()
+        self._patterns, row_pattern, counts = torch.unique(visible, dim=0, return_inverse=True, return_counts=True)
+        groups = _with_one(x)[row_pattern.argsort()].split(counts.tolist())
+        # Sums of [1, x][1, x]^T by pattern of labelled joints (P, 1 + F, 1 + F), where F = KD.
+        self._sums, self._counts = torch.stack([group.t() @ group for group in groups]), counts.double()
+        mean = x.sum(dim=0) / visible.sum(dim=0).clamp(min=1)[:, None]
+        filled = _with_one(torch.where(visible[..., None], x, mean))
+        self._prior = _PRIOR_POSES * (filled.t() @ filled) / len(x)
+        variance = torch.cov(filled[:, 1:].t(), correction=0).diagonal().mean()
+        # The least value keeps the system regular where all training poses are the same.
+        self._penalty = max(1e-9, _LAMBDA * float(variance))
 
     def __call__(self, keypoints: Tensor, visible: Tensor, wanted: Tensor) -> Tensor:
-        """Fill joints (N, K, D) where ``wanted`` (N, K) from those that are ``visible`` (N, K)."""
-        cases = _CompleteCases.of(self.moments, visible | wanted)
-        return self._solve(keypoints, visible, cases, self.penalty, self.prior_weight)
-
-    def _choose(self, keypoints: Tensor, visible: Tensor, seed: int) -> tuple[float, float]:
-        hidden = hide_joints(visible, 4, seed + 1)
-        chosen = hidden.any(dim=1)
-        x, labelled, hidden = keypoints[chosen], visible[chosen], hidden[chosen]
-        if not len(x):
-            return _LAMBDAS[2], _PRIOR_WEIGHTS[1]
-
-        cases = _CompleteCases.of(self.moments, labelled)
-
-        def error(choice: tuple[float, float]) -> float:
-            filled = self._solve(x, labelled & ~hidden, cases, *choice)
-            return float((filled - x).norm(dim=-1)[hidden].mean())
-
-        return min(((penalty, weight) for weight in _PRIOR_WEIGHTS for penalty in _LAMBDAS), key=error)
-
-    def _solve(
-        self, keypoints: Tensor, visible: Tensor, cases: _CompleteCases, penalty: float, weight: float
-    ) -> Tensor:
-        dims = keypoints.shape[-1]
-        mean, covariance = cases.with_prior(*self.prior, weight)
-        # The least value keeps the system regular where all training poses are the same.
-        level = (penalty * self.prior[1].diagonal().mean()).clamp(min=1e-9)
-        filled = []
-        for start in range(0, len(keypoints), _ROWS):
-            rows = slice(start, start + _ROWS)
-            known = visible[rows].repeat_interleave(dims, dim=1)
-            x = torch.where(known, keypoints[rows].double().flatten(1), 0.0)
-            mu, cov = mean[cases.row_pattern[rows]], covariance[cases.row_pattern[rows]]
-            estimate = conditional_mean(x, known, mu, cov, level)
-            filled.append(torch.where(known, x, estimate).unflatten(1, (-1, dims)))
-        return torch.cat(filled)
-
-
-@dataclass(frozen=True)
-class PatternMoments:
-    """Sums of ``[1, x][1, x]^T`` (P, 1 + KD, 1 + KD) and numbers of poses (P,) by pattern of labelled joints (P, K)."""
-
-    patterns: Tensor
-    counts: Tensor
-    sums: Tensor
-
-    @classmethod
-    def of(cls, keypoints: Tensor, visible: Tensor) -> PatternMoments:
-        """Sum over joints (N, K, D) with ``visible`` (N, K), in float64."""
-        x = torch.where(visible[..., None], keypoints, 0.0).double().flatten(1)
-        x = torch.cat([torch.ones(len(x), 1, dtype=x.dtype), x], dim=1)
-        patterns, row_pattern, counts = torch.unique(visible, dim=0, return_inverse=True, return_counts=True)
-        groups = x[row_pattern.argsort()].split(counts.tolist())
-        return cls(patterns, counts.double(), torch.stack([group.t() @ group for group in groups]))
-
-
-@dataclass(frozen=True)
-class _CompleteCases:
-    """Sums (T, 1 + F, 1 + F) over the training poses that label all joints of a pattern, and their numbers (T,).
-
-    ``row_pattern`` (N,) says which pattern each pose asks for. Only entries of a pattern's own joints mean anything.
-    """
-
-    row_pattern: Tensor
-    sums: Tensor
-    counts: Tensor
-
-    @classmethod
-    def of(cls, moments: PatternMoments, labelled: Tensor) -> _CompleteCases:
-        patterns, row_pattern = torch.unique(labelled, dim=0, return_inverse=True)
-        lacking = patterns.double() @ (~moments.patterns).double().t()  # (T, P): asked joints that a pattern has not
+        """Fill joints (N, K, D) where ``wanted`` (N, K) from those that are ``visible`` (N, K); float64."""
+        asked, row_pattern = torch.unique(visible | wanted, dim=0, return_inverse=True)
+        lacking = asked.double() @ (~self._patterns).double().t()  # (T, P): asked joints that a pattern has not
         complete = (lacking == 0).double()
-        sums = (complete @ moments.sums.flatten(1)).unflatten(1, moments.sums.shape[1:])
-        return cls(row_pattern, sums, complete @ moments.counts)
+        sums = (complete @ self._sums.flatten(1)).unflatten(1, self._prior.shape) + self._prior
+        sums = sums / (complete @ self._counts + _PRIOR_POSES)[:, None, None]
+        mean = sums[:, 0, 1:]
+        covariance = sums[:, 1:, 1:] - mean[:, :, None] * mean[:, None, :]
+        known = visible.repeat_interleave(keypoints.shape[-1], dim=1)
+        x = torch.where(known, keypoints.double().flatten(1), 0.0)
+        rows = [
+            conditional_mean(
+                x[part], known[part], mean[row_pattern[part]], covariance[row_pattern[part]], self._penalty
+            )
+            for part in torch.arange(len(x)).split(_ROWS)
+        ]
+        return torch.where(known, x, torch.cat(rows)).unflatten(1, keypoints.shape[1:])
 
-    def with_prior(self, mean: Tensor, covariance: Tensor, weight: float) -> tuple[Tensor, Tensor]:
-        """Return means (T, F) and covariances (T, F, F), with a prior that counts as ``weight`` poses."""
-        first = torch.cat([torch.ones_like(mean[:1]), mean])
-        base = F.pad(covariance, (1, 0, 1, 0)) + first[:, None] * first
-        sums = (self.sums + weight * base) / (self.counts + weight)[:, None, None]
-        mu = sums[:, 0, 1:]
-        return mu, sums[:, 1:, 1:] - mu[:, :, None] * mu[:, None, :]
 
-
-def conditional_mean(x: Tensor, known: Tensor, mean: Tensor, covariance: Tensor, penalty: Tensor | float) -> Tensor:
+def conditional_mean(x: Tensor, known: Tensor, mean: Tensor, covariance: Tensor, penalty: float) -> Tensor:
     """Return ``mean + C_.k (C_kk + penalty I)^-1 (x_k - mean_k)``: what is expected of all given the known numbers.
 
     Args:
@@ -253,35 +181,6 @@ def conditional_mean(x: Tensor, known: Tensor, mean: Tensor, covariance: Tensor,
     return mean + (covariance @ (solution * keep[..., None])).squeeze(-1)
 
 
-def fit_gaussian(moments: PatternMoments) -> tuple[Tensor, Tensor]:
-    """Return mean (F,) and covariance (F, F) of a Gaussian, by expectation maximisation over incomplete poses.
-
-    Filling a pose is affine and the same for all poses of a pattern, so a step works on the patterns' sums alone
-    (Little and Rubin, "Statistical Analysis with Missing Data", chapter 11).
-    """
-    size = moments.sums.shape[-1]
-    known = moments.patterns.repeat_interleave((size - 1) // moments.patterns.shape[1], dim=1).double()  # (P, F)
-    number = (known * moments.counts[:, None]).sum(dim=0).clamp(min=1)
-    mean = moments.sums[:, 0, 1:].sum(dim=0) / number
-    variance = (moments.sums.diagonal(dim1=1, dim2=2)[:, 1:].sum(dim=0) / number - mean.square()).clamp(min=1e-9)
-    covariance, ridge = torch.diag(variance), max(1e-9, _RIDGE * float(variance.mean()))
-    for _ in range(_EM_STEPS):
-        gain = _gains(known, covariance, ridge)
-        linear = gain * (1 - known)[:, :, None] + torch.diag_embed(known)
-        affine = torch.cat([(mean - linear @ mean)[..., None], linear], dim=2)
-        affine = torch.cat([torch.eye(1, size, dtype=mean.dtype).expand(len(known), 1, size), affine], dim=1)
-        left = (
-            (covariance - gain @ (known[:, :, None] * covariance)) * (1 - known)[:, :, None] * (1 - known)[:, None, :]
-        )
-        total = (affine @ moments.sums @ affine.transpose(1, 2)).sum(dim=0) / moments.counts.sum()
-        spread = torch.einsum("p,pij->ij", moments.counts, left) / moments.counts.sum()
-        mean = total[0, 1:]
-        covariance = total[1:, 1:] - mean[:, None] * mean + spread
-    return mean, covariance
-
-
-def _gains(known: Tensor, covariance: Tensor, penalty: float) -> Tensor:
-    """Return maps (P, F, F) from known numbers to what is expected of all, by pattern ``known`` (P, F) of 0, 1."""
-    within = known[:, :, None] * covariance
-    system = within * known[:, None, :] + torch.diag_embed(1 - known + penalty * known)
-    return torch.linalg.solve(system, within).transpose(1, 2) * known[:, None, :]
+def _with_one(x: Tensor) -> Tensor:
+    """Return joints (N, K, D) as rows (N, 1 + KD) that begin with a 1."""
+    return F.pad(x.flatten(1), (1, 0), value=1.0)

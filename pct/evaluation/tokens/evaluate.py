@@ -187,7 +187,7 @@ def describe_tokenizer(tokenizer: PoseTokenizer) -> str:
 
 def fit_baseline(codec: Codec, poses: Poses, seed: int) -> RidgeRegression:
     """Fit the ridge regression to training poses; bodies are seen by other cameras than test poses of this ``seed``."""
-    return RidgeRegression(codec.view(poses, seed + 1), poses.visible, seed)
+    return RidgeRegression(codec.view(poses, seed + 1), poses.visible)
 
 
 def _check(codec: Codec, kind: str, table: Poses) -> None:
@@ -216,6 +216,4 @@ def _measure_completion(
     return {
         "rows": rows,
         "num_baseline_poses": 0 if ridge is None else len(ridge.keypoints),
-        "ridge_penalty": None if ridge is None else ridge.penalty,
-        "ridge_prior_weight": None if ridge is None else ridge.prior_weight,
     }

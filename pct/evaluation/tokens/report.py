@@ -12,20 +12,19 @@ from pct.drawing import plots
 from pct.drawing.panels import PosePanel
 from pct.drawing.poses2d import BASELINE, COLOURED, TARGET, PoseLayer
 from pct.evaluation.blocks import (
-    AP_NAMES,
+    AP,
     POSE_LEGEND,
-    SPACE_NAMES,
-    ap_cells,
+    SPACE,
     choose_examples,
-    error_cells,
+    error_columns,
     example_figures,
     first_of_scenes,
-    format_number,
-    format_percent,
     group_table,
     joint_table,
+    make_table,
     pose_figure,
-    space_cells,
+    show,
+    under,
 )
 from pct.evaluation.report import Figure, Report, Section, Table
 from pct.evaluation.tokens.completion import hide_joints, hide_part, ridge_ratio
@@ -53,8 +52,12 @@ _COMPLETION = (
 )
 _BASELINES = (
     " The baselines were fitted to {num_baseline_poses:,} training poses: the mean position of each joint, and ridge "
-    "regression of the hidden joints on the known ones, fitted anew for every pattern of labelled joints (penalty "
-    "{ridge_penalty:g} of the mean variance, prior of {ridge_prior_weight:g} poses, chosen on held-out poses)."
+    "regression of the hidden joints on the known ones, fitted anew for every pattern of labelled joints."
+)
+_CODEBOOK = (
+    "All tokens together use {usage:.1%} of the ids with a perplexity of {perplexity:,.1f}, {entropy_bits:.2f} bits a "
+    "token. With the frequencies of each token a pose takes {bits_per_pose:.1f} bits, {most_bits_per_pose:.0f} as "
+    "integers; of few poses no token can show more than log2 of their number."
 )
 
 
@@ -69,7 +72,7 @@ def tokenizer_report(evaluation: TokenizerEvaluation) -> Report:
         f"How well a {'' if flat else '3D '}pose survives as tokens",
         [
             *_result_cards(result),
-            (format_percent(book["use"]["usage"]), f"of the {book['codebook_size']:,} ids used"),
+            (f"{book['use']['usage']:.1%}", f"of the {book['codebook_size']:,} ids used"),
             (f"{book['bits_per_pose']:.0f} bits", f"entropy of a pose, of {book['most_bits_per_pose']:.0f} stored"),
             *([] if ratio is None else [(f"{ratio:.2f} ×", f"error on {_HIDDEN[unit]} hidden joints against ridge")]),
         ],
@@ -88,23 +91,23 @@ def tokenizer_report(evaluation: TokenizerEvaluation) -> Report:
 
 def _result_cards(result: Numbers) -> list[tuple[str, str]]:
     if "mpjpe" in result:
-        return [(f"{result[key]:.2f} mm", SPACE_NAMES[key]) for key in ("mpjpe", "p_mpjpe")]
+        return [(f"{result[key]:.2f} mm", name) for key, name in (("mpjpe", "MPJPE"), ("p_mpjpe", "P-MPJPE"))]
     return [
-        (format_percent(result["coco"]["ap"]), "AP of the reconstructed poses (COCO's evaluator)"),
-        (f"{format_number(result['error']['median'])} px", "median joint error in the crop"),
+        (show(result["coco"]["ap"], "{:.1%}"), "AP of the reconstructed poses (COCO's evaluator)"),
+        (f"{show(result['error']['median'], '{:.2f}')} px", "median joint error in the crop"),
         (f"{result['mean_oks']:.4f}", "mean object keypoint similarity (OKS)"),
     ]
 
 
 def _result_tables(result: Numbers) -> list[Table]:
+    rows = {"decoded poses": result}
     if "mpjpe" in result:
         kinds = {**result["kinds"], "mean of the kinds": result["action_mean"]}
         groups = [group_table("kind of action", kinds), group_table("subject", result["subjects"])]
-        return [Table([*SPACE_NAMES.values()], [space_cells(result)]), *groups]
-    header = ["mean error px", "median", "90 % below", "mean OKS", *(f"PCK@{a}" for a in result["pck"])]
-    shares = map(format_percent, result["pck"].values())
-    cells = [*error_cells(result["error"]), f"{result['mean_oks']:.4f}", *shares]
-    return [Table([*AP_NAMES.values()], [ap_cells(result["coco"])]), Table(header, [cells])]
+        return [make_table(rows, SPACE), *groups]
+    shares = [(f"PCK@{alpha}", f"pck/{alpha}", "{:.1%}") for alpha in result["pck"]]
+    errors = [*error_columns("px"), ("mean OKS", "mean_oks", "{:.4f}"), *shares]
+    return [make_table(rows, under("coco", AP)), make_table(rows, errors)]
 
 
 def _draw_examples(found: TokenizerEvaluation) -> list[Figure]:
@@ -123,7 +126,7 @@ def _completion(found: TokenizerEvaluation) -> Section:
     completion, unit = found.numbers["completion"], found.numbers["unit"]
     if not (rows := completion["rows"]):
         return Section("Completion", ["No pose has enough labelled joints to hide some of them."])
-    words = _COMPLETION.format(unit=unit) + (_BASELINES.format(**completion) if completion["ridge_penalty"] else "")
+    words = _COMPLETION.format(unit=unit) + (_BASELINES.format(**completion) if found.ridge else "")
     caption = f"Joints that were hidden, hollow, are where the model put them. {POSE_LEGEND} Violet: ridge regression."
     panels = completion_panels(found)
     space = found.codec.space
@@ -133,15 +136,19 @@ def _completion(found: TokenizerEvaluation) -> Section:
 
 def completion_table(rows: Sequence[Numbers]) -> Table:
     """Return the errors on hidden joints by method, and the tokenizer's over that of the ridge regression."""
-    methods, cells = list(rows[0]["errors"]), []
-    ratio = ["tokenizer / ridge"] if {"tokenizer", "ridge"} <= set(methods) else []
+    methods, shown = list(rows[0]["errors"]), {}
     for row in rows:
-        errors = [f"{format_number(e['mean'])} ({format_number(e['median'])})" for e in row["errors"].values()]
-        counts = [f"{row['num_poses']:,}", f"{row['errors'][methods[0]]['count']:,}"]
-        ratios = [format_number(ridge_ratio(rows, row["hidden"])) for _ in ratio]
-        cells.append([row["hidden"], *counts, *errors, *ratios])
-    header = ["hidden", "poses", "joints", *methods, *ratio]
-    return Table(header, cells, highlight=len(header) - 1 if ratio else None)
+        errors = {name: f"{e['mean']:.2f} ({e['median']:.2f})" for name, e in row["errors"].items()}
+        joints = row["errors"][methods[0]]["count"]
+        shown[row["hidden"]] = {**row, **errors, "joints": joints, "ratio": ridge_ratio(rows, row["hidden"])}
+    columns = [
+        ("poses", "num_poses", "{:,}"),
+        ("joints", "joints", "{:,}"),
+        *((name, name, "{}") for name in methods),
+    ]
+    if not {"tokenizer", "ridge"} <= set(methods):
+        return make_table(shown, columns, "hidden")
+    return make_table(shown, [*columns, ("tokenizer / ridge", "ratio", "{:.2f}")], "hidden", highlight=len(columns) + 1)
 
 
 def completion_panels(found: TokenizerEvaluation) -> list[PosePanel]:
@@ -175,12 +182,7 @@ def _completion_panel(found: TokenizerEvaluation, row: int, hidden: Tensor) -> P
 def _codebook(found: TokenizerEvaluation) -> Section:
     book, worth, unit = (found.numbers[key] for key in ("codebook", "worth", "unit"))
     uses = [use["perplexity"] for use in book["positions"]]
-    words = (
-        f"All tokens together use {format_percent(book['use']['usage'])} of the ids with a perplexity of "
-        f"{book['use']['perplexity']:,.1f}, {book['use']['entropy_bits']:.2f} bits a token. With the frequencies of "
-        f"each token a pose takes {book['bits_per_pose']:.1f} bits, {book['most_bits_per_pose']:.0f} as integers; of "
-        "few poses no token can show more than log2 of their number."
-    )
+    words = _CODEBOOK.format(**book, **book["use"])
     anatomy = worth["locality"]["coders"][0]["anatomy"]
     figures = [
         Figure.of(

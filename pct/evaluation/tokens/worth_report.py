@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pct.evaluation.blocks import format_number, format_percent
-from pct.evaluation.report import Figure, Section, Table
+from pct.evaluation.blocks import make_table
+from pct.evaluation.report import Section, Table
 
 _INTRO = (
     "Beside the tokenizer stand plainer ways to write the same poses as integers. Plain bins round every coordinate, "
@@ -25,53 +25,50 @@ _LOCALITY = (
     "On {num_poses:,} of the best labelled poses: how many joints move by more than {threshold:g} {unit} when one id "
     "becomes another pose's; how far joints, and the one that moves most, go in {unit} when one id becomes any other; "
     "how many sequences of ids from many poses decode to a possible person, with limbs no longer (in space: nor "
-    "shorter) and no more uneven than nearly all true ones. Of the real poses {real} pass."
+    "shorter) and no more uneven than nearly all true ones. Of the real poses {real_plausible:.1%} pass."
 )
+
+
+_MEANING = [
+    ("recall by ids", "by_ids", "{:.2f}"),
+    ("by vectors", "by_vectors", "{:.2f}"),
+    ("joints moved", "moved_joints", "{:.1f}"),
+    ("wrong id, mean", "wrong_mean", "{:.1f}"),
+    ("worst joint", "wrong_worst", "{:.1f}"),
+    ("persons by mixed ids", "plausible", "{:.1%}"),
+]
 
 
 def worth_section(worth: Mapping[str, Any], unit: str, more: str = "") -> Section:
     """Return the section on what the tokens are worth, in report units, with ``more`` on what they are beside."""
     like, locality = worth["likeness"], worth["locality"]
     words = "" if like is None else _LIKENESS.format(**like)
-    words += _LOCALITY.format(**locality, unit=unit, real=format_percent(locality["real_plausible"]))
-    blocks: list[str | Table | Figure] = [_INTRO + more, _RATE, *_tables(worth, unit), words, _meaning_table(worth)]
-    return Section("What the tokens are worth", blocks)
+    words += _LOCALITY.format(**locality, unit=unit)
+    coders = {row["coder"]: dict(row) for row in locality["coders"]}
+    for name, row in coders.items() if like else ():
+        row |= {"by_ids": like["by_ids"][name], "by_vectors": like["by_vectors"][name]}
+    meaning = make_table(coders, _MEANING, caption="Like poses, and other ids")
+    return Section("What the tokens are worth", [_INTRO + more, _RATE, *_tables(worth, unit), words, meaning])
 
 
 def _tables(worth: Mapping[str, Any], unit: str) -> list[Table]:
     """Return errors and bits of whole sequences, errors of prefixes, and what noise does."""
-    points = {(point["coder"], point["tokens"]): point for point in worth["rate"]}
-    lengths = {coder: [length for name, length in points if name == coder] for coder in worth["coders"]}
-    rows = []
-    for coder, known in lengths.items():
-        point = points[coder, known[-1]]
-        bits = [format_number(point[key], 0) for key in ("plain_bits", "entropy_bits")]
-        rows.append([coder, str(known[-1]), format_number(point["error"]), *bits])
-    tables = [
-        Table(["", "tokens", f"error {unit}", "bits as integers", "bits by entropy"], rows, caption="Error, bits")
-    ]
-    every = sorted({length for known in lengths.values() if len(known) > 1 for length in known})
-    prefixes = [
-        [coder, *(format_number(points[coder, length]["error"]) if length in known else "" for length in every)]
-        for coder, known in lengths.items()
-        if len(known) > 1
-    ]
-    if prefixes:
-        tables.append(Table([f"tokens; error in {unit}", *map(str, every)], prefixes, caption="Errors of prefixes"))
-    kept = {coder: [coder] for coder in worth["coders"]}
+    points: dict[str, dict[int, Any]] = {coder: {} for coder in worth["coders"]}
+    kept: dict[str, dict[str, str]] = {coder: {} for coder in worth["coders"]}
+    for point in worth["rate"]:
+        points[point["coder"]][point["tokens"]] = point
     for row in worth["stability"]:
-        kept[row["coder"]].append(f"{format_percent(row['kept'])} ({row['moved']:.1f} {unit})")
-    noise = dict.fromkeys(f"noise {row['noise']:g} {unit}" for row in worth["stability"])
-    return [*tables, Table(["", *noise], list(kept.values()), caption="Ids kept")]
-
-
-def _meaning_table(worth: Mapping[str, Any]) -> Table:
-    """Return likeness and locality of each coder."""
-    like, rows = worth["likeness"], []
-    for row in worth["locality"]["coders"]:
-        found = [None, None] if like is None else [like["by_ids"][row["coder"]], like["by_vectors"][row["coder"]]]
-        moved = [row["moved_joints"], row["wrong_mean"], row["wrong_worst"]]
-        cells = [*map(format_number, found), *(format_number(value, 1) for value in moved)]
-        rows.append([row["coder"], *cells, format_percent(row["plausible"])])
-    moves = ["joints moved", "wrong id, mean", "worst joint", "persons by mixed ids"]
-    return Table(["", "recall by ids", "by vectors", *moves], rows, caption="Like poses, and other ids")
+        kept[row["coder"]][f"noise {row['noise']:g} {unit}"] = f"{row['kept']:.1%} ({row['moved']:.1f} {unit})"
+    whole = {coder: known[max(known)] for coder, known in points.items()}
+    columns = [("tokens", "tokens", "{:d}"), (f"error {unit}", "error", "{:.2f}")]
+    columns += [("bits as integers", "plain_bits", "{:.0f}"), ("bits by entropy", "entropy_bits", "{:.0f}")]
+    tables = [make_table(whole, columns, caption="Error, bits")]
+    prefixes = {
+        coder: {str(m): p["error"] for m, p in known.items()} for coder, known in points.items() if len(known) > 1
+    }
+    if prefixes:
+        lengths = sorted({m for coder in prefixes for m in points[coder]})
+        every = [(str(m), str(m), "{:.2f}") for m in lengths]
+        tables.append(make_table(prefixes, every, f"tokens; error in {unit}", "Errors of prefixes"))
+    noises = next(iter(kept.values()))
+    return [*tables, make_table(kept, [(noise, noise, "{}") for noise in noises], caption="Ids kept")]
