@@ -155,7 +155,7 @@ class TestSet:
                 features.append(trunk(torch.cat([batch.images, batch.images.flip(-1)])).chunk(2))
             boxes.append(batch.bbox)
         views = tuple(torch.cat(view) for view in zip(*features, strict=True))
-        return cls(persons, noted.table(), torch.cat(boxes), views)
+        return cls(persons, noted.table(space), torch.cat(boxes), views)
 
     def measure(self, poses: ModelPoses, space: PoseSpace) -> dict[str, Any]:
         """Return the evaluation's numbers of poses of all persons in order, and the error of their confidence."""

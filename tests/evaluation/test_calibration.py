@@ -98,7 +98,7 @@ def test_a_classifier_is_fitted_to_its_own_errors_on_people() -> None:
     persons = NotedPersons(people, 10)
     spread = predict_persons(model, persons, options).spread
     assert spread is not None
-    labelled = persons.table().labels.visible
+    labelled = persons.table(model.space).labels.visible
     assert found != Calibration()
     promised = confidence_from_spread(spread[labelled], found).mean()
     raw = confidence_from_spread(spread[labelled], Calibration()).mean()
@@ -115,7 +115,7 @@ def test_the_sharpness_is_the_best_of_those_tried() -> None:
         model.config = replace(model.config, calibration=Calibration(sharpness=sharpness))
         persons = NotedPersons(people)
         found = predict_persons(model, persons, options)
-        similarity, known = persons.table().similarity(found.keypoints, model.space)
+        similarity, known = persons.table(model.space).similarity(found.keypoints, model.space)
         return float(similarity[known].mean())
 
     values = {sharpness: reached(sharpness) for sharpness in (1.0, 2.0, 6.0)}

@@ -61,7 +61,7 @@ def know(monkeypatch: pytest.MonkeyPatch, poses_of: Callable[[Poses], torch.Tens
     def predict(model, persons, options, report=None, bar="") -> ModelPoses:  # type: ignore[no-untyped-def]
         for i in range(len(persons)):
             persons[i]
-        labels = persons.table().labels
+        labels = persons.table(model.space).labels
         return ModelPoses({TOP: poses_of(labels)}, torch.ones(labels.visible.shape), torch.ones(len(labels)))
 
     monkeypatch.setattr(photo_evaluate, "predict_persons", predict)
@@ -78,7 +78,7 @@ def test_poses_are_those_of_the_estimator_and_true_tokens_those_of_the_labels(pe
         np.testing.assert_allclose(found.keypoints[i].numpy(), alone.keypoints[0], atol=1e-3)
         np.testing.assert_allclose(found.poses[LIKELY][i].numpy(), alone.likely_keypoints[0], atol=1e-3)
         likely.append(alone.indices)
-    labels = persons.table().labels
+    labels = persons.table(MODEL.space).labels
     indices = tokenizer.encode(labels.keypoints, labels.visible, labels.bbox)
     torch.testing.assert_close(found.poses[ORACLE], tokenizer.decode(indices, labels.bbox), atol=1e-3, rtol=0)
     tokens = evaluate_photos({"PCT": MODEL}, source, OPTIONS).numbers["models"]["PCT"]["tokens"]
@@ -93,10 +93,10 @@ def test_labels_are_noted_in_the_order_of_the_poses_and_broken_photos_are_skippe
     said: list[str] = []
     persons = NotedPersons(open_people(path))
     poses = predict_persons(MODEL, persons, OPTIONS, report=said.append).keypoints
-    table = persons.table()
+    table = persons.table(MODEL.space)
     assert table.rows.tolist() == [0, 1, *range(4, 12)]
     torch.testing.assert_close(poses, all_poses[table.rows], atol=1e-3, rtol=0)
-    assert torch.equal(table.labels.keypoints, whole.table().labels.keypoints[table.rows])
+    assert torch.equal(table.labels.keypoints, whole.table(MODEL.space).labels.keypoints[table.rows])
     assert table.visibility[0].tolist() == (np.arange(17)[::-1] % 3).tolist()
     assert len(said) == 1
     assert "2.png" in said[0]

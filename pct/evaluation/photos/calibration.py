@@ -107,7 +107,7 @@ def calibrate_classifier(
     persons = NotedPersons(source, limit)
     found = predict_persons(sharp, persons, options)
     assert found.spread is not None
-    table = persons.table()
+    table = persons.table(model.space)
     similarity, known = table.similarity(found.keypoints, model.space)
     counts = _joint_weights(weights, table, known)
     heights = None if found.heights is None else found.heights[known]
@@ -139,7 +139,7 @@ def fit_sharpness(
             merged = torch.stack([merge_views(poses, len(images), model.tokenizer) for poses in decoded])
             for poses, restored in zip(tried.values(), restore_poses(merged, bbox, space).cpu(), strict=True):
                 poses.append(restored)
-    table = persons.table()
+    table = persons.table(space)
     reached = {}
     for sharpness, poses in tried.items():
         similarity, known = table.similarity(torch.cat(poses), space)

@@ -88,7 +88,7 @@ class PhotoEvaluation:
         """Return how good each pose (N,) of a model is: its OKS, or minus its MPJPE."""
         keypoints, labels = self.poses[name].keypoints, self.table.labels
         if self.is_3d:
-            return -mpjpe(keypoints, self.table.truth(self.space), root=self.space.root)
+            return -mpjpe(keypoints, labels.keypoints, root=self.space.root)
         sigmas = torch.from_numpy(labels.skeleton.oks_sigmas)
         return oks(keypoints, labels.keypoints, labels.visible, labels.area, sigmas)
 
@@ -133,7 +133,7 @@ def evaluate_photos(
         persons = NotedPersons(annotated_persons(source, model.space), limit)
         poses[name] = predict_persons(model, persons, options, report, name if progress else "")
         seconds[name] = time.perf_counter() - begin
-        table = table or persons.table()
+        table = table or persons.table(model.space)
     assert table is not None
     found = PhotoEvaluation({}, table, poses, first.space)
     results = {name: _measure(model, name, found, seconds[name]) for name, model in models.items()}
@@ -157,12 +157,12 @@ def evaluate_photos(
 def _describe(found: PhotoEvaluation, options: PredictionOptions, boxes: DetectedBoxes | None) -> dict[str, Any]:
     table = found.table
     return {
-        "skeleton": found.table.labels.skeleton.name,
+        "skeleton": table.labels.skeleton.name,
         "unit": "mm" if found.is_3d else "px",
         "crop_size": None if found.is_3d else found.space.crop_size,
         "num_persons": len(table.rows),
         "num_images": len(torch.unique(table.labels.image_ids)),
-        "num_joints": int(table.labels.visible.sum()),
+        "num_joints": int((table.visibility > 0).sum()),
         "num_occluded": int(table.occluded.sum()),
         "flip": options.flip,
         "num_detections": None if boxes is None else len(boxes.persons),
@@ -206,15 +206,14 @@ def measure_space(poses: ModelPoses, table: PersonTable, space: PoseSpace) -> di
         ``poses``, the scores of each form; of the first one the errors of seen, occluded and outside joints, and of
         each of the ``joints``. Arguments are those of :func:`measure_image`, joints in millimetres from the root.
     """
-    truth, root = table.truth(space), space.root
+    truth, root = table.labels.keypoints, space.root
     errors = joint_errors_3d(poses.keypoints, truth, root)
     others = torch.arange(errors.shape[1]) != root
     kinds = {"seen_error": 2, "occluded_error": 1, "outside_error": 0}
-    names, known = table.labels.skeleton.keypoint_names, torch.ones_like(errors, dtype=torch.bool)
     return {
         "poses": {form: summarise_3d(keypoints, truth, root) for form, keypoints in poses.poses.items()},
         **{name: summarise(errors[(table.visibility == flag) & others]) for name, flag in kinds.items()},
-        "joints": joint_errors(names, errors, known),
+        "joints": joint_errors(table.labels.skeleton.keypoint_names, errors, table.labels.visible),
     }
 
 
@@ -263,7 +262,7 @@ def _measure_detected(
     """Measure poses in detected boxes as COCO does: box scores, OKS-NMS, then COCO's evaluator."""
     persons = NotedPersons(boxes.persons)
     found = predict_persons(model, persons, options, report, f"{name}, detected boxes" if progress else "")
-    table, sigmas = persons.table(), torch.from_numpy(model.skeleton.oks_sigmas)
+    table, sigmas = persons.table(model.space), torch.from_numpy(model.skeleton.oks_sigmas)
     scores = found.scores * torch.from_numpy(boxes.persons.detections.scores)[table.rows]
     results = PoseResults(found.keypoints, table.labels.image_ids, scores)
     areas = AREA_SHARE * table.labels.bbox[:, 2:].double().prod(dim=1)

@@ -26,7 +26,7 @@ from pct.photos.predict import (
 )
 from pct.pose_space import PoseSpace
 from pct.poses import Poses
-from pct.skeleton import H36M17, Skeleton
+from pct.skeleton import Skeleton
 from pct.training.photos.batches import evaluation_batches
 from pct.training.photos.steps import photo_labels
 
@@ -60,35 +60,21 @@ class PersonTable:
     """The N true persons of an evaluation.
 
     Attributes:
-        labels: Their joints (N, K, 2) in image pixels, boxes, areas and images.
+        labels: Their joints (N, K, D) as models give them, in image pixels or in millimetres from the root, where all
+            are known; boxes, areas and images.
         visibility: COCO's labels of the joints (N, K): 0 not labelled, 1 labelled but hidden, 2 labelled and seen. Of
-            3D poses, whose joints are all known, 0 is a joint outside the photo.
+            3D poses 0 is a joint outside the photo.
         rows: Their numbers in the source (N,), int64.
-        keypoints3d: Human3.6M's joints (N, 17, 3) in camera millimetres; None where they are not known of all.
     """
 
     labels: Poses
     visibility: Tensor
     rows: Tensor
-    keypoints3d: Tensor | None = None
 
     @property
     def occluded(self) -> Tensor:
         """True where a joint is labelled but hidden (N, K)."""
         return self.visibility == 1
-
-    def truth(self, space: PoseSpace) -> Tensor:
-        """Return the true joints (N, K, D) as models of a space give them: in image pixels, or in mm from the root.
-
-        Raises:
-            ValueError: If they are to be 3D and not known of all persons, or a joint is none of Human3.6M's.
-        """
-        if space.kind == "crop2d":
-            return self.labels.keypoints
-        if self.keypoints3d is None:
-            raise ValueError("there are persons without keypoints3d; models of 3D poses are measured on such only")
-        joints = self.keypoints3d[:, rows_of(self.labels.skeleton)].double()
-        return (joints - joints[:, space.root : space.root + 1]).float()
 
     def similarity(self, keypoints: Tensor, space: PoseSpace) -> tuple[Tensor, Tensor]:
         """Return the keypoint similarity of each joint of found poses (N, K), and where the truth is known (N, K).
@@ -99,8 +85,7 @@ class PersonTable:
         """
         labels = self.labels
         scale = joint_scale(space.report_space, labels.skeleton, labels.area)
-        known = labels.visible if space.kind == "crop2d" else torch.ones_like(labels.visible)
-        return joint_similarity(keypoints, self.truth(space), scale), known
+        return joint_similarity(keypoints, labels.keypoints, scale), labels.visible
 
 
 @dataclass(frozen=True)
@@ -155,27 +140,30 @@ class NotedPersons:
         self.notes.append((index, replace(person, image=np.zeros((0, 0, 3), np.uint8))))
         return person
 
-    def table(self) -> PersonTable:
-        """Return the labels of all persons that were read."""
-        rows, persons = [row for row, _ in self.notes], [person for _, person in self.notes]
-        k = self.skeleton.num_keypoints
+    def table(self, space: PoseSpace) -> PersonTable:
+        """Return the labels of all persons that were read, as models of a space give them.
 
-        def stack(name: str, shape: tuple[int, ...], dtype: type) -> Tensor:
-            values: np.ndarray = np.array([getattr(person, name) for person in persons], dtype)
-            return torch.from_numpy(values.reshape(len(persons), *shape))
+        Raises:
+            ValueError: If they are to be 3D and not known of all persons, or a joint is none of Human3.6M's.
+        """
+        persons = [person for _, person in self.notes]
 
-        visibility = stack("visibility", (k,), np.int64)
-        labels = Poses(
-            self.skeleton,
-            stack("keypoints", (k, 2), np.float32),
-            visibility > 0,
-            stack("bbox", (4,), np.float32),
-            stack("area", (), np.float64),
-            stack("image_id", (), np.int64),
-        )
-        known = all(person.keypoints3d is not None for person in persons)
-        keypoints3d = stack("keypoints3d", (H36M17.num_keypoints, 3), np.float32) if known else None
-        return PersonTable(labels, visibility, torch.tensor(rows), keypoints3d)
+        def stack(name: str, dtype: type) -> Tensor:
+            return torch.from_numpy(np.array([getattr(person, name) for person in persons], dtype))
+
+        visibility, labels = stack("visibility", np.int64), {}
+        if space.kind == "root3d":
+            if any(person.keypoints3d is None for person in persons):
+                raise ValueError("there are persons without keypoints3d; models of 3D poses are measured on such only")
+            joints = stack("keypoints3d", np.float32)[:, rows_of(self.skeleton)].double()
+            labels = {"keypoints": (joints - joints[:, space.root : space.root + 1]).float()}
+            labels["visible"] = torch.ones(visibility.shape, dtype=torch.bool)
+        else:
+            labels = {"keypoints": stack("keypoints", np.float32), "visible": visibility > 0}
+        columns = {"bbox": np.float32, "area": np.float64, "image_id": np.int64}
+        bbox, area, image_ids = (stack(name, dtype) for name, dtype in columns.items())
+        poses = Poses(self.skeleton, **labels, bbox=bbox, area=area, image_ids=image_ids)
+        return PersonTable(poses, visibility, torch.tensor([row for row, _ in self.notes]))
 
 
 def predict_persons(

@@ -241,7 +241,7 @@ def person_panels(found: PhotoEvaluation, source: PersonSource, row: int) -> lis
     side, first = _SIZE if found.is_3d else space.crop_size, next(iter(found.poses))
     image = plain_crop(person.bbox, space.crop_space, (side, side)).warp(person.image)
     if found.is_3d:
-        truth, pose = table.truth(space)[row], found.poses[first].keypoints[row]
+        truth, pose = table.labels.keypoints[row], found.poses[first].keypoints[row]
         layers = (PoseLayer(truth, None, TARGET), PoseLayer(pose, None, COLOURED))
         error = -float(found.quality(first)[row])
         return [PosePanel(layers, f"photo {person.image_id}, MPJPE {error:.0f} mm", image)]

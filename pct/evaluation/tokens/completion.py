@@ -92,9 +92,10 @@ def measure_completion(
 
 def ridge_ratio(rows: Sequence[Mapping[str, Any]], hidden: str) -> float | None:
     """Return the tokenizer's error over the ridge regression's in one row; None where there is none."""
-    errors = next((row["errors"] for row in rows if row["hidden"] == hidden and "ridge" in row["errors"]), None)
-    ours, theirs = (None, None) if errors is None else (errors["tokenizer"]["mean"], errors["ridge"]["mean"])
-    return None if ours is None or not theirs else ours / theirs
+    errors = next((row["errors"] for row in rows if row["hidden"] == hidden), {})
+    if not {"tokenizer", "ridge"} <= set(errors) or not errors["ridge"]["mean"]:
+        return None
+    return errors["tokenizer"]["mean"] / errors["ridge"]["mean"]
 
 
 def mean_pose(keypoints: Tensor, visible: Tensor) -> Fill:
