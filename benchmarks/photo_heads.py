@@ -35,7 +35,7 @@ from tqdm import tqdm
 
 from pct import PoseTokenizer
 from pct.evaluation.metrics import expected_calibration_error
-from pct.evaluation.photos.evaluate import measure_image
+from pct.evaluation.photos.evaluate import measure_forms
 from pct.evaluation.photos.files import run_photo_evaluation
 from pct.evaluation.photos.predictions import (
     EXPECTED,
@@ -159,7 +159,7 @@ class TestSet:
 
     def measure(self, poses: ModelPoses, space: PoseSpace) -> dict[str, Any]:
         """Return the evaluation's numbers of poses of all persons in order, and the error of their confidence."""
-        numbers = measure_image(poses, self.table, space)
+        numbers = measure_forms(poses, self.table, space)
         reached, known = self.table.similarity(poses.keypoints, space)
         error = expected_calibration_error(poses.confidence[known], reached[known])
         hits = {} if poses.token_hits is None else {"hits": poses.token_hits.float().mean(dim=(0, 1)).tolist()}

@@ -13,8 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pct.evaluation.metrics import joint_distances, joint_similarity, oks, summarise
-from pct.pose_space import PoseSpace
+from pct.evaluation.metrics import joint_similarity
 from pct.poses import Poses
 
 COCO_ENGINES = ("pycocotools", "hotcoco")
@@ -85,32 +84,6 @@ class PoseResults:
 
     def __len__(self) -> int:
         return len(self.keypoints)
-
-
-def measure_persons(
-    keypoints: Tensor, scores: Tensor, labels: Poses, space: PoseSpace
-) -> tuple[dict[str, Any], Tensor]:
-    """Measure one prediction for each true person in the usual ways.
-
-    Args:
-        keypoints: A prediction (N, K, 2) for each person of ``labels``, in image pixels.
-        scores: Of the predictions (N,).
-        labels: The true persons.
-        space: Whose crop's pixels errors are in.
-
-    Returns:
-        COCO's AP (``coco``), ``mean_oks`` of the persons with a labelled joint and the ``error`` of labelled joints;
-        and the distances (N, K) of all joints from their labels, 0 where there is none.
-    """
-    found, truth = (space.report_space.normalise(joints, labels.bbox) for joints in (keypoints, labels.keypoints))
-    distances, sigmas = joint_distances(found, truth, labels.visible), torch.from_numpy(labels.skeleton.oks_sigmas)
-    similarity = oks(keypoints, labels.keypoints, labels.visible, labels.area, sigmas)
-    numbers = {
-        "coco": given_box_ap(keypoints, scores, labels),
-        "mean_oks": float(similarity[labels.visible.any(dim=1)].mean()),
-        "error": summarise(distances[labels.visible]),
-    }
-    return numbers, distances
 
 
 def given_box_ap(keypoints: Tensor, scores: Tensor, labels: Poses, joints: Tensor | None = None) -> CocoAP:

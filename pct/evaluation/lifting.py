@@ -23,14 +23,7 @@ from pct.evaluation.blocks import (
     make_table,
 )
 from pct.evaluation.metrics import joint_errors
-from pct.evaluation.metrics3d import (
-    MPI_INF_3DHP_14,
-    joint_errors_3d,
-    joint_indices,
-    mpjpe,
-    per_action_mean,
-    summarise_3d,
-)
+from pct.evaluation.metrics3d import joint_errors_3d, mpjpe, per_action_mean, summarise_3d
 from pct.evaluation.report import Figure, Report, Section, make_provenance
 from pct.lifting.detector_noise import DetectorNoise, NoiseConfig
 from pct.lifting.lifter import Lifter
@@ -117,23 +110,20 @@ def measure(
     Args:
         keypoints: The poses.
         target: The truth.
-        skeleton: Whose joints they have; where it has the 14 joints of MPI-INF-3DHP, PCK and AUC are of those.
+        skeleton: Whose joints they have.
         actions: Action of each pose.
         likely: What the most likely tokens decode to (N, K, 3).
 
     Returns:
-        Number of ``poses``; what :func:`~pct.evaluation.metrics3d.summarise_3d` gives, with ``pck`` and ``auc`` over
-        the joints ``pck_joints``; MPJPE ``per_action``, and ``mean``, the unweighted mean of the actions; ``joints``,
-        the errors of each joint; ``likely_mpjpe``, that of the most likely tokens, None without a token head.
+        Number of ``poses``; what :func:`~pct.evaluation.metrics3d.summarise_3d` gives; MPJPE ``per_action``, and
+        ``mean``, the unweighted mean of the actions; ``joints``, the errors of each joint; ``likely_mpjpe``, that of
+        the most likely tokens, None without a token head.
     """
-    official = set(MPI_INF_3DHP_14) <= set(skeleton.keypoint_names)
-    names = MPI_INF_3DHP_14 if official else skeleton.keypoint_names
     distances = joint_errors_3d(keypoints, target)
     mean, by_action = per_action_mean(distances.mean(dim=1), actions)
     return {
         "poses": len(keypoints),
-        **summarise_3d(keypoints, target, joints=joint_indices(skeleton, names)),
-        "pck_joints": list(names),
+        **summarise_3d(keypoints, target, skeleton),
         "per_action": {**by_action, "mean": mean},
         "joints": joint_errors(skeleton.keypoint_names, distances, torch.ones_like(distances, dtype=torch.bool)),
         "likely_mpjpe": None if likely is None else float(mpjpe(likely, target).mean()),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,21 +21,6 @@ MPI_INF_3DHP_14 = (
 AUC_THRESHOLDS = tuple(range(0, 151, 5))
 _TAKE = re.compile(r"\s+\d+$")
 _TINY = 1e-300
-
-
-def joint_indices(skeleton: Skeleton, names: Sequence[str]) -> tuple[int, ...]:
-    """Return where the joints ``names`` stand in a skeleton, for the measures' ``joints``.
-
-    Raises:
-        ValueError: If the skeleton has no such joint.
-    """
-    missing = [name for name in names if name not in skeleton.keypoint_names]
-    if missing:
-        raise ValueError(
-            f"skeleton {skeleton.name} has no joint {', '.join(missing)}; its joints are "
-            f"{', '.join(skeleton.keypoint_names)}"
-        )
-    return tuple(skeleton.keypoint_names.index(name) for name in names)
 
 
 def root_centred(keypoints: Tensor, root: int = 0) -> Tensor:
@@ -159,16 +145,16 @@ def per_action_mean(values: Tensor, actions: Sequence[str]) -> tuple[float, dict
     return float(means.mean()), dict(zip(order, means.tolist(), strict=True))
 
 
-def summarise_3d(
-    keypoints: Tensor, target_keypoints: Tensor, root: int = 0, joints: Sequence[int] | None = None
-) -> dict[str, float]:
+def summarise_3d(keypoints: Tensor, target_keypoints: Tensor, skeleton: Skeleton, root: int = 0) -> dict[str, Any]:
     """Return the usual measures of poses (N, K, 3) in millimetres, each centred at its own root.
 
     These are mean, median and 90th percentile over the poses of :func:`mpjpe`, the means of :func:`p_mpjpe` and
-    :func:`n_mpjpe`, all over all joints, and :func:`pck3d` at 150 mm and its AUC over ``joints``; no pose is an error.
+    :func:`n_mpjpe`, all over all joints, and :func:`pck3d` at 150 mm and its AUC over ``pck_joints``: the 14 joints of
+    MPI-INF-3DHP where the skeleton has them, else all; no pose is an error.
     """
-    errors = joint_errors_3d(keypoints, target_keypoints, root)
-    counted = errors if joints is None else errors[:, list(joints)]
+    errors, names = joint_errors_3d(keypoints, target_keypoints, root), skeleton.keypoint_names
+    official = MPI_INF_3DHP_14 if set(MPI_INF_3DHP_14) <= set(names) else names
+    counted = errors[:, [names.index(name) for name in official]]
     median, p90 = np.quantile(errors.mean(dim=1).cpu().numpy(), [0.5, 0.9])
     return {
         "mpjpe": float(errors.mean()),
@@ -178,6 +164,7 @@ def summarise_3d(
         "n_mpjpe": float(n_mpjpe(keypoints, target_keypoints, root).mean()),
         "pck": pck3d(counted),
         "auc": pck3d(counted, AUC_THRESHOLDS),
+        "pck_joints": list(official),
     }
 
 

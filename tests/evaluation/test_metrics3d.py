@@ -11,10 +11,8 @@ from torch import Tensor
 
 from pct.evaluation.metrics3d import (
     AUC_THRESHOLDS,
-    MPI_INF_3DHP_14,
     align_by_similarity,
     joint_errors_3d,
-    joint_indices,
     mpjpe,
     n_mpjpe,
     p_mpjpe,
@@ -108,18 +106,16 @@ def test_a_pose_in_one_point_has_finite_errors() -> None:
     assert torch.isfinite(p_mpjpe(target, point)).all()
 
 
-def test_joint_sets_choose_what_pck_and_auc_count() -> None:
-    joints = joint_indices(H36M17, MPI_INF_3DHP_14)
-    assert sorted(set(range(17)) - set(joints)) == [0, 7, 9]
-    assert len(joints) == len(joint_indices(H36M16, MPI_INF_3DHP_14)) == 14
+def test_pck_and_auc_count_the_official_joints_where_a_skeleton_has_them() -> None:
     target = _poses()
     wrong = target.clone()
     wrong[:, [7, 9]] += 500
-    some, every = summarise_3d(wrong, target, joints=joints), summarise_3d(wrong, target)
+    some, every = (summarise_3d(wrong, target, skeleton) for skeleton in (H36M17, COCO17))
     assert (some["pck"], some["auc"]) == (1, pytest.approx(30 / 31))
     assert (every["pck"], every["mpjpe"]) == pytest.approx((15 / 17, 2 * 500 * math.sqrt(3) / 17))
-    with pytest.raises(ValueError, match="skeleton coco17 has no joint head, thorax"):
-        joint_indices(COCO17, MPI_INF_3DHP_14)
+    assert (len(some["pck_joints"]), every["pck_joints"]) == (14, list(COCO17.keypoint_names))
+    assert set(H36M17.keypoint_names) - set(some["pck_joints"]) == {H36M17.keypoint_names[i] for i in (0, 7, 9)}
+    assert summarise_3d(wrong[:, 1:], target[:, 1:], H36M16)["pck_joints"] == some["pck_joints"]
 
 
 def test_pck_and_auc_equal_a_hand_calculation() -> None:

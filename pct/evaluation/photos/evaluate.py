@@ -16,7 +16,6 @@ from pct.evaluation.coco_ap import (
     PoseResults,
     coco_results_ap,
     given_box_ap,
-    measure_persons,
     suppress_doubles,
 )
 from pct.evaluation.metrics import (
@@ -27,7 +26,7 @@ from pct.evaluation.metrics import (
     oks,
     summarise,
 )
-from pct.evaluation.metrics3d import joint_errors_3d, mpjpe, summarise_3d
+from pct.evaluation.metrics3d import mpjpe
 from pct.evaluation.photos.predictions import (
     ModelPoses,
     NotedPersons,
@@ -37,6 +36,7 @@ from pct.evaluation.photos.predictions import (
     check_model,
     predict_persons,
 )
+from pct.evaluation.poses import measure_poses
 from pct.evaluation.report import make_provenance
 from pct.files.coco import AREA_SHARE
 from pct.photos.classifier import PoseClassifier
@@ -169,51 +169,38 @@ def _describe(found: PhotoEvaluation, options: PredictionOptions, boxes: Detecte
     }
 
 
-def measure_image(poses: ModelPoses, table: PersonTable, space: PoseSpace) -> dict[str, Any]:
-    """Measure 2D poses: by COCO's AP, also of the occluded joints, by PCK, and in pixels.
+def measure_forms(poses: ModelPoses, table: PersonTable, space: PoseSpace) -> dict[str, Any]:
+    """Measure all forms of poses against the true persons.
 
     Args:
-        poses: Found joints in image pixels.
+        poses: Found joints in image pixels, or in millimetres from the root.
         table: The true persons.
-        space: Whose crop's pixels errors are in.
+        space: Of the model that found them.
 
     Returns:
-        ``poses``, the scores of each form; of the first one ``joints`` and ``pck_torso``.
+        ``poses``, for each form what :func:`~pct.evaluation.poses.measure_poses` gives, and the errors of joints that
+        are seen, occluded and (in space) outside the photo, without the root, which has no error; on photos AP of the
+        ``occluded`` joints too. Of the first form ``joints``, and on photos ``pck_torso``.
     """
     labels, skeleton = table.labels, table.labels.skeleton
+    in_space, counted = labels.num_dims == 3, labels.visible.clone()
+    kinds = {"seen_error": 2, "occluded_error": 1} | ({"outside_error": 0} if in_space else {})
+    if in_space:
+        counted[:, space.root] = False
     forms, by_form = {}, []
     for form, keypoints in poses.poses.items():
-        numbers, distances = measure_persons(keypoints, poses.scores, labels, space)
+        numbers, distances = measure_poses(keypoints, labels, space, poses.scores)
+        numbers |= {name: summarise(distances[counted & (table.visibility == flag)]) for name, flag in kinds.items()}
+        if not in_space:
+            numbers["occluded"] = given_box_ap(keypoints, poses.scores, labels, table.occluded)
+        forms[form] = numbers
         by_form.append(distances)
-        forms[form] = {
-            **numbers,
-            "occluded": given_box_ap(keypoints, poses.scores, labels, table.occluded),
-            "seen_error": summarise(distances[labels.visible & ~table.occluded]),
-            "occluded_error": summarise(distances[table.occluded]),
-        }
-    sigmas = skeleton.oks_sigmas.tolist()
+    sigmas = None if in_space else skeleton.oks_sigmas.tolist()
+    joints = joint_errors(skeleton.keypoint_names, by_form[0], labels.visible, sigmas)
     return {
         "poses": forms,
-        "joints": joint_errors(skeleton.keypoint_names, by_form[0], labels.visible, sigmas),
-        "pck_torso": measure_torso_pck(poses.keypoints, labels),
-    }
-
-
-def measure_space(poses: ModelPoses, table: PersonTable, space: PoseSpace) -> dict[str, Any]:
-    """Measure 3D poses; the root, which has no error, counts in the means over all joints only.
-
-    Returns:
-        ``poses``, the scores of each form; of the first one the errors of seen, occluded and outside joints, and of
-        each of the ``joints``. Arguments are those of :func:`measure_image`, joints in millimetres from the root.
-    """
-    truth, root = table.labels.keypoints, space.root
-    errors = joint_errors_3d(poses.keypoints, truth, root)
-    others = torch.arange(errors.shape[1]) != root
-    kinds = {"seen_error": 2, "occluded_error": 1, "outside_error": 0}
-    return {
-        "poses": {form: summarise_3d(keypoints, truth, root) for form, keypoints in poses.poses.items()},
-        **{name: summarise(errors[(table.visibility == flag) & others]) for name, flag in kinds.items()},
-        "joints": joint_errors(table.labels.skeleton.keypoint_names, errors, table.labels.visible),
+        "joints": joints,
+        "pck_torso": None if in_space else measure_torso_pck(poses.keypoints, labels),
     }
 
 
@@ -229,7 +216,7 @@ def _measure(model: PhotoModel, name: str, found: PhotoEvaluation, seconds: floa
         "model": describe_model(model),
         "kind": "tokens" if is_classifier else "heatmaps",
         "fingerprint": fingerprint(model.config.to_dict(), model.state_dict()),
-        **(measure_space if found.is_3d else measure_image)(poses, table, found.space),
+        **measure_forms(poses, table, found.space),
         "calibration": expected_calibration_error(poses.confidence[known], similarity[known]),
         "fitted": asdict(model.config.calibration) if isinstance(model, PoseClassifier) else None,
         "tokens": tokens,

@@ -151,18 +151,18 @@ class NotedPersons:
         def stack(name: str, dtype: type) -> Tensor:
             return torch.from_numpy(np.array([getattr(person, name) for person in persons], dtype))
 
-        visibility, labels = stack("visibility", np.int64), {}
+        visibility = stack("visibility", np.int64)
         if space.kind == "root3d":
             if any(person.keypoints3d is None for person in persons):
                 raise ValueError("there are persons without keypoints3d; models of 3D poses are measured on such only")
             joints = stack("keypoints3d", np.float32)[:, rows_of(self.skeleton)].double()
-            labels = {"keypoints": (joints - joints[:, space.root : space.root + 1]).float()}
-            labels["visible"] = torch.ones(visibility.shape, dtype=torch.bool)
+            keypoints = (joints - joints[:, space.root : space.root + 1]).float()
+            visible = torch.ones(visibility.shape, dtype=torch.bool)
         else:
-            labels = {"keypoints": stack("keypoints", np.float32), "visible": visibility > 0}
+            keypoints, visible = stack("keypoints", np.float32), visibility > 0
         columns = {"bbox": np.float32, "area": np.float64, "image_id": np.int64}
         bbox, area, image_ids = (stack(name, dtype) for name, dtype in columns.items())
-        poses = Poses(self.skeleton, **labels, bbox=bbox, area=area, image_ids=image_ids)
+        poses = Poses(self.skeleton, keypoints, visible, bbox=bbox, area=area, image_ids=image_ids)
         return PersonTable(poses, visibility, torch.tensor([row for row, _ in self.notes]))
 
 

@@ -92,7 +92,7 @@ def measure_completion(
 
 def ridge_ratio(rows: Sequence[Mapping[str, Any]], hidden: str) -> float | None:
     """Return the tokenizer's error over the ridge regression's in one row; None where there is none."""
-    errors = next((row["errors"] for row in rows if row["hidden"] == hidden), {})
+    errors: Mapping[str, Any] = next((row["errors"] for row in rows if row["hidden"] == hidden), {})
     if not {"tokenizer", "ridge"} <= set(errors) or not errors["ridge"]["mean"]:
         return None
     return errors["tokenizer"]["mean"] / errors["ridge"]["mean"]

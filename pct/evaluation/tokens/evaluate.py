@@ -5,15 +5,15 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from pct.evaluation.coco_ap import measure_persons
 from pct.evaluation.metrics import joint_distances, joint_errors, pck
-from pct.evaluation.metrics3d import per_action_mean, summarise_3d
+from pct.evaluation.metrics3d import per_action_mean
+from pct.evaluation.poses import measure_poses
 from pct.evaluation.report import make_provenance
 from pct.evaluation.tokens.coders import Codec
 from pct.evaluation.tokens.completion import Fill, RidgeRegression, mean_pose, measure_completion
@@ -139,35 +139,29 @@ def measure_reconstruction(
     """Decode the tokens (N, M) of poses and measure how far they are from ``target`` (N, K, D) in report units.
 
     Returns:
-        The decoded joints (N, K, D) in report units, and plain values for a JSON file, errors in report units:
-        ``num_poses`` and ``joints``. In images, with all labelled joints known and in the annotated boxes: what
-        :func:`~pct.evaluation.coco_ap.measure_persons` gives, and ``pck`` by the share of the box's longer side. In
-        space: what :func:`~pct.evaluation.metrics3d.summarise_3d` gives, and MPJPE by kind of action (``kinds``, and
-        ``action_mean``, their unweighted mean) and by subject.
+        The decoded joints (N, K, D) in report units, and plain values for a JSON file: ``num_poses``, ``joints`` and
+        what :func:`~pct.evaluation.poses.measure_poses` gives, with all labelled joints known and in the annotated
+        boxes. In images ``pck`` by the share of the box's longer side too; in space MPJPE by kind of action
+        (``kinds``, and ``action_mean``, their unweighted mean) and by subject.
     """
-    names, visible = poses.skeleton.keypoint_names, poses.visible
     if poses.num_dims == 3:
-        keypoints, sigmas = codec.decode(indices), None
-        distances = joint_distances(keypoints, target, visible)
+        keypoints = codec.decode(indices)
+        measured, distances = measure_poses(keypoints, replace(poses, keypoints=target), codec.space)
         errors, clips = distances.mean(dim=1), poses.clip_index.tolist()
         mean, kinds = per_action_mean(errors, [action_kind(poses.actions[clip]) for clip in clips])
         subjects = per_action_mean(errors, [poses.subject_ids[clip] for clip in clips])[1]
-        measured: dict[str, Any] = {"num_clips": len(set(clips)), **summarise_3d(keypoints, target, codec.space.root)}
-        measured |= {"action_mean": mean, "kinds": kinds, "subjects": subjects}
+        measured |= {"num_clips": len(set(clips)), "action_mean": mean, "kinds": kinds, "subjects": subjects}
     else:
-        decoded, sigmas = codec.tokenizer.decode(indices, poses.bbox).cpu(), poses.skeleton.oks_sigmas.tolist()
+        decoded = codec.tokenizer.decode(indices, poses.bbox).cpu()
         keypoints = codec.space.report_space.normalise(decoded, poses.bbox)
-        # A reconstruction has no score of its own: all have the same.
-        measured, distances = measure_persons(decoded, torch.ones(len(poses)), poses, codec.space)
+        measured, distances = measure_poses(decoded, poses, codec.space)
         # The crop is `padding` times the longer side of the box, so that side has the same length in every crop.
         side = torch.full((len(poses),), codec.space.crop_size / codec.space.padding)
         measured["num_images"] = len(torch.unique(poses.image_ids))
-        measured["pck"] = {str(alpha): pck(distances, visible, side, alpha) for alpha in _PCK_ALPHAS}
-    return keypoints, {
-        "num_poses": len(poses),
-        "joints": joint_errors(names, distances, visible, sigmas),
-        **measured,
-    }
+        measured["pck"] = {str(alpha): pck(distances, poses.visible, side, alpha) for alpha in _PCK_ALPHAS}
+    sigmas = poses.skeleton.oks_sigmas.tolist() if poses.num_dims == 2 else None
+    joints = joint_errors(poses.skeleton.keypoint_names, distances, poses.visible, sigmas)
+    return keypoints, {"num_poses": len(poses), "joints": joints, **measured}
 
 
 def action_kind(action: str) -> str:
