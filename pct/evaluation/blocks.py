@@ -15,24 +15,20 @@ from pct.skeleton import Skeleton
 # A column of a table: its header, the keys of its number with / between them, and the number's format.
 Column = tuple[str, str, str]
 
-AP: Sequence[Column] = [
-    ("AP", "ap", "{:.1%}"),
-    ("AP50", "ap50", "{:.1%}"),
-    ("AP75", "ap75", "{:.1%}"),
-    ("AP medium", "ap_medium", "{:.1%}"),
-    ("AP large", "ap_large", "{:.1%}"),
-    ("AR", "ar", "{:.1%}"),
-    ("AR50", "ar50", "{:.1%}"),
-    ("AR75", "ar75", "{:.1%}"),
-]
-SPACE: Sequence[Column] = [
-    ("MPJPE mm", "mpjpe", "{:.1f}"),
-    ("median", "median", "{:.1f}"),
-    ("90 % below", "p90", "{:.1f}"),
-    ("P-MPJPE", "p_mpjpe", "{:.1f}"),
-    ("N-MPJPE", "n_mpjpe", "{:.1f}"),
-    ("PCK", "pck", "{:.1%}"),
-    ("AUC", "auc", "{:.1%}"),
+
+def columns(form: str, text: str) -> list[Column]:
+    """Return columns of one format from text: ``header: keys`` of each, with semicolons between."""
+    pairs = (part.rsplit(": ", 1) for part in text.split("; "))
+    return [(header, keys, form) for header, keys in pairs]
+
+
+AP = columns(
+    "{:.1%}",
+    "AP: ap; AP50: ap50; AP75: ap75; AP medium: ap_medium; AP large: ap_large; AR: ar; AR50: ar50; AR75: ar75",
+)
+SPACE = [
+    *columns("{:.1f}", "MPJPE mm: mpjpe; median: median; 90 % below: p90; P-MPJPE: p_mpjpe; N-MPJPE: n_mpjpe"),
+    *columns("{:.1%}", "PCK: pck; AUC: auc"),
 ]
 SPACE_WORDS = (
     "Joints of each pose, true or found, are taken from its own root, and the axes are the camera's. MPJPE is the mean "
@@ -48,11 +44,7 @@ _VIEWS = "Each pose is seen from the camera and from its right, over a floor wit
 
 def error_columns(unit: str) -> list[Column]:
     """Return columns of what :func:`pct.evaluation.metrics.summarise` gives under ``error``."""
-    return [
-        (f"mean error {unit}", "error/mean", "{:.2f}"),
-        ("median", "error/median", "{:.2f}"),
-        ("90 % below", "error/p90", "{:.2f}"),
-    ]
+    return columns("{:.2f}", f"mean error {unit}: error/mean; median: error/median; 90 % below: error/p90")
 
 
 def make_table(
@@ -90,8 +82,8 @@ def pick(numbers: Any, keys: str) -> Any:
 
 def joint_table(joints: Sequence[Mapping[str, Any]], unit: str, caption: str = "") -> Table:
     """Return the errors of each joint, from :func:`pct.evaluation.metrics.joint_errors`."""
-    columns = [("labelled", "error/count", "{:,d}"), *error_columns(unit)]
-    return make_table({joint["name"].replace("_", " "): joint for joint in joints}, columns, "joint", caption)
+    shown = [("labelled", "error/count", "{:,}"), *error_columns(unit)]
+    return make_table({joint["name"].replace("_", " "): joint for joint in joints}, shown, "joint", caption)
 
 
 def group_table(what: str, errors: Mapping[str, float]) -> Table:

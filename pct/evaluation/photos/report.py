@@ -16,6 +16,7 @@ from pct.evaluation.blocks import (
     SPACE_WORDS,
     Column,
     choose_examples,
+    columns,
     joint_table,
     make_table,
     pick,
@@ -64,37 +65,27 @@ _CONFIDENCE = (
 )
 _METHOD = (
     "AP and AR are computed by pycocotools. In the annotated boxes there is one pose a person, whose score is the mean "
-    "confidence of its joints; of heatmaps, as usual, of the joints above 0.2. Time is that of reading the photo and "
-    "of the model, in batches. All numbers are in `metrics.json` beside this page."
+    "confidence of its joints, each weighed by itself; of heatmaps, as usual, of the joints above 0.2. Time is that of "
+    "reading the photo and of the model, in batches. All numbers are in `metrics.json` beside this page."
 )
-_AP_ERRORS: list[Column] = [
-    ("mean OKS", "mean_oks", "{:.2f}"),
-    ("median error px", "error/median", "{:.2f}"),
-    ("mean", "error/mean", "{:.2f}"),
-    ("seen joints", "seen_error/mean", "{:.2f}"),
-    ("hidden joints", "occluded_error/mean", "{:.2f}"),
+_AP_ERRORS = [
+    *columns("{:.2f}", "mean OKS: mean_oks; median error px: error/median; mean: error/mean"),
+    *columns("{:.2f}", "seen joints: seen_error/mean; hidden joints: occluded_error/mean"),
     ("ms a photo", "ms_per_photo", "{:.1f}"),
 ]
-_SPACE_ERRORS: list[Column] = [
-    ("seen", "seen_error/mean", "{:.1f}"),
-    ("hidden", "occluded_error/mean", "{:.1f}"),
-    ("outside the photo", "outside_error/mean", "{:.1f}"),
-]
-_IMAGE_FORMS = [
+_SPACE_ERRORS = columns(
+    "{:.1f}", "seen: seen_error/mean; hidden: occluded_error/mean; outside the photo: outside_error/mean"
+)
+_FORMS_ON_PHOTOS = [
     *under("coco", AP),
-    ("AP hidden", "occluded/ap", "{:.1%}"),
-    ("median error px", "error/median", "{:.2f}"),
+    *columns("{:.1%}", "AP hidden: occluded/ap"),
+    *columns("{:.2f}", "median error px: error/median"),
 ]
-_IMAGE_CARDS: list[Column] = [
-    ("AP of {} (COCO's evaluator)", "coco/ap", "{:.1%}"),
-    ("AP of {} over hidden joints only", "occluded/ap", "{:.1%}"),
-    ("calibration error of {}", "calibration/ece", "{:.3f}"),
-]
-_SPACE_CARDS: list[Column] = [
-    ("MPJPE of {}", "mpjpe", "{:.1f} mm"),
-    ("P-MPJPE of {}", "p_mpjpe", "{:.1f} mm"),
-    ("calibration error of {}", "calibration/ece", "{:.3f}"),
-]
+_CARDS = {
+    False: columns("{:.1%}", "AP of {} (COCO's evaluator): coco/ap; AP of {} over hidden joints only: occluded/ap"),
+    True: columns("{:.1f} mm", "MPJPE of {}: mpjpe; P-MPJPE of {}: p_mpjpe"),
+}
+_ECE = columns("{:.3f}", "calibration error of {}: calibration/ece")
 _PERSONS, _SIZE = 4, 232
 _FLAT_LEGEND = (
     "Left of each group the labels, hollow where the joint is hidden; then the poses of {models}. The person's left "
@@ -118,7 +109,7 @@ def photo_report(found: PhotoEvaluation, source: PersonSource) -> Report:
     # Beside each model's numbers those of the first form of its poses, which people get.
     main = {name: {**result, **next(iter(result["poses"].values()))} for name, result in models.items()}
     joints = [joint_table(row["joints"], numbers["unit"], name) for name, row in main.items()]
-    cards = _SPACE_CARDS if found.is_3d else _IMAGE_CARDS
+    cards = [*_CARDS[found.is_3d], *_ECE]
     return Report(
         f"{'3D poses' if found.is_3d else 'Poses'} read off photos",
         [
@@ -128,7 +119,7 @@ def photo_report(found: PhotoEvaluation, source: PersonSource) -> Report:
         ],
         [
             Section("Accuracy", _space_accuracy(main) if found.is_3d else _image_accuracy(main, numbers)),
-            *_forms(models, SPACE if found.is_3d else _IMAGE_FORMS),
+            *_forms(models, SPACE if found.is_3d else _FORMS_ON_PHOTOS),
             Section("On photos", draw_persons(found, source)),
             Section("Joint by joint", joints),
             Section("Confidence", _confidence(models)),
@@ -159,8 +150,8 @@ def _image_accuracy(main: Models, numbers: Mapping[str, Any]) -> list[Block]:
         if any(values["mean"] is not None for values in shares.values()):
             joints = sorted(next(iter(shares.values())), key=lambda joint: joint != "mean")
             rows = {j.replace("_", " "): {str(i): v[j] for i, v in enumerate(shares.values())} for j in joints}
-            columns = [(name, str(i), "{:.1%}") for i, name in enumerate(shares)]
-            blocks += [words, make_table(rows, columns, caption=caption)]
+            by_model = [(name, str(i), "{:.1%}") for i, name in enumerate(shares)]
+            blocks += [words, make_table(rows, by_model, caption=caption)]
     return blocks
 
 
@@ -169,13 +160,13 @@ def _space_accuracy(main: Models) -> list[Block]:
     return [words, make_table(main, [*SPACE, *_SPACE_ERRORS], highlight=1)]
 
 
-def _forms(models: Models, columns: Sequence[Column]) -> list[Section]:
+def _forms(models: Models, shown: Sequence[Column]) -> list[Section]:
     """Return the section on expected poses, most likely ids, samples and true ids; none without tokens."""
     blocks: list[Block] = []
     for name, result in models.items():
         if (hits := result["tokens"]) is not None:
             words = _HITS.format(name=name, **hits)
-            blocks += [words, make_table(result["poses"], columns, caption=name, highlight=1)]
+            blocks += [words, make_table(result["poses"], shown, caption=name, highlight=1)]
     return [Section("Forms of the pose", [_FORMS, *blocks])] if blocks else []
 
 
@@ -226,8 +217,8 @@ def draw_persons(found: PhotoEvaluation, source: PersonSource) -> list[Figure]:
     for kind, rows in choose_rows(found).items():
         what = "The most hidden joints." if kind == "hidden" else f"Persons with {kind} {measure} of {names[0]}."
         persons = [person_panels(found, source, row) for row in rows]
-        columns = len(persons[0]) * (2 if len(rows) > 1 else 1)
-        picture = pose_gallery([panel for person in persons for panel in person], skeleton, columns, _SIZE, size)
+        across = len(persons[0]) * (2 if len(rows) > 1 else 1)
+        picture = pose_gallery([panel for person in persons for panel in person], skeleton, across, _SIZE, size)
         figures.append(Figure.of(picture, f"{what} {legend}", kind))
     return figures
 

@@ -16,6 +16,7 @@ from pct.evaluation.blocks import (
     POSE_LEGEND,
     SPACE,
     choose_examples,
+    columns,
     error_columns,
     example_figures,
     first_of_scenes,
@@ -141,14 +142,10 @@ def completion_table(rows: Sequence[Numbers]) -> Table:
         errors = {name: f"{e['mean']:.2f} ({e['median']:.2f})" for name, e in row["errors"].items()}
         joints = row["errors"][methods[0]]["count"]
         shown[row["hidden"]] = {**row, **errors, "joints": joints, "ratio": ridge_ratio(rows, row["hidden"])}
-    columns = [
-        ("poses", "num_poses", "{:,}"),
-        ("joints", "joints", "{:,}"),
-        *((name, name, "{}") for name in methods),
-    ]
+    every = [*columns("{:,}", "poses: num_poses; joints: joints"), *((name, name, "{}") for name in methods)]
     if not {"tokenizer", "ridge"} <= set(methods):
-        return make_table(shown, columns, "hidden")
-    return make_table(shown, [*columns, ("tokenizer / ridge", "ratio", "{:.2f}")], "hidden", highlight=len(columns) + 1)
+        return make_table(shown, every, "hidden")
+    return make_table(shown, [*every, ("tokenizer / ridge", "ratio", "{:.2f}")], "hidden", highlight=len(every) + 1)
 
 
 def completion_panels(found: TokenizerEvaluation) -> list[PosePanel]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pct.evaluation.blocks import make_table
+from pct.evaluation.blocks import columns, make_table
 from pct.evaluation.report import Section, Table
 
 _INTRO = (
@@ -30,12 +30,9 @@ _LOCALITY = (
 
 
 _MEANING = [
-    ("recall by ids", "by_ids", "{:.2f}"),
-    ("by vectors", "by_vectors", "{:.2f}"),
-    ("joints moved", "moved_joints", "{:.1f}"),
-    ("wrong id, mean", "wrong_mean", "{:.1f}"),
-    ("worst joint", "wrong_worst", "{:.1f}"),
-    ("persons by mixed ids", "plausible", "{:.1%}"),
+    *columns("{:.2f}", "recall by ids: by_ids; by vectors: by_vectors"),
+    *columns("{:.1f}", "joints moved: moved_joints; wrong id, mean: wrong_mean; worst joint: wrong_worst"),
+    *columns("{:.1%}", "persons by mixed ids: plausible"),
 ]
 
 
@@ -60,9 +57,9 @@ def _tables(worth: Mapping[str, Any], unit: str) -> list[Table]:
     for row in worth["stability"]:
         kept[row["coder"]][f"noise {row['noise']:g} {unit}"] = f"{row['kept']:.1%} ({row['moved']:.1f} {unit})"
     whole = {coder: known[max(known)] for coder, known in points.items()}
-    columns = [("tokens", "tokens", "{:d}"), (f"error {unit}", "error", "{:.2f}")]
-    columns += [("bits as integers", "plain_bits", "{:.0f}"), ("bits by entropy", "entropy_bits", "{:.0f}")]
-    tables = [make_table(whole, columns, caption="Error, bits")]
+    exact = [("tokens", "tokens", "{}"), (f"error {unit}", "error", "{:.2f}")]
+    bits = columns("{:.0f}", "bits as integers: plain_bits; bits by entropy: entropy_bits")
+    tables = [make_table(whole, [*exact, *bits], caption="Error, bits")]
     prefixes = {
         coder: {str(m): p["error"] for m, p in known.items()} for coder, known in points.items() if len(known) > 1
     }
