@@ -58,24 +58,6 @@ def distance_loss(keypoints: Tensor, target_keypoints: Tensor, visible: Tensor, 
     return (distance * visible).sum() / visible.sum().clamp(min=1)
 
 
-def similarity_loss(keypoints: Tensor, target_keypoints: Tensor, visible: Tensor, scale: Tensor) -> Tensor:
-    """One minus the mean keypoint similarity over the known joints, at OKS's own width and at four times that.
-
-    It is the measure itself (YOLO-Pose, Maji et al., 2022, eq. 3): a joint that could be in two places goes to one of
-    them, where smooth-L1 would leave it between both. The wider bell gives a direction to joints that are far off.
-
-    Args:
-        keypoints: Decoded joints (B, K, D) in model units.
-        target_keypoints: True joints (B, K, D) in model units; unknown ones may hold anything.
-        visible: True where the target is known (B, K).
-        scale: Of each joint (B, K) in model units: twice its OKS sigma times the square root of the person's area.
-    """
-    distance = _squared_distance(keypoints, target_keypoints, visible)
-    similarity = sum(torch.exp(-distance / (2 * (width * scale) ** 2)) for width in (1.0, 4.0)) / 2
-    known = visible.sum(dim=1).clamp(min=1)
-    return (((1 - similarity) * visible).sum(dim=1) / known).mean()
-
-
 def _squared_distance(keypoints: Tensor, target_keypoints: Tensor, visible: Tensor) -> Tensor:
     """Return the squared distances of joints (B, K), float32, 0 where the target is unknown, whatever it holds."""
     target = torch.where(visible[..., None], target_keypoints.float(), 0.0)

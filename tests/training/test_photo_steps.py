@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 
 import pytest
@@ -17,15 +16,13 @@ from tiny_photo_models import (
     make_heatmap_model,
 )
 
-from pct.layers.losses import keypoint_loss, similarity_loss
-from pct.photos.classifier import ClassifierConfig, ClassifierOutput, PoseClassifier
+from pct.layers.losses import keypoint_loss
+from pct.photos.classifier import ClassifierConfig, PoseClassifier
 from pct.photos.crop import PhotoBatch
 from pct.photos.person_views import photo_targets
-from pct.pose_space import PoseSpace
 from pct.skeleton import H36M17
-from pct.tokenizer import PoseTokenizer
 from pct.training.photos.config import TokenLoss
-from pct.training.photos.steps import HeatmapStep, TokenStep, model_area
+from pct.training.photos.steps import HeatmapStep, TokenStep
 from pct.training.photos.token_targets import label_weights, token_accuracy, token_labels, token_targets
 
 
@@ -90,51 +87,9 @@ def test_soft_labels_are_as_wide_as_the_nearest_entries_are_far() -> None:
 
 def test_weights_weigh() -> None:
     model, batch = make_classifier(), make_batch()
-    parts = TokenStep(
-        model.tokenizer,
-        TokenLoss(token_weight=2.0, keypoint_weight=3.0, similarity_weight=5.0),
-    )(model, batch)
-    expected = 2 * parts["token_loss"]
-    area = model_area(batch, model.tokenizer.space)
-    output, scale = model(batch.images), 2 * torch.tensor(model.tokenizer.skeleton.sigmas) * area[:, None].sqrt()
-    expected = expected + 3 * keypoint_loss(output.keypoints, batch.keypoints, batch.visible, beta=0.02)
-    expected = expected + 5 * similarity_loss(output.keypoints, batch.keypoints, batch.visible, scale)
-    torch.testing.assert_close(parts["loss"], expected)
-
-
-def test_areas_follow_the_crop() -> None:
-    """A person that fills the crop twice as much has four times the area in model units."""
-    batch, space = make_batch(), PoseSpace()
-    torch.testing.assert_close(model_area(batch, space), torch.full((4,), 300 * (2 / 32) ** 2))
-    turned = torch.tensor([[0.0, -2.0, 5.0], [2.0, 0.0, 3.0]]).expand(4, 2, 3)
-    torch.testing.assert_close(model_area(replace(batch, affine=turned), space), 4 * model_area(batch, space))
-
-
-def test_the_similarity_does_not_depend_on_the_units_of_the_crop() -> None:
-    """The same poses in half sides and in pixels of the crop lose the same similarity."""
-    batch, pixels = make_batch(), PoseSpace(units="pixels")
-    loss, losses = TokenLoss(similarity_weight=1.0), []
-    for space in (PoseSpace(), pixels):
-        model = _Shifted(make_coco_tokenizer(space=space), 0.1 * (space.bounds[1] - space.bounds[0]))
-        inside = (batch.keypoints + 1) / 2 * (space.bounds[1] - space.bounds[0]) + space.bounds[0]
-        scaled = replace(batch, keypoints=torch.where(batch.visible[..., None], inside, 0.0))
-        model.poses = scaled.keypoints
-        losses.append(TokenStep(model.tokenizer, loss)(model, scaled)["similarity_loss"])
-    torch.testing.assert_close(losses[0], losses[1])
-    assert 0.1 < losses[0] < 0.9
-
-
-class _Shifted(torch.nn.Module):
-    """Stands for a classifier whose poses are off by some units."""
-
-    poses: torch.Tensor
-
-    def __init__(self, tokenizer: PoseTokenizer, shift: float) -> None:
-        super().__init__()
-        self.tokenizer, self.shift = tokenizer, shift
-
-    def forward(self, images: torch.Tensor) -> ClassifierOutput:
-        return ClassifierOutput(torch.zeros(len(images), 6, 16), self.poses + self.shift)
+    parts = TokenStep(model.tokenizer, TokenLoss(token_weight=2.0, keypoint_weight=3.0))(model, batch)
+    poses = keypoint_loss(model(batch.images).keypoints, batch.keypoints, batch.visible, beta=0.02)
+    torch.testing.assert_close(parts["loss"], 2 * parts["token_loss"] + 3 * poses)
 
 
 def make_body_batch() -> PhotoBatch:
@@ -148,15 +103,13 @@ def test_tokens_of_poses_in_space_are_learned() -> None:
     tokenizer, batch = make_body_tokenizer(), make_body_batch()
     torch.manual_seed(0)
     model = PoseClassifier(ClassifierConfig(BACKBONE, HEAD), tokenizer)
-    step = TokenStep(tokenizer, TokenLoss(beta=0.05, similarity_weight=0.5))
+    step = TokenStep(tokenizer, TokenLoss(beta=0.05))
     losses = fit(model, step, batch, 60)
     assert losses[-1]["token_loss"] < 0.7 * losses[0]["token_loss"]
     assert losses[-1]["keypoint_loss"] < losses[0]["keypoint_loss"]
     output, (truth, visible) = model.eval()(batch.images), photo_targets(batch, tokenizer.space, H36M17)
     parts = step(model, batch)
     torch.testing.assert_close(parts["keypoint_loss"], keypoint_loss(output.keypoints, truth, visible, 0.05))
-    scale = torch.full((4, 17), 0.1)
-    torch.testing.assert_close(parts["similarity_loss"], similarity_loss(output.keypoints, truth, visible, scale))
     moved = replace(batch, keypoints3d=batch.keypoints3d + 500)  # type: ignore[operator]
     torch.testing.assert_close(step(model, moved)["loss"], step(model, batch)["loss"], rtol=1e-4, atol=1e-4)
 
@@ -183,18 +136,3 @@ def test_heatmaps_learn_and_ignore_unlabelled_joints() -> None:
     assert step(model, batch)["loss"] == step(model, other)["loss"]
     losses = fit(model, step, batch, 60)
     assert losses[-1]["loss"] < 0.5 * losses[0]["loss"]
-
-
-def test_similarity_loss_is_the_mean_of_two_widths_and_prefers_one_of_two_places() -> None:
-    keypoints, scale = torch.zeros(1, 2, 2), torch.full((1, 2), 0.1)
-    target = torch.tensor([[[0.1, 0.0], [9.0, 9.0]]])
-    visible = torch.tensor([[True, False]])
-    expected = 1 - (math.exp(-0.5) + math.exp(-0.5 / 16)) / 2
-    assert float(similarity_loss(keypoints, target, visible, scale)) == pytest.approx(expected, abs=1e-6)
-    sides = torch.tensor([[[-1.0, 0.0]], [[1.0, 0.0]]])
-    one = torch.ones(2, 1, dtype=torch.bool)
-
-    def loss(x: float) -> float:
-        return float(similarity_loss(torch.tensor([x, 0.0]).expand(2, 1, 2), sides, one, torch.full((2, 1), 0.1)))
-
-    assert loss(1.0) < loss(0.0) - 0.3

@@ -95,7 +95,7 @@ def test_sets_that_do_not_fit_are_named(data: Path) -> None:
 
 def test_known_features_give_what_the_photos_give() -> None:
     model, batch = make_classifier(), make_batch()
-    step = TokenStep(model.tokenizer, TokenLoss(similarity_weight=1.0))
+    step = TokenStep(model.tokenizer, TokenLoss())
     known = replace(batch, features=model.backbone(batch.images), pixels=torch.zeros_like(batch.pixels))
     torch.testing.assert_close(step(model, known)["loss"], step(model, batch)["loss"])
 

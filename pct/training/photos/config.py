@@ -145,7 +145,6 @@ class TokenLoss:
     Attributes:
         token_weight: Weight of the cross-entropy of the tokens, in nats a token.
         keypoint_weight: Weight of smooth-L1 of the expected pose, in model units (half the crop's side).
-        similarity_weight: Weight of one minus the expected pose's keypoint similarity (OKS).
         beta: Where smooth-L1 turns from quadratic to linear, in model units.
         normalisation: Of smooth-L1: ``per_pose`` (each pose counts alike) or ``published`` (the mean over all joints of
             the batch with unlabelled ones at 0, so that a pose counts by its labelled joints).
@@ -153,9 +152,9 @@ class TokenLoss:
             encoder sees from the four nearest entries; 0 takes the nearest entry alone.
     """
 
+    retired: ClassVar = ("similarity_weight",)
     token_weight: float = setting(1.0, AT_LEAST_0)
     keypoint_weight: float = setting(20.0, AT_LEAST_0)
-    similarity_weight: float = setting(0.0, AT_LEAST_0)
     beta: float = setting(0.02, AT_LEAST_0)
     normalisation: Literal["per_pose", "published"] = "per_pose"
     softness: float = setting(0.0, AT_LEAST_0)

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pct.distributed import mean_over_all
-from pct.evaluation.metrics import joint_scale
-from pct.layers.losses import keypoint_loss, similarity_loss
+from pct.layers.losses import keypoint_loss
 from pct.photos.crop import PhotoBatch
 from pct.photos.heatmap import HeatmapModel
 from pct.photos.person_views import photo_targets
-from pct.pose_space import PoseSpace
 from pct.tokenizer import PoseTokenizer
 from pct.training.photos.config import TokenLoss
 from pct.training.photos.token_targets import TokenLabels, label_weights, token_accuracy, token_labels, token_targets
@@ -38,8 +35,7 @@ class TokenStep:
     def __call__(self, model: nn.Module, batch: PhotoBatch) -> dict[str, Tensor]:
         """Return the losses by their names in the logs, ``loss`` to minimise; several processes may share the model."""
         output = _run(model, batch)
-        space, skeleton = self.tokenizer.space, self.tokenizer.skeleton
-        truth, visible = photo_targets(batch, space, skeleton)
+        truth, visible = photo_targets(batch, self.tokenizer.space, self.tokenizer.skeleton)
         labels = photo_labels(self.tokenizer, batch)
         target = token_targets(self.tokenizer, labels, self.loss.softness)
         losses = F.cross_entropy(output.logits.flatten(0, 1), target.flatten(0, 1), reduction="none")
@@ -50,23 +46,11 @@ class TokenStep:
         poses = keypoint_loss(output.keypoints, truth, visible, beta, normalisation)
         parts = {"token_loss": tokens, "keypoint_loss": poses}
         loss = self.loss.token_weight * tokens + self.loss.keypoint_weight * poses
-        if self.loss.similarity_weight:
-            scale = joint_scale(space, skeleton, model_area(batch, space.crop_space))
-            similar = similarity_loss(output.keypoints, truth, visible, scale)
-            parts["similarity_loss"] = similar
-            loss = loss + self.loss.similarity_weight * similar
         return {**parts, "loss": loss, **token_accuracy(output.logits, labels.indices)}
 
 
 def _run(model: nn.Module, batch: PhotoBatch) -> Any:
     return model(batch.images) if batch.features is None else model(batch.pixels, batch.features)
-
-
-def model_area(batch: PhotoBatch, space: PoseSpace) -> Tensor:
-    """Return the persons' areas (B,) in square units of a ``crop2d`` space, whatever the crop's jitter."""
-    pixels = batch.area * torch.linalg.det(batch.affine[..., :2]).abs()
-    low, high = space.bounds
-    return pixels * ((high - low) / max(batch.pixels.shape[2:])) ** 2
 
 
 def heatmap_loss(heatmaps: Tensor, targets: Tensor, visible: Tensor) -> Tensor:
