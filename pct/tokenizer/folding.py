@@ -41,7 +41,7 @@ class FoldedTokenizer:
         tokenizer: The model whose present weights are folded.
     """
 
-    _cache: ClassVar[WeakKeyDictionary[nn.Module, tuple[tuple[int, ...], FoldedTokenizer]]] = WeakKeyDictionary()
+    _cache: ClassVar[WeakKeyDictionary[nn.Module, tuple[list[int], FoldedTokenizer]]] = WeakKeyDictionary()
 
     def __init__(self, tokenizer: PoseTokenizer) -> None:
         self.embedding, self.num_tokens = tokenizer.embedding, tokenizer.config.num_tokens
@@ -65,9 +65,7 @@ class FoldedTokenizer:
     @classmethod
     def of(cls, tokenizer: PoseTokenizer) -> FoldedTokenizer:
         """Return the folded form of ``tokenizer``, made anew only when its weights have changed."""
-        # In-place changes raise a tensor's version; tensors of inference mode have none.
-        tensors = list(_tensors_of(tokenizer))
-        version = tuple(x for t in tensors for x in (t.data_ptr(), 0 if t.is_inference() else t._version))
+        version = _version(tokenizer)
         cached = cls._cache.get(tokenizer)
         if cached is None or cached[0] != version:
             cached = (version, cls(tokenizer))
@@ -106,13 +104,20 @@ class FoldedTokenizer:
         return cast(Quantizer, quantizer).searcher(exact=True)(z)[0]
 
 
-def _tensors_of(module: nn.Module) -> Iterator[Tensor]:
-    """Yield all parameters and buffers; ``parameters()``, which makes names of them, takes several times as long."""
-    for tensors in (module._parameters, module._buffers):
-        yield from (tensor for tensor in tensors.values() if tensor is not None)
-    for child in module._modules.values():
-        if child is not None:
-            yield from _tensors_of(child)
+def _version(module: nn.Module) -> list[int]:
+    """Return numbers that are others when a weight is another tensor, or was changed in place.
+
+    It is asked for at every call: ``parameters()``, which makes names of them, takes several times as long.
+    """
+    modules, numbers = [module], list[int]()
+    for each in modules:
+        modules += [child for child in each._modules.values() if child is not None]
+        for tensors in (each._parameters, each._buffers):
+            for tensor in tensors.values():
+                if tensor is not None:
+                    # Tensors of inference mode have no version.
+                    numbers += (tensor.data_ptr(), 0 if tensor.is_inference() else tensor._version)
+    return numbers
 
 
 def _chunks(rows: Tensor, numbers: int) -> Iterator[slice]:
