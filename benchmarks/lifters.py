@@ -144,7 +144,7 @@ def run_of(network: str, head: str, options: argparse.Namespace) -> LifterRun:
     """Return the config of a training."""
     settings = [
         f"out={folder_of(network, head, options)}",
-        f"bodies.mocap={options.mocap}",
+        f"data.train={options.mocap}",
         f"lifter.network={network}",
         "lifter.width=null",
         "lifter.depth=null",

@@ -21,7 +21,7 @@ from pct.lifting.pairs import CameraConfig
 from pct.poses import Poses
 from pct.training.kinds import load_run, progress_bar
 from pct.training.lifting.config import LifterRun
-from pct.training.lifting.data import PhotographedBodies, fixed_pairs
+from pct.training.lifting.data import PhotographedPoses, fixed_pairs
 from pct.training.lifting.recipe import train_lifter
 from pct.training.lifting.steps import LiftingValidation
 from pct.training.run_files import METRICS, MODEL_FOLDER, prepare_folder
@@ -68,8 +68,8 @@ def run_of(frames: int, options: argparse.Namespace) -> LifterRun:
     """Return the config of a training: a small network, so that one core trains it in minutes."""
     settings = [
         f"out={Path(options.runs) / f'dhcsf_{frames}_frames'}",
-        f"bodies.mocap={options.mocap}",
-        "bodies.num_generated=0",
+        f"data.train={options.mocap}",
+        "data.num_generated=0",
         "lifter.network=dhcsf",
         "lifter.width=24",
         "lifter.depth=2",
@@ -91,7 +91,7 @@ def measure(frames: int, bodies: Poses, options: argparse.Namespace) -> dict[str
         print(f"training with {frames} frames", file=sys.stderr)
         train_lifter(run, prepare_folder(run, resume=True, force=False), progress_bar)
     lifter = Lifter.from_pretrained(folder / MODEL_FOLDER)
-    source = PhotographedBodies(bodies, CameraConfig(), frames=frames)
+    source = PhotographedPoses(bodies, CameraConfig(), frames=frames)
     noisy, clean = (
         fixed_pairs(source, lifter.space, noise, len(bodies), seed=20_000)
         for noise in (NoiseConfig(missing_share=0.0), NoiseConfig.clean())

@@ -112,7 +112,7 @@ first adds a coordinate head with three times the steps:
 {chr(10).join(results["commands"])}
 ```
 
-- **Data**: CMU mocap of the data pack, not Human3.6M. Trained on the training clips and on generated bodies, seen by
+- **Data**: CMU mocap of the data pack, not Human3.6M. Trained on the training clips and on generated poses, seen by
   random cameras; tested on {results["poses"]:,} frames of {results["clips"]} other clips, each seen by one random
   camera. Subjects: {", ".join(results["subjects"])}; cmu06 and cmu07 are trained on nowhere.
 - **Budget**: {results["steps"]:,} steps of {results["batch_size"]} poses for each, AdamW with a cosine, the same rates

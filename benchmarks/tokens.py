@@ -27,7 +27,7 @@ from pct.evaluation.tokens.coders import Codec
 from pct.evaluation.tokens.completion import measure_completion
 from pct.evaluation.tokens.evaluate import fit_baseline
 from pct.evaluation.tokens.files import read_poses
-from pct.evaluation.tokens.locality import BodyLimits
+from pct.evaluation.tokens.locality import LimbLimits
 from pct.evaluation.tokens.report import completion_table
 from pct.evaluation.tokens.worth import measure_worth, plain_bins
 from pct.evaluation.tokens.worth_report import worth_section
@@ -81,7 +81,7 @@ def measure(codecs: Sequence[Codec], path: str, train: str | None, out: Path, se
     target, visible = first.view(read.poses, seed), read.poses.visible
     ridge = None if read.baseline is None else fit_baseline(first, read.baseline, seed)
     fitted = [] if ridge is None else fit_coders(first, ridge, seed)
-    limits = BodyLimits.of(target, visible, first.tokenizer.skeleton, ridge)
+    limits = LimbLimits.of(target, visible, first.tokenizer.skeleton, ridge)
     worth = measure_worth(first, [*others, *plain_bins(first), *fitted], target, visible, limits, seed)
     fills = {codec.name: codec.complete for codec in codecs} | ({} if ridge is None else {"ridge": ridge})
     rows = measure_completion(target, first.hideable(visible), fills, most_hidden=HIDDEN, seed=seed)

@@ -13,7 +13,7 @@ from pct.people.poses import generate_poses3d
 from pct.pose_space import PoseSpace
 from pct.skeleton import H36M17
 from pct.tokenizer import PoseTokenizer
-from pct.training.lifting.data import LiftingBatch, PhotographedBodies, fixed_pairs
+from pct.training.lifting.data import LiftingBatch, PhotographedPoses, fixed_pairs
 
 SPACE = PoseSpace(kind="root3d")
 
@@ -35,5 +35,5 @@ def make_lifter(kind: str = "", tokenizer: PoseTokenizer | None = None, **change
 
 def make_pairs(count: int = 16, noise: NoiseConfig | None = None) -> LiftingBatch:
     """Generated bodies, photographed; with a detector's errors where there are some."""
-    source = PhotographedBodies(generate_poses3d(count, seed=0), CameraConfig())
+    source = PhotographedPoses(generate_poses3d(count, seed=0), CameraConfig())
     return fixed_pairs(source, SPACE, noise or NoiseConfig.clean(), count)

@@ -89,7 +89,7 @@ def _photos(out: Path, steps: int) -> Iterator[Command]:
 def _bodies(out: Path, steps: int) -> Iterator[Command]:
     """3D: train a lifter for a moment, lift 2D poses with it and the one that ships, and write tokens of 3D poses."""
     run, poses, tokens = out / "lifter", str(out / "poses.json"), str(out / "tokens3d.parquet")
-    settings = [f"out={run}", f"steps={steps}", "bodies.num_generated=20000", "val_every=0", "--force"]
+    settings = [f"out={run}", f"steps={steps}", "data.num_generated=20000", "val_every=0", "--force"]
     yield "pct", pct, ["train", "lifter", "generated", *settings]
     for name, model in (("lifted_here", str(run / "model")), ("lifted", SHIPPED_LIFTER)):
         files = ["-o", str(out / f"{name}.npz"), "--draw", str(out / f"{name}.png")]

@@ -28,7 +28,7 @@ Train a pose tokenizer; its folder gets a report, too.
 
   pct train tokenizer coco data.train=person_keypoints_train2017.json
   pct train tokenizer generated out=runs/mine steps=2000
-  pct train tokenizer h36m17 bodies.mocap=mocap_h36m17.npz     3D poses
+  pct train tokenizer h36m17 data.train=mocap_h36m17.npz     3D poses
 """,
     "classifier": """\
 Train a classifier that reads the tokens of a pose off a photo, over a trained tokenizer,
@@ -52,8 +52,8 @@ classifier's backbone (backbone_from=RUN/model).
 Train a network that lifts 2D poses to 3D: to coordinates, or to tokens of a 3D tokenizer.
 
   pct train lifter generated out=runs/mine steps=2000
-  pct train lifter mocap bodies.mocap=mocap_h36m17.npz lifter.network=lcn
-  pct train lifter mocap_tokens bodies.mocap=mocap_h36m17.npz tokenizer=h36m17
+  pct train lifter mocap data.train=mocap_h36m17.npz lifter.network=lcn
+  pct train lifter mocap_tokens data.train=mocap_h36m17.npz tokenizer=h36m17
 
 The first form needs no data. 3D poses are seen by random cameras while training, and get a
 detector's errors (noise=...). Watch `val_mpjpe_mm` (with these errors) and

@@ -68,7 +68,7 @@ def generate_bodies(n: int, generator: torch.Generator) -> Tensor:
         ValueError: If ``n`` is not positive.
     """
     if n < 1:
-        raise ValueError(f"the number of generated bodies must be positive, got {n}")
+        raise ValueError(f"the number of generated poses must be positive, got {n}")
     lengths = _draw_lengths(n, generator)
     angles = draw_angles(n, generator)
     root = axis_rotation(0, angles["lean"]) @ axis_rotation(2, -angles["roll"])

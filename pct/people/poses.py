@@ -98,7 +98,7 @@ def body_joints(skeleton: Skeleton) -> list[int]:
     unknown = [n for n in names if n not in BODY_POINTS]
     if unknown:
         raise ValueError(
-            f"generated bodies have no joint {', '.join(unknown)} (skeleton {skeleton.name}); they have "
+            f"generated poses have no joint {', '.join(unknown)} (skeleton {skeleton.name}); they have "
             f"{', '.join((*BODY_POINTS, *_ALIASES))}"
         )
     return [BODY_POINTS.index(n) for n in names]

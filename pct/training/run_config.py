@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, Literal, TypeVar
 
 from pct.files.yaml_text import read_yaml, read_yaml_text
 
@@ -28,6 +28,8 @@ class Rule:
     holds: Callable[[Any], bool]
 
 
+# What keys of former versions are called now.
+_RENAMED = {"bodies": "data (bodies.mocap is data.train, bodies.augment is augment3d)", "skeleton": "data.skeleton"}
 # Of integers torch takes 64 bits.
 AT_LEAST_0 = Rule("at least 0, and below 2^63", lambda value: 0 <= value < 2**63)
 AT_LEAST_1 = Rule("at least 1, and below 2^63", lambda value: 1 <= value < 2**63)
@@ -107,11 +109,6 @@ class TrainingRun:
     threads: int = setting(0, AT_LEAST_0)
     optim: OptimSection = field(default_factory=OptimSection)
 
-    @classmethod
-    def with_sections(cls, names: set[str]) -> type[TrainingRun]:
-        """Return the kind of run that a config with keys of these ``names`` on its first level is of."""
-        return cls
-
 
 Run = TypeVar("Run", bound=TrainingRun)
 
@@ -147,7 +144,6 @@ def load_config(path: str | Path, overrides: list[str], schema: type[Run]) -> Ru
     except (OmegaConfBaseException, YAMLError, OSError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split()) if isinstance(error, YAMLError) else _first_line(error)
         raise ValueError(f"{source}: {reason}") from error
-    schema = cast(type[Run], schema.with_sections({str(key) for key in (*(values or {}), *(given or {}))}))
     filled = OmegaConf.structured(schema)
     for source, content in ((str(path), values), ("command line", given)):
         _fill(filled, content, schema, schema, source, "")
@@ -219,6 +215,8 @@ def _section(part: dataclasses.Field) -> Any:
 
 
 def _nearest(key: str, fields: dict[str, Any], root: Any, prefix: str) -> str:
+    if prefix + key in _RENAMED:
+        return f"it is now {_RENAMED[prefix + key]}"
     near = difflib.get_close_matches(key, fields, n=1)
     if near:
         return f"did you mean {prefix}{near[0]}?"

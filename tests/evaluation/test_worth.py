@@ -12,7 +12,7 @@ from tiny_evaluation import make_person_tokenizer, make_table
 from torch import Tensor
 
 from pct.evaluation.tokens.coders import Bins, Codec
-from pct.evaluation.tokens.locality import BodyLimits, best_labelled, measure_locality
+from pct.evaluation.tokens.locality import LimbLimits, best_labelled, measure_locality
 from pct.evaluation.tokens.worth import (
     chances,
     codebook_statistics,
@@ -124,7 +124,7 @@ def test_likeness_of_fine_vectors_is_nearly_perfect_and_needs_whole_poses() -> N
 
 def test_bins_are_local() -> None:
     coder = Bins(8.0, CODEC)
-    limits = BodyLimits(WHOLE, ALL, COCO17)
+    limits = LimbLimits(WHOLE, ALL, COCO17)
     rows = best_labelled(VISIBLE)
     assert len(rows) == 256
     assert VISIBLE[rows].sum(dim=1).min() >= VISIBLE.sum(dim=1).sort(descending=True).values[255]
@@ -139,7 +139,7 @@ def test_bins_are_local() -> None:
 
 
 def test_limbs_that_are_too_long_or_too_uneven_are_no_person() -> None:
-    limits = BodyLimits(WHOLE, ALL, COCO17)
+    limits = LimbLimits(WHOLE, ALL, COCO17)
     wrist, elbow = (COCO17.keypoint_names.index(name) for name in ("left_wrist", "left_elbow"))
     real = limits.plausible(WHOLE)
     assert real > 0.85
@@ -152,13 +152,13 @@ def test_limbs_that_are_too_long_or_too_uneven_are_no_person() -> None:
     short = WHOLE.clone()
     short[:, wrist] = short[:, elbow] + 1e-3
     assert limits.plausible(short) == 0
-    assert BodyLimits(WHOLE, ALL, replace(COCO17, flip_pairs=())).plausible(short) > 0.85
+    assert LimbLimits(WHOLE, ALL, replace(COCO17, flip_pairs=())).plausible(short) > 0.85
 
 
 def test_limbs_in_space_must_not_be_too_short() -> None:
     bodies = generate_poses3d(200)
     codec = Codec(make_tokenizer_3d())
     seen = codec.view(bodies)
-    limits = BodyLimits(seen, bodies.visible, bodies.skeleton)
+    limits = LimbLimits(seen, bodies.visible, bodies.skeleton)
     assert limits.plausible(seen) == 1
     assert limits.plausible(seen * 0.3) == 0

@@ -19,8 +19,8 @@ from pct.cli.main import main
 from pct.files.pose_checks import PoseBatch
 from pct.files.pose_files import PoseFileError, load_keypoint_file, read_poses
 from pct.skeleton import COCO17, MPII16, Skeleton
-from pct.training.tokenizer.config import DataSection
-from pct.training.tokenizer.data import load_poses
+from pct.training.tokenizer.config import PoseData
+from pct.training.tokenizer.data import load_split
 
 JOINTS = np.random.default_rng(0).uniform(50, 300, (17, 2)).round(1)
 CATEGORY = {"id": 1, "name": "player", "keypoints": list(COCO17.keypoint_names)}
@@ -132,10 +132,10 @@ def test_a_file_that_names_no_joints_is_refused(
 
 def test_a_run_takes_joints_without_names_from_somebody_who_knows_them_only(file: Path) -> None:
     file.write_text(coco([person(1)], {"id": 1, "name": "player"}))
-    section = DataSection(num_generated=2, val=str(file))
+    section = PoseData(num_generated=100, val=str(file))
     with pytest.raises(PoseFileError, match=r"poses\.json: no category names its keypoints"):
-        load_poses(section, 0)
-    assert len(load_poses(replace(section, skeleton="coco17"), 0).val) == 1
+        load_split(section, False, 0)
+    assert len(load_split(replace(section, skeleton="coco17"), False, 0).val) == 1
 
 
 @pytest.mark.parametrize("bones", [[[0, 1]], [[1, 2], [2, 9]], [[1, 1]], [3], 3, [["a", "b"]]])

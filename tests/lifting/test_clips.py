@@ -20,8 +20,8 @@ from pct.lifting.trunk import Trunk
 from pct.people.poses import generate_poses3d
 from pct.pose_space import PoseSpace
 from pct.skeleton import H36M17
-from pct.training.lifting.data import LiftingBatch, PhotographedBodies, RecordedPairs, lifting_batches
-from pct.training.tokenizer.augment import BodyAugmentConfig
+from pct.training.lifting.data import LiftingBatch, PhotographedPoses, RecordedPairs, lifting_batches
+from pct.training.tokenizer.augment import Augment3DConfig
 
 CLIPS = torch.tensor([0] * 4 + [1] * 6)
 BODIES = replace(
@@ -121,7 +121,7 @@ def test_windows_stay_in_their_clip() -> None:
 
 
 def test_the_frames_of_a_row_are_of_one_person_before_one_camera() -> None:
-    source = PhotographedBodies(BODIES, CameraConfig(), BodyAugmentConfig(flip_prob=0.5), frames=3)
+    source = PhotographedPoses(BODIES, CameraConfig(), Augment3DConfig(flip_prob=0.5), frames=3)
     rows = torch.tensor([1, 5, 9])
     pairs = source.draw(rows, torch.Generator().manual_seed(0))
     torch.testing.assert_close(project(pairs.keypoints3d, pairs.intrinsics), pairs.keypoints2d, atol=1e-2, rtol=0)
@@ -142,7 +142,7 @@ def test_the_frames_of_a_row_are_of_one_person_before_one_camera() -> None:
 
 def test_a_batch_of_clips_has_the_middle_frame_as_its_target() -> None:
     space, noise = PoseSpace(kind="root3d"), DetectorNoise(H36M17, NoiseConfig.clean())
-    source = PhotographedBodies(BODIES, CameraConfig(), frames=3)
+    source = PhotographedPoses(BODIES, CameraConfig(), frames=3)
     batch = lifting_batches(source, space, noise, 4)[1]
     assert batch.keypoints2d.shape == (4, 3, 17, 2)
     assert batch.visible.shape == (4, 3, 17)
@@ -154,7 +154,7 @@ def test_a_batch_of_clips_has_the_middle_frame_as_its_target() -> None:
 
 
 def test_recorded_clips_are_mirrored_as_a_whole() -> None:
-    pairs = PhotographedBodies(BODIES, CameraConfig()).draw(torch.arange(10), torch.Generator().manual_seed(0))
+    pairs = PhotographedPoses(BODIES, CameraConfig()).draw(torch.arange(10), torch.Generator().manual_seed(0))
     rows = torch.arange(10)
     drawn = RecordedPairs(pairs, flip_prob=0.5, frames=3).draw(rows, torch.Generator().manual_seed(3))
     plain = pairs.select(clip_windows(CLIPS, rows, 3).flatten())

@@ -53,7 +53,7 @@ batch_size: 16
 log_every: 4
 val_every: 6
 val_poses: 20
-bodies: {num_generated: 200}
+data: {num_generated: 200}
 lifter: {network: mixer, width: 16, depth: 1, tokens: {width: 16, num_blocks: 1}}
 optim: {warmup_steps: 3}
 """,

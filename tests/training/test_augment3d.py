@@ -1,4 +1,4 @@
-"""Augmentation of 3D poses: turns, mirrors and stretched bones of generated bodies."""
+"""Augmentation of 3D poses: turns, mirrors and stretched bones of generated poses."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from pct.files.motion.checks import bone_lengths
 from pct.people.poses import generate_poses3d
 from pct.pose_space import PoseSpace
 from pct.skeleton import H36M16, H36M17
-from pct.training.tokenizer.augment import AugmentConfig, BodyAugmentConfig, Bones, PoseAugment
+from pct.training.tokenizer.augment import Augment3DConfig, AugmentConfig, Bones, PoseAugment
 
 SPACE = PoseSpace(kind="root3d")
 PLAIN = AugmentConfig(mask_share=0.0)
-STILL = BodyAugmentConfig(turn=0, pitch=(0, 0), steep_share=0, roll=0, flip_prob=0, scale=0, bone=0)
+STILL = Augment3DConfig(turn=0, pitch=(0, 0), steep_share=0, roll=0, flip_prob=0, scale=0, bone=0)
 
 
-def augment(config: BodyAugmentConfig, hiding: AugmentConfig = PLAIN) -> PoseAugment:
+def augment(config: Augment3DConfig, hiding: AugmentConfig = PLAIN) -> PoseAugment:
     return PoseAugment(H36M17, SPACE, hiding, config)
 
 
@@ -49,7 +49,7 @@ def test_generated_bodies_stand_in_millimetres_and_depend_on_the_seed_only() -> 
 
 def test_turning_keeps_every_distance_and_the_root() -> None:
     x = bodies()
-    turned = run(augment(BodyAugmentConfig(flip_prob=0, scale=0, bone=0)), x)
+    turned = run(augment(Augment3DConfig(flip_prob=0, scale=0, bone=0)), x)
     torch.testing.assert_close(torch.cdist(turned, turned), torch.cdist(x, x), atol=1e-4, rtol=1e-4)
     assert not turned[:, 0].any()
     assert (turned - x).norm(dim=-1).mean() > 0.2
@@ -57,7 +57,7 @@ def test_turning_keeps_every_distance_and_the_root() -> None:
 
 def test_without_tilt_heights_stay_and_without_anything_so_does_the_pose() -> None:
     x = bodies()
-    upright = BodyAugmentConfig(pitch=(0, 0), steep_share=0, roll=0, flip_prob=0, scale=0, bone=0)
+    upright = Augment3DConfig(pitch=(0, 0), steep_share=0, roll=0, flip_prob=0, scale=0, bone=0)
     torch.testing.assert_close(run(augment(upright), x)[..., 1], x[..., 1], atol=1e-5, rtol=0)
     torch.testing.assert_close(run(augment(STILL), x), x, atol=1e-6, rtol=0)
 
@@ -117,7 +117,7 @@ def test_unknown_joints_may_hold_anything_and_stay_unknown() -> None:
     visible[:, 13] = False
     broken = x.clone()
     broken[:, 13] = torch.nan
-    config = BodyAugmentConfig(flip_prob=0)
+    config = Augment3DConfig(flip_prob=0)
     a = augment(config)(x, visible, torch.Generator().manual_seed(0))
     b = augment(config)(broken, visible, torch.Generator().manual_seed(0))
     torch.testing.assert_close(a.keypoints, b.keypoints)
@@ -128,4 +128,4 @@ def test_unknown_joints_may_hold_anything_and_stay_unknown() -> None:
 @pytest.mark.parametrize("bad", [{"scale": 0.5}, {"flip_prob": 2}, {"turn": -1}, {"pitch": (0, -1)}])
 def test_bad_strengths_are_refused(bad: dict) -> None:
     with pytest.raises(ValueError, match=f"augment .*{next(iter(bad))}"):
-        BodyAugmentConfig(**bad)
+        Augment3DConfig(**bad)

@@ -16,7 +16,7 @@ from pct.training.kinds import load_run
 from pct.training.lifting.config import LifterLoss
 from pct.training.run_config import OptimSection, dump_config
 from pct.training.tokenizer.augment import AugmentConfig
-from pct.training.tokenizer.config import DataSection, LossSection, TokenizerRun
+from pct.training.tokenizer.config import LossSection, PoseData, TokenizerRun
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
 
@@ -114,7 +114,7 @@ RUNS = st.builds(
     seed=st.integers(0, 10**6),
     precision=st.sampled_from(["fp32", "bf16"]),
     report=st.booleans(),
-    data=st.builds(DataSection, train=st.sampled_from(["generated", "a.json", "1", "null", "true"])),
+    data=st.builds(PoseData, train=st.sampled_from(["generated", "a.json", "1", "null", "true"])),
     space=st.builds(PoseSpace, padding=st.floats(0.5, 3), units=st.sampled_from(["unit", "pixels"])),
     model=st.sampled_from(
         [TokenizerSizes(), TokenizerSizes(quantizer="fsq", levels=(4, 8), codebook_size=32, codebook_dim=2)]

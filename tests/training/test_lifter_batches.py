@@ -12,12 +12,12 @@ from pct.lifting.pairs import CameraConfig, photograph
 from pct.people.poses import generate_poses3d
 from pct.pose_space import PoseSpace
 from pct.skeleton import H36M17
-from pct.training.lifting.data import LiftingBatch, PhotographedBodies, RecordedPairs, fixed_pairs
-from pct.training.tokenizer.augment import BodyAugmentConfig
+from pct.training.lifting.data import LiftingBatch, PhotographedPoses, RecordedPairs, fixed_pairs
+from pct.training.tokenizer.augment import Augment3DConfig
 
 SPACE = PoseSpace(kind="root3d")
 BODIES = generate_poses3d(40, seed=0)
-SOURCE = PhotographedBodies(BODIES, CameraConfig(), BodyAugmentConfig())
+SOURCE = PhotographedPoses(BODIES, CameraConfig(), Augment3DConfig())
 NOISY = NoiseConfig(missing_share=1.0)
 
 
@@ -35,7 +35,7 @@ def test_2d_and_3d_are_of_one_body_and_the_bodies_bones_are_stretched_alike_on_b
 
 
 def test_bodies_to_validate_on_keep_their_lengths() -> None:
-    pairs = PhotographedBodies(BODIES, CameraConfig()).draw(torch.arange(40), torch.Generator().manual_seed(0))
+    pairs = PhotographedPoses(BODIES, CameraConfig()).draw(torch.arange(40), torch.Generator().manual_seed(0))
     before = torch.stack([torch.pdist(body) for body in BODIES.keypoints])
     after = torch.stack([torch.pdist(body) for body in pairs.keypoints3d])
     torch.testing.assert_close(after, before, atol=0.05, rtol=1e-4)
@@ -76,7 +76,7 @@ def test_recorded_pairs_are_mirrored_as_a_whole() -> None:
 def test_unknown_3d_joints_are_no_targets() -> None:
     visible = torch.ones(40, 17, dtype=torch.bool)
     visible[:, 5] = False
-    source = PhotographedBodies(replace(BODIES, visible=visible), CameraConfig(), BodyAugmentConfig(flip_prob=0.0))
+    source = PhotographedPoses(replace(BODIES, visible=visible), CameraConfig(), Augment3DConfig(flip_prob=0.0))
     batch = fixed_pairs(source, SPACE, NoiseConfig.clean(), 20)
     assert not batch.target_visible[:, 5].any()
     assert (batch.target_keypoints[:, 5] == 0).all()

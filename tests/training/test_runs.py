@@ -46,7 +46,7 @@ LOGGED = {
 }
 COARSE_FINE = ("model.layout=coarse_fine", "model.num_tokens=34", "model.coarse_width=8", "augment.prefix_share=0.5")
 PRETRAIN = ("pretrain.steps=4", "pretrain.heatmap.width=8", "pretrain.heatmap.num_deconvs=1")
-BODIES = ("bodies.num_generated=200", "data.num_generated=100000", "data.val_share=0.02")
+IN_SPACE = ("space.kind=root3d", "data.num_generated=200")
 TOKENS = ("tokenizer=tokenizer3d", "lifter.head=tokens")
 
 
@@ -96,7 +96,7 @@ def test_a_run_leaves_everything_it_promises(
 @pytest.mark.parametrize(
     ("kind", "overrides", "steps", "phase"),
     [
-        ("tokenizer", BODIES, 12, 0),
+        ("tokenizer", IN_SPACE, 12, 0),
         ("classifier", (), 3, 0),
         ("classifier", ("backbone.drop_path=0.5", "layer_decay=0.8"), 3, 0),
         ("classifier", PRETRAIN, 3, 0),
@@ -198,7 +198,7 @@ def test_an_existing_run_is_refused_resumed_or_replaced(
     [
         ("tokenizer", "seed=3", "seed=0", "3"),
         ("tokenizer", "model.encoder_width=24", "model.encoder_width=16", "24"),
-        ("tokenizer", "data.num_generated=90", "data.num_generated=100", "90"),
+        ("tokenizer", "data.num_generated=110", "data.num_generated=100", "110"),
         ("tokenizer", "augment.mask_ratio=[0.1,0.3]", "augment.mask_ratio=(0.2, 0.2)", "(0.1, 0.3)"),
         ("tokenizer", "precision=bf16", "precision=fp32", "bf16"),
         ("tokenizer", "optim.lr=0.5", "optim.lr=0.002", "0.5"),
@@ -241,8 +241,8 @@ def test_what_a_resumed_run_may_change_are_keys_of_the_config() -> None:
         ("tokenizer", ["steps=many"], "steps is 'many'; it must be int"),
         ("tokenizer", ["data.train=nowhere.json"], "nowhere.json"),
         ("tokenizer", ["device=gpu"], "device is 'gpu'; allowed are auto, cpu, cuda and cuda:N"),
-        ("tokenizer", ["space.kind=root3d"], "root3d"),
-        ("tokenizer", [*BODIES, "bodies.mocap=nowhere.npz"], "nowhere.npz does not exist"),
+        ("tokenizer", ["augment3d.turn=90"], "augment3d is Augment3DConfig(turn=90.0"),
+        ("tokenizer", [*IN_SPACE, "data.train=nowhere.npz"], "nowhere.npz does not exist"),
         (
             "classifier",
             ["backbone.name=swin_tini_patch4_window7_224"],
@@ -271,19 +271,19 @@ def test_what_a_resumed_run_may_change_are_keys_of_the_config() -> None:
         ("lifter", ["lifter.head=tokens", "tokenizer=coco17"], "coco17 is of crop2d poses; a lifter needs one of 3D"),
         ("lifter", ["lifter.head=tokens", "tokenizer=photos"], "this is not a pose_tokenizer, but a pose_classifier"),
         ("lifter", ["loss.keypoint_weight=0"], "loss.keypoint_weight is 0.0; it must be positive: nothing else is"),
-        ("lifter", [*TOKENS, "skeleton=h36m16"], "skeleton h36m17, but the lifter has h36m16"),
+        ("lifter", [*TOKENS, "data.skeleton=h36m16"], "skeleton h36m17, but the lifter has h36m16"),
         ("lifter", ["lifter.head=tokens", "tokenizer=nowhere"], "no model 'nowhere'"),
-        ("lifter", ["bodies.mocap=nowhere.npz"], "nowhere.npz does not exist"),
-        ("lifter", ["lifter.network=dhcsf", "lifter.options={frames: 3}"], "bodies.mocap is ''; it must be named"),
-        ("lifter", ["bodies.num_generated=0"], "bodies.num_generated is 0; it must be 100 or more"),
-        ("lifter", ["bodies.augment.turn=90"], "bodies.augment.turn is 90.0; it must be left out: the cameras turn"),
-        ("lifter", ["recorded.file=h36m.npz"], "recorded.file is h36m.npz; it must be empty where bodies are named"),
+        ("lifter", ["data.train=nowhere.npz"], "nowhere.npz does not exist"),
+        ("lifter", ["lifter.network=dhcsf", "lifter.options={frames: 3}"], "'generated'; it must be mocap"),
+        ("lifter", ["data.num_generated=0"], "data.num_generated is 0; it must be 100 or more"),
+        ("lifter", ["augment3d.turn=90"], "augment3d.turn is 90.0; it must be left out: the cameras turn"),
+        ("lifter", ["recorded.file=h36m.npz"], "recorded.file is h36m.npz; it must be empty where data are given"),
         ("lifter", ["noise.missing_share=2"], "missing_share must be in [0, 1], got 2"),
         ("lifter", ["camera.focal=[3,1]"], "camera focal must be two numbers"),
         ("lifter", ["loss.kind=l2"], "loss.kind is 'l2'; it must be one of ['mpjpe', 'mse', 'smooth_l1']"),
         ("lifter", ["loss.beta=-1"], "loss.beta is -1.0; it must be at least 0"),
         ("lifter", ["optim.lr=0"], "optim.lr is 0.0; it must be positive"),
-        ("lifter", ["skeleton=h36m99"], "h36m99"),
+        ("lifter", ["data.skeleton=h36m99"], "h36m99"),
     ],
 )
 def test_mistakes_are_one_sentence_and_exit_status_1(

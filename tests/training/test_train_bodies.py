@@ -14,8 +14,7 @@ from pct.tokenizer import PoseTokenizer
 from pct.training.kinds import load_run
 from pct.training.run_files import read_metrics
 from pct.training.tokenizer.augment import seen_by_cameras
-from pct.training.tokenizer.config import BodyRun
-from pct.training.tokenizer.data import load_bodies
+from pct.training.tokenizer.data import load_split
 
 ROOT = Path(__file__).parents[2]
 TINY = """\
@@ -28,7 +27,8 @@ val_poses: 40
 report: false
 device: cpu
 threads: 1
-bodies: {num_generated: 200, test_subjects: [b], val_share: 0.25}
+space: {kind: root3d}
+data: {num_generated: 200, test_subjects: [b], val_share: 0.25}
 model:
   layout: residual
   encoder_width: 32
@@ -55,7 +55,7 @@ def mocap(tmp_path: Path) -> Path:
 
 def test_a_3d_tokenizer_learns_from_the_command_line(config: Path, mocap: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    arguments = [str(config), f"out={out}", f"bodies.mocap={mocap}", "--quiet"]
+    arguments = [str(config), f"out={out}", f"data.train={mocap}", "--quiet"]
     assert cli.main(["train", "tokenizer", *arguments]) == 0
     lines = read_metrics(out / "metrics.jsonl")
     assert lines[-1]["keypoint_loss"] < 0.7 * lines[0]["keypoint_loss"]
@@ -72,9 +72,8 @@ def test_a_3d_tokenizer_learns_from_the_command_line(config: Path, mocap: Path, 
 
 
 def test_validation_clips_are_no_training_clips(config: Path, mocap: Path) -> None:
-    run = load_run("tokenizer", config, [f"bodies.mocap={mocap}", "bodies.mocap_repeats=2"])
-    assert isinstance(run, BodyRun)
-    split = load_bodies(run.bodies, "", seed=0)
+    run = load_run("tokenizer", config, [f"data.train={mocap}", "data.mocap_repeats=2"])
+    split = load_split(run.data, in_space=True, seed=0)
     train, val = ({t.clip_ids[int(c)] for c in t.clip_index} for t in (split.train, split.val))
     assert not train & val
     assert {"clip8", "clip9"}.isdisjoint(train | val)
@@ -98,12 +97,13 @@ def test_the_cameras_of_the_validation_turn_but_do_not_change_bodies() -> None:
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["space.kind=crop2d"], "space.kind is crop2d; it must be root3d"),
-        (["data.train=poses.json"], "left out"),
-        (["bodies.num_generated=5"], "bodies.num_generated is 5; it must be 100 or more"),
-        (["bodies.val_share=0.7"], "bodies.val_share is 0.7"),
-        (["bodies.mocp=x"], "mocap"),
-        (["bodies.augment.scale=0.5"], "scale 0.5"),
+        (["data.train=poses.json"], "data.train is 'poses.json'; it must be generated or mocap"),
+        (["data.val=poses.npz"], "data.val is 'poses.npz'; it must be left out"),
+        (["bodies.mocap=a.npz"], r"unknown key bodies; it is now data \(bodies.mocap is data.train"),
+        (["data.num_generated=5"], "data.num_generated is 5; it must be 100 or more"),
+        (["data.val_share=0.7"], "data.val_share is 0.7"),
+        (["data.trian=x"], "data.train"),
+        (["augment3d.scale=0.5"], "scale 0.5"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(config: Path, overrides: list[str], message: str) -> None:

@@ -53,14 +53,14 @@ def test_a_token_run_saves_its_tokenizer_and_measures_its_floor(config: Path) ->
 @pytest.mark.parametrize(
     ("settings", "shape"),
     [
-        (["bodies.num_generated=50", "bodies.test_share=0.2"], (2, 17, 2)),
-        (["bodies.num_generated=0", "lifter.network=dhcsf", "lifter.options={frames: 3}"], (2, 3, 17, 2)),
+        (["data.num_generated=50", "data.test_share=0.2"], (2, 17, 2)),
+        (["data.num_generated=0", "lifter.network=dhcsf", "lifter.options={frames: 3}"], (2, 3, 17, 2)),
     ],
     ids=["frames", "clips"],
 )
 def test_mocap_is_trained_on(config: Path, settings: list[str], shape: tuple[int, ...]) -> None:
     mocap = write_mocap(config.parent / "mocap.npz", (12,) * 12)
-    shares = [f"bodies.mocap={mocap}", "bodies.test_subjects=[b]", "bodies.val_share=0.3"]
+    shares = [f"data.train={mocap}", "data.test_subjects=[b]", "data.val_share=0.3"]
     assert train(config, *shares, *settings) == 0
     lifter = Lifter.from_pretrained(config.parent / "run" / "model")
     assert lifter.lift(torch.rand(*shape) * 100).keypoints.shape == (2, 17, 3)
@@ -79,15 +79,15 @@ def test_mocap_that_cannot_be_used_is_named(config: Path, capsys: pytest.Capture
     for name, (changes, message) in cases.items():
         broken = path.with_name(f"{name}.npz")
         np.savez(broken, **{**arrays, **changes})
-        assert train(config, f"bodies.mocap={broken}", out=name) == 1
+        assert train(config, f"data.train={broken}", out=name) == 1
         error = error_of(capsys)
         assert str(broken) in error
         assert message in error
     (config.parent / "text.npz").write_text("hello")
     for settings, message in (
-        ((f"bodies.mocap={config.parent / 'text.npz'}",), "text.npz: truncated, or no .npz archive"),
-        ((f"bodies.mocap={path}", "bodies.test_subjects=[z]"), "test_subjects: no subject z; there are a, b"),
-        ((f"bodies.mocap={path}", "skeleton=h36m16"), "has the joints of h36m17; the run's skeleton is h36m16"),
+        ((f"data.train={config.parent / 'text.npz'}",), "text.npz: truncated, or no .npz archive"),
+        ((f"data.train={path}", "data.test_subjects=[z]"), "test_subjects: no subject z; there are a, b"),
+        ((f"data.train={path}", "data.skeleton=h36m16"), "has the joints of h36m17; the run's skeleton is h36m16"),
     ):
         assert train(config, *settings, "--force") == 1
         assert message in error_of(capsys)
@@ -95,7 +95,7 @@ def test_mocap_that_cannot_be_used_is_named(config: Path, capsys: pytest.Capture
 
 def test_mocap_with_swapped_sides_is_warned_of(config: Path) -> None:
     path = write_mocap(config.parent / "mocap.npz", (30,) * 12, bodies(360)[:, H36M17.flip_index])
-    run = load_run("lifter", config, [f"bodies.mocap={path}", "bodies.test_subjects=[b]", "bodies.val_share=0.3"])
+    run = load_run("lifter", config, [f"data.train={path}", "data.test_subjects=[b]", "data.val_share=0.3"])
     with pytest.warns(UserWarning, match=r"mocap.npz, .* left and right seem to be swapped"):
         load_pairs(run, H36M17)
 
@@ -119,8 +119,8 @@ def test_recorded_pairs_are_trained_on_by_subjects(
 
     monkeypatch.setattr("pct.training.lifting.recipe.load_h36m", load)
     recorded = "recorded: {file: h36m.npz, detections: cpn}"
-    config.write_text(config.read_text().replace("bodies: {num_generated: 200}", recorded))
-    assert train(config, "recorded.stride=5", f"skeleton={skeleton.name}") == 0
+    config.write_text(config.read_text().replace("data: {num_generated: 200}", recorded))
+    assert train(config, "recorded.stride=5", f"data.skeleton={skeleton.name}") == 0
     assert [a[:-1] for a in asked] == [
         ("h36m.npz", ("S1", "S5", "S6", "S7"), "cpn", skeleton.name),
         ("h36m.npz", ("S8",), "cpn", skeleton.name),

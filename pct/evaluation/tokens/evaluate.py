@@ -17,7 +17,7 @@ from pct.evaluation.poses import measure_poses
 from pct.evaluation.report import make_provenance
 from pct.evaluation.tokens.coders import Codec
 from pct.evaluation.tokens.completion import Fill, RidgeRegression, mean_pose, measure_completion
-from pct.evaluation.tokens.locality import BodyLimits
+from pct.evaluation.tokens.locality import LimbLimits
 from pct.evaluation.tokens.worth import codebook_statistics, measure_worth, plain_bins
 from pct.poses import Poses
 from pct.tokenizer import PoseTokenizer
@@ -110,7 +110,7 @@ def evaluate_tokenizer(
     say("completing poses with hidden joints")
     completion = _measure_completion(codec, target, visible, ridge, seed)
     say("changing poses and ids a little")
-    limits = BodyLimits.of(target, visible, tokenizer.skeleton, ridge)
+    limits = LimbLimits.of(target, visible, tokenizer.skeleton, ridge)
     numbers = {
         "skeleton": tokenizer.skeleton.name,
         "unit": codec.unit,

@@ -21,7 +21,7 @@ _TINY = 1e-6
 _SLACK = 0.2
 
 
-class BodyLimits:
+class LimbLimits:
     """How long limbs are, and how much the left one and the right one differ, in nearly all of some poses.
 
     In images only the longest length counts; in space the shortest too, with a fifth of slack to either side.
@@ -49,7 +49,7 @@ class BodyLimits:
         self.low[limbs] += math.log1p(-_SLACK) if in_space else -np.inf
 
     @classmethod
-    def of(cls, keypoints: Tensor, visible: Tensor, skeleton: Skeleton, baseline: RidgeRegression | None) -> BodyLimits:
+    def of(cls, keypoints: Tensor, visible: Tensor, skeleton: Skeleton, baseline: RidgeRegression | None) -> LimbLimits:
         """Return the limits of test poses and training poses: a test subject taller than all others is a person too."""
         if baseline is not None:
             keypoints = torch.cat([keypoints, baseline.keypoints])
@@ -79,7 +79,7 @@ def best_labelled(visible: Tensor, seed: int = 0) -> Tensor:
 
 
 def measure_locality(
-    coder: Coder, indices: Tensor, limits: BodyLimits, threshold: float, seed: int = 0
+    coder: Coder, indices: Tensor, limits: LimbLimits, threshold: float, seed: int = 0
 ) -> dict[str, Any]:
     """Replace ids of poses, and mix them.
 

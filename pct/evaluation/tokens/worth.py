@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pct.evaluation.metrics import joint_distances
 from pct.evaluation.tokens.coders import Bins, Codec, Coder
-from pct.evaluation.tokens.locality import BodyLimits, best_labelled, measure_locality
+from pct.evaluation.tokens.locality import LimbLimits, best_labelled, measure_locality
 from pct.tokenizer.codebook import CodebookUse
 
 # Lengths of prefixes that are measured, beside a coder's shortest and its whole sequence.
@@ -41,7 +41,7 @@ def measure_worth(
     others: Sequence[Coder],
     keypoints: Tensor,
     visible: Tensor,
-    limits: BodyLimits,
+    limits: LimbLimits,
     seed: int = 0,
 ) -> dict[str, Any]:
     """Measure what the tokens of a tokenizer are worth.

@@ -1,4 +1,4 @@
-"""Config of a lifter's training run: bodies or recorded pairs, cameras, a detector's errors, network and losses."""
+"""Config of a lifter's training run: 3D poses or recorded pairs, cameras, a detector's errors, network and losses."""
 
 from __future__ import annotations
 
@@ -9,20 +9,21 @@ from pct.lifting.config import LifterSizes
 from pct.lifting.detector_noise import NoiseConfig
 from pct.lifting.pairs import CameraConfig
 from pct.training.run_config import AT_LEAST_0, AT_LEAST_1, OptimSection, TrainingRun, check, setting
-from pct.training.tokenizer.config import BodySection
+from pct.training.tokenizer.augment import Augment3DConfig
+from pct.training.tokenizer.config import PoseData
 
 # Of the lifted pose.
 _LOSSES = ("mpjpe", "mse", "smooth_l1")
-# What of the bodies' augmentation cameras do themselves.
+# What of the augmentation cameras do themselves.
 _BY_CAMERAS = ("turn", "pitch", "steep_share", "steep", "roll")
 
 
 @dataclass
 class RecordedSection:
-    """Pairs of Human3.6M, converted once by ``tools/convert_h36m.py``, in place of photographed bodies.
+    """Pairs of Human3.6M, converted once by ``tools/convert_h36m.py``, in place of photographed poses.
 
     Attributes:
-        file: The converted file; empty trains on photographed bodies.
+        file: The converted file; empty trains on photographed poses.
         detections: Name of the 2D detections in it; ``projected`` are the 3D joints through the cameras.
         stride: Every how many frames to train on.
         train_subjects: Subjects to train on.
@@ -66,13 +67,12 @@ class LifterRun(TrainingRun):
 
     Attributes:
         val_poses: At most so many poses are validated on while training.
-        skeleton: Built-in name of the joints; empty is ``h36m17``, or that of the tokenizer.
         tokenizer: Folder, shipped or hf: name of a trained 3D tokenizer, for ``lifter.head: tokens``; empty for
             coordinates.
-        bodies: 3D poses that are photographed. Of their ``augment`` only mirror images and lengths count: the cameras
-            turn them.
+        data: 3D poses that are photographed; their ``skeleton`` is that of the tokenizer, or ``h36m17``, where empty.
+        augment3d: Of these only mirror images and lengths count: the cameras turn the poses.
         recorded: Recorded pairs in their place.
-        camera: How the cameras are drawn that photograph the bodies.
+        camera: How the cameras are drawn that photograph the poses.
         noise: The detector's errors, on recorded pairs too.
         lifter: Network and head.
         loss: Losses.
@@ -82,9 +82,9 @@ class LifterRun(TrainingRun):
     steps: int = setting(10_000, AT_LEAST_1)
     batch_size: int = setting(256, AT_LEAST_1)
     val_poses: int = setting(2048, AT_LEAST_1)
-    skeleton: str = ""
     tokenizer: str = ""
-    bodies: BodySection = field(default_factory=BodySection)
+    data: PoseData = field(default_factory=PoseData)
+    augment3d: Augment3DConfig = field(default_factory=Augment3DConfig)
     recorded: RecordedSection = field(default_factory=RecordedSection)
     camera: CameraConfig = field(default_factory=CameraConfig)
     noise: NoiseConfig = field(default_factory=NoiseConfig)
@@ -106,16 +106,17 @@ class LifterRun(TrainingRun):
         check("tokenizer", repr(self.tokenizer), bool(self.tokenizer) == tokens, rule)
 
     def _check_data(self) -> None:
-        bodies, recorded, plain = self.bodies, self.recorded, BodySection()
-        # The generated bodies do not move.
-        moving = self.frames == 1 or bool(recorded.file) or (bodies.mocap != "" and not bodies.num_generated)
-        rule = "named where lifter.options.frames is above 1, and no other"
-        check("bodies.mocap", repr(bodies.mocap), moving, rule)
+        data, recorded = self.data, self.recorded
+        data.check_in_space()
+        # Generated poses do not move.
+        moving = self.frames == 1 or bool(recorded.file) or (data.train != "generated" and not data.num_generated)
+        rule = "mocap where lifter.options.frames is above 1, with data.num_generated=0"
+        check("data.train", repr(data.train), moving, rule)
         if recorded.file:
-            check("recorded.file", recorded.file, bodies == plain, "empty where bodies are named")
+            plain = data == PoseData(skeleton=data.skeleton)
+            check("recorded.file", recorded.file, plain, "empty where data are given")
             both = set(recorded.train_subjects) & set(recorded.val_subjects)
             check("recorded.val_subjects", list(recorded.val_subjects), not both, "none of those trained on")
         for name in _BY_CAMERAS:
-            value = getattr(bodies.augment, name)
-            same = value == getattr(plain.augment, name)
-            check(f"bodies.augment.{name}", value, same, "left out: the cameras turn the bodies (see camera)")
+            value, usual = (getattr(augment, name) for augment in (self.augment3d, Augment3DConfig()))
+            check(f"augment3d.{name}", value, value == usual, "left out: the cameras turn the poses (see camera)")

@@ -13,7 +13,7 @@ from pct.lifting.pairs import CameraConfig, PosePairs, clip_windows, photograph
 from pct.pose_space import PoseSpace
 from pct.poses import Poses
 from pct.training.batches import DrawnBatches, TensorBatch
-from pct.training.tokenizer.augment import HIDE_NOTHING, BodyAugmentConfig, PoseAugment
+from pct.training.tokenizer.augment import HIDE_NOTHING, Augment3DConfig, PoseAugment
 
 
 class PairSource(ABC):
@@ -38,44 +38,44 @@ class PairSource(ABC):
         return clip_windows(self.table.clip_index, rows, self.frames).flatten() if self.frames > 1 else rows
 
 
-class PhotographedBodies(PairSource):
-    """Bodies, each time mirrored and stretched anew and seen by another camera; of a clip, one that follows the hip.
+class PhotographedPoses(PairSource):
+    """3D poses, each time mirrored and stretched anew and seen by another camera; of a clip, one that follows the hip.
 
     Args:
-        bodies: The bodies.
-        camera: How cameras are drawn; they turn the bodies.
-        augment: Strengths; of these only mirror images and lengths count. None leaves bodies as they are.
+        poses: The 3D poses.
+        camera: How cameras are drawn; they turn the poses.
+        augment: Strengths; of these only mirror images and lengths count. None leaves poses as they are.
         frames: Frames F of each row.
     """
 
     def __init__(
-        self, bodies: Poses, camera: CameraConfig, augment: BodyAugmentConfig | None = None, frames: int = 1
+        self, poses: Poses, camera: CameraConfig, augment: Augment3DConfig | None = None, frames: int = 1
     ) -> None:
-        super().__init__(bodies, frames)
+        super().__init__(poses, frames)
         self.camera = camera
         self._augment = None
         if augment is not None:
             upright = replace(augment, turn=0.0, pitch=(0.0, 0.0), steep_share=0.0, roll=0.0)
-            self._augment = PoseAugment(bodies.skeleton, PoseSpace(kind="root3d"), HIDE_NOTHING, upright)
+            self._augment = PoseAugment(poses.skeleton, PoseSpace(kind="root3d"), HIDE_NOTHING, upright)
 
     def draw(self, rows: Tensor, generator: torch.Generator) -> PosePairs:
         """Return the pairs of each of ``rows`` (B,)."""
-        bodies = self.table.select(self._windows(rows))
+        poses = self.table.select(self._windows(rows))
         if self.frames > 1:
-            bodies = replace(bodies, keypoints=bodies.keypoints - bodies.reference()[:, None])
+            poses = replace(poses, keypoints=poses.keypoints - poses.reference()[:, None])
         if self._augment is not None:
-            bodies = self._stretched(bodies, generator)
-        return photograph(bodies, generator, self.camera, self.frames)
+            poses = self._stretched(poses, generator)
+        return photograph(poses, generator, self.camera, self.frames)
 
-    def _stretched(self, bodies: Poses, generator: torch.Generator) -> Poses:
-        """Return the bodies mirrored and stretched, all frames of a row alike."""
+    def _stretched(self, poses: Poses, generator: torch.Generator) -> Poses:
+        """Return the poses mirrored and stretched, all frames of a row alike."""
         assert self._augment is not None
-        keypoints, visible, state = bodies.keypoints.clone(), bodies.visible.clone(), generator.get_state()
+        keypoints, visible, state = poses.keypoints.clone(), poses.visible.clone(), generator.get_state()
         for frame in range(self.frames):
             generator.set_state(state)
             other = self._augment(keypoints[frame :: self.frames], visible[frame :: self.frames], generator)
             keypoints[frame :: self.frames], visible[frame :: self.frames] = other.keypoints, other.visible
-        return replace(bodies, keypoints=keypoints, visible=visible)
+        return replace(poses, keypoints=keypoints, visible=visible)
 
 
 class RecordedPairs(PairSource):

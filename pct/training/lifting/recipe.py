@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,10 @@ from pct.pose_space import PoseSpace
 from pct.skeleton import H36M17, Skeleton, get_skeleton
 from pct.tokenizer import PoseTokenizer
 from pct.training.lifting.config import LifterRun
-from pct.training.lifting.data import PairSource, PhotographedBodies, RecordedPairs, fixed_pairs, lifting_batches
+from pct.training.lifting.data import PairSource, PhotographedPoses, RecordedPairs, fixed_pairs, lifting_batches
 from pct.training.lifting.steps import LiftingStep, LiftingValidation
 from pct.training.loop import save_trained, start_run, train
-from pct.training.tokenizer.data import load_bodies
+from pct.training.tokenizer.data import load_split
 
 # Poses that the means and deviations of 2D joints are taken from.
 _TYPICAL = 16_384
@@ -42,7 +42,7 @@ def train_lifter(run: LifterRun, folder: Path, progress: Any = None) -> Lifter:
     device = start_run(run)
     tokenizer = _load_tokenizer(run.tokenizer) if run.tokenizer else None
     usual = tokenizer.skeleton if tokenizer is not None else H36M17
-    pairs, val = load_pairs(run, get_skeleton(run.skeleton) if run.skeleton else usual)
+    pairs, val = load_pairs(run, get_skeleton(run.data.skeleton) if run.data.skeleton else usual)
     lifter = build_lifter(run, pairs.skeleton, tokenizer)
     space = lifter.space
     # Inputs are divided by the deviations of what the network will see, errors included.
@@ -59,17 +59,17 @@ def train_lifter(run: LifterRun, folder: Path, progress: Any = None) -> Lifter:
 
 
 def load_pairs(run: LifterRun, skeleton: Skeleton) -> tuple[PairSource, PairSource]:
-    """Return what a run trains and validates on, photographed bodies or recorded pairs; no clip is in both.
+    """Return what a run trains and validates on, photographed poses or recorded pairs; no clip is in both.
 
     Raises:
         ValueError: If a file is broken or has other joints than ``skeleton``.
     """
     if run.recorded.file:
         return _load_recorded(run, skeleton)
-    split, frames = load_bodies(run.bodies, skeleton.name, run.seed), run.frames
+    split, frames = load_split(replace(run.data, skeleton=skeleton.name), True, run.seed), run.frames
     return (
-        PhotographedBodies(split.train, run.camera, run.bodies.augment, frames),
-        PhotographedBodies(split.val, run.camera, frames=frames),
+        PhotographedPoses(split.train, run.camera, run.augment3d, frames),
+        PhotographedPoses(split.val, run.camera, frames=frames),
     )
 
 
@@ -104,5 +104,5 @@ def _load_recorded(run: LifterRun, skeleton: Skeleton) -> tuple[PairSource, Pair
     # Frames that are seen together are as far apart as those that were trained on.
     val_stride = _VAL_STRIDE if run.frames == 1 else recorded.stride
     pairs, val = load(recorded.train_subjects, recorded.stride), load(recorded.val_subjects, val_stride)
-    flip_prob = run.bodies.augment.flip_prob
+    flip_prob = run.augment3d.flip_prob
     return RecordedPairs(pairs, flip_prob, run.frames), RecordedPairs(val, frames=run.frames)

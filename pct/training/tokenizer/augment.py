@@ -54,7 +54,7 @@ HIDE_NOTHING = AugmentConfig(mask_share=0.0)
 
 
 @dataclass(frozen=True)
-class BodyAugmentConfig:
+class Augment3DConfig:
     """Strength of the augmentation of 3D poses.
 
     Attributes:
@@ -64,7 +64,7 @@ class BodyAugmentConfig:
         steep: See ``steep_share``.
         roll: Standard deviation in degrees of the camera's turn about its own axis.
         flip_prob: Share of the poses that are mirrored.
-        scale: Standard deviation of the body's size around 1.
+        scale: Standard deviation of the person's size around 1.
         bone: Standard deviation of each bone's length around 1, the same on both sides.
     """
 
@@ -124,20 +124,20 @@ class PoseAugment:
         skeleton: Whose flip pairs, bones and lower body are used.
         space: The poses' space.
         config: Strengths; in 3D what the encoder and the decoder get counts: ``mask_*``, ``noise``, ``prefix_share``.
-        bodies: Strengths in 3D.
+        augment3d: Strengths in 3D.
 
     Raises:
-        ValueError: If ``bodies`` are missing in 3D, or given in 2D.
+        ValueError: If ``augment3d`` is missing in 3D, or given in 2D.
     """
 
     def __init__(
-        self, skeleton: Skeleton, space: PoseSpace, config: AugmentConfig, bodies: BodyAugmentConfig | None = None
+        self, skeleton: Skeleton, space: PoseSpace, config: AugmentConfig, augment3d: Augment3DConfig | None = None
     ) -> None:
-        kind = "crop2d" if bodies is None else "root3d"
+        kind = "crop2d" if augment3d is None else "root3d"
         if space.kind != kind:
             raise ValueError(f"these strengths are for poses of a {kind} space, not {space.kind}")
-        self.config, self.bodies, self.root = config, bodies, space.root
-        self.flip_prob = config.flip_prob if bodies is None else bodies.flip_prob
+        self.config, self.augment3d, self.root = config, augment3d, space.root
+        self.flip_prob = config.flip_prob if augment3d is None else augment3d.flip_prob
         if self.flip_prob and not skeleton.flip_pairs:
             warnings.warn(
                 f"no left/right partners are found in the names of skeleton {skeleton.name}, and poses are mirrored; "
@@ -155,10 +155,10 @@ class PoseAugment:
         """Return an augmented copy of joints (B, K, D) in model units, in 3D upright, with ``visible`` (B, K)."""
         x = torch.where(visible[..., None], (keypoints - self.middle) / self.half, 0.0)
         x, visible = self._flip(x, visible, generator)
-        if self.bodies is None:
+        if self.augment3d is None:
             x, visible = self._crop(x, visible, generator)
         else:
-            x = self._photograph(x, self.bodies, generator)
+            x = self._photograph(x, self.augment3d, generator)
         x = torch.where(visible[..., None], x * self.half + self.middle, 0.0)
         hidden = self._hide(visible, generator)
         noise, prefix = self._noise(x, generator), self._prefix(len(x), generator)
@@ -182,7 +182,7 @@ class PoseAugment:
         keep = torch.where(visible, score, -1.0).argmax(dim=1, keepdim=True)
         lost = ~(visible & ~hidden).any(dim=1, keepdim=True)
         hidden &= ~(lost & torch.zeros_like(hidden).scatter(1, keep, True))
-        if self.bodies is not None:
+        if self.augment3d is not None:
             hidden[:, self.root] = False
         return hidden
 
@@ -230,8 +230,8 @@ class PoseAugment:
         rotation = rotation_matrix_2d(degrees * (math.pi / 180))
         return (x @ rotation.transpose(1, 2) - shift[:, None]) / scale[:, None, None]
 
-    def _photograph(self, x: Tensor, config: BodyAugmentConfig, generator: torch.Generator) -> Tensor:
-        """Stretch bodies in metres, left and right alike, and turn them as random cameras see them."""
+    def _photograph(self, x: Tensor, config: Augment3DConfig, generator: torch.Generator) -> Tensor:
+        """Stretch poses in metres, left and right alike, and turn them as random cameras see them."""
         rand, randn = partial(torch.rand, generator=generator), partial(torch.randn, generator=generator)
         n, k = x.shape[:2]
         size = 1 + config.scale * randn(n, 1).clamp(-2.5, 2.5)
@@ -258,7 +258,7 @@ def pose_batches(
 
 
 class Bones:
-    """The tree of a skeleton's bones from a root, to give bodies other bone lengths.
+    """The tree of a skeleton's bones from a root, to give poses other bone lengths.
 
     Args:
         skeleton: Its edges make the tree; joints that no edge reaches hang on the root.
@@ -279,9 +279,9 @@ class Bones:
         return keypoints[:, self.root : self.root + 1] + self.way @ bones
 
 
-def seen_by_cameras(bodies: Poses, space: PoseSpace, seed: int = 0) -> Tensor:
-    """Return poses (N, K, 3) in model units of ``space`` as random cameras see them; the bodies stay as they are."""
-    cameras = BodyAugmentConfig(flip_prob=0.0, scale=0.0, bone=0.0)
-    camera = PoseAugment(bodies.skeleton, space, HIDE_NOTHING, cameras)
-    centred = space.normalise(bodies.keypoints, bodies.reference(space.root))
-    return camera(centred, bodies.visible, torch.Generator().manual_seed(seed)).keypoints
+def seen_by_cameras(poses: Poses, space: PoseSpace, seed: int = 0) -> Tensor:
+    """Return poses (N, K, 3) in model units of ``space`` as random cameras see them; nobody is stretched."""
+    turn = Augment3DConfig(flip_prob=0.0, scale=0.0, bone=0.0)
+    camera = PoseAugment(poses.skeleton, space, HIDE_NOTHING, turn)
+    centred = space.normalise(poses.keypoints, poses.reference(space.root))
+    return camera(centred, poses.visible, torch.Generator().manual_seed(seed)).keypoints

@@ -8,60 +8,53 @@ from typing import Literal
 from pct.pose_space import PoseSpace
 from pct.tokenizer import TokenizerSizes
 from pct.training.run_config import AT_LEAST_0, AT_LEAST_1, Rule, TrainingRun, check, setting
-from pct.training.tokenizer.augment import AugmentConfig, BodyAugmentConfig
+from pct.training.tokenizer.augment import Augment3DConfig, AugmentConfig
 
-_UP_TO_HALF = Rule("between 0 and 0.5", lambda share: 0 < share < 0.5)
+_SHARE = Rule("between 0 and 0.5", lambda share: 0 < share < 0.5)
 
 
 @dataclass
-class DataSection:
-    """Poses in images to train on.
+class PoseData:
+    """Poses to train on, in images or in space.
 
     Attributes:
-        train: Keypoint file in COCO format or the MPII JSON layout, or ``generated``.
-        val: The same for validation; empty holds out ``val_share`` of the training images.
-        val_share: Share of the training images held out where ``val`` is empty.
-        num_generated: Poses made for ``generated``.
-        skeleton: Built-in name or YAML file; empty takes the file's own (COCO 17 for ``generated``).
+        train: Keypoint file in COCO format or the MPII JSON layout; for poses in space a mocap file (``.npz``); or
+            ``generated``.
+        val: The same for validation on poses in images; empty holds out ``val_share``.
+        val_share: Share of the images, of the clips of each subject, or of the generated poses, that is validated on.
+        num_generated: Poses made for ``generated``; of poses in space so many stand beside the mocap, too.
+        skeleton: Built-in name or YAML file; empty takes the file's own (for ``generated`` COCO's, in space H36M's).
         category: Name or id of the only category of COCO files that is read; empty takes all with the joints.
+        test_subjects: Of mocap: subjects of whom all clips are kept for testing.
+        test_share: Of mocap: share of the clips of each other subject that is kept for testing.
+        mocap_repeats: How often each mocap frame stands in an epoch; each time it is turned and stretched anew.
     """
 
     train: str = "generated"
     val: str = ""
-    val_share: float = setting(0.02, Rule("between 0 and 1", lambda share: 0 < share < 1))
-    num_generated: int = setting(100_000, Rule("at least 2", lambda number: number >= 2))
+    val_share: float = setting(0.02, _SHARE)
+    num_generated: int = setting(100_000, AT_LEAST_0)
     skeleton: str = ""
     category: str = ""
-
-
-@dataclass
-class BodySection:
-    """Poses in space to train on.
-
-    Attributes:
-        mocap: Mocap file (``.npz``); empty trains on generated bodies alone.
-        test_subjects: Subjects of whom all clips are kept for testing.
-        test_share: Share of the clips of each other subject that is kept for testing.
-        val_share: Share of their clips that is validated on.
-        split_seed: Of the choice of clips.
-        num_generated: Generated bodies beside the mocap; with an empty ``mocap`` all of them, a fiftieth to validate.
-        mocap_repeats: How often each mocap frame stands in an epoch; each time it is turned and stretched anew.
-        augment: Turns, tilts, mirror images, and lengths of bones; of the run's own ``augment`` only the ``mask_*``
-            settings count.
-    """
-
-    mocap: str = ""
     test_subjects: tuple[str, ...] = ("cmu06", "cmu07")
-    test_share: float = setting(0.2, _UP_TO_HALF)
-    val_share: float = setting(0.1, _UP_TO_HALF)
-    split_seed: int = 0
-    num_generated: int = setting(100_000, AT_LEAST_0)
+    test_share: float = setting(0.2, _SHARE)
     mocap_repeats: int = setting(1, AT_LEAST_1)
-    augment: BodyAugmentConfig = field(default_factory=BodyAugmentConfig)
 
     def __post_init__(self) -> None:
-        enough = bool(self.mocap) or self.num_generated >= 100
-        check("bodies.num_generated", self.num_generated, enough, "100 or more")
+        enough = self.train != "generated" or self.num_generated >= 100
+        check("data.num_generated", self.num_generated, enough, "100 or more")
+
+    def check_in_space(self) -> None:
+        """Refuse what is for poses in images only.
+
+        Raises:
+            ValueError: If it is given.
+        """
+        mocap = self.train == "generated" or self.train.endswith(".npz")
+        check("data.train", repr(self.train), mocap, "generated or mocap (.npz) for poses in space")
+        for name in ("val", "category"):
+            value = getattr(self, name)
+            check(f"data.{name}", repr(value), not value, "left out for poses in space")
 
 
 @dataclass
@@ -93,6 +86,9 @@ class TokenizerRun(TrainingRun):
         val_poses: At most so many poses are validated on while training.
         report: Whether to evaluate and write the report at the end.
         report_poses: At most so many poses in the report; 0 takes all.
+        data: Poses; in space where ``space.kind`` is ``root3d``.
+        augment: Crops and mirror images of poses in images, and of all poses what the encoder and the decoder get.
+        augment3d: Turns, tilts, mirror images and lengths of bones of poses in space.
     """
 
     out: str = "runs/tokenizer"
@@ -100,34 +96,18 @@ class TokenizerRun(TrainingRun):
     val_poses: int = setting(2048, AT_LEAST_1)
     report: bool = True
     report_poses: int = setting(0, AT_LEAST_0)
-    data: DataSection = field(default_factory=DataSection)
+    data: PoseData = field(default_factory=PoseData)
     space: PoseSpace = field(default_factory=PoseSpace)
     model: TokenizerSizes = field(default_factory=TokenizerSizes)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
+    augment3d: Augment3DConfig = field(default_factory=Augment3DConfig)
     loss: LossSection = field(default_factory=LossSection)
 
-    @classmethod
-    def with_sections(cls, names: set[str]) -> type[TrainingRun]:
-        """Return the kind of run: of poses in space where the config has a section ``bodies``."""
-        return BodyRun if "bodies" in names else cls
-
     def __post_init__(self) -> None:
-        channels, kind, in_space = self.model.guidance_channels, self.space.kind, isinstance(self, BodyRun)
+        channels = self.model.guidance_channels
         check("model.guidance_channels", channels, channels == 0, "0: only converted models are guided")
-        plain = not in_space or self.data == DataSection(skeleton=self.data.skeleton)
-        check("data", self.data, plain, "left out: the poses are those of the section bodies")
-        wanted = "root3d" if in_space else "crop2d"
-        check("space.kind", kind, kind == wanted, f"{wanted}; 3D poses have a section bodies")
-
-
-@dataclass
-class BodyRun(TokenizerRun):
-    """A training run of a tokenizer of 3D poses.
-
-    Attributes:
-        bodies: What to train on, in place of the run's own ``data``.
-    """
-
-    out: str = "runs/tokenizer_bodies"
-    space: PoseSpace = field(default_factory=lambda: PoseSpace(kind="root3d"))
-    bodies: BodySection = field(default_factory=BodySection)
+        if self.space.kind == "root3d":
+            self.data.check_in_space()
+        else:
+            plain = self.augment3d == Augment3DConfig()
+            check("augment3d", self.augment3d, plain, "left out: poses in images have the section augment alone")

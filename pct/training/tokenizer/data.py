@@ -13,10 +13,7 @@ from pct.files.pose_files import load_keypoint_file
 from pct.people.poses import generate_poses, generate_poses3d
 from pct.poses import Poses
 from pct.skeleton import COCO17, H36M17, Skeleton, get_skeleton
-from pct.training.tokenizer.config import BodyRun, BodySection, DataSection, TokenizerRun
-
-# Share of the bodies that is validated on where all are generated.
-_VAL_SHARE = 0.02
+from pct.training.tokenizer.config import PoseData
 
 
 @dataclass(frozen=True)
@@ -27,18 +24,16 @@ class PoseSplit:
     val: Poses
 
 
-def load_split(run: TokenizerRun) -> PoseSplit:
-    """Return the poses of a run, in 2D or 3D.
+def load_split(data: PoseData, in_space: bool, seed: int) -> PoseSplit:
+    """Return poses in images or in space.
 
     Raises:
         ValueError: If a file is broken, or has another skeleton than the one named.
     """
-    if isinstance(run, BodyRun):
-        return load_bodies(run.bodies, run.data.skeleton, run.seed)
-    return load_poses(run.data, run.seed)
+    return _load_3d(data, seed) if in_space else _load_2d(data, seed)
 
 
-def load_poses(data: DataSection, seed: int) -> PoseSplit:
+def _load_2d(data: PoseData, seed: int) -> PoseSplit:
     """Return poses in images; of one file, a share of the images is validated on."""
     skeleton = get_skeleton(data.skeleton) if data.skeleton else None
 
@@ -58,23 +53,19 @@ def load_poses(data: DataSection, seed: int) -> PoseSplit:
         raise ValueError(f"{data.train}: {error}; give data.val") from None
 
 
-def load_bodies(bodies: BodySection, skeleton_name: str, seed: int) -> PoseSplit:
-    """Return poses in space; clips of mocap that are kept for testing are in neither part.
-
-    Raises:
-        ValueError: If the mocap file is broken, or has another skeleton than the one named.
-    """
-    skeleton = get_skeleton(skeleton_name) if skeleton_name else H36M17
-    if not bodies.mocap:
-        table = generate_poses3d(bodies.num_generated, skeleton, seed)
-        number = max(1, round(_VAL_SHARE * len(table)))
+def _load_3d(data: PoseData, seed: int) -> PoseSplit:
+    """Return poses in space; clips of mocap that are kept for testing are in neither part."""
+    skeleton = get_skeleton(data.skeleton) if data.skeleton else H36M17
+    if data.train == "generated":
+        table = generate_poses3d(data.num_generated, skeleton, seed)
+        number = max(1, round(data.val_share * len(table)))
         return PoseSplit(table.select(torch.arange(number, len(table))), table.select(torch.arange(number)))
     if skeleton.keypoint_names != H36M17.keypoint_names:
-        raise ValueError(f"mocap {bodies.mocap} has the joints of {H36M17.name}; the run's skeleton is {skeleton.name}")
-    whole = load_mocap(bodies.mocap)
-    warn_of_odd_axes(whole.keypoints, whole.visible, whole.skeleton, f"{bodies.mocap}, as upright cameras see it")
-    split = split_mocap(whole, bodies.test_subjects, bodies.test_share, bodies.val_share, bodies.split_seed)
-    tables = [split.train] * bodies.mocap_repeats
-    if bodies.num_generated:
-        tables.append(generate_poses3d(bodies.num_generated, skeleton, seed))
+        raise ValueError(f"mocap {data.train} has the joints of {H36M17.name}; the run's skeleton is {skeleton.name}")
+    whole = load_mocap(data.train)
+    warn_of_odd_axes(whole.keypoints, whole.visible, whole.skeleton, f"{data.train}, as upright cameras see it")
+    split = split_mocap(whole, data.test_subjects, data.test_share, data.val_share)
+    tables = [split.train] * data.mocap_repeats
+    if data.num_generated:
+        tables.append(generate_poses3d(data.num_generated, skeleton, seed))
     return PoseSplit(Poses.concatenate(tables), split.val)

@@ -20,7 +20,7 @@ from pct.tokenizer.codebook import CodebookUse
 from pct.training.loop import save_trained, start_run, train
 from pct.training.run_files import REPORT_FOLDER
 from pct.training.tokenizer.augment import AugmentedPoses, PoseAugment, pose_batches, seen_by_cameras
-from pct.training.tokenizer.config import BodyRun, LossSection, TokenizerRun
+from pct.training.tokenizer.config import LossSection, TokenizerRun
 from pct.training.tokenizer.data import PoseSplit, load_split
 
 # Deviation of the noise under which ids should stay, by the unit of the errors: far below an annotator's.
@@ -73,11 +73,12 @@ def train_tokenizer(run: TokenizerRun, folder: Path, progress: Any = None) -> Tr
     Raises:
         ValueError: If the data cannot be used.
     """
-    device, split = start_run(run), load_split(run)
+    device, in_space = start_run(run), run.space.kind == "root3d"
+    split = load_split(run.data, in_space, run.seed)
     model = build_tokenizer(run, split.train.skeleton).to(device)
     keypoints = run.space.training_space.normalise(split.train.keypoints, split.train.reference(run.space.root))
-    bodies = run.bodies.augment if isinstance(run, BodyRun) else None
-    augment = PoseAugment(split.train.skeleton, run.space.training_space, run.augment, bodies)
+    augment3d = run.augment3d if in_space else None
+    augment = PoseAugment(split.train.skeleton, run.space.training_space, run.augment, augment3d)
     batches = pose_batches(keypoints, split.train.visible, augment, run.batch_size, run.seed)
     validate = Validation(model, split.val, run.val_poses)
     train(model, batches, TokenizerStep(run.loss), run, folder, validate, progress)
@@ -96,15 +97,14 @@ def write_tokenizer_report(run: TokenizerRun, folder: Path, trained: TrainedToke
     poses = trained.poses.val
     if run.report_poses:
         poses = poses.select(torch.arange(min(run.report_poses, len(poses))))
-    learned = (run.bodies.mocap or "generated bodies") if isinstance(run, BodyRun) else run.data.train
     evaluation = evaluate_tokenizer(
         trained.tokenizer,
         poses,
         trained.poses.train,
         seed=run.seed,
         progress=lambda sentence: print(sentence, file=sys.stderr),
-        data=run.data.val or f"poses held out of {learned}",
-        baseline_data=learned,
+        data=run.data.val or f"poses held out of {run.data.train}",
+        baseline_data=run.data.train,
     )
     return write_report(tokenizer_report(evaluation), folder / REPORT_FOLDER, force=True)
 
