@@ -47,13 +47,13 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args(argv)
     torch.set_num_threads(options.threads)
-    bodies = split_mocap(load_mocap(options.mocap)).test
-    rows = [measure(frames, bodies, options) for frames in options.frames]
+    poses = split_mocap(load_mocap(options.mocap)).test
+    rows = [measure(frames, poses, options) for frames in options.frames]
     results = {
         "command": f"{COMMAND} --frames {' '.join(map(str, options.frames))}",
         "steps": options.steps,
         "batch_size": options.batch_size,
-        "poses": len(bodies),
+        "poses": len(poses),
         "machine": describe_machine(torch.device("cpu")),
         "rows": rows,
     }
@@ -83,17 +83,17 @@ def run_of(frames: int, options: argparse.Namespace) -> LifterRun:
     return load_run("lifter", CONFIG, settings)
 
 
-def measure(frames: int, bodies: Poses, options: argparse.Namespace) -> dict[str, Any]:
-    """Train with so many frames, unless that was done, and return the errors in millimetres on all bodies."""
+def measure(frames: int, poses: Poses, options: argparse.Namespace) -> dict[str, Any]:
+    """Train with so many frames, unless that was done, and return the errors in millimetres on all poses."""
     run = run_of(frames, options)
     folder = Path(run.out)
     if not (folder / MODEL_FOLDER / "config.json").exists():
         print(f"training with {frames} frames", file=sys.stderr)
         train_lifter(run, prepare_folder(run, resume=True, force=False), progress_bar)
     lifter = Lifter.from_pretrained(folder / MODEL_FOLDER)
-    source = PhotographedPoses(bodies, CameraConfig(), frames=frames)
+    source = PhotographedPoses(poses, CameraConfig(), frames=frames)
     noisy, clean = (
-        fixed_pairs(source, lifter.space, noise, len(bodies), seed=20_000)
+        fixed_pairs(source, lifter.space, noise, len(poses), seed=20_000)
         for noise in (NoiseConfig(missing_share=0.0), NoiseConfig.clean())
     )
     seconds = training_log(folder / METRICS, run.batch_size)[1]
@@ -121,7 +121,7 @@ def clips_section(out: Path) -> str:
 ```
 
 {results["steps"]:,} steps of {results["batch_size"]} windows of the training clips (15 frames a second, no generated
-bodies), width 24 and 2 blocks, one seed; on all {results["poses"]:,} frames of the test clips, the frames of a window
+poses), width 24 and 2 blocks, one seed; on all {results["poses"]:,} frames of the test clips, the frames of a window
 seen by one camera that follows the hip. {machine["processor"]}, {machine["threads"]} thread, {machine["date"]}, beside
 other work. MPJPE in millimetres; the noisy columns have a detector's errors.
 

@@ -15,7 +15,7 @@ from pct.files.output import write_atomically
 HEAD_NAMES = {"coordinates": "coordinates", "longer": "coordinates, 3 x the steps", "tokens": "tokens"}
 _REASON = """
 Coordinates and tokens had equal steps; the column between, one network only, had about the time that tokens take. Why
-tokens are ahead at equal steps: a coordinate head is still learning what bodies look like, which the frozen decoder has
+tokens are ahead at equal steps: a coordinate head is still learning what people look like, which the frozen decoder has
 known since stage one, trained on the same clips; and the token head has a mixer block of its own. Networks that learn
 slowly by themselves gain most, and within a network the lead grows with every missing joint. It is a lead in training:
 given the time of the tokens, coordinates come near or pass them, so nothing here shows that tokens are better in the

@@ -88,7 +88,7 @@ def measure(codecs: Sequence[Codec], path: str, train: str | None, out: Path, se
     data = f"{len(target):,} poses of `{read.data}`"
     if read.baseline is not None:
         data += f"; {len(read.baseline):,} training poses of `{read.baseline_data}`"
-    title = f"## {'Persons in images' if first.root is None else 'Bodies in space'}"
+    title = f"## {'Persons in images' if first.root is None else '3D poses'}"
     intro, *tables = worth_section(worth, first.unit, FITTED if fitted else "").blocks
     blocks = [title, f"{data}. Seed {seed}.", intro, *worth_figures(worth, first.unit), *tables]
     if rows:

@@ -22,7 +22,7 @@ class CropConventions:
             predictions are made with.
         clip_boxes: Whether annotated boxes are cut at the photo's edges (:func:`pct.photos.person_views.clip_boxes`).
         flip_test: Whether poses are the mean over the photo and its mirror image unless something else is asked for.
-        peaks: How joints are found in heatmaps: ``parabola`` (the top of the bell through the highest cell and its
+        peaks: How joints are found in heatmaps: ``parabola`` (the top of the Gaussian through the highest cell and its
             neighbours) or ``quarter`` (a quarter of a cell towards the higher neighbour).
         score: What poses are ranked by: our ``confidence`` in [0, 1], or the ``published`` score, which has no bounds.
     """

@@ -53,7 +53,7 @@ def test_python_snippets_run_one_after_the_other(page: str) -> None:
 @pytest.mark.filterwarnings("default::UserWarning")
 @pytest.mark.parametrize("page", [page for page in PAGES if _pct_commands(page)])
 def test_pct_commands_run(page: str, folder: Path) -> None:
-    write_bodies(folder / "bodies.npz")
+    write_bodies(folder / "motion.npz")
     write_coco_poses("person_keypoints_val2017.json", [generate_poses(30, COCO17, seed=0)])
     for command in _pct_commands(page):
         if command[1] in ("convert", "evaluate", "train"):

@@ -86,8 +86,8 @@ def _load(options: argparse.Namespace, lifter: Lifter) -> PosePairs:
     from pct.files.motion.mocap import load_mocap, split_mocap
     from pct.lifting.pairs import photograph
 
-    bodies = split_mocap(load_mocap(options.mocap)).test
-    return photograph(bodies, torch.Generator().manual_seed(20_000 + options.seed))
+    poses = split_mocap(load_mocap(options.mocap)).test
+    return photograph(poses, torch.Generator().manual_seed(20_000 + options.seed))
 
 
 if __name__ == "__main__":

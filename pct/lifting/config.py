@@ -21,7 +21,7 @@ class TokenHeadSizes:
 
     Attributes:
         kind: ``anchored`` (the network's coordinates, encoded by the frozen tokenizer, are the places around which
-            the logits are bells) or ``mixer`` (the logits are learned from nothing).
+            the logits are Gaussians around them) or ``mixer`` (the logits are learned from nothing).
         width: Width of a token's hidden vector.
         num_blocks: Mixer blocks over the tokens.
         temperature: What logits are divided by for the probabilities of tokens; the pose takes them as they are.

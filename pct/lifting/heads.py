@@ -18,7 +18,7 @@ class MixerTokenHead(nn.Module):
         tables: Entries of every token (M, V, D).
         width: Width of a token's hidden vector.
         num_blocks: Mixer blocks.
-        anchored: Whether places in the codebook's space are given, around which the logits are a bell.
+        anchored: Whether places in the codebook's space are given, around which the logits are a Gaussian's.
     """
 
     def __init__(

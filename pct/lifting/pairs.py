@@ -37,7 +37,7 @@ class PosePairs(Poses):
         return self.keypoints
 
     def flip(self) -> PosePairs:
-        """Return the poses in a mirror: x of image, body and principal point, and left and right change places."""
+        """Return the poses in a mirror: x of image, pose and principal point, and left and right change places."""
         index = torch.from_numpy(self.skeleton.flip_index)
         width = self.image_size[:, 0]
         fx, fy, cx, cy = self.intrinsics.unbind(dim=1)
@@ -112,31 +112,31 @@ def clip_windows(clip_index: Tensor, rows: Tensor, frames: int) -> Tensor:
 
 
 def photograph(
-    bodies: Poses, generator: torch.Generator, config: CameraConfig | None = None, frames: int = 1
+    poses: Poses, generator: torch.Generator, config: CameraConfig | None = None, frames: int = 1
 ) -> PosePairs:
-    """See each body through a random perspective camera.
+    """See each pose through a random perspective camera.
 
     Persons are turned about the vertical by any angle, wholly within the picture and anywhere in it, and no joint
     is nearer to the camera than half a metre: who would have to be is smaller than drawn.
 
     Args:
-        bodies: Poses in upright millimetres (x right, y down, z forward).
+        poses: 3D poses in upright millimetres (x right, y down, z forward).
         generator: Source of randomness; the same state gives the same pictures.
         config: How cameras are drawn; None for the defaults.
-        frames: So many bodies, one after the other, are of one clip and seen by one camera.
+        frames: So many poses, one after the other, are of one clip and seen by one camera.
 
     Returns:
-        One pair a body, in their order, with their clips.
+        One pair a pose, in their order, with their clips.
 
     Raises:
-        ValueError: If a body has no known joint.
+        ValueError: If a pose has no known joint.
     """
     config = config or CameraConfig()
-    keypoints, visible = bodies.keypoints, bodies.visible
+    keypoints, visible = poses.keypoints, poses.visible
     if not visible.any(dim=1).all():
-        raise ValueError(f"body {int((~visible.any(dim=1)).nonzero()[0])} has no known joint to photograph")
+        raise ValueError(f"pose {int((~visible.any(dim=1)).nonzero()[0])} has no known joint to photograph")
     cameras = len(keypoints) // frames
-    # To a camera the frames of a clip are one body with so many more joints.
+    # To a camera the frames of a clip are one pose with so many more joints.
     turned = _look_at(keypoints.unflatten(0, (cameras, frames)).flatten(1, 2), cameras, config, generator)
     sizes = torch.tensor(config.image_sizes, dtype=torch.float32)
     image_size = sizes[torch.randint(len(sizes), (cameras,), generator=generator)]
@@ -151,21 +151,21 @@ def photograph(
     pixels = torch.cat([part[1] for part in parts]) if parts else turned[..., :2]
     intrinsics = torch.cat([focal[:, None].expand(-1, 2), image_size / 2], dim=1)
     return PosePairs(
-        skeleton=bodies.skeleton,
+        skeleton=poses.skeleton,
         keypoints2d=torch.where(known, pixels.view(*visible.shape, 2), 0.0),
         visible=visible,
         keypoints=torch.where(known, placed.view(*visible.shape, 3), 0.0),
         image_size=image_size.repeat_interleave(frames, dim=0),
         intrinsics=intrinsics.repeat_interleave(frames, dim=0),
-        clip_index=bodies.clip_index,
-        clip_ids=bodies.clip_ids,
-        subject_ids=bodies.subject_ids,
-        actions=bodies.actions,
+        clip_index=poses.clip_index,
+        clip_ids=poses.clip_ids,
+        subject_ids=poses.subject_ids,
+        actions=poses.actions,
     )
 
 
 def _look_at(keypoints: Tensor, n: int, config: CameraConfig, generator: torch.Generator) -> Tensor:
-    """Return the bodies (N, K, 3) turned as random cameras see them."""
+    """Return the poses (N, K, 3) turned as random cameras see them."""
     azimuth = torch.rand(n, generator=generator) * 360
     pitch = config.pitch[0] + config.pitch[1] * torch.randn(n, generator=generator)
     above = torch.rand(n, generator=generator) < config.above_share
@@ -177,10 +177,10 @@ def _look_at(keypoints: Tensor, n: int, config: CameraConfig, generator: torch.G
 def _place(
     points: Tensor, visible: Tensor, image_size: Tensor, focal: Tensor, share: Tensor, place: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Move bodies before their cameras.
+    """Move poses before their cameras.
 
     Args:
-        points: Turned bodies (B, K, 3).
+        points: Turned poses (B, K, 3).
         visible: Known joints (B, K).
         image_size: Width and height (B, 2).
         focal: Focal lengths in pixels (B,).
@@ -212,7 +212,7 @@ def _place(
         change = (distance - extent[:, 2] / 2) * ((size / image_size).amax(dim=1) / share - 1)
         factor = torch.maximum(1 + change / distance, nearest / distance)
         distance = distance * factor
-        # Farther bodies have to be farther aside to stay where they are in the picture.
+        # Farther persons have to be farther aside to stay where they are in the picture.
         shift = (shift + (wanted - (low + high) / 2) / growth) * factor[:, None]
     moved = points + torch.cat([shift, distance[:, None]], dim=1)[:, None]
     depth = torch.where(visible[..., None], moved[..., 2:], 1.0)

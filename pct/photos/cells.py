@@ -36,14 +36,14 @@ class CellGrid:
         square = (2 * (cells + self.cell_center) / self._size(cells) - 1) * self._extent(cells)
         return (square * (high - low) + (low + high)) / 2
 
-    def bells(self, keypoints: Tensor, sigma: float) -> Tensor:
-        """Return normal bells (B, K, h, w) of height 1 and deviation ``sigma`` cells around joints (B, K, 2)."""
+    def heatmaps(self, keypoints: Tensor, sigma: float) -> Tensor:
+        """Return Gaussians (B, K, h, w) of height 1 and deviation ``sigma`` cells around joints (B, K, 2)."""
         cells = self.to_cells(keypoints)
         height, width = self.grid
         x = torch.arange(width, device=cells.device) - cells[..., :1]  # (B, K, w)
         y = torch.arange(height, device=cells.device) - cells[..., 1:]
-        bell_x, bell_y = (torch.exp(-d.square() / (2 * sigma**2)) for d in (x, y))
-        return bell_y[..., :, None] * bell_x[..., None, :]
+        along_x, along_y = (torch.exp(-d.square() / (2 * sigma**2)) for d in (x, y))
+        return along_y[..., :, None] * along_x[..., None, :]
 
     def mirror(self, maps: Tensor, flip_index: Tensor) -> Tensor:
         """Return the maps (B, K, h, w) as those of the mirrored crop; twice gives them back, but for a column.

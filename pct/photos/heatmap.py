@@ -129,7 +129,7 @@ class HeatmapHead(nn.Module):
 
 
 def find_tops(heatmaps: Tensor) -> tuple[Tensor, Tensor]:
-    """Find the joints: the highest cell, refined to the top of the normal bell through it and its neighbours.
+    """Find the joints: the highest cell, refined to the top of the Gaussian through it and its neighbours.
 
     The refinement is that of "Distribution-Aware Coordinate Representation" (Zhang et al., 2020, eq. 8) an axis.
 

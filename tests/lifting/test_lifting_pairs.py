@@ -111,7 +111,7 @@ def test_unknown_joints_hold_zero_and_do_not_place_the_person(bodies: Poses) -> 
     assert (rest.amax(dim=1) <= pairs.image_size).all()
     assert (pairs.root_relative()[:, 13] == 0).all()
     visible[5] = False
-    with pytest.raises(ValueError, match="body 5 has no known joint"):
+    with pytest.raises(ValueError, match="pose 5 has no known joint"):
         photograph(replace(bodies, visible=visible), torch.Generator().manual_seed(0))
 
 

@@ -1,4 +1,4 @@
-"""Heatmap models: bells where the joints are and back, crops that are not square, saving and loading."""
+"""Heatmap models: heatmaps of joints and back, crops that are not square, saving and loading."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_decoding_bells_gives_their_joints(size: tuple[int, int], units: str) ->
     extent = torch.tensor([size[1], size[0]]) / max(size) * 0.8
     unit = (torch.rand(5, 17, 2, generator=torch.Generator().manual_seed(0)) * 2 - 1) * extent
     keypoints = (unit + 1) / 2 * (high - low) + low
-    found, scores = model.decode(model.cells.bells(keypoints, sigma=1.5))
+    found, scores = model.decode(model.cells.heatmaps(keypoints, sigma=1.5))
     torch.testing.assert_close(found, keypoints, atol=2e-3 * (high - low), rtol=0)
     assert scores.min() > 0.8
     assert scores.max() <= 1
@@ -36,8 +36,8 @@ def test_the_middle_of_the_crop_is_between_the_middle_cells() -> None:
     height, width = model.cells.grid
     middle = model.cells.to_cells(torch.zeros(1, 1, 2))[0, 0]
     torch.testing.assert_close(middle, torch.tensor([(width - 1) / 2, (height - 1) / 2]))
-    assert model.cells.bells(torch.full((1, 17, 2), 3.0), sigma=1.0).max() < 1e-3, (
-        "a joint outside has its bell outside"
+    assert model.cells.heatmaps(torch.full((1, 17, 2), 3.0), sigma=1.0).max() < 1e-3, (
+        "a joint outside has its Gaussian outside"
     )
 
 

@@ -173,14 +173,14 @@ def test_predictions_can_be_used_where_gradients_are_recorded() -> None:
 
 
 class _Bells(HeatmapModel):
-    """Stands for a trained model: a bell for every joint where the photo is brightest."""
+    """Stands for a trained model: a Gaussian for every joint where the photo is brightest."""
 
     def forward(self, images: Tensor) -> Tensor:
         height, width = images.shape[2:]
         brightest = images[:, 0].flatten(1).argmax(dim=-1)
         x, y = (brightest % width).float(), (brightest // width).float()
         place = torch.stack([(x + 0.5) / width * 2 - 1, (y + 0.5) / height * 2 - 1], dim=-1)
-        return self.cells.bells(place[:, None].expand(-1, 17, -1), sigma=1.5)
+        return self.cells.heatmaps(place[:, None].expand(-1, 17, -1), sigma=1.5)
 
 
 @pytest.mark.parametrize("cell_center", [0.5, 0.0])

@@ -70,7 +70,7 @@ class Codec(Coder):
         self._frame = self.space.standard_reference()[None]
 
     def view(self, poses: Poses, seed: int = 0) -> Tensor:
-        """Return the joints (N, K, D) of a table in report units; bodies as random cameras of ``seed`` see them.
+        """Return the joints (N, K, D) of a table in report units; 3D poses as random cameras of ``seed`` see them.
 
         Raises:
             ValueError: If the poses have another number of coordinates than the tokenizer's.

@@ -83,7 +83,7 @@ def evaluate_tokenizer(
 
     Args:
         tokenizer: The model.
-        poses: Test poses: persons in images for a ``crop2d`` tokenizer; bodies with all joints known for a ``root3d``
+        poses: Test poses: persons in images for a ``crop2d`` tokenizer; poses with all joints known for a ``root3d``
             one, each turned and tilted once, as one random camera would see it.
         baseline: Training poses, for the baselines of the completion and for the coders that the tokens are compared
             with; without them there are none but plain bins.
@@ -95,7 +95,7 @@ def evaluate_tokenizer(
 
     Raises:
         ValueError: If poses and tokenizer are not both 2D or 3D, the tokenizer is guided by images, the skeletons
-            differ, there are no poses, or bodies have unknown joints.
+            differ, there are no poses, or 3D poses have unknown joints.
     """
     start, say, codec = time.perf_counter(), progress or (lambda sentence: None), Codec(tokenizer)
     for kind, table in (("test", poses), ("baseline", baseline)):
@@ -180,7 +180,7 @@ def describe_tokenizer(tokenizer: PoseTokenizer) -> str:
 
 
 def fit_baseline(codec: Codec, poses: Poses, seed: int) -> RidgeRegression:
-    """Fit the ridge regression to training poses; bodies are seen by other cameras than test poses of this ``seed``."""
+    """Fit the ridge regression to training poses; 3D ones seen by other cameras than test poses of this ``seed``."""
     return RidgeRegression(codec.view(poses, seed + 1), poses.visible)
 
 

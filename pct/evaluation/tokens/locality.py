@@ -16,7 +16,7 @@ from pct.skeleton import Skeleton
 _POSES, _SEQUENCES = 256, 1000
 _QUANTILES = (0.001, 0.999)
 _TINY = 1e-6
-# Bones of a clip of mocap are equally long in all frames, and the bodies are few: in space, so much more or less is a
+# Bones of a clip of mocap are equally long in all frames, and the persons are few: in space, so much more or less is a
 # person too.
 _SLACK = 0.2
 

@@ -12,17 +12,17 @@ from torch import Tensor, nn
 from pct.layers.mixer import MixerBlock
 from pct.photos.config import HeadSizes
 
-# Logarithm of a bell's precision: the least and the most.
+# Logarithm of a Gaussian's precision: the least and the most.
 _WIDEST, _SHARPEST = -3.0, 3.0
 # How much more likely a joint's own best place is than any other one before training, as a logarithm.
 _OWN_PLACE = 4.0
 
 
 class CodebookLogits(nn.Module):
-    """Logits over the entries of a codebook: a linear layer, or a bell around a place that is given.
+    """Logits over the entries of a codebook: a linear layer, or a Gaussian around a place that is given.
 
     Places are what the tokenizer's own encoder sees of a pose (:meth:`pct.tokenizer.quantizer.Quantizer.features`): the
-    bell starts as wide as neighbouring entries lie apart, and only its width is learned.
+    Gaussian starts as wide as neighbouring entries lie apart, and only its width is learned.
 
     Args:
         width: Width of the hidden vectors.

@@ -64,7 +64,7 @@ class PersonPoses:
         order of the boxes. The size of the picture depends on the photo's alone, not on the number of persons.
         """
         if self.is_3d:
-            return self._draw_bodies(image, skeleton)
+            return self._draw_3d(image, skeleton)
         for row in np.argsort(self.pose_scores):
             scale = min(max(float(self.bbox[row, 2:].max()) / _DRAWN_SIZE, 0.25), 4.0)
             thickness, radius = math.ceil(COLOURED.thickness * scale), math.ceil(COLOURED.radius * scale)
@@ -72,7 +72,7 @@ class PersonPoses:
             image = draw_pose(image, self.keypoints[row], self.scores[row] >= _SURE, skeleton, style)
         return image
 
-    def _draw_bodies(self, image: np.ndarray, skeleton: Skeleton) -> np.ndarray:
+    def _draw_3d(self, image: np.ndarray, skeleton: Skeleton) -> np.ndarray:
         height, width = image.shape[:2]
         side, thickness = min(height, _BODY_SIZE), math.ceil(height / _DRAWN_SIZE)
         canvas = np.full((height, width + 2 * side, 3), 255, np.uint8)

@@ -47,8 +47,8 @@ class LifterLoss:
         beta: Where ``smooth_l1`` turns from quadratic to linear, in model units.
         keypoint_weight: Weight of the pose's loss beside that of the tokens; without a token head it is the only one.
         token_weight: Weight of the cross-entropy of the tokens, in nats a token.
-        softness: Deviation of the bell that spreads a token's label over the codebook, in mean distances of what the
-            encoder sees from the four nearest entries; 0 takes the nearest entry alone.
+        softness: Deviation of the Gaussian that spreads a token's label over the codebook, in mean distances of what
+            the encoder sees from the four nearest entries; 0 takes the nearest entry alone.
     """
 
     kind: Literal["mpjpe", "mse", "smooth_l1"] = "mpjpe"

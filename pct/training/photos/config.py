@@ -129,10 +129,10 @@ class PhotoRun(TrainingRun):
 
 @dataclass
 class HeatmapLoss:
-    """Loss of heatmaps: mean squared error to normal bells.
+    """Loss of heatmaps: mean squared error to Gaussians.
 
     Attributes:
-        sigma: Deviation of the bells in cells of the heatmap.
+        sigma: Deviation of the Gaussians in cells of the heatmap.
     """
 
     sigma: float = setting(1.5, POSITIVE)
@@ -148,8 +148,8 @@ class TokenLoss:
         beta: Where smooth-L1 turns from quadratic to linear, in model units.
         normalisation: Of smooth-L1: ``per_pose`` (each pose counts alike) or ``published`` (the mean over all joints of
             the batch with unlabelled ones at 0, so that a pose counts by its labelled joints).
-        softness: Deviation of the bell that spreads a token's label over the codebook, in mean distances of what the
-            encoder sees from the four nearest entries; 0 takes the nearest entry alone.
+        softness: Deviation of the Gaussian that spreads a token's label over the codebook, in mean distances of what
+            the encoder sees from the four nearest entries; 0 takes the nearest entry alone.
     """
 
     retired: ClassVar = ("similarity_weight",)
@@ -168,7 +168,7 @@ class PretrainSection:
         steps: Steps of the phase; 0 leaves it out.
         lr: Peak learning rate; the other settings of the optimiser stay.
         heatmap: Sizes of the deconvolutions.
-        sigma: Deviation of the bells in cells of the heatmap.
+        sigma: Deviation of the Gaussians in cells of the heatmap.
     """
 
     steps: int = setting(0, AT_LEAST_0)

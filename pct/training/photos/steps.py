@@ -70,11 +70,11 @@ def photo_labels(tokenizer: PoseTokenizer, batch: PhotoBatch) -> TokenLabels:
 
 
 class HeatmapStep:
-    """Mean squared error to normal bells, over the labelled joints ("Simple Baselines", 2018, section 2).
+    """Mean squared error to Gaussian heatmaps, over the labelled joints ("Simple Baselines", 2018, section 2).
 
     Args:
         model: The model, not wrapped; it says where its cells lie.
-        sigma: Deviation of the bells in cells.
+        sigma: Deviation of the Gaussians in cells.
     """
 
     def __init__(self, model: HeatmapModel, sigma: float) -> None:
@@ -82,5 +82,5 @@ class HeatmapStep:
 
     def __call__(self, model: nn.Module, batch: PhotoBatch) -> dict[str, Tensor]:
         """Return the losses by their names in the logs, ``loss`` to minimise; several processes may share the model."""
-        loss = heatmap_loss(_run(model, batch), self.model.cells.bells(batch.keypoints, self.sigma), batch.visible)
+        loss = heatmap_loss(_run(model, batch), self.model.cells.heatmaps(batch.keypoints, self.sigma), batch.visible)
         return {"loss": loss}

@@ -49,8 +49,8 @@ def token_targets(tokenizer: PoseTokenizer, labels: TokenLabels, softness: float
     Args:
         tokenizer: The frozen tokenizer that made the labels.
         labels: Tokens of B poses.
-        softness: Deviation of the bell that spreads a label over the codebook around the encoder's features, in mean
-            distances of these from the four nearest entries; 0 takes the nearest entry alone.
+        softness: Deviation of the Gaussian that spreads a label over the codebook around the encoder's features, in
+            mean distances of these from the four nearest entries; 0 takes the nearest entry alone.
     """
     if not softness:
         return labels.indices

@@ -69,10 +69,10 @@ class PhotoValidation:
 
     def _measure(self, batch: PhotoBatch) -> dict[str, Tensor]:
         keypoints, numbers = self.predict(batch)
-        measure = self._measure_bodies if self.space.kind == "root3d" else self._measure_crops
+        measure = self._measure_3d if self.space.kind == "root3d" else self._measure_2d
         return {**measure(keypoints, batch), **numbers}
 
-    def _measure_crops(self, keypoints: Tensor, batch: PhotoBatch) -> dict[str, Tensor]:
+    def _measure_2d(self, keypoints: Tensor, batch: PhotoBatch) -> dict[str, Tensor]:
         distance = (keypoints - batch.keypoints).norm(dim=-1) * self.space.report_scale
         restored, truth = (self.space.restore(k, batch.bbox).cpu() for k in (keypoints, batch.keypoints))
         sigmas = torch.from_numpy(self.skeleton.oks_sigmas)
@@ -83,8 +83,8 @@ class PhotoValidation:
             "oks": similarity[batch.visible.any(dim=1).cpu()],
         }
 
-    def _measure_bodies(self, keypoints: Tensor, batch: PhotoBatch) -> dict[str, Tensor]:
-        found, truth = body_millimetres(keypoints, batch, self.space, self.skeleton)
+    def _measure_3d(self, keypoints: Tensor, batch: PhotoBatch) -> dict[str, Tensor]:
+        found, truth = pose_millimetres(keypoints, batch, self.space, self.skeleton)
         errors = joint_errors_3d(found, truth, root=self.space.root)
         return {
             "mpjpe_mm": errors.mean(dim=1),
@@ -93,7 +93,7 @@ class PhotoValidation:
         }
 
 
-def body_millimetres(
+def pose_millimetres(
     keypoints: Tensor, batch: PhotoBatch, space: PoseSpace, skeleton: Skeleton
 ) -> tuple[Tensor, Tensor]:
     """Return found joints (B, K, 3) in model units, and the true ones of a batch, in millimetres from the root."""
@@ -116,7 +116,7 @@ def classifier_predictor(model: PoseClassifier, beta: float) -> Predict:
         if space.kind == "root3d":
             likely = tokenizer.decode(output.logits.argmax(dim=-1))
             for name, pose in (("oracle_mpjpe_mm", oracle), ("argmax_mpjpe_mm", likely)):
-                numbers[name] = mpjpe(*body_millimetres(pose, batch, space, skeleton), root=space.root)
+                numbers[name] = mpjpe(*pose_millimetres(pose, batch, space, skeleton), root=space.root)
         else:
             distance = (oracle - truth).norm(dim=-1) * space.report_scale
             numbers["oracle_error_px"] = distance[visible]
