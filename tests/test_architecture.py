@@ -84,7 +84,6 @@ MODEL_ROOMS = {"tokenizer", "photos", "lifting", "layers"}
 # What may be imported where; torch, numpy and tqdm are free.
 ROOMS = {
     "yaml": {"pct.files.yaml_text", "pct.training.run_config"},
-    "ijson": {"pct.files.json_stream"},
     "pyarrow": {"pct.files.parquet", "pct.bulk.parts", "pct.bulk.encode"},
     "ray": {"pct.ray"},
     "pycocotools": {"pct.evaluation.coco_ap"},

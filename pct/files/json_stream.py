@@ -5,30 +5,32 @@ from __future__ import annotations
 import codecs
 import gzip
 import io
+import json
 import re
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-import ijson
-import numpy as np
-
-# A whole string (or one that the data cuts off), or a number that JSON does not have.
-_LOOSE_NUMBERS = re.compile(rb'("(?:[^"\\]|\\.)*(?:"|\Z))|-?\bInfinity\b|\bNaN\b', re.DOTALL)
-_STRING = re.compile(rb'"(?:[^"\\]|\\.)*(?:"|\Z)', re.DOTALL)
-# Integers that may not fit into 64 bits; those of 19 digits and more are handed on as the text they are.
-_LONG_INTEGERS = re.compile(rb'("(?:[^"\\]|\\.)*(?:"|\Z))|(?<![\w.+-])(-?\d{19,})(?![\w.+-])', re.DOTALL)
-_LONG = re.compile(rb"\d{19}")
-_QUOTES = re.compile(rb'\\.|(")', re.DOTALL)
-# Lists and objects in each other: ijson's memory grows with the square of it. COCO has 4.
-_DEEPEST = 500
-# Keys that an error lists.
+_PIECE, _LARGEST = 1 << 16, 1 << 28  # bytes that are read at once, and characters that one entry may have
+# An error so near to the end of what was read may come of its being cut off there.
+_CUT = 16
 _SHOWN_KEYS = 8
-_DAMAGED = (ijson.JSONError, UnicodeDecodeError, EOFError, gzip.BadGzipFile, zlib.error)
-_DEPTH_CHANGE = np.zeros(256, np.int8)
-_DEPTH_CHANGE[list(b"[{")], _DEPTH_CHANGE[list(b"]}")] = 1, -1
+_DAMAGED = (json.JSONDecodeError, UnicodeDecodeError, RecursionError, EOFError, gzip.BadGzipFile, zlib.error)
+_SPACE = re.compile(r"[ \t\n\r]*")
+
+
+def _integer(digits: str) -> int | str:
+    return int(digits) if len(digits) < 19 or -(2**63) <= int(digits[:25]) < 2**63 else digits
+
+
+_LONG = re.compile(r"\d{19}")
+# By whether there is a long number: asking of each makes reading slower.
+_DECODERS = {
+    False: json.JSONDecoder(parse_constant=lambda _: None),
+    True: json.JSONDecoder(parse_constant=lambda _: None, parse_int=_integer),
+}
 
 
 def iter_json(path: str | Path, key: str = "", required: bool = False) -> Iterator[Any]:
@@ -46,33 +48,29 @@ def iter_json(path: str | Path, key: str = "", required: bool = False) -> Iterat
     Raises:
         ValueError: If the file is empty, malformed, truncated, of the other kind, or lacks what is required.
     """
-    count = 0
+    count, keys = 0, list[str]()
     try:
-        with open_json(path) as file:
-            for item in ijson.items(file, f"{key}.item" if key else "item", use_float=True):
-                count += 1
-                yield item
-        if count == 0:
-            _explain_nothing(path, key, required)
+        with _open_json(path) as text:
+            mark = text.peek()
+            for name, item in text.walk(keys):
+                if name == (key or None):
+                    count += 1
+                    yield item
     except _DAMAGED as error:
-        # Where the text around an error is no UTF-8, yajl's sentence comes as bytes.
-        reason = error.args[0] if isinstance(error, ijson.JSONError) and error.args else error
-        text = reason.decode(errors="replace") if isinstance(reason, bytes) else str(reason)
-        raise ValueError(
-            f"{path}: malformed or truncated JSON after {count} {key or 'entries'}: {' '.join(text.split())[:200]}"
-        ) from None
+        deep = "lists or objects lie too deep in each other"
+        reason = deep if isinstance(error, RecursionError) else getattr(error, "msg", None) or str(error)
+        raise ValueError(f"{path}: malformed or truncated JSON after {count} {key or 'entries'}: {reason}") from None
+    if count == 0:
+        _explain_nothing(path, key, required, mark, keys)
 
 
-def _explain_nothing(path: str | Path, key: str, required: bool) -> None:
+def _explain_nothing(path: str | Path, key: str, required: bool, mark: str, keys: list[str]) -> None:
     """Raise the reason why a file without entries is of no use, if it is; an empty list is one."""
-    with open_json(path) as file:
-        events = [(event, value) for prefix, event, value in ijson.parse(file) if prefix == ""]
-    kind, keys = events[0][0], [value for event, value in events if event == "map_key"]
-    if not key and kind != "start_array":
-        other = "an empty JSON object" if kind == "start_map" else f"a JSON {kind}"
-        what = f"a JSON object with {keys[0]!r}" if keys else other
+    if not key and mark != "[":
+        other = f"a JSON object with {keys[0]!r}" if keys else "an empty JSON object"
+        what = other if mark == "{" else "a single JSON value"
         raise ValueError(f"{path}: this is {what}; expected a list, as COCO results are")
-    if key and kind == "start_array":
+    if key and mark != "{":
         raise ValueError(
             f"{path}: this is a JSON list, as COCO results and MPII files are; expected an annotation file in "
             f"COCO format, with `categories` and `annotations`"
@@ -84,96 +82,13 @@ def _explain_nothing(path: str | Path, key: str, required: bool) -> None:
         raise ValueError(f"{path}: no {key}; the file has {shown or 'no keys'}")
 
 
-class Readable(Protocol):
-    """What gives bytes."""
-
-    def read(self, size: int) -> bytes:
-        """Return at most ``size`` bytes; none at the end."""
-
-
-@contextmanager
-def open_json(path: str | Path) -> Iterator[Readable]:
-    """Open a JSON file as UTF-8 that any parser reads: unpacked, without a mark, without numbers JSON does not have."""
-    with Path(path).open("rb") as file:
-        packed = file.read(2) == b"\x1f\x8b"
-        file.seek(0)
-        plain = io.BufferedReader(gzip.GzipFile(fileobj=file)) if packed else file
-        yield _StrictNumbers(
-            _Utf16(plain) if plain.peek(2)[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else plain
-        )
-
-
-def first_byte(path: str | Path) -> bytes:
-    """Return the first byte of a JSON file that is no space: [ of a list, { of an object; none if it is damaged."""
+def is_json_object(path: str | Path) -> bool:
+    """Whether a JSON file is an object, as annotation files are; results are a list, and damaged files neither."""
     try:
-        with open_json(path) as file:
-            return file.read(64).lstrip()[:1]
+        with _open_json(path) as text:
+            return text.peek() == "{"
     except _DAMAGED:
-        return b""
-
-
-class _Utf16:
-    """A file of UTF-16 read as UTF-8."""
-
-    def __init__(self, file: Readable) -> None:
-        self._file, self._decoder = file, codecs.getincrementaldecoder("utf-16")()
-
-    def read(self, size: int) -> bytes:
-        while True:
-            data = self._file.read(size)
-            text = self._decoder.decode(data, final=not data)
-            if text or not data:
-                return text.encode()
-
-
-class _StrictNumbers:
-    """A file whose bare NaN, Infinity and -Infinity, which json.dump writes and JSON does not know, read as null.
-
-    A byte order mark, which some editors put in front, is left out.
-    """
-
-    def __init__(self, file: Readable) -> None:
-        self._file = file
-        self._held = file.read(3).removeprefix(codecs.BOM_UTF8)
-        self._in_string = False
-
-    def read(self, size: int) -> bytes:
-        if size == 0:
-            return b""
-        while chunk := self._file.read(size):
-            # Cut after a comma: no number, and no escape in a string, lies across it.
-            whole, comma, self._held = (self._held + chunk).rpartition(b",")
-            if comma:
-                return self._clean(whole + comma)
-        rest, self._held = self._held, b""
-        return self._clean(rest)
-
-    def _clean(self, data: bytes) -> bytes:
-        opened = b'"' if self._in_string else b""
-        # Strings may hold brackets too; they are looked for only where there are very many.
-        if _depth(data) > _DEEPEST and _depth(_STRING.sub(b"", opened + data)) > _DEEPEST:
-            raise ijson.JSONError(f"lists or objects lie over {_DEEPEST} deep in each other")
-        if b"NaN" in data or b"Infinity" in data:
-            cleaned = _LOOSE_NUMBERS.sub(lambda m: m[1] or b"null", opened + data)[len(opened) :]
-        else:
-            cleaned = data
-        if _LONG.search(data):
-            cleaned = _LONG_INTEGERS.sub(_quote_long, opened + cleaned)[len(opened) :]
-        quotes = sum(1 for m in _QUOTES.finditer(data) if m[1]) if b"\\" in data else data.count(b'"')
-        self._in_string ^= bool(quotes % 2)
-        return cleaned
-
-
-def _quote_long(match: re.Match[bytes]) -> bytes:
-    if match[2] is None or -(2**63) <= int(match[2][:25]) < 2**63:
-        return match[0]
-    return b'"' + match[2] + b'"'
-
-
-def _depth(data: bytes) -> int:
-    """Return the most brackets in ``data`` that are open at once."""
-    depth = _DEPTH_CHANGE[np.frombuffer(data, np.uint8)].cumsum(dtype=np.int32)
-    return int((depth - np.minimum.accumulate(depth)).max(initial=0))
+        return False
 
 
 def find_bad_id(name: str, value: Any) -> str | None:
@@ -182,3 +97,88 @@ def find_bad_id(name: str, value: Any) -> str | None:
         return None
     long = isinstance(value, str) and len(value) > 18 and value.lstrip("-").isdecimal()
     return f"{name} is {(value if long else repr(value))[:60]}; it must be an integer of 64 bits"
+
+
+@contextmanager
+def _open_json(path: str | Path) -> Iterator[_Text]:
+    with Path(path).open("rb") as file:
+        packed = file.read(2) == b"\x1f\x8b"
+        file.seek(0)
+        plain = io.BufferedReader(gzip.GzipFile(fileobj=file)) if packed else file
+        utf16 = plain.peek(2)[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+        yield _Text(plain, "utf-16" if utf16 else "utf-8-sig")
+
+
+class _Text:
+    """The text of a JSON file, of which only what a value needs is held."""
+
+    def __init__(self, file: io.BufferedReader, encoding: str) -> None:
+        self._file, self._codec = file, codecs.getincrementaldecoder(encoding)()
+        self._text, self._at, self._decoder = "", 0, _DECODERS[False]
+
+    def walk(self, keys: list[str]) -> Iterator[tuple[str | None, Any]]:
+        """Yield the entries of the list that the file is, named None, or of its object's lists; note all ``keys``."""
+        if self.peek() == "[":
+            yield from ((None, self._value()) for _ in self._members("[]"))
+        elif self.peek() == "{":
+            for _ in self._members("{}"):
+                if self.peek() != '"':
+                    raise json.JSONDecodeError("Expecting a name in double quotes", self._text, self._at)
+                keys.append(self._value())
+                self._take(":")
+                if self.peek() == "[":
+                    yield from ((keys[-1], self._value()) for _ in self._members("[]"))
+                else:
+                    self._value()
+        else:
+            self._value()
+        if self.peek():
+            raise json.JSONDecodeError("Extra data", self._text, self._at)
+
+    def peek(self) -> str:
+        """Return the next character that is no space; none at the end."""
+        while True:
+            match = _SPACE.match(self._text, self._at)
+            self._at = match.end() if match else self._at
+            if self._at < len(self._text) or not self._read_on():
+                return self._text[self._at : self._at + 1]
+
+    def _take(self, marks: str) -> str:
+        found = self.peek()
+        if not found or found not in marks:
+            raise json.JSONDecodeError(f"Expecting {' or '.join(marks)}", self._text, self._at)
+        self._at += 1
+        return found
+
+    def _members(self, brackets: str) -> Iterator[None]:
+        """Stop where each member of a list or an object begins."""
+        self._take(brackets[0])
+        if self.peek() == brackets[1]:
+            self._take(brackets[1])
+            return
+        yield
+        while self._take("," + brackets[1]) == ",":
+            yield
+
+    def _value(self) -> Any:
+        self.peek()
+        while True:
+            try:
+                value, end = self._decoder.raw_decode(self._text, self._at)
+            except json.JSONDecodeError as error:
+                cut = error.pos > len(self._text) - _CUT or error.msg.startswith("Unterminated string")
+                if not cut or len(self._text) - self._at > _LARGEST or not self._read_on():
+                    raise
+                continue
+            start, whole = self._at, end < len(self._text) - _CUT
+            # A number at the end may go on.
+            if whole or not self._read_on():
+                self._at = end if whole else end - start
+                return value
+
+    def _read_on(self) -> bool:
+        """Read as much again as is held of the file; return whether there was more."""
+        data = self._file.read(max(_PIECE, len(self._text) - self._at))
+        self._text, self._at = self._text[self._at :] + self._codec.decode(data, final=not data), 0
+        self._decoder = _DECODERS[_LONG.search(self._text) is not None]
+        return bool(data)

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from pct.files.coco import AREA_SHARE, find_category, read_coco, read_results
-from pct.files.json_stream import first_byte, iter_json
+from pct.files.json_stream import is_json_object, iter_json
 from pct.files.mpii import read_mpii
 from pct.files.npz import check_file
 from pct.files.pose_arrays import count_rows, read_npz, read_parquet
@@ -67,7 +67,7 @@ def find_kind(path: str | Path) -> str:
     path = check_pose_file(path)
     if pose_suffix(path) != ".json":
         return pose_suffix(path)[1:]
-    if first_byte(path) != b"[":
+    if is_json_object(path):
         return "coco"
     first = next(iter_json(path), None)
     return "mpii" if isinstance(first, Mapping) and {"joints", "joints_vis"} & set(first) else "results"

@@ -15,7 +15,7 @@ from pct.evaluation.photos.predictions import PhotoModel, PredictionOptions
 from pct.evaluation.photos.report import photo_report
 from pct.evaluation.report import check_report_folder, write_report
 from pct.files.coco import CocoCategory, find_category, read_annotations
-from pct.files.json_stream import first_byte
+from pct.files.json_stream import is_json_object
 from pct.files.photo_folder import PhotoFolder
 from pct.files.pose_checks import check_all
 from pct.files.pose_files import find_kind, join_batches, with_areas
@@ -120,7 +120,7 @@ def _open_boxes(
     wanted = entries.image_ids if image_ids is None else entries.image_ids & image_ids
     photos = entries.present() & wanted
     boxes = load_photo_boxes(path, report=say)
-    if first_byte(path) == b"{":
+    if is_json_object(path):
         raise ValueError(f"{path}: an annotation file has true boxes; give a detector's, a COCO results list")
     boxes = boxes.select(np.isin(boxes.image_ids, list(photos)))
     if not len(boxes):

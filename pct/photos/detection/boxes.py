@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from pct.files.coco import AREA_SHARE, CocoCategory, find_persons, is_crowd
-from pct.files.json_stream import find_bad_id, first_byte, iter_json
+from pct.files.json_stream import find_bad_id, is_json_object, iter_json
 from pct.files.photo_folder import PhotoFolder, find_usable
 from pct.files.photo_inputs import PhotoInput, number_in_name
 from pct.files.pose_checks import LARGEST_PIXEL, are_numbers
@@ -180,7 +180,7 @@ def load_photo_boxes(
     path = Path(path)
     if not path.is_file():
         raise ValueError(f"{path}: no such file of boxes")
-    if first_byte(path) != b"{":
+    if not is_json_object(path):
         chosen = CocoCategory.of_results(path, COCO17, 1 if category is None else category)
         boxes = _read(path, iter_json(path), chosen, min_score, report)
         # Results of `pct predict` say whose they are.
