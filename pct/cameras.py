@@ -1,4 +1,4 @@
-"""Perspective cameras on tensors: world to camera, camera to pixels, lens distortion, quaternions.
+"""Perspective cameras on tensors: world to camera, camera to pixels, lens distortion.
 
 Everywhere the camera's axes are x right, y down, z forward; pixels are x right, y down; lengths are millimetres.
 Intrinsics are (fx, fy, cx, cy) in pixels; distortion is (k1, k2, k3, p1, p2).
@@ -67,17 +67,6 @@ def distort(n: Tensor, distortion: Tensor) -> Tensor:
     tangential = torch.stack([p2, p1], dim=-1)
     factor = 1 + r2 * (k1 + r2 * (k2 + r2 * k3)) + (n * tangential).sum(dim=-1)
     return n * factor[..., None] + tangential * r2[..., None]
-
-
-def quaternion_to_matrix(quaternion: Tensor) -> Tensor:
-    """Return rotation matrices (..., 3, 3) of quaternions (w, x, y, z) (..., 4) of any length but 0."""
-    w, x, y, z = (quaternion / quaternion.norm(dim=-1, keepdim=True)).unbind(-1)
-    rows = [
-        [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
-        [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
-        [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
-    ]
-    return torch.stack([torch.stack(row, dim=-1) for row in rows], dim=-2)
 
 
 def axis_rotation(axis: int, angle: Tensor) -> Tensor:

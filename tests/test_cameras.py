@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from pct.cameras import axis_rotation, project, quaternion_to_matrix, world_to_camera
+from pct.cameras import axis_rotation, project, world_to_camera
 
 
 def points(n: int = 40, seed: int = 0) -> Tensor:
@@ -42,21 +42,6 @@ def test_an_ideal_lens_is_one_without_distortion_and_a_matrix() -> None:
     ideal = project(bodies, INTRINSICS.expand(40, 4))
     assert np.allclose(ideal.numpy(), expected[..., :2] / expected[..., 2:])
     assert torch.allclose(ideal, project(bodies, INTRINSICS.expand(40, 4), torch.zeros(40, 5, dtype=torch.float64)))
-
-
-def test_quaternion_and_matrix_bring_the_world_to_the_same_camera() -> None:
-    angles = torch.tensor([0.3, -1.2, 2.5], dtype=torch.float64)
-    half = angles / 2
-    # A turn about one axis by an angle is (cos, sin along the axis) of its half.
-    for axis in range(3):
-        quaternion = torch.zeros(3, 4, dtype=torch.float64)
-        quaternion[:, 0], quaternion[:, 1 + axis] = torch.cos(half), torch.sin(half)
-        assert torch.allclose(quaternion_to_matrix(3 * quaternion), axis_rotation(axis, angles))
-    quaternion = torch.randn(4, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    turn, place = quaternion_to_matrix(quaternion), torch.tensor([100.0, -2000.0, 1500.0], dtype=torch.float64)
-    world = points()
-    # The quaternion is the camera's turn in the world: as row vectors, (X - t) R(q).
-    assert torch.allclose(world_to_camera(world, turn.T, place), (world - place) @ turn)
 
 
 def test_a_camera_sees_distances_as_they_are() -> None:

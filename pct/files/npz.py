@@ -8,9 +8,9 @@ import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 
@@ -25,7 +25,7 @@ _GAP = 24
 # What zipfile and NumPy were seen to raise on members and headers that are damaged.
 _DAMAGED = (
     *(KeyError, ValueError, TypeError, OverflowError, SyntaxError, NotImplementedError, RuntimeError, EOFError),
-    *(MemoryError, OSError, struct.error, tokenize.TokenError, zipfile.BadZipFile, zlib.error),
+    *(MemoryError, OSError, SystemError, struct.error, tokenize.TokenError, zipfile.BadZipFile, zlib.error),
 )
 _OPENERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
@@ -40,6 +40,15 @@ def check_file(path: Path, error: type[ValueError]) -> None:
         raise error(f"{path}: {'this is a folder' if path.is_dir() else 'no such file'}")
     if path.stat().st_size == 0:
         raise error(f"{path}: the file is empty")
+
+
+class _Array(NamedTuple):
+    """An array whose header was read: the file stands at its numbers."""
+
+    file: IO[bytes]
+    shape: tuple[int, ...]
+    fortran: bool
+    dtype: np.dtype[Any]
 
 
 class NpzReader(ExitStack):
@@ -59,21 +68,19 @@ class NpzReader(ExitStack):
         super().__init__()
         self.path = Path(path)
         check_file(self.path, NpzError)
-        try:
-            self._zip = self.enter_context(zipfile.ZipFile(self.path))
-        except (zipfile.BadZipFile, UnicodeDecodeError, NotImplementedError, OSError, ValueError):
-            raise NpzError(f"{path}: truncated, or no .npz archive (pickled files are refused)") from None
-        try:
+        with ExitStack() as stack:
+            try:
+                self._zip = stack.enter_context(zipfile.ZipFile(self.path))
+            except (zipfile.BadZipFile, UnicodeDecodeError, NotImplementedError, OSError, ValueError):
+                raise NpzError(f"{path}: truncated, or no .npz archive (pickled files are refused)") from None
             self._check_members()
-        except NpzError:
-            self.close()
-            raise
+            self.push(stack.pop_all())
         self.names = [name.removesuffix(".npy") for name in self._zip.namelist()]
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Return the shape of an array without reading it."""
-        with ExitStack() as stack:
-            return self._open(name, stack)[0]
+        with self._open(name) as array:
+            return array.shape
 
     def array(self, name: str) -> np.ndarray:
         """Return a whole array, a single value too.
@@ -81,22 +88,46 @@ class NpzReader(ExitStack):
         Raises:
             NpzError: If the array is missing, truncated, or holds Python objects.
         """
-        with ExitStack() as stack:
-            shape, fortran, dtype, file = self._open(name, stack)
-            if fortran:
-                return self._read(name, file, shape[::-1], dtype).transpose().copy()
-            return self._read(name, file, shape, dtype).copy()
-
-    def texts(self, name: str) -> tuple[str, ...]:
-        """Return a whole array of one dimension as texts.
-
-        Raises:
-            NpzError: As :meth:`array`, or if a text is damaged.
-        """
+        with self._open(name) as array:
+            values = self._read(name, array, array.shape[::-1] if array.fortran else array.shape)
         try:
-            return tuple(str(text) for part in self.rows(name, 4096) for text in part)
+            values.tolist() if values.dtype.kind in "US" else None
         except (UnicodeError, SystemError) as error:
             raise NpzError(f"{self.path}: array {name!r} holds no text: {error}") from None
+        return (values.transpose() if array.fortran else values).copy()
+
+    def texts(self, name: str) -> tuple[str, ...]:
+        """Return a whole array of texts one after the other; raises as :meth:`array`."""
+        return tuple(map(str, self.array(name).ravel()))
+
+    def arrays(self, wanted: Mapping[str, tuple[object, ...]]) -> dict[str, np.ndarray]:
+        """Return several whole arrays.
+
+        Args:
+            wanted: The shape that each must have; a text stands for any length, the same wherever it is used. Names
+                that begin with ``text:`` are of arrays of text, the others of numbers.
+
+        Raises:
+            NpzError: As :meth:`array`, or if one has another shape or kind.
+        """
+        shapes = {key.removeprefix("text:"): shape for key, shape in wanted.items()}
+        missing = [name for name in shapes if name not in self.names]
+        if missing:
+            raise NpzError(f"{self.path}: no array {', '.join(missing)}; the file has {', '.join(self.names)}")
+        arrays, lengths = {name: self.array(name) for name in shapes}, dict[object, int]()
+        for name, shape in shapes.items():
+            array, what = arrays[name], "numbers" if name in wanted else "text"
+            fits = len(shape) == array.ndim and array.dtype.kind in ("biuf" if name in wanted else "US")
+            if not fits or any(
+                found != (lengths.setdefault(side, found) if isinstance(side, str) else side)
+                for found, side in zip(array.shape, shape, strict=True)
+            ):
+                expected = ", ".join(f"{side} = {lengths[side]}" if side in lengths else str(side) for side in shape)
+                raise NpzError(
+                    f"{self.path}: {name} holds {array.dtype} of shape {array.shape}; it must hold {what} of shape "
+                    f"({expected})"
+                )
+        return arrays
 
     def rows(self, name: str, batch_size: int) -> Iterator[np.ndarray]:
         """Yield an array's rows in order, at most ``batch_size`` at a time.
@@ -104,17 +135,14 @@ class NpzReader(ExitStack):
         Raises:
             NpzError: If the array is missing, truncated, or holds Python objects.
         """
-        with ExitStack() as stack:
-            shape, fortran, dtype, file = self._open(name, stack)
-            if not shape:
+        with self._open(name) as array:
+            if not array.shape:
                 raise NpzError(f"{self.path}: array {name!r} is a single value; it must have a row a pose")
-            if fortran and len(shape) > 1:
-                # Rows of a Fortran-ordered array lie scattered over the file: it can only be read whole.
-                whole = self._read(name, file, shape[::-1], dtype).transpose()
-                yield from (whole[i : i + batch_size] for i in range(0, len(whole), batch_size))
-                return
-            for start in range(0, shape[0], batch_size):
-                yield self._read(name, file, (min(batch_size, shape[0] - start), *shape[1:]), dtype)
+            # Rows of a Fortran-ordered array lie scattered over the file: it can only be read whole.
+            whole = self.array(name) if array.fortran and len(array.shape) > 1 else None
+            for start in range(0, array.shape[0], batch_size):
+                shape = (min(batch_size, array.shape[0] - start), *array.shape[1:])
+                yield self._read(name, array, shape) if whole is None else whole[start : start + batch_size]
 
     def _check_members(self) -> None:
         """Refuse what NumPy does not write, before anything is unpacked, and a directory that lacks an array."""
@@ -132,74 +160,44 @@ class NpzReader(ExitStack):
                 break
             with self.path.open("rb") as file:
                 file.seek(member.header_offset + 26)
-                lengths = int.from_bytes(file.read(2), "little") + int.from_bytes(file.read(2), "little")
-            end = member.header_offset + 30 + lengths + member.compress_size
+                end = member.header_offset + 30 + sum(struct.unpack("<HH", file.read(4))) + member.compress_size
         if abs(self._zip.start_dir - end) > _GAP:
             raise NpzError(f"{self.path}: damaged: the directory of the archive does not list all that is in it")
 
-    def _open(self, name: str, stack: ExitStack) -> tuple[tuple[int, ...], bool, np.dtype[Any], IO[bytes]]:
+    @contextmanager
+    def _open(self, name: str) -> Iterator[_Array]:
         if name not in self.names:
             raise NpzError(f"{self.path}: no array {name!r}; the file has {', '.join(self.names) or 'none'}")
-        try:
-            file = stack.enter_context(self._zip.open(f"{name}.npy"))
-            version = np.lib.format.read_magic(file)
-            if version not in _OPENERS:
+        with ExitStack() as stack:
+            try:
+                file = stack.enter_context(self._zip.open(f"{name}.npy"))
+                version = np.lib.format.read_magic(file)
+                array = _Array(file, *_OPENERS[version](file)) if version in _OPENERS else None
+            except _DAMAGED as error:
+                raise NpzError(f"{self.path}: array {name!r} is damaged: {error}") from None
+            if array is None:
+                raise NpzError(f"{self.path}: array {name!r} has npy format {version}; save it as numbers")
+            if array.dtype.hasobject:
                 raise NpzError(
-                    f"{self.path}: array {name!r} has version {version} of the npy format; save it as numbers"
+                    f"{self.path}: array {name!r} holds Python objects, that is a pickle, which is refused; "
+                    "save it as an array of numbers"
                 )
-            shape, fortran, dtype = _OPENERS[version](file)
-        except _DAMAGED as error:
-            if isinstance(error, NpzError):
-                raise
-            raise NpzError(f"{self.path}: array {name!r} is damaged: {error}") from None
-        if dtype.hasobject:
-            raise NpzError(
-                f"{self.path}: array {name!r} holds Python objects, that is a pickle, which is refused; "
-                "save it as an array of numbers"
-            )
-        return shape, fortran, dtype, file
+            yield array
 
-    def _read(self, name: str, file: IO[bytes], shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
-        size = math.prod(shape) * dtype.itemsize
+    def _read(self, name: str, array: _Array, shape: tuple[int, ...]) -> np.ndarray:
+        size = math.prod(shape) * array.dtype.itemsize
         if size > _LARGEST_PIECE:
             raise NpzError(
                 f"{self.path}: array {name!r} needs {size / 2**20:,.0f} MB of memory at once; at most "
                 f"{_LARGEST_PIECE >> 20} are read (large arrays row by row, if they are in C order)"
             )
         try:
-            data = file.read(size)
+            data = array.file.read(size)
         except _DAMAGED as error:
             raise NpzError(f"{self.path}: array {name!r} is damaged: {error}") from None
         if len(data) != size:
             raise NpzError(f"{self.path}: array {name!r} is truncated")
-        return np.frombuffer(data, dtype).reshape(shape)
-
-
-def check_shapes(path: str | Path, arrays: Mapping[str, np.ndarray], wanted: Mapping[str, tuple[object, ...]]) -> None:
-    """Check shapes and types of arrays of a file.
-
-    Args:
-        path: The file.
-        arrays: Its arrays.
-        wanted: The shape that each must have; a text stands for any length, the same wherever it is used. Names that
-            begin with ``text:`` are of arrays of text, the others of numbers.
-
-    Raises:
-        NpzError: If one has another.
-    """
-    lengths: dict[object, int] = {}
-    for key, shape in wanted.items():
-        name, array = key.removeprefix("text:"), arrays[key.removeprefix("text:")]
-        fits = len(shape) == array.ndim and array.dtype.kind in ("US" if key != name else "biuf")
-        if not fits or any(
-            found != (lengths.setdefault(side, found) if isinstance(side, str) else side)
-            for found, side in zip(array.shape, shape, strict=True)
-        ):
-            expected = ", ".join(f"{side} = {lengths[side]}" if side in lengths else str(side) for side in shape)
-            what = "text" if key != name else "numbers"
-            raise NpzError(
-                f"{path}: {name} holds {array.dtype} of shape {array.shape}; it must hold {what} of shape ({expected})"
-            )
+        return np.frombuffer(data, array.dtype).reshape(shape)
 
 
 def write_npz(
@@ -209,7 +207,7 @@ def write_npz(
 
     Args:
         path: The archive.
-        arrays: Each array, or how many rows it has, one at least, and its rows in pieces; the pieces of one are used up
+        arrays: Each array, or how many rows it has, and these in one piece or more; the pieces of one are used up
             before the next.
         force: Whether an existing file is replaced.
 
@@ -221,24 +219,19 @@ def write_npz(
     checked = check_output(path, (".npz",), force)
     with atomic_output(checked, force) as temporary, zipfile.ZipFile(temporary, "w") as archive:
         for name, array in arrays.items():
+            length, pieces = (len(array), [array]) if isinstance(array, np.ndarray) else array
             with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
-                if isinstance(array, np.ndarray):
-                    np.lib.format.write_array(file, array, allow_pickle=False)
-                    continue
-                length, rows = array[0], 0
-                dtype, shape = np.dtype(np.float32), tuple[int, ...]()
-                for piece in array[1]:
-                    if not len(piece):
-                        continue  # the header is written with the first rows
-                    if rows == 0:
+                rows, kind = 0, None
+                for piece in pieces:
+                    if kind is None:
+                        kind = piece.dtype, piece.shape[1:]
                         header = np.lib.format.header_data_from_array_1_0(piece)
-                        dtype, shape = piece.dtype, piece.shape[1:]
-                        header |= {"fortran_order": False, "shape": (length, *shape)}
+                        header |= {"fortran_order": False, "shape": (length, *piece.shape[1:])}
                         np.lib.format.write_array_header_1_0(file, header)
-                    if (piece.dtype, piece.shape[1:]) != (dtype, shape):
+                    if (piece.dtype, piece.shape[1:]) != kind:
                         raise ValueError(
                             f"{path}: array {name!r} got rows of {piece.dtype} of shape {piece.shape[1:]} after row "
-                            f"{rows - 1}; all must be {dtype} of shape {shape}"
+                            f"{rows - 1}; all must be {kind[0]} of shape {kind[1]}"
                         )
                     rows += len(piece)
                     file.write(np.ascontiguousarray(piece).tobytes())

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from pct.files.motion.checks import NO_BONE, bone_lengths, find_odd_axes, find_wrong_unit
+from pct.files.motion.checks import NO_BONE, bone_lengths, check_unit, find_odd_axes
 from pct.geometry import bbox_from_keypoints
 from pct.poses import Poses
 from pct.skeleton import SKELETONS, Skeleton
@@ -135,9 +135,7 @@ def check_all(path: object, pieces: Iterable[RawPoses]) -> Iterator[PoseBatch]:
     for number, batch in enumerate(map(check_poses, pieces)):
         poses, notes = batch.poses, list[str]()
         if poses.num_dims == 3:
-            wrong = find_wrong_unit(poses.keypoints, poses.visible, poses.skeleton)
-            if wrong is not None:
-                raise PoseFileError(f"{path}: {wrong}")
+            check_unit(poses.keypoints, poses.visible, poses.skeleton, path, error=PoseFileError)
             notes = [] if number else find_odd_axes(poses.keypoints, poses.visible, poses.skeleton)
         repeated = _count_repeated(seen, np.sort(poses.annotation_ids.numpy()))
         odd = batch.odd + Counter({_REPEATED: repeated})

@@ -79,10 +79,8 @@ class PoseStatistics:
             ValueError: If the file is missing or broken, or an array is missing or of another shape.
         """
         with NpzReader(Path(path)) as file:
-            missing = [name for name in cls.__dataclass_fields__ if name not in file.names]
-            if missing:
-                raise ValueError(f"{path}: no array {', '.join(missing)}; the file has {', '.join(file.names)}")
-            return cls(**{n: torch.from_numpy(file.array(n)).float() for n in cls.__dataclass_fields__})
+            arrays = file.arrays(dict.fromkeys(cls.__dataclass_fields__, (16, "dims")))
+            return cls(**{name: torch.from_numpy(array).float() for name, array in arrays.items()})
 
 
 def convert_lifter(

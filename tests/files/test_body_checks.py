@@ -13,7 +13,6 @@ from pct.files.motion.checks import (
     check_unit,
     find_bent_share,
     find_odd_axes,
-    find_wrong_unit,
     warn_of_odd_axes,
     warn_of_swapped_views,
 )
@@ -42,20 +41,22 @@ def test_units_are_told_by_the_longest_bones(bodies: Poses) -> None:
         check_unit(x / 1000, visible, H36M17, "file")
     with pytest.raises(ValueError, match=r"read as metres \d+,\d+ mm, read as millimetres \d+ mm; expected metres"):
         check_unit(x, visible, H36M17, "file", "metres")
-    assert "read as centimetres 4" in (find_wrong_unit(x / 10, visible, H36M17) or "")
+    with pytest.raises(ValueError, match="read as centimetres 4"):
+        check_unit(x / 10, visible, H36M17, "file")
 
 
 def test_units_are_told_although_joints_are_missing(bodies: Poses) -> None:
     visible = bodies.visible & (torch.rand(bodies.visible.shape, generator=torch.Generator().manual_seed(0)) < 0.85)
     x = torch.where(visible[..., None], bodies.keypoints, torch.nan)
-    assert find_wrong_unit(x, visible, H36M17) is None
-    assert find_wrong_unit(x / 1000, visible, H36M17) is not None
+    check_unit(x, visible, H36M17, "file")
+    with pytest.raises(ValueError, match="read as metres"):
+        check_unit(x / 1000, visible, H36M17, "file")
     lengths = bone_lengths(x, visible, H36M17)
     a, b = torch.tensor(H36M17.edges).T
     assert (torch.isfinite(lengths) == (visible[:, a] & visible[:, b])).all()
     few = torch.zeros_like(visible)
     few[:, :8] = True
-    assert find_wrong_unit(x / 1000, few, H36M17) is None
+    check_unit(bodies.keypoints / 1000, few, H36M17, "file")
 
 
 def test_only_known_joints_count(bodies: Poses) -> None:
@@ -82,13 +83,13 @@ def test_knees_tell_left_from_right_from_every_side(bodies: Poses) -> None:
 
 def test_swapped_sides_are_warned_of_and_right_ones_not(bodies: Poses) -> None:
     with pytest.warns(UserWarning, match="file: .* bent knees bend the wrong way"):
-        assert warn_of_odd_axes(bodies.keypoints[:, FLIP], bodies.visible, H36M17, "file")
+        warn_of_odd_axes(bodies.keypoints[:, FLIP], bodies.visible, H36M17, "file")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert not warn_of_odd_axes(bodies.keypoints, bodies.visible, H36M17, "file")
+        warn_of_odd_axes(bodies.keypoints, bodies.visible, H36M17, "file")
         few = bodies.select(torch.arange(3))
-        assert not warn_of_odd_axes(few.keypoints[:, FLIP], few.visible, H36M17, "file")
-        assert not warn_of_odd_axes(bodies.keypoints[:, :2], bodies.visible[:, :2], TWO, "file")
+        warn_of_odd_axes(few.keypoints[:, FLIP], few.visible, H36M17, "file")
+        warn_of_odd_axes(bodies.keypoints[:, :2], bodies.visible[:, :2], TWO, "file")
 
 
 def test_upside_down_is_told_from_swapped(bodies: Poses) -> None:
@@ -105,9 +106,9 @@ def test_swapped_views_are_warned_of_and_right_ones_not(bodies: Poses) -> None:
     found = pairs.keypoints2d + torch.randn(pairs.keypoints2d.shape, generator=torch.Generator()) * 5
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert not warn_of_swapped_views(found, pairs.keypoints2d, pairs.visible, H36M17, "file")
+        warn_of_swapped_views(found, pairs.keypoints2d, pairs.visible, H36M17, "file")
     with pytest.warns(UserWarning, match="file: .*fit their 3D pose better with left and right swapped"):
-        assert warn_of_swapped_views(found[:, FLIP], pairs.keypoints2d, pairs.visible, H36M17, "file")
+        warn_of_swapped_views(found[:, FLIP], pairs.keypoints2d, pairs.visible, H36M17, "file")
 
 
 @pytest.mark.shared

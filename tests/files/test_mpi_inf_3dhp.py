@@ -29,7 +29,6 @@ def write(folder: Path, name: str, n: int = 30, **changes: np.ndarray) -> np.nda
         "valid_frame": (np.arange(n) % 2).astype(np.float64)[:, None],
         "annot2": (bodies[:, None, ROWS, :2] / bodies[:, None, ROWS, 2:] * 1500 + 1024),
         "annot3": bodies[:, None, ROWS],
-        "univ_annot3": bodies[:, None, ROWS] * 0.9,
         **changes,
     }
     (folder / name).mkdir(exist_ok=True)
@@ -57,11 +56,11 @@ def test_valid_frames_in_our_joints(tmp_path: Path) -> None:
     assert pairs.intrinsics.isnan().all()
 
 
-def test_universal_poses_and_sixteen_joints(tmp_path: Path) -> None:
+def test_sixteen_joints_are_seventeen_without_the_nose(tmp_path: Path) -> None:
     bodies = write(tmp_path, "TS3")
-    pairs = load_mpi_inf_3dhp(tmp_path, ["TS3"], skeleton=H36M16, universal=True)
+    pairs = load_mpi_inf_3dhp(tmp_path, ["TS3"], skeleton=H36M16)
     kept = [i for i in range(17) if i != 9]
-    assert np.allclose(pairs.keypoints3d.numpy(), bodies[1::2][:, kept] * 0.9, rtol=1e-6)
+    assert np.allclose(pairs.keypoints3d.numpy(), bodies[1::2][:, kept], rtol=1e-6)
 
 
 def test_bad_files_are_refused(tmp_path: Path) -> None:

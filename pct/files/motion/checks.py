@@ -30,13 +30,26 @@ def bone_lengths(keypoints: Tensor, visible: Tensor, skeleton: Skeleton) -> Tens
     return torch.where(visible[:, a] & visible[:, b], lengths, torch.nan)
 
 
-def find_wrong_unit(
+def check_finite(
+    keypoints: Tensor, visible: Tensor, skeleton: Skeleton, where: object, error: type[ValueError] = ValueError
+) -> None:
+    """Refuse poses (N, K, D) of which a joint that is ``visible`` (N, K) is not finite."""
+    broken = ~torch.isfinite(keypoints).all(dim=-1) & visible
+    if broken.any():
+        row, joint = broken.nonzero()[0].tolist()
+        found = f"{skeleton.keypoint_names[joint]} of pose {row} is {keypoints[row, joint].tolist()}"
+        raise error(f"{where}: {found}; known joints must be finite")
+
+
+def check_unit(
     keypoints: Tensor,
     visible: Tensor,
     skeleton: Skeleton,
+    where: object,
     unit: Literal["millimetres", "metres"] = "millimetres",
-) -> str | None:
-    """Find that poses cannot be people in the unit that they should have, and say what they are read in the likely one.
+    error: type[ValueError] = ValueError,
+) -> None:
+    """Refuse 3D poses that cannot be people in the unit that they should have.
 
     Poses with less than half of their bones known do not count; without any other there is nothing to tell from.
 
@@ -44,49 +57,31 @@ def find_wrong_unit(
         keypoints: Joints (N, K, 3).
         visible: True where a joint is known (N, K).
         skeleton: Whose joints they are; one without edges tells nothing.
+        where: What to call the data in a message.
         unit: What the coordinates should be in.
+        error: What is raised.
+
+    Raises:
+        ValueError: If a known joint is not finite, or the longest bones are nobody's; it says what they are read in the
+            likely unit.
     """
+    check_finite(keypoints, visible, skeleton, where, error)
     lengths = bone_lengths(keypoints, visible, skeleton)
     known = torch.isfinite(lengths)
     counted = known.sum(dim=1) * 2 > len(skeleton.edges)
     if not counted.any():
-        return None
+        return
     longest = float(torch.where(known, lengths, 0.0)[counted].amax(dim=1).median())
     low, high = _LONGEST_BONE
     if low <= longest * _UNITS[unit] <= high:
-        return None
+        return
     likely = next((u for u, factor in _UNITS.items() if u != unit and low <= longest * factor <= high), None)
     likely = likely or ("metres" if unit == "millimetres" else "millimetres")
     readings = [f"read as {u} {_number(longest * _UNITS[u])} mm" for u in (unit, likely)]
-    return (
-        f"the longest bones are {_number(longest)} long: {', '.join(readings)}; expected {unit}, longest bones of "
-        f"{low:.0f} to {high:.0f} mm"
+    raise error(
+        f"{where}: the longest bones are {_number(longest)} long: {', '.join(readings)}; expected {unit}, longest "
+        f"bones of {low:.0f} to {high:.0f} mm"
     )
-
-
-def check_unit(
-    keypoints: Tensor,
-    visible: Tensor,
-    skeleton: Skeleton,
-    where: str,
-    unit: Literal["millimetres", "metres"] = "millimetres",
-) -> None:
-    """Refuse 3D poses (N, K, 3) that :func:`find_wrong_unit` finds fault with.
-
-    Raises:
-        ValueError: If a known joint is not finite, or the poses cannot be people in that unit; ``where`` names the
-            data.
-    """
-    broken = ~torch.isfinite(keypoints).all(dim=-1) & visible
-    if broken.any():
-        row, joint = broken.nonzero()[0].tolist()
-        raise ValueError(
-            f"{where}: {skeleton.keypoint_names[joint]} of pose {row} is {keypoints[row, joint].tolist()}; known "
-            "joints must be finite"
-        )
-    wrong = find_wrong_unit(keypoints, visible, skeleton, unit)
-    if wrong is not None:
-        raise ValueError(f"{where}: {wrong}")
 
 
 def find_bent_share(keypoints: Tensor, visible: Tensor, skeleton: Skeleton) -> tuple[float, int]:
@@ -139,18 +134,16 @@ def find_odd_axes(keypoints: Tensor, visible: Tensor, skeleton: Skeleton) -> lis
     return notes
 
 
-def warn_of_odd_axes(keypoints: Tensor, visible: Tensor, skeleton: Skeleton, where: str) -> bool:
-    """Warn of what :func:`find_odd_axes` finds in the data that ``where`` names; return whether it found something."""
-    notes = find_odd_axes(keypoints, visible, skeleton)
-    for note in notes:
+def warn_of_odd_axes(keypoints: Tensor, visible: Tensor, skeleton: Skeleton, where: object) -> None:
+    """Warn of what :func:`find_odd_axes` finds in the data that ``where`` names."""
+    for note in find_odd_axes(keypoints, visible, skeleton):
         warnings.warn(f"{where}: {note}", stacklevel=2)
-    return bool(notes)
 
 
 def warn_of_swapped_views(
     keypoints2d: Tensor, projected: Tensor, visible: Tensor, skeleton: Skeleton, where: str
-) -> bool:
-    """Warn if most 2D poses fit the projection of their 3D poses better with left and right swapped; return whether.
+) -> None:
+    """Warn if most 2D poses fit the projection of their 3D poses better with left and right swapped.
 
     Args:
         keypoints2d: Joints (N, K, 2) in image pixels.
@@ -161,8 +154,9 @@ def warn_of_swapped_views(
     """
     index = torch.from_numpy(skeleton.flip_index)
     known = visible & visible[:, index] & (torch.arange(len(index)) != index)
-    straight = ((keypoints2d - projected).norm(dim=-1) * known).sum(dim=1)
-    crossed = ((keypoints2d[:, index] - projected).norm(dim=-1) * known).sum(dim=1)
+    straight, crossed = (
+        ((found - projected).norm(dim=-1) * known).sum(dim=1) for found in (keypoints2d, keypoints2d[:, index])
+    )
     share = float((crossed < straight).float().mean()) if len(known) else 0.0
     if share > 0.5:
         warnings.warn(
@@ -170,7 +164,6 @@ def warn_of_swapped_views(
             "name the person's own left and right",
             stacklevel=2,
         )
-    return share > 0.5
 
 
 def _landmarks(keypoints: Tensor, visible: Tensor, skeleton: Skeleton) -> tuple[dict[str, Tensor], Tensor]:

@@ -12,8 +12,10 @@ from torch import Tensor
 
 from pct.cameras import project, world_to_camera
 from pct.files.motion.checks import check_unit, warn_of_odd_axes, warn_of_swapped_views
+from pct.files.motion.h36m_cameras import CAMERA_SHAPES
 from pct.files.motion.h36m_convert import FORMAT, MAY_LACK, action_of
-from pct.files.npz import NpzReader, check_shapes
+from pct.files.motion.mocap import check_clips
+from pct.files.npz import NpzReader
 from pct.lifting.pairs import PosePairs
 from pct.lifting.pose2d_bridge import bridge_poses2d
 from pct.skeleton import H36M16, H36M17, Skeleton, get_skeleton
@@ -32,13 +34,8 @@ _SHAPES: dict[str, tuple[object, ...]] = {
     "text:clip_action": ("clips",),
     "text:camera_names": ("cameras",),
     "text:camera_subject": ("subjects",),
-    "camera_rotation": ("subjects", "cameras", 3, 3),
-    "camera_position": ("subjects", "cameras", 3),
-    "camera_intrinsics": ("subjects", "cameras", 4),
-    "camera_distortion": ("subjects", "cameras", 5),
-    "camera_image_size": ("subjects", "cameras", 2),
+    **{f"camera_{name}": ("subjects", "cameras", *shape) for name, shape in CAMERA_SHAPES.items()},
 }
-_REQUIRED = tuple(name.removeprefix("text:") for name in _SHAPES)
 
 
 def load_h36m(
@@ -73,22 +70,22 @@ def load_h36m(
         raise ValueError(f"Human3.6M has joints of h36m17 or h36m16, not of skeleton {skeleton.name}")
     if stride < 1:
         raise ValueError(f"stride must be at least 1, got {stride}")
-    names = [] if detections == PROJECTED else [f"keypoints2d_{detections}", f"skeleton_{detections}"]
-    arrays = _read(Path(path), names)
-    clips = _choose(arrays, subjects, actions, str(path))
+    arrays = _read(Path(path), detections)
     parts, images = [], []
-    for clip in clips:
+    for clip in _choose(arrays, subjects, actions, str(path)):
         for camera in range(len(arrays["camera_names"])):
             try:
-                part, image = _view(arrays, clip, camera, detections, skeleton, stride)
+                part, image = _view(arrays, clip, camera, skeleton, stride)
             except ValueError as error:
                 raise ValueError(f"{path}: {error}") from error
-            parts += [part] if len(part) else []
-            images += [image] if len(part) else []
-    if not parts:
-        raise ValueError(f"{path}: no frame of {', '.join(subjects)} has 2D poses {detections}")
-    pairs = PosePairs.concatenate(parts)
-    where = f"{path} ({', '.join(subjects)})"
+            parts.append(part)
+            images.append(image)
+    pairs, where = (
+        PosePairs.concatenate([part for part in parts if len(part)] or parts[:1]),
+        f"{path} ({', '.join(subjects)})",
+    )
+    if not len(pairs):
+        raise ValueError(f"{where}: no frame has 2D poses {detections}")
     check_unit(pairs.keypoints3d, pairs.visible, skeleton, where)
     warn_of_odd_axes(pairs.keypoints3d, pairs.visible, skeleton, where)
     warn_of_swapped_views(pairs.keypoints2d, torch.cat(images), pairs.visible, skeleton, f"{where}, {detections}")
@@ -96,30 +93,26 @@ def load_h36m(
 
 
 def _view(
-    arrays: Mapping[str, Any], clip: int, camera: int, detections: str, skeleton: Skeleton, stride: int
+    arrays: Mapping[str, Any], clip: int, camera: int, skeleton: Skeleton, stride: int
 ) -> tuple[PosePairs, Tensor]:
     """Return what a camera sees of a recording, and where the 3D joints are in its image (f, K, 2)."""
     rows = slice(arrays["clip_start"][clip], arrays["clip_start"][clip + 1], stride)
     subject, action = str(arrays["clip_subject"][clip]), str(arrays["clip_action"][clip])
     person = arrays["camera_subject"].tolist().index(subject)
     rotation, position, intrinsics, distortion, image_size = (
-        torch.from_numpy(np.asarray(arrays[f"camera_{name}"][person, camera], np.float64))
-        for name in ("rotation", "position", "intrinsics", "distortion", "image_size")
+        torch.from_numpy(np.asarray(arrays[f"camera_{name}"][person, camera], np.float64)) for name in CAMERA_SHAPES
     )
     joints = [H36M17.keypoint_names.index(name) for name in skeleton.keypoint_names]
-    world = torch.from_numpy(arrays["positions"][rows][:, joints]).double()
-    bodies = world_to_camera(world, rotation, position)
+    bodies = world_to_camera(torch.from_numpy(arrays["positions"][rows][:, joints]).double(), rotation, position)
     image = project(bodies, intrinsics, distortion).float()
-    visible = torch.ones(bodies.shape[:2], dtype=torch.bool)
-    keypoints2d = image
-    if detections != PROJECTED:
-        source = get_skeleton(str(arrays[f"skeleton_{detections}"][0]))
-        found = torch.from_numpy(arrays[f"keypoints2d_{detections}"][rows, camera])
+    visible, keypoints2d = torch.ones(bodies.shape[:2], dtype=torch.bool), image
+    if "found" in arrays:
+        found = torch.from_numpy(arrays["found"][rows, camera])
         if not torch.isfinite(found).all():
             # A recording that the detections lack, which the conversion allows of one alone.
-            bodies, image, found, visible = bodies[:0], image[:0], found[:0], visible[:0]
-        all_known = torch.ones(found.shape[:2], dtype=torch.bool)
-        keypoints2d, visible = bridge_poses2d(found, all_known, source, skeleton)
+            bodies, image, found = bodies[:0], image[:0], found[:0]
+        known = torch.ones(found.shape[:2], dtype=torch.bool)
+        keypoints2d, visible = bridge_poses2d(found, known, get_skeleton(str(arrays["skeleton"][0])), skeleton)
     pairs = PosePairs(
         skeleton=skeleton,
         keypoints2d=keypoints2d,
@@ -139,42 +132,38 @@ def _choose(arrays: Mapping[str, Any], subjects: Sequence[str], actions: Sequenc
     """Return the recordings of subjects and actions, in file order."""
     who, what = arrays["clip_subject"].tolist(), [action_of(a) for a in arrays["clip_action"].tolist()]
     for subject in subjects:
-        if subject not in who:
+        there = {action for person, action in zip(who, what, strict=True) if person == subject}
+        if not there:
             raise ValueError(f"{where}: no subject {subject!r}; there are {', '.join(dict.fromkeys(who))}")
         if subject not in arrays["camera_subject"].tolist():
             raise ValueError(f"{where}: no cameras of subject {subject}, which are needed to see its 3D poses")
-        there = {action for person, action in zip(who, what, strict=True) if person == subject}
         missing = [a for a in actions or ACTIONS if a not in there and (subject, a) != MAY_LACK]
         if missing:
             raise ValueError(
                 f"{where}: {subject} has no {', '.join(missing)}; there are {', '.join(sorted(there))}. To load some "
                 "actions only, name them"
             )
-    wanted = set(actions or ACTIONS)
-    clips = [c for c, person in enumerate(who) if person in subjects and what[c] in wanted]
+    clips = [c for c, person in enumerate(who) if person in subjects and what[c] in (actions or ACTIONS)]
     if not clips:
         raise ValueError(f"{where}: nothing to load of subjects {', '.join(subjects) or 'none'}")
     return clips
 
 
-def _read(path: Path, names: Sequence[str]) -> dict[str, Any]:
-    """Return the arrays of a converted file, those of the wanted detections among them."""
+def _read(path: Path, detections: str) -> dict[str, Any]:
+    """Return the arrays of a converted file, and the wanted detections as ``found`` with their ``skeleton``."""
     if not path.is_file():
         raise ValueError(f"Human3.6M file {path} does not exist; tools/convert_h36m.py writes it")
     with NpzReader(path) as file:
         if "format" not in file.names or file.array("format").tolist() != [FORMAT]:
             raise ValueError(f"{path}: this is no converted file; run tools/convert_h36m.py on the original ones first")
-        missing = [n for n in (*_REQUIRED, *names) if n not in file.names]
-        if missing:
-            sets = [n.removeprefix("keypoints2d_") for n in file.names if n.startswith("keypoints2d_")]
-            raise ValueError(f"{path}: no array {', '.join(missing)}; its 2D poses are {', '.join([PROJECTED, *sets])}")
-        arrays = {name: file.array(name) for name in (*_REQUIRED, *names)}
-    check_shapes(path, arrays, _SHAPES)
-    starts = arrays["clip_start"]
-    if len(starts) != len(arrays["clip_subject"]) + 1 or starts[0] < 0 or (np.diff(starts) < 0).any():
-        raise ValueError(f"{path}: clip_start must rise from 0 and have one number more than there are recordings")
-    for name in names[:1]:
-        found, frames = arrays[name].shape, (len(arrays["positions"]), len(arrays["camera_names"]))
-        if len(found) != 4 or found[:2] != frames or found[3] != 2:
-            raise ValueError(f"{path}: {name} has shape {found}; it must have {(*frames, 'K', 2)}")
-    return arrays
+        sets = [name.removeprefix("keypoints2d_") for name in file.names if name.startswith("keypoints2d_")]
+        if detections not in (PROJECTED, *sets):
+            raise ValueError(f"{path}: no 2D poses {detections}; there are {', '.join([PROJECTED, *sets])}")
+        own = {"found": f"keypoints2d_{detections}", "skeleton": f"text:skeleton_{detections}"}
+        shapes: dict[str, tuple[object, ...]] = {
+            own["found"]: ("frames", "cameras", "joints", 2),
+            own["skeleton"]: (1,),
+        }
+        arrays = file.arrays(_SHAPES if detections == PROJECTED else {**_SHAPES, **shapes})
+    check_clips(path, arrays["clip_start"], len(arrays["clip_subject"]), len(arrays["positions"]))
+    return arrays | {n: arrays[key.removeprefix("text:")] for n, key in own.items() if detections != PROJECTED}

@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
 import torch
 
-from pct.cameras import axis_rotation, quaternion_to_matrix
+from pct.cameras import axis_rotation
 
 CAMERA_NAMES = ("54138969", "55011271", "58860488", "60457274")
+# What is known of each camera, and the shape of it.
+CAMERA_SHAPES = {"rotation": (3, 3), "position": (3,), "intrinsics": (4,), "distortion": (5,), "image_size": (2,)}
 _SUBJECTS = 11
 _NUMBERS, _FIRST_INTRINSIC = 300, 264
 # Width and height of each camera's pictures; metadata.xml does not hold them.
 _IMAGE_SIZES = ((1000, 1002), (1000, 1000), (1000, 1000), (1000, 1002))
 _FOCAL = (500.0, 3000.0)  # pixels; the real ones are about 1145 to 1150
-_LENGTHS = {"rotation": 9, "orientation": 4, "position": 3, "intrinsics": 4, "distortion": 5, "image_size": 2}
 
 
 @dataclass(frozen=True)
@@ -45,12 +44,10 @@ class H36MCameras:
     image_size: np.ndarray
 
     def __post_init__(self) -> None:
-        s = len(self.subjects)
-        shapes = {"rotation": (s, 4, 3, 3), "position": (s, 4, 3), "intrinsics": (s, 4, 4)}
-        for name, shape in {**shapes, "distortion": (s, 4, 5), "image_size": (s, 4, 2)}.items():
-            value = getattr(self, name)
-            if value.shape != shape or not np.isfinite(value).all():
-                raise ValueError(f"camera {name} must be {shape} finite numbers; got shape {value.shape}")
+        for name, shape in CAMERA_SHAPES.items():
+            value, wanted = getattr(self, name), (len(self.subjects), 4, *shape)
+            if value.shape != wanted or not np.isfinite(value).all():
+                raise ValueError(f"camera {name} must be {wanted} finite numbers; got shape {value.shape}")
         focal = self.intrinsics[..., :2]
         if not ((focal >= _FOCAL[0]) & (focal <= _FOCAL[1])).all():
             raise ValueError(
@@ -66,10 +63,9 @@ def read_h36m_cameras(path: str | Path) -> H36MCameras:
 
     Args:
         path: ``metadata.xml`` of the data set, whose element ``w0`` holds 300 numbers; or a ``.json`` file with an
-            object a subject, in it an object a camera (``54138969``, ...), in it ``position`` (millimetres),
-            ``intrinsics`` (fx, fy, cx, cy), ``distortion`` (k1, k2, k3, p1, p2), optionally ``image_size`` (width,
-            height), and either ``rotation`` (3 x 3, world to camera) or ``orientation`` (w, x, y, z, the camera's
-            turn in the world, that is the inverse rotation).
+            object a subject, in it an object a camera (``54138969``, ...), in it ``rotation`` (3 x 3, world to camera),
+            ``position`` (millimetres), ``intrinsics`` (fx, fy, cx, cy), ``distortion`` (k1, k2, k3, p1, p2), and
+            ``image_size`` (width, height) unless it is the original.
 
     Raises:
         ValueError: If the file is missing, of another kind, or its numbers cannot be these cameras.
@@ -82,16 +78,20 @@ def read_h36m_cameras(path: str | Path) -> H36MCameras:
         raise ValueError(f"camera file {path} has suffix {path.suffix!r}; it must be one of {', '.join(readers)}")
     try:
         return readers[path.suffix.lower()](path)
-    except ValueError as error:
-        raise ValueError(f"camera file {path}: {error}") from None
+    except (ValueError, TypeError, KeyError, AttributeError, ElementTree.ParseError) as error:
+        raise ValueError(f"camera file {path}: {type(error).__name__}: {error}") from None
 
 
-def cameras_from_numbers(numbers: np.ndarray) -> H36MCameras:
+def _read_xml(path: Path) -> H36MCameras:
     """Take cameras out of the 300 numbers of ``w0``.
 
     For camera c and subject s, both counted from 0, six numbers from 6 (11 c + s) are three Euler angles in radians
     (R = Rx Ry Rz) and T in millimetres; nine numbers from 264 + 9 c are fx, fy, cx, cy, k1, k2, k3, p1, p2.
     """
+    text = ElementTree.parse(path).getroot().findtext(".//w0")
+    if not text:
+        raise ValueError("no element w0 with the cameras' numbers")
+    numbers = np.array([float(word) for word in re.split(r"[\s,;\[\]]+", text) if word])
     if numbers.shape != (_NUMBERS,):
         raise ValueError(f"w0 holds {numbers.size} numbers; expected {_NUMBERS}")
     extrinsics = numbers[:_FIRST_INTRINSIC].reshape(4, _SUBJECTS, 6).swapaxes(0, 1)
@@ -107,54 +107,17 @@ def cameras_from_numbers(numbers: np.ndarray) -> H36MCameras:
     )
 
 
-def _read_xml(path: Path) -> H36MCameras:
-    try:
-        element = ElementTree.parse(path).getroot().find(".//w0")
-    except ElementTree.ParseError as error:
-        raise ValueError(f"not valid XML: {error}") from None
-    if element is None or not element.text:
-        raise ValueError("no element w0 with the cameras' numbers")
-    words = [word for word in re.split(r"[\s,;\[\]]+", element.text) if word]
-    try:
-        numbers = np.array([float(word) for word in words])
-    except ValueError as error:
-        raise ValueError(f"element w0 holds no list of numbers: {error}") from None
-    return cameras_from_numbers(numbers)
-
-
 def _read_json(path: Path) -> H36MCameras:
     content = json.loads(path.read_text(encoding="utf-8"))
-    if not isinstance(content, dict) or not content:
-        raise ValueError("expected an object with an entry a subject (S1, ...)")
-    rows = []
+    values: dict[str, list[np.ndarray]] = {name: [] for name in CAMERA_SHAPES}
     for subject, cameras in content.items():
-        missing = [name for name in CAMERA_NAMES if not isinstance(cameras, dict) or name not in cameras]
-        if missing:
-            raise ValueError(f"{subject} has no camera {', '.join(missing)}")
-        rows.append([_camera(cameras[n], f"{subject} {n}", _IMAGE_SIZES[i]) for i, n in enumerate(CAMERA_NAMES)])
-    values = {n: np.stack([[camera[n] for camera in row] for row in rows]) for n in rows[0][0]}
-    return H36MCameras(subjects=tuple(content), **values)
-
-
-def _camera(entry: Any, where: str, size: tuple[int, int]) -> dict[str, np.ndarray]:
-    """Return rotation, position, intrinsics, distortion and image size of a JSON entry."""
-    if not isinstance(entry, Mapping) or ("rotation" in entry) == ("orientation" in entry):
-        raise ValueError(f"{where} must be an object with either rotation or orientation")
-    entry = {"image_size": size, **entry}
-    needed = {"position", "intrinsics", "distortion", "image_size"} | ({"rotation", "orientation"} & set(entry))
-    if set(entry) != needed:
-        odd = f"lacks {sorted(needed - set(entry))} and has unknown {sorted(set(entry) - needed)}"
-        raise ValueError(f"{where} {odd}; it must have {sorted(needed)}")
-    values = {}
-    for name, value in entry.items():
-        try:
-            values[name] = np.array(value, dtype=np.float64)
-        except (TypeError, ValueError):
-            values[name] = np.zeros(0)
-        if values[name].size != _LENGTHS[name] or not np.isfinite(values[name]).all():
-            raise ValueError(f"{where}: {name} is {value!r}; it must be {_LENGTHS[name]} finite numbers")
-    if "orientation" in values:
-        orientation = torch.from_numpy(values.pop("orientation").reshape(4))
-        values["rotation"] = quaternion_to_matrix(orientation).T.numpy()
-    values["rotation"] = values["rotation"].reshape(3, 3)
-    return values
+        for camera, size in zip(CAMERA_NAMES, _IMAGE_SIZES, strict=True):
+            entry = {"image_size": size, **dict(cameras).get(camera, {})}
+            if set(entry) != set(CAMERA_SHAPES):
+                raise ValueError(f"{subject} {camera} has {sorted(entry)}; it must have {sorted(CAMERA_SHAPES)}")
+            for name, shape in CAMERA_SHAPES.items():
+                found = np.array(entry[name], np.float64)
+                if found.shape != shape:
+                    raise ValueError(f"{subject} {camera}: {name} is {entry[name]!r}; it must be {shape} numbers")
+                values[name].append(found)
+    return H36MCameras(tuple(content), **{n: np.reshape(v, (-1, 4, *CAMERA_SHAPES[n])) for n, v in values.items()})

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 
 from pct.files.motion.checks import check_unit
-from pct.files.motion.h36m_cameras import CAMERA_NAMES, H36MCameras
-from pct.files.npz import write_npz
+from pct.files.motion.h36m_cameras import CAMERA_NAMES, CAMERA_SHAPES, H36MCameras
+from pct.files.npz import NpzError, check_file, write_npz
 from pct.files.output import check_output
 from pct.skeleton import COCO17, H36M16, H36M17, Skeleton
 
@@ -99,8 +99,7 @@ def convert_h36m(
         "camera_names": np.array(CAMERA_NAMES),
         "camera_subject": np.array(cameras.subjects),
     }
-    for name in ("rotation", "position", "intrinsics", "distortion", "image_size"):
-        arrays[f"camera_{name}"] = getattr(cameras, name)
+    arrays |= {f"camera_{name}": getattr(cameras, name) for name in CAMERA_SHAPES}
     names, left_out = [], []
     for path in detections:
         name, skeleton, views = _read_detections(path, bodies, trust_pickle)
@@ -120,15 +119,14 @@ def convert_h36m(
 def _read_poses(path: str | Path, trust_pickle: bool) -> Recordings:
     """Return world millimetres (T, 17, 3) by subject and action."""
     bodies: Recordings = {}
-    for (subject, action), clip in _recordings(_unpickle(path, "positions_3d", trust_pickle), path).items():
-        where = f"{path}: {subject} {action}"
-        if not isinstance(clip, np.ndarray) or clip.ndim != 3 or clip.shape[1:] not in ((32, 3), (17, 3)):
-            raise ValueError(f"{where} has shape {np.shape(clip)}; expected (T, 32, 3), or (T, 17, 3) of h36m17")
-        joints = clip[:, KEPT_JOINTS] if clip.shape[1] == 32 else clip
-        joints = joints.astype(np.float32)
+    for clip, joints in _recordings(path, _unpickle(path, "positions_3d", trust_pickle)).items():
+        where = f"{path}: {' '.join(clip)}"
+        if not isinstance(joints, np.ndarray) or joints.ndim != 3 or joints.shape[1:] not in ((32, 3), (17, 3)):
+            raise ValueError(f"{where} has shape {np.shape(joints)}; expected (T, 32, 3), or (T, 17, 3) of h36m17")
+        joints = (joints[:, KEPT_JOINTS] if joints.shape[1] == 32 else joints).astype(np.float32)
         visible = torch.ones(joints.shape[:2], dtype=torch.bool)
         check_unit(torch.from_numpy(joints), visible, H36M17, where, "metres")
-        bodies[subject, action] = joints * np.float32(1000)
+        bodies[clip] = joints * np.float32(1000)
     return bodies
 
 
@@ -142,53 +140,46 @@ def _read_detections(path: str | Path, bodies: Recordings, trust_pickle: bool) -
     if layout not in _LAYOUTS:
         known = ", ".join(f"{name} with {k} joints" for name, k in _LAYOUTS)
         raise ValueError(f"{path}: its joints are {layout[0]} with {layout[1]} joints; known are {known}")
-    skeleton = _LAYOUTS[layout]
-    found = _recordings(_unpickle(path, "positions_2d", trust_pickle), path)
+    found = _recordings(path, _unpickle(path, "positions_2d", trust_pickle))
     views: Recordings = {}
     for clip, frames in bodies.items():
         if clip in found:
-            views[clip] = _stack_views(found[clip], len(frames), skeleton, f"{path}: {' '.join(clip)}")
+            views[clip] = _stack_views(found[clip], len(frames), _LAYOUTS[layout], f"{path}: {' '.join(clip)}")
         elif (clip[0], action_of(clip[1])) != MAY_LACK:
             raise ValueError(f"{path}: no 2D poses of {' '.join(clip)}, which has 3D poses")
-    return match[1], skeleton, views
+    return match[1], _LAYOUTS[layout], views
 
 
 def _stack_views(views: Any, length: int, skeleton: Skeleton, where: str) -> np.ndarray:
     """Return pixels (T, 4, J, 2) of four cameras; videos may go on after the mocap has ended."""
     if not isinstance(views, (list, tuple, np.ndarray)) or len(views) != 4:
         raise ValueError(f"{where} must have 2D poses of 4 cameras ({', '.join(CAMERA_NAMES)}); got {len(views)}")
-    for camera, view in zip(CAMERA_NAMES, views, strict=True):
-        k = skeleton.num_keypoints
-        if np.ndim(view) != 3 or np.shape(view)[1] != k or np.shape(view)[2] < 2:
-            raise ValueError(
-                f"{where}, camera {camera}: shape {np.shape(view)}; expected (T, {k}, 2) of {skeleton.name}"
-            )
-        if len(view) < length:
-            raise ValueError(f"{where}, camera {camera}: {len(view)} frames of 2D poses for {length} of 3D poses")
+    for camera, shape in zip(CAMERA_NAMES, map(np.shape, views), strict=True):
+        wanted = f"at least {length} frames of 3D poses, ({length}, {skeleton.num_keypoints}, 2) of {skeleton.name}"
+        if len(shape) != 3 or shape[0] < length or shape[1] != skeleton.num_keypoints or shape[2] < 2:
+            raise ValueError(f"{where}, camera {camera}: 2D poses have shape {shape}; expected {wanted}")
     stacked = np.stack([np.asarray(view, np.float32)[:length, :, :2] for view in views], axis=1)
     if not np.isfinite(stacked).all():
         raise ValueError(f"{where}: frame {int(np.argwhere(~np.isfinite(stacked))[0, 0])} is not finite")
     return stacked
 
 
-def _recordings(content: Any, path: str | Path) -> Recordings:
+def _recordings(path: str | Path, content: Mapping[Any, Any]) -> Recordings:
     """Flatten {subject: {action: value}}; the actions get their usual names."""
-    if not isinstance(content, Mapping) or not all(isinstance(actions, Mapping) for actions in content.values()):
+    if not all(isinstance(actions, Mapping) for actions in content.values()):
         raise ValueError(f"{path}: expected a dictionary of subjects with a dictionary of actions each")
     found: Recordings = {}
     for subject, actions in content.items():
         for action, value in actions.items():
             clip = (str(subject), normalise_action(str(action)))
-            if clip in found:
+            if found.setdefault(clip, value) is not value:
                 raise ValueError(f"{path}: {' '.join(clip)} is there twice")
-            found[clip] = value
     return found
 
 
-def _unpickle(path: str | Path, name: str, trust_pickle: bool) -> Any:
+def _unpickle(path: str | Path, name: str, trust_pickle: bool) -> Mapping[Any, Any]:
     """Return the dictionary that an array of the archive holds."""
-    if not Path(path).is_file():
-        raise ValueError(f"{path} does not exist")
+    check_file(Path(path), NpzError)
     if not trust_pickle:
         raise ValueError(
             f"{path} holds pickled Python objects, and reading them lets the file run any code on this machine; "

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from pct.files.motion.checks import find_wrong_unit
-from pct.files.npz import NpzReader, check_shapes
+from pct.files.motion.checks import check_unit
+from pct.files.npz import NpzError, NpzReader
 from pct.poses import Poses
 from pct.skeleton import H36M17
 
@@ -21,7 +21,6 @@ JOINT_NAMES = (
 )  # fmt: skip
 # From y up, as mocap has it, to the axes of an upright camera that looks along the world's -z: x right, y down, z away.
 UPRIGHT = np.array([1.0, -1.0, -1.0], np.float32)
-_TEXTS = ("clip_id", "subject_id", "action", "source")
 
 
 def load_mocap(path: str | Path) -> Poses:
@@ -34,52 +33,36 @@ def load_mocap(path: str | Path) -> Poses:
     Raises:
         ValueError: If the file is missing, broken, has other joints, or its numbers cannot be people in millimetres.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise ValueError(f"mocap file {path} does not exist")
-    shapes: dict[str, tuple[object, ...]] = {"joints": ("frames", 17, 3), "clip_start": ("starts",), "fps": ()}
-    shapes |= {"text:joint_names": ("joints",), **{f"text:{name}": ("clips",) for name in _TEXTS}}
-    names = [name.removeprefix("text:") for name in shapes]
+    texts = {f"text:{name}": ("clips",) for name in ("clip_id", "subject_id", "action", "source")}
     with NpzReader(path) as file:
-        missing = [n for n in names if n not in file.names]
-        if missing:
-            raise ValueError(f"mocap file {path}: no array {', '.join(missing)}; the file has {', '.join(file.names)}")
-        arrays = {n: file.array(n) for n in names}
-    arrays["fps"] = arrays["fps"].reshape(()) if arrays["fps"].size == 1 else arrays["fps"]
-    check_shapes(path, arrays, shapes)
-    joints, start = arrays["joints"].astype(np.float32), arrays["clip_start"].astype(np.int64)
-    texts = {name: tuple(map(str, arrays[name])) for name in ("joint_names", *_TEXTS)}
-    poses = Poses(
-        skeleton=H36M17,
-        keypoints=torch.from_numpy(joints * UPRIGHT),
-        visible=torch.ones(joints.shape[:2], dtype=torch.bool),
-    )
-    fault = _find_fault(poses, start, float(arrays["fps"]), texts)
-    if fault is not None:
-        raise ValueError(f"mocap file {path}: {fault}")
-    clips = torch.from_numpy(np.repeat(np.arange(len(start) - 1), np.diff(start)))
-    return replace(
-        poses, clip_index=clips, clip_ids=texts["clip_id"], subject_ids=texts["subject_id"], actions=texts["action"]
-    )
-
-
-def _find_fault(poses: Poses, start: np.ndarray, fps: float, texts: dict[str, tuple[str, ...]]) -> str | None:
-    if texts["joint_names"] != JOINT_NAMES:
-        return f"its joints are {', '.join(texts['joint_names'])}; expected {', '.join(JOINT_NAMES)}"
-    if not len(poses):
-        return "joints have no frame"
-    if len(start) != len(texts["clip_id"]) + 1 or len(start) < 2:
-        return (
-            f"clip_start has {len(start)} numbers for {len(texts['clip_id'])} clips; it must have one more than clips"
+        arrays = file.arrays(
+            {"joints": ("frames", 17, 3), "clip_start": ("starts",), "text:joint_names": (17,), **texts}
         )
-    if start[0] != 0 or start[-1] != len(poses) or (np.diff(start) <= 0).any():
-        return f"clip_start must rise from 0 to {len(poses)}"
-    broken = ~torch.isfinite(poses.keypoints)
-    if broken.any():
-        return f"frame {int(broken.nonzero()[0, 0])} is not finite"
-    if not fps > 0:
-        return f"fps is {fps}; it must be positive"
-    return find_wrong_unit(poses.keypoints, poses.visible, H36M17)
+        fps = file.array("fps")
+    names = tuple(map(str, arrays["joint_names"]))
+    if names != JOINT_NAMES:
+        raise NpzError(f"{path}: its joints are {', '.join(names)}; expected {', '.join(JOINT_NAMES)}")
+    if fps.size != 1 or fps.dtype.kind not in "biuf" or not (fps > 0).all():
+        raise NpzError(f"{path}: fps is {fps}; it must be a positive number")
+    start, joints = arrays["clip_start"].astype(np.int64), arrays["joints"].astype(np.float32)
+    check_clips(path, start, len(arrays["clip_id"]), len(joints))
+    keypoints, visible = torch.from_numpy(joints * UPRIGHT), torch.ones(joints.shape[:2], dtype=torch.bool)
+    check_unit(keypoints, visible, H36M17, path)
+    index = torch.from_numpy(np.repeat(np.arange(len(start) - 1), np.diff(start)))
+    ids, subjects, actions, _ = (tuple(map(str, arrays[name.removeprefix("text:")])) for name in texts)
+    return Poses(H36M17, keypoints, visible, clip_index=index, clip_ids=ids, subject_ids=subjects, actions=actions)
+
+
+def check_clips(path: str | Path, start: np.ndarray, clips: int, frames: int) -> None:
+    """Check where the clips of a file start, with the end of the last one (C + 1,).
+
+    Raises:
+        NpzError: If there is no frame, or these are not the starts of so many clips.
+    """
+    if len(start) != clips + 1:
+        raise NpzError(f"{path}: clip_start has {len(start)} numbers for {clips} clips; it must have one more")
+    if not frames or start[0] != 0 or start[-1] != frames or (np.diff(start) < 0).any():
+        raise NpzError(f"{path}: clip_start must rise from 0 to {frames}, the number of frames, at least 1")
 
 
 @dataclass(frozen=True)
@@ -120,12 +103,11 @@ def split_mocap(
     rng = np.random.default_rng(seed)
     for subject in subjects:
         own = np.array([c for c, s in enumerate(poses.subject_ids) if s == subject])
-        if subject in test_subjects:
-            parts["test"].extend(own.tolist())
-            continue
-        order = own[rng.permutation(len(own))]
-        first, second = round(test_share * len(own)), round((test_share + val_share) * len(own))
-        for name, rows in (("test", order[:first]), ("val", order[first:second]), ("train", order[second:])):
+        if subject not in test_subjects:
+            own = own[rng.permutation(len(own))]
+        first, second = (round(share * len(own)) for share in (test_share, test_share + val_share))
+        cuts = [len(own)] if subject in test_subjects else [first, second]
+        for name, rows in zip(("test", "val", "train"), np.split(own, cuts), strict=False):
             parts[name].extend(rows.tolist())
     empty = [name for name, rows in parts.items() if not rows]
     if empty:

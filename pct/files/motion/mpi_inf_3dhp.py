@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from pct.files.motion.checks import check_unit, warn_of_odd_axes
+from pct.files.motion.checks import check_finite, check_unit, warn_of_odd_axes
 from pct.lifting.pairs import PosePairs
 from pct.skeleton import H36M16, H36M17, Skeleton
 
@@ -32,7 +32,6 @@ def load_mpi_inf_3dhp(
     sequences: Sequence[str] = tuple(SEQUENCES),
     *,
     skeleton: Skeleton = H36M17,
-    universal: bool = False,
 ) -> PosePairs:
     """Load the valid frames of the test set.
 
@@ -43,7 +42,6 @@ def load_mpi_inf_3dhp(
         folder: ``mpi_inf_3dhp_test_set``, with ``TS1/annot_data.mat`` and so on.
         sequences: Which of them.
         skeleton: ``H36M17``, or ``H36M16``, which has no ``neck_nose``.
-        universal: Take ``univ_annot3``, the poses scaled to a common height, instead of ``annot3``.
 
     Raises:
         ValueError: If a sequence is unknown, a file missing, broken or of another layout, or the skeleton has other
@@ -54,17 +52,19 @@ def load_mpi_inf_3dhp(
     unknown = [name for name in sequences if name not in SEQUENCES]
     if unknown or not sequences:
         raise ValueError(f"no sequence {', '.join(unknown) or 'named'}; there are {', '.join(SEQUENCES)}")
-    return PosePairs.concatenate([_load_sequence(Path(folder), name, skeleton, universal) for name in sequences])
+    return PosePairs.concatenate([_load_sequence(Path(folder), name, skeleton) for name in sequences])
 
 
-def _load_sequence(folder: Path, name: str, skeleton: Skeleton, universal: bool) -> PosePairs:
+def _load_sequence(folder: Path, name: str, skeleton: Skeleton) -> PosePairs:
     path = folder / name / "annot_data.mat"
-    annot3 = "univ_annot3" if universal else "annot3"
-    arrays = _read(path, ("valid_frame", "annot2", annot3))
+    arrays = _read(path, ("valid_frame", "annot2", "annot3"))
     valid = arrays["valid_frame"].reshape(-1) == 1
-    joints = [TO_H36M17[H36M17.keypoint_names.index(n)] for n in skeleton.keypoint_names]
-    poses = []
-    for key, dims in (("annot2", 2), (annot3, 3)):
+    n = int(valid.sum())
+    if n == 0:
+        raise ValueError(f"{path}: no frame is valid (valid_frame is 1 nowhere)")
+    joints = [TO_H36M17[H36M17.keypoint_names.index(joint)] for joint in skeleton.keypoint_names]
+    poses, visible = [], torch.ones(n, skeleton.num_keypoints, dtype=torch.bool)
+    for key, dims in (("annot2", 2), ("annot3", 3)):
         value = arrays[key]
         if value.shape not in ((len(valid), 1, 17, dims), (len(valid), 17, dims)):
             raise ValueError(
@@ -72,16 +72,9 @@ def _load_sequence(folder: Path, name: str, skeleton: Skeleton, universal: bool)
                 "of valid_frame"
             )
         poses.append(torch.from_numpy(value.reshape(len(valid), 17, dims)[valid][:, joints].astype(np.float32)))
-    n = int(valid.sum())
-    if n == 0:
-        raise ValueError(f"{path}: no frame is valid (valid_frame is 1 nowhere)")
-    if not torch.isfinite(poses[0]).all():
-        raise ValueError(
-            f"{path}: annot2 is not finite in valid frame {int((~torch.isfinite(poses[0])).nonzero()[0, 0])}"
-        )
-    visible = torch.ones(n, skeleton.num_keypoints, dtype=torch.bool)
-    check_unit(poses[1], visible, skeleton, f"{path}, {annot3}")
-    warn_of_odd_axes(poses[1], visible, skeleton, str(path))
+        check_finite(poses[-1], visible, skeleton, f"{path}, {key}")
+    check_unit(poses[1], visible, skeleton, f"{path}, annot3")
+    warn_of_odd_axes(poses[1], visible, skeleton, path)
     setting, size = SEQUENCES[name]
     return PosePairs(
         skeleton=skeleton,
