@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -25,8 +26,8 @@ _LARGEST_SHARE = 2
 _GUESSED = "poses have joints that are NaN or at exactly (0, 0), without `visible`; these count as unknown"
 _REPEATED = "poses have the id of an earlier pose; all of them are read"
 
-# Row, what is wrong in a few words, and the sentence that says what would be right.
-Found = Iterator[tuple[int, str, str]]
+# Which rows are bad, what is wrong in a few words, and what gives a row's sentence that says what would be right.
+Found = Iterator[tuple[np.ndarray, str, Callable[[int], str]]]
 
 
 class PoseFileError(ValueError):
@@ -161,119 +162,103 @@ def check_poses(raw: RawPoses) -> PoseBatch:
     are shares of the image, its box has no area or is far from the joints, or its area cannot be one (0 is unknown); in
     3D if its root is not known or one of its bones is over two metres long.
     """
-    odd, b, is_3d = Counter[str](), len(raw.keypoints), raw.keypoints.shape[-1] == 3
+    odd, is_3d = Counter[str](), raw.keypoints.shape[-1] == 3
     told = np.ones(raw.keypoints.shape[:2]) if raw.visible is None else raw.visible
     if raw.detected or (raw.visible is None and not is_3d):
         unknown = np.isnan(raw.keypoints).any(axis=-1) | (raw.keypoints == 0).all(axis=-1)
         odd += Counter({_GUESSED: int((unknown & (told != 0)).any(axis=1).sum())})
         told = np.where(unknown, 0.0, told)
-    raw, visible = replace(raw, visible=told), told > 0
-    found: dict[int, tuple[str, str]] = {}
-    for check in (_find_no_number, _find_bad_body) if is_3d else (_find_no_number, _find_shares, _find_odd_area):
-        for row, kind, sentence in check(raw, visible):
-            found.setdefault(row, (kind, sentence))
+    visible = told > 0
     known = np.where(visible[..., None], raw.keypoints, 0.0)
-    bbox = np.full((b, 4), np.nan, np.float32)
-    if not is_3d:
-        bbox = _boxes(raw, known, visible, found)
-        for row, kind, sentence in _find_bad_box(raw, visible, bbox):
-            found.setdefault(row, (kind, sentence))
-    where = raw.where or [f"row {row}" for row in raw.rows.tolist()]
-    rows = np.array([i for i in range(b) if i not in found], dtype=np.int64)
     # Tools that draw no outline write 0.
-    area = np.full(b, np.nan) if raw.area is None else np.where(raw.area == 0, np.nan, raw.area)
-    poses = Poses(
-        skeleton=raw.skeleton,
-        keypoints=torch.from_numpy(known[rows].astype(np.float32)),
-        visible=torch.from_numpy(visible[rows]),
-        bbox=torch.from_numpy(bbox[rows]),
-        area=torch.from_numpy(area[rows].astype(np.float32)),
-        image_ids=torch.from_numpy((raw.rows if raw.image_ids is None else raw.image_ids)[rows]),
-        annotation_ids=torch.from_numpy((raw.rows if raw.annotation_ids is None else raw.annotation_ids)[rows]),
-    )
+    area = np.full(len(known), np.nan) if raw.area is None else np.where(raw.area == 0, np.nan, raw.area)
+    checks, bbox = [_find_no_number(raw, told)], np.full((len(known), 4), np.nan, np.float32)
+    with np.errstate(all="ignore"):
+        if is_3d:
+            checks.append(_find_bad_body(raw, visible))
+        else:
+            boxes = _boxes_of(known, visible) if raw.bbox is None else raw.bbox
+            bbox = np.clip(boxes, -3e38, 3e38).astype(np.float32)  # clip keeps NaN, and no overflow is warned of
+            checks += [_find_shares(raw, known, visible), _find_bad_place(raw, visible, bbox, area)]
+        found: dict[int, tuple[str, str]] = {}
+        for bad, kind, explain in chain(*checks):
+            for row in np.flatnonzero(bad).tolist():
+                found.setdefault(row, (kind, explain(row)))
+    rows = np.array([row for row in range(len(known)) if row not in found], np.int64)
+    where = raw.where or [f"row {row}" for row in raw.rows.tolist()]
+    image_ids, annotation_ids = (raw.rows if ids is None else ids for ids in (raw.image_ids, raw.annotation_ids))
+    columns = (known.astype(np.float32), visible, bbox, area.astype(np.float32), image_ids, annotation_ids)
+    poses = Poses(raw.skeleton, *(torch.from_numpy(column[rows]) for column in columns))
     entries = tuple(raw.entries[row] for row in rows) if raw.entries else ()
-    faults = (*raw.faults, *(Fault(where[i], *found[i]) for i in sorted(found)))
+    faults = (*raw.faults, *(Fault(where[row], *found[row]) for row in sorted(found)))
     return PoseBatch(poses, faults, raw.left_out, odd, entries)
 
 
-def _boxes(raw: RawPoses, known: np.ndarray, visible: np.ndarray, found: Mapping[int, object]) -> np.ndarray:
-    """Return the boxes (B, 4) of a file, or those around the joints of good poses, float32."""
-    bbox = np.ones((len(known), 4)) if raw.bbox is None else raw.bbox
-    good = np.array([i not in found for i in range(len(known))], dtype=bool)
-    if raw.bbox is None and good.any():
-        bbox[good] = bbox_from_keypoints(torch.from_numpy(known[good]), torch.from_numpy(visible[good])).numpy()
-    return np.clip(bbox, -3e38, 3e38).astype(np.float32)  # clip keeps NaN, and no overflow is warned of
+def _boxes_of(known: np.ndarray, visible: np.ndarray) -> np.ndarray:
+    """Return the boxes (B, 4) around known joints, or around all where none is: such a pose is bad anyway."""
+    some = visible | ~visible.any(axis=1, keepdims=True)
+    return bbox_from_keypoints(torch.from_numpy(known), torch.from_numpy(some)).numpy()
 
 
-def _find_no_number(raw: RawPoses, visible: np.ndarray) -> Found:
+def _find_no_number(raw: RawPoses, told: np.ndarray) -> Found:
     names, unit = raw.skeleton.keypoint_names, "pixels" if raw.keypoints.shape[-1] == 2 else "millimetres"
-    assert raw.visible is not None
-    odd = ~np.isfinite(raw.visible)
-    for i in np.flatnonzero(odd.any(axis=1)).tolist():
-        joint = int(np.argmax(odd[i]))
-        right = "it must be 0 (unknown), 1 (occluded) or 2 (seen)"
-        yield i, "visibility not a number", f"visibility of {names[joint]} is {raw.visible[i, joint]}; {right}"
-    with np.errstate(invalid="ignore"):
-        bad = ~(np.abs(raw.keypoints) < LARGEST_PIXEL).all(axis=-1) & visible
-    for i in np.flatnonzero(bad.any(axis=1)).tolist():
-        joint = int(np.argmax(bad[i]))
-        right = f"known joints must be finite {unit} below {LARGEST_PIXEL:.0f} (or not visible, to have them filled in)"
-        yield i, "coordinates not finite", f"joint {names[joint]} is {raw.keypoints[i, joint].tolist()}; {right}"
+
+    def say(marks: np.ndarray, values: np.ndarray, sentence: str) -> Callable[[int], str]:
+        """Fill in the first joint that is marked and its value."""
+        joint = marks.argmax(axis=1)
+        return lambda row: sentence.format(names[joint[row]], values[row, joint[row]].tolist())
+
+    odd = ~np.isfinite(told)
+    sentence = "visibility of {} is {}; it must be 0 (unknown), 1 (occluded) or 2 (seen)"
+    yield odd.any(axis=1), "visibility not a number", say(odd, told, sentence)
+    bad = ~(np.abs(raw.keypoints) < LARGEST_PIXEL).all(axis=-1) & (told > 0)
+    right = f"known joints must be finite {unit} below {LARGEST_PIXEL:.0f} (or not visible, to have them filled in)"
+    yield bad.any(axis=1), "coordinates not finite", say(bad, raw.keypoints, "joint {} is {}; " + right)
 
 
-def _find_shares(raw: RawPoses, visible: np.ndarray) -> Found:
+def _find_shares(raw: RawPoses, known: np.ndarray, visible: np.ndarray) -> Found:
     """Find poses whose coordinates are from -2 to 2 and no whole numbers, which nobody is as few pixels as, or none."""
-    known = np.where(visible[..., None], raw.keypoints, 0.0)
-    with np.errstate(invalid="ignore"):
-        small = (np.abs(known) <= _LARGEST_SHARE).all(axis=(1, 2)) & (known != np.round(known)).any(axis=(1, 2))
-    for i in np.flatnonzero(small & (visible.sum(axis=1) > 1)).tolist():
-        sentence = "the joints are shares of the image, not pixels; multiply them by its width and height"
-        yield i, "shares of the image", sentence
-    for i in np.flatnonzero(~visible.any(axis=1)).tolist() if not raw.unlabelled else ():
-        sentence = "no visible joint, so there is nothing to encode; at least one joint must be known"
-        yield i, "no visible joint", sentence
-
-
-def _find_odd_area(raw: RawPoses, visible: np.ndarray) -> Found:
-    area = np.zeros(len(visible)) if raw.area is None else raw.area
-    for i in np.flatnonzero(~np.isnan(area) & ~((area >= 0) & (area < LARGEST_PIXEL**2))).tolist():
-        right = "it must be a positive number of square pixels, or be left out"
-        yield i, "bad area", f"area is {area[i]:g}; {right}"
+    small = (np.abs(known) <= _LARGEST_SHARE).all(axis=(1, 2)) & (known != np.round(known)).any(axis=(1, 2))
+    sentence = "the joints are shares of the image, not pixels; multiply them by its width and height"
+    yield small & (visible.sum(axis=1) > 1), "shares of the image", lambda _: sentence
+    nothing = "no visible joint, so there is nothing to encode; at least one joint must be known"
+    yield ~visible.any(axis=1) & (not raw.unlabelled), "no visible joint", lambda _: nothing
 
 
 def _find_bad_body(raw: RawPoses, visible: np.ndarray) -> Found:
-    names = raw.skeleton.keypoint_names
-    for i in np.flatnonzero(~visible[:, raw.root]).tolist():
-        yield i, "no root joint", f"joint {names[raw.root]}, the origin of the model's poses, is not known"
-    for i in np.flatnonzero(visible.sum(axis=1) < 2).tolist():
-        sentence = f"no joint but {names[raw.root]} is known, so there is nothing to encode"
-        yield i, "no visible joint", sentence
-    with np.errstate(invalid="ignore"):
-        lengths = bone_lengths(torch.from_numpy(raw.keypoints), torch.from_numpy(visible), raw.skeleton).numpy()
-        too_long = lengths > NO_BONE
-    for i in np.flatnonzero(too_long.any(axis=1)).tolist():
-        a, b = raw.skeleton.edges[int(np.argmax(too_long[i]))]
-        sentence = f"the bone from {names[a]} to {names[b]} is over {NO_BONE:.0f} mm long; nobody has such a one"
-        yield i, "bone too long", sentence
+    root = raw.skeleton.keypoint_names[raw.root]
+    missing = f"joint {root}, the origin of the model's poses, is not known"
+    yield ~visible[:, raw.root], "no root joint", lambda _: missing
+    nothing = f"no joint but {root} is known, so there is nothing to encode"
+    yield visible.sum(axis=1) < 2, "no visible joint", lambda _: nothing
+    lengths = bone_lengths(torch.from_numpy(raw.keypoints), torch.from_numpy(visible), raw.skeleton).numpy()
+
+    def explain(row: int) -> str:
+        a, b = (raw.skeleton.keypoint_names[joint] for joint in raw.skeleton.edges[(lengths[row] > NO_BONE).argmax()])
+        return f"the bone from {a} to {b} is over {NO_BONE:.0f} mm long; nobody has such a one"
+
+    yield (lengths > NO_BONE).any(axis=1), "bone too long", explain
 
 
-def _find_bad_box(raw: RawPoses, visible: np.ndarray, bbox: np.ndarray) -> Found:
-    with np.errstate(all="ignore"):
-        bad = ~((np.abs(bbox) < LARGEST_PIXEL).all(axis=1) & (bbox[:, 2:] > 0).all(axis=1))
-        low, high = bbox[:, None, :2], bbox[:, None, :2] + bbox[:, None, 2:]
-        away = np.maximum(low - raw.keypoints, raw.keypoints - high).max(axis=-1) / bbox[:, None, 2:].max(axis=-1)
-        near = np.where(visible, away, np.inf).min(axis=1)
-        far = ((away > _FARTHEST) & visible).any(axis=1) | (visible.any(axis=1) & (near > _NEAREST))
-        # A box of shares of the image, beside joints in pixels.
-        far |= (np.abs(bbox) <= 1).all(axis=1) & ((np.abs(raw.keypoints) > 2).any(axis=-1) & visible).any(axis=1)
-    for i in np.flatnonzero(bad | far).tolist():
-        text = f"bbox is {(bbox if raw.bbox is None else raw.bbox)[i].tolist()}"
-        if bad[i]:
-            right = f"width and height must be positive, all values finite pixels below {LARGEST_PIXEL:.0f}"
-            yield i, "box without area", f"{text}; {right}"
-        else:
-            sentence = f"{text}, but a known joint is far away; both must be in image pixels"
-            yield i, "joints far from the box", sentence
+def _find_bad_place(raw: RawPoses, visible: np.ndarray, bbox: np.ndarray, area: np.ndarray) -> Found:
+    given = bbox if raw.bbox is None else raw.bbox
+    right = "it must be a positive number of square pixels, or be left out"
+    yield (
+        ~(np.isnan(area) | ((area > 0) & (area < LARGEST_PIXEL**2))),
+        "bad area",
+        lambda i: f"area is {area[i]:g}; {right}",
+    )
+    bad = ~((np.abs(bbox) < LARGEST_PIXEL).all(axis=1) & (bbox[:, 2:] > 0).all(axis=1))
+    sized = f"width and height must be positive, all values finite pixels below {LARGEST_PIXEL:.0f}"
+    yield bad, "box without area", lambda i: f"bbox is {given[i].tolist()}; {sized}"
+    low, high = bbox[:, None, :2], bbox[:, None, :2] + bbox[:, None, 2:]
+    away = np.maximum(low - raw.keypoints, raw.keypoints - high).max(axis=-1) / bbox[:, None, 2:].max(axis=-1)
+    near = np.where(visible, away, np.inf).min(axis=1)
+    far = ((away > _FARTHEST) & visible).any(axis=1) | (visible.any(axis=1) & (near > _NEAREST))
+    # A box of shares of the image, beside joints in pixels.
+    far |= (np.abs(bbox) <= 1).all(axis=1) & ((np.abs(raw.keypoints) > 2).any(axis=-1) & visible).any(axis=1)
+    sentence = "but a known joint is far away; both must be in image pixels"
+    yield far, "joints far from the box", lambda i: f"bbox is {given[i].tolist()}, {sentence}"
 
 
 def explain_mismatch(path: object, what: str, names: Sequence[str], skeleton: Skeleton) -> str:

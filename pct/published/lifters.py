@@ -79,7 +79,7 @@ class PoseStatistics:
             ValueError: If the file is missing or broken, or an array is missing or of another shape.
         """
         with NpzReader(Path(path)) as file:
-            arrays = file.arrays(dict.fromkeys(cls.__dataclass_fields__, (16, "dims")))
+            arrays = file.arrays({name: (16, 2 if name.endswith("2d") else 3) for name in cls.__dataclass_fields__})
             return cls(**{name: torch.from_numpy(array).float() for name, array in arrays.items()})
 
 
