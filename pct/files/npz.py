@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any
 
 import numpy as np
 
@@ -42,15 +42,6 @@ def check_file(path: Path, error: type[ValueError]) -> None:
         raise error(f"{path}: the file is empty")
 
 
-class _Array(NamedTuple):
-    """An array whose header was read: the file stands at its numbers."""
-
-    file: IO[bytes]
-    shape: tuple[int, ...]
-    fortran: bool
-    dtype: np.dtype[Any]
-
-
 class NpzReader(ExitStack):
     """Read the arrays of an ``.npz`` archive row by row; a context manager.
 
@@ -68,37 +59,49 @@ class NpzReader(ExitStack):
         super().__init__()
         self.path = Path(path)
         check_file(self.path, NpzError)
-        with ExitStack() as stack:
-            try:
-                self._zip = stack.enter_context(zipfile.ZipFile(self.path))
-            except (zipfile.BadZipFile, UnicodeDecodeError, NotImplementedError, OSError, ValueError):
-                raise NpzError(f"{path}: truncated, or no .npz archive (pickled files are refused)") from None
-            self._check_members()
-            self.push(stack.pop_all())
+        try:
+            self._zip = self.enter_context(zipfile.ZipFile(self.path))
+        except (zipfile.BadZipFile, UnicodeDecodeError, NotImplementedError, OSError, ValueError):
+            raise NpzError(f"{path}: truncated, or no .npz archive (pickled files are refused)") from None
         self.names = [name.removesuffix(".npy") for name in self._zip.namelist()]
+        with ExitStack() as stack:
+            stack.push(self)  # closed if a member is bad
+            self._check_members()
+            stack.pop_all()
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Return the shape of an array without reading it."""
-        with self._open(name) as array:
-            return array.shape
+        with self._open(name) as (_, shape, _, _):
+            return shape
 
     def array(self, name: str) -> np.ndarray:
         """Return a whole array, a single value too.
 
         Raises:
-            NpzError: If the array is missing, truncated, or holds Python objects.
+            NpzError: If the array is missing, truncated, or holds Python objects or damaged texts.
         """
-        with self._open(name) as array:
-            values = self._read(name, array, array.shape[::-1] if array.fortran else array.shape)
+        with self._open(name) as (file, shape, fortran, dtype):
+            values = self._take(name, file, shape[::-1] if fortran else shape, dtype)
         try:
-            values.tolist() if values.dtype.kind in "US" else None
+            values.tolist() if dtype.kind in "US" else None
         except (UnicodeError, SystemError) as error:
             raise NpzError(f"{self.path}: array {name!r} holds no text: {error}") from None
-        return (values.transpose() if array.fortran else values).copy()
+        return (values.transpose() if fortran else values).copy()
 
     def texts(self, name: str) -> tuple[str, ...]:
         """Return a whole array of texts one after the other; raises as :meth:`array`."""
         return tuple(map(str, self.array(name).ravel()))
+
+    def rows(self, name: str, batch_size: int) -> Iterator[np.ndarray]:
+        """Yield an array's rows in order, at most ``batch_size`` at a time; raises as :meth:`array`."""
+        with self._open(name) as (file, shape, fortran, dtype):
+            if not shape:
+                raise NpzError(f"{self.path}: array {name!r} is a single value; it must have a row a pose")
+            # Rows of a Fortran-ordered array lie scattered over the file: it can only be read whole.
+            whole = self.array(name) if fortran and len(shape) > 1 else None
+            for start in range(0, shape[0], batch_size):
+                size = min(batch_size, shape[0] - start), *shape[1:]
+                yield self._take(name, file, size, dtype) if whole is None else whole[start : start + batch_size]
 
     def arrays(self, wanted: Mapping[str, tuple[object, ...]]) -> dict[str, np.ndarray]:
         """Return several whole arrays.
@@ -110,94 +113,69 @@ class NpzReader(ExitStack):
         Raises:
             NpzError: As :meth:`array`, or if one has another shape or kind.
         """
-        shapes = {key.removeprefix("text:"): shape for key, shape in wanted.items()}
-        missing = [name for name in shapes if name not in self.names]
+        missing = [name for name in (key.removeprefix("text:") for key in wanted) if name not in self.names]
         if missing:
             raise NpzError(f"{self.path}: no array {', '.join(missing)}; the file has {', '.join(self.names)}")
-        arrays, lengths = {name: self.array(name) for name in shapes}, dict[object, int]()
-        for name, shape in shapes.items():
-            array, what = arrays[name], "numbers" if name in wanted else "text"
-            fits = len(shape) == array.ndim and array.dtype.kind in ("biuf" if name in wanted else "US")
-            if not fits or any(
-                found != (lengths.setdefault(side, found) if isinstance(side, str) else side)
-                for found, side in zip(array.shape, shape, strict=True)
-            ):
+        arrays, lengths = dict[str, np.ndarray](), dict[object, int]()
+        for key, shape in wanted.items():
+            name, (what, kinds) = key.removeprefix("text:"), ("text", "US") if ":" in key else ("numbers", "biuf")
+            array = arrays[name] = self.array(name)
+            fits = len(shape) == array.ndim and array.dtype.kind in kinds
+            sides = [
+                lengths.setdefault(s, n) if isinstance(s, str) else s for s, n in zip(shape, array.shape, strict=False)
+            ]
+            if not fits or tuple(sides) != array.shape:
                 expected = ", ".join(f"{side} = {lengths[side]}" if side in lengths else str(side) for side in shape)
-                raise NpzError(
-                    f"{self.path}: {name} holds {array.dtype} of shape {array.shape}; it must hold {what} of shape "
-                    f"({expected})"
-                )
+                found = f"{array.dtype} of shape {array.shape}"
+                raise NpzError(f"{self.path}: {name} holds {found}; it must hold {what} of shape ({expected})")
         return arrays
-
-    def rows(self, name: str, batch_size: int) -> Iterator[np.ndarray]:
-        """Yield an array's rows in order, at most ``batch_size`` at a time.
-
-        Raises:
-            NpzError: If the array is missing, truncated, or holds Python objects.
-        """
-        with self._open(name) as array:
-            if not array.shape:
-                raise NpzError(f"{self.path}: array {name!r} is a single value; it must have a row a pose")
-            # Rows of a Fortran-ordered array lie scattered over the file: it can only be read whole.
-            whole = self.array(name) if array.fortran and len(array.shape) > 1 else None
-            for start in range(0, array.shape[0], batch_size):
-                shape = (min(batch_size, array.shape[0] - start), *array.shape[1:])
-                yield self._read(name, array, shape) if whole is None else whole[start : start + batch_size]
 
     def _check_members(self) -> None:
         """Refuse what NumPy does not write, before anything is unpacked, and a directory that lacks an array."""
         members, end = sorted(self._zip.infolist(), key=lambda member: member.header_offset), 0
         for member in members:
-            name = member.filename.removesuffix(".npy")
+            where = f"{self.path}: array {member.filename.removesuffix('.npy')!r}"
             if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-                raise NpzError(f"{self.path}: array {name!r} is packed in a way that NumPy does not use; save it anew")
-            if member.file_size > max(_LARGEST_PIECE, _MOST_PACKED * member.compress_size):
-                raise NpzError(
-                    f"{self.path}: array {name!r} unpacks from {member.compress_size:,} to {member.file_size:,} bytes, "
-                    "as no poses do"
-                )
+                raise NpzError(f"{where} is packed in a way that NumPy does not use; save it anew")
+            packed, size = member.compress_size, member.file_size
+            if size > max(_LARGEST_PIECE, _MOST_PACKED * packed):
+                raise NpzError(f"{where} unpacks from {packed:,} to {size:,} bytes, as no poses do")
             if abs(member.header_offset - end) > _GAP:
                 break
             with self.path.open("rb") as file:
                 file.seek(member.header_offset + 26)
-                end = member.header_offset + 30 + sum(struct.unpack("<HH", file.read(4))) + member.compress_size
+                end = member.header_offset + 30 + sum(struct.unpack("<HH", file.read(4))) + packed
         if abs(self._zip.start_dir - end) > _GAP:
             raise NpzError(f"{self.path}: damaged: the directory of the archive does not list all that is in it")
 
     @contextmanager
-    def _open(self, name: str) -> Iterator[_Array]:
+    def _open(self, name: str) -> Iterator[tuple[IO[bytes], tuple[int, ...], bool, np.dtype[Any]]]:
+        """Give a file that stands at the numbers of an array, its shape, whether in Fortran's order, and type."""
+        where = f"{self.path}: array {name!r}"
         if name not in self.names:
             raise NpzError(f"{self.path}: no array {name!r}; the file has {', '.join(self.names) or 'none'}")
         with ExitStack() as stack:
             try:
                 file = stack.enter_context(self._zip.open(f"{name}.npy"))
-                version = np.lib.format.read_magic(file)
-                array = _Array(file, *_OPENERS[version](file)) if version in _OPENERS else None
+                shape, fortran, dtype = _OPENERS[np.lib.format.read_magic(file)](file)
             except _DAMAGED as error:
-                raise NpzError(f"{self.path}: array {name!r} is damaged: {error}") from None
-            if array is None:
-                raise NpzError(f"{self.path}: array {name!r} has npy format {version}; save it as numbers")
-            if array.dtype.hasobject:
-                raise NpzError(
-                    f"{self.path}: array {name!r} holds Python objects, that is a pickle, which is refused; "
-                    "save it as an array of numbers"
-                )
-            yield array
+                raise NpzError(f"{where} is damaged, or of a version that is not read: {error}") from None
+            if dtype.hasobject:
+                raise NpzError(f"{where} holds Python objects, that is a pickle, which is refused; save it as numbers")
+            yield file, shape, fortran, dtype
 
-    def _read(self, name: str, array: _Array, shape: tuple[int, ...]) -> np.ndarray:
-        size = math.prod(shape) * array.dtype.itemsize
+    def _take(self, name: str, file: IO[bytes], shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
+        where, size = f"{self.path}: array {name!r}", math.prod(shape) * dtype.itemsize
         if size > _LARGEST_PIECE:
-            raise NpzError(
-                f"{self.path}: array {name!r} needs {size / 2**20:,.0f} MB of memory at once; at most "
-                f"{_LARGEST_PIECE >> 20} are read (large arrays row by row, if they are in C order)"
-            )
+            most = f"at most {_LARGEST_PIECE >> 20} are read (large arrays row by row, if they are in C order)"
+            raise NpzError(f"{where} needs {size / 2**20:,.0f} MB of memory at once; {most}")
         try:
-            data = array.file.read(size)
+            data = file.read(size)
         except _DAMAGED as error:
-            raise NpzError(f"{self.path}: array {name!r} is damaged: {error}") from None
+            raise NpzError(f"{where} is damaged: {error}") from None
         if len(data) != size:
-            raise NpzError(f"{self.path}: array {name!r} is truncated")
-        return np.frombuffer(data, array.dtype).reshape(shape)
+            raise NpzError(f"{where} is truncated")
+        return np.frombuffer(data, dtype).reshape(shape)
 
 
 def write_npz(
@@ -229,10 +207,9 @@ def write_npz(
                         header |= {"fortran_order": False, "shape": (length, *piece.shape[1:])}
                         np.lib.format.write_array_header_1_0(file, header)
                     if (piece.dtype, piece.shape[1:]) != kind:
-                        raise ValueError(
-                            f"{path}: array {name!r} got rows of {piece.dtype} of shape {piece.shape[1:]} after row "
-                            f"{rows - 1}; all must be {kind[0]} of shape {kind[1]}"
-                        )
+                        found = f"{piece.dtype} of shape {piece.shape[1:]} after row {rows - 1}"
+                        wanted = f"{kind[0]} of shape {kind[1]}"
+                        raise ValueError(f"{path}: array {name!r} got rows of {found}; all must be {wanted}")
                     rows += len(piece)
                     file.write(np.ascontiguousarray(piece).tobytes())
             if rows != length:
