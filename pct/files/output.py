@@ -26,7 +26,6 @@ except ImportError:  # Windows has no such locks: there a file that is open cann
 _FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EFBIG)
 # Signals that end a process: Ctrl-C, the system's end, and the end of a terminal, which Windows has not.
 _ENDING = (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))
-_NO_FOLLOW, _NO_WAIT = getattr(os, "O_NOFOLLOW", 0), getattr(os, "O_NONBLOCK", 0)
 
 
 class OutputError(ValueError):
@@ -54,13 +53,23 @@ def check_output(path: str | Path, suffixes: Sequence[str] = (), force: bool = F
         raise OutputError(f"output folder {path.parent} does not exist; make it first")
     if not os.access(path.parent, os.W_OK):
         raise OutputError(f"output folder {path.parent} is not writable")
+    check_names(path.parent, [path.name], force)
+    return path
+
+
+def check_names(folder: Path, names: Sequence[str], force: bool) -> None:
+    """Check that outputs, files or folders, may be written.
+
+    Raises:
+        FileExistsError: If one exists and ``force`` is not set.
+        OutputError: If one is a link or a device.
+    """
     # A link that points to nothing, or at itself, does not "exist", but it would be replaced too.
-    if os.path.lexists(path):
+    for path in (folder / name for name in names if os.path.lexists(folder / name)):
         if not force:
             raise _exists(path)
-        if not stat.S_ISREG(os.lstat(path).st_mode):
+        if not (stat.S_ISREG(os.lstat(path).st_mode) or stat.S_ISDIR(os.lstat(path).st_mode)):
             raise OutputError(f"output {path} is no plain file (a link or a device), so it is not replaced")
-    return path
 
 
 @contextmanager
@@ -80,31 +89,32 @@ def atomic_output(path: Path, force: bool = True, ending: str = ".tmp") -> Itera
         OutputError: If the disk is full.
     """
     remove_left_behind(path.parent, _prefix(path), ending, stat.S_ISREG)
-    temporary, descriptor = None, -1
+    temporary, descriptor = path, -1
     try:
         with naming_full_disk(path):
             with undisturbed():
                 temporary, descriptor = _make_temporary(path, ending)
-            if fcntl is None:
-                os.close(descriptor)  # Windows renames and removes no file that is open
             yield temporary
             with temporary.open("r+b") as file:
                 os.fsync(file.fileno())
             _publish(temporary, path, force)
     finally:
         with undisturbed():
-            if temporary is not None:
+            if temporary != path:
                 temporary.unlink(missing_ok=True)
-                if fcntl is not None:
-                    os.close(descriptor)
+            if descriptor >= 0:
+                os.close(descriptor)
 
 
 def _make_temporary(path: Path, ending: str) -> tuple[Path, int]:
     """Make a temporary file that nobody could foresee; a lock on it says as long as this process lives that it does."""
     while True:
         temporary = path.with_name(f"{_prefix(path)}{secrets.token_hex(8)}{ending}")
-        descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | _NO_FOLLOW, 0o666)
-        _lock(descriptor, alone=False, wait=True)
+        descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), 0o666)
+        if fcntl is None:
+            os.close(descriptor)  # Windows renames and removes no file that is open
+            return temporary, -1
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
         if os.fstat(descriptor).st_nlink:
             return temporary, descriptor
         os.close(descriptor)  # another process took it for one left behind before it was locked
@@ -157,18 +167,15 @@ def locked(path: Path, alone: bool = True, wait: bool = True) -> Iterator[None]:
     Raises:
         BlockingIOError: If somebody else holds the other kind of lock and ``wait`` is not set.
     """
-    descriptor = -1 if fcntl is None else os.open(path, os.O_RDONLY | _NO_WAIT)
+    if fcntl is None:
+        yield
+        return
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     try:
-        _lock(descriptor, alone, wait)
+        fcntl.flock(descriptor, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | (0 if wait else fcntl.LOCK_NB))
         yield
     finally:
-        if descriptor >= 0:
-            os.close(descriptor)
-
-
-def _lock(descriptor: int, alone: bool, wait: bool) -> None:
-    if fcntl is not None:
-        fcntl.flock(descriptor, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | (0 if wait else fcntl.LOCK_NB))
+        os.close(descriptor)
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 import shutil
 import stat
@@ -10,12 +9,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from pct.files.output import OutputError, locked, naming_full_disk, remove_left_behind, undisturbed
+from pct.files.output import OutputError, check_names, locked, naming_full_disk, remove_left_behind, undisturbed
 
-# Whole outputs that are being given their names; who finds them there finishes it. And how those half made are called.
-_READY, _HALF = ".results.ready", ".results."
-# Behind the name of an output that is to go, since the new ones do not have it.
-_GONE = ".gone"
+# Several outputs that are whole and being given their names; who finds them there finishes it. How those half made are
+# called, and what stands behind the name of an output that is to go, since the new ones do not have it.
+_READY, _HALF, _GONE = ".results.ready", ".results.", ".gone"
 
 
 @contextmanager
@@ -68,23 +66,6 @@ def finish_outputs(folder: Path, names: Sequence[str]) -> None:
     if (folder / _READY).exists():
         with locked(folder), undisturbed():
             _finish(folder, names)
-
-
-def check_names(folder: Path, names: Sequence[str], force: bool) -> None:
-    """Check that outputs may be written.
-
-    Raises:
-        FileExistsError: If one exists and ``force`` is not set.
-        OutputError: If one is a link or a device.
-    """
-    for name in names:
-        if not os.path.lexists(folder / name):
-            continue
-        if not force:
-            raise FileExistsError(f"{folder} already holds {name}; give --force (force=True) to replace the results")
-        mode = os.lstat(folder / name).st_mode
-        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-            raise OutputError(f"output {folder / name} is a link or a device, so it is not replaced")
 
 
 def _finish(folder: Path, names: Sequence[str]) -> None:

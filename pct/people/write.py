@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from pct.files.coco_writer import write_coco_json
-from pct.files.output_folder import check_names, outputs_together
+from pct.files.output import check_names
+from pct.files.output_folder import outputs_together
 from pct.people.scene import GeneratedPersons
 from pct.photos.persons import PersonPhoto
 from pct.skeleton import COCO17

@@ -16,7 +16,8 @@ from pct.files.output import OutputError, atomic_output, check_output, open_atom
 HOLD = """
 import signal, sys
 from pathlib import Path
-from pct.files.output import open_atomically, stop_in_order
+from pct.files.output import open_atomically
+from pct.files.output import stop_in_order
 # Who started the tests may ignore signals, as nohup does.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -127,7 +128,8 @@ import os, signal, sys
 sys.modules["fcntl"] = None
 del signal.SIGHUP, os.O_NOFOLLOW, os.O_NONBLOCK
 from pathlib import Path
-from pct.files.output import open_atomically, stop_in_order
+from pct.files.output import open_atomically
+from pct.files.output import stop_in_order
 stop_in_order()
 for force in (False, True):
     with open_atomically("out.txt", force) as file:

@@ -79,7 +79,7 @@ def test_nothing_is_overwritten_unasked(tmp_path: Path, capsys: pytest.CaptureFi
     before = (folder / "annotations.json").read_bytes()
     other = ("--num-images", "2", "--seed", "5")
     assert cli.main(options(folder, *other)) == 1
-    assert "already holds annotations.json; give --force" in capsys.readouterr().err
+    assert "annotations.json exists; give --force" in capsys.readouterr().err
     assert (folder / "annotations.json").read_bytes() == before
     assert cli.main(options(folder, *other, "--force")) == 0
     assert len(list((folder / "images").iterdir())) == 2

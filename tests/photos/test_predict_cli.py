@@ -217,7 +217,7 @@ def test_earlier_results_even_empty_ones_are_replaced_only_when_asked(here, pred
     assert results() == []
     assert len(read_tokens(here / "predictions")) == 0
     before = (here / "predictions/keypoints.json").stat().st_mtime_ns
-    refused = "pct: error: predictions already holds keypoints.json; give --force (force=True) to replace the results\n"
+    refused = "pct: error: output predictions/keypoints.json exists; give --force (force=True) to replace it\n"
     assert predict("1.png", "--boxes", "boxes.json") == (1, refused)
     assert (here / "predictions/keypoints.json").stat().st_mtime_ns == before
     assert predict("1.png", "--boxes", "boxes.json", "--force") == found

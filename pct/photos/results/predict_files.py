@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pct.drawing.poses2d import write_jpeg
-from pct.files.output import OutputError, open_atomically
-from pct.files.output_folder import check_names, finish_outputs, outputs_together
+from pct.files.output import OutputError, check_names, open_atomically
+from pct.files.output_folder import finish_outputs, outputs_together
 from pct.files.photo import PhotoError
 from pct.files.photo_inputs import PhotoInput, choose_image_ids
 from pct.files.video import VideoReader, VideoWriter
