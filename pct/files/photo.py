@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import struct
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +22,11 @@ _MOST_PIXELS = 80_000_000
 _DARK = 16
 # Orientations of the EXIF standard, as the turns of Pillow that undo them.
 _ORIENTATION = 0x0112
-_TURNS = {
-    2: "FLIP_LEFT_RIGHT",
-    3: "ROTATE_180",
-    4: "FLIP_TOP_BOTTOM",
-    5: "TRANSPOSE",
-    6: "ROTATE_270",
-    7: "TRANSVERSE",
-    8: "ROTATE_90",
-}
+_TURNS = dict(
+    enumerate(
+        ("FLIP_LEFT_RIGHT", "ROTATE_180", "FLIP_TOP_BOTTOM", "TRANSPOSE", "ROTATE_270", "TRANSVERSE", "ROTATE_90"), 2
+    )
+)
 # What Pillow was seen to raise on photos and notes of cameras that are damaged.
 _DAMAGED = (
     *(OSError, SyntaxError, ValueError, EOFError, KeyError, TypeError, IndexError, AttributeError, struct.error),
@@ -72,33 +70,22 @@ def as_photo(image: Any) -> np.ndarray:
     """
     if isinstance(image, (str, Path)):
         return read_photo(image)
-    if not isinstance(image, np.ndarray):
-        from PIL import Image
+    from PIL import Image
 
-        if isinstance(image, Image.Image):
-            try:
-                _check_size(image, "the picture")
-                return _to_rgb(_upright(image, "the picture"), "the picture")
-            except PhotoError:
-                raise
-            except _DAMAGED as error:
-                raise PhotoError(f"the picture cannot be decoded: {error}") from None
+    if isinstance(image, Image.Image):
+        with _explained("the picture"):
+            return _to_rgb(image, "the picture")
+    if not isinstance(image, np.ndarray):
         kind = type(image).__name__
         raise PhotoError(f"a photo must be a file, a Pillow picture or a numpy array of uint8; got {kind}")
     if image.dtype != np.uint8:
         raise PhotoError(f"a photo's array must be uint8, 0 to 255; got {image.dtype}")
-    if image.ndim == 2:
-        image = image[..., None]
-    if image.ndim != 3 or image.shape[2] not in (1, 3, 4):
+    if image.ndim not in (2, 3) or image.shape[2:] not in ((), (1,), (3,), (4,)):
         raise PhotoError(f"a photo's array must be (H, W, 3), (H, W, 4) or (H, W); got shape {image.shape}")
-    if image.size == 0:
-        raise PhotoError(f"the photo has no pixels: its shape is {image.shape}")
-    if max(image.shape) > _LONGEST:
-        raise PhotoError(f"the photo has {image.shape[1]}x{image.shape[0]} pixels; a side has at most {_LONGEST:,}")
-    if image.shape[2] == 4:
-        alpha = image[..., 3:].astype(np.float32) / 255
-        return np.rint(image[..., :3] * alpha + 255 * (1 - alpha)).astype(np.uint8)
-    return np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image
+    _check_size(image.shape[1], image.shape[0], "the array")
+    if image.shape[2:] == (3,):
+        return image
+    return _to_rgb(Image.fromarray(image[..., 0] if image.shape[2:] == (1,) else image), "the array")
 
 
 def read_bytes(path: str | Path) -> bytes:
@@ -114,61 +101,40 @@ def read_bytes(path: str | Path) -> bytes:
 
 
 def decode_photo(data: bytes, name: str | Path) -> np.ndarray:
-    """Decode the bytes of a photo file; see :func:`read_photo`.
-
-    Args:
-        data: The whole file.
-        name: What an error calls it.
-    """
-    from PIL import Image
-
+    """Decode the bytes of a photo file, which errors call ``name``; see :func:`read_photo`."""
     if not data:
         raise PhotoError(f"{name}: the photo is empty (0 bytes)")
+    if data[4:12] in _HEIC:
+        raise PhotoError(f"{name}: HEIC photos are not read; convert it to JPEG or PNG")
+    # A truncated file is an error here and not a picture that is grey from somewhere on.
+    with _explained(name), _open(io.BytesIO(data)) as image:
+        return _to_rgb(image, name)
+
+
+def photo_size(path: str | Path) -> tuple[int, int]:
+    """Return width and height in pixels of a photo as :func:`read_photo` gives it, without decoding it."""
+    with _explained(path), _open(path) as image:
+        # Of a TIFF, Pillow says the size as turned in some versions; its own tags do not.
+        width, height = (image.tag_v2[256], image.tag_v2[257]) if image.format == "TIFF" else image.size
+        # Orientations 5 to 8 of the EXIF standard lie on their side.
+        return (height, width) if _orientation(image, path) in (5, 6, 7, 8) else (width, height)
+
+
+@contextmanager
+def _explained(name: str | Path) -> Iterator[None]:
+    """Say of which photo what Pillow raises is."""
+    from PIL import Image
+
     try:
-        # A truncated file is an error here and not a picture that is grey from somewhere on.
-        with _open(io.BytesIO(data)) as image:
-            _check_size(image, name)
-            image.load()
-            return _to_rgb(_upright(image, name), name)
-    except Image.UnidentifiedImageError:
-        if data[4:12] in _HEIC:
-            raise PhotoError(f"{name}: HEIC photos are not read; convert it to JPEG or PNG") from None
-        raise PhotoError(f"{name}: not a photo, or cut off within its header ({len(data):,} bytes)") from None
+        yield
     except PhotoError:
         raise
+    except Image.UnidentifiedImageError:
+        raise PhotoError(f"{name}: not a photo, or cut off within its header") from None
     except Image.DecompressionBombError as error:
         raise PhotoError(f"{name}: the photo is too large to be decoded: {error}") from None
     except _DAMAGED as error:
         raise PhotoError(f"{name}: the photo is damaged or truncated: {error}") from None
-
-
-def _orientation(image: Any, name: str | Path) -> Any:
-    """Return how a camera noted that it was held, None if it did not."""
-    try:
-        return image.getexif().get(_ORIENTATION)
-    except (SyntaxError, struct.error) as error:  # the notes are damaged, not the pixels
-        warnings.warn(f"{name}: its EXIF notes cannot be read, so it is not turned: {error}", stacklevel=2)
-        return None
-
-
-def _upright(image: Any, name: str | Path) -> Any:
-    """Carry out the rotation that a camera noted; Pillow's own way fails on odd notes of other things."""
-    from PIL import Image
-
-    turn = _TURNS.get(_orientation(image, name))
-    return image if turn is None else image.transpose(Image.Transpose[turn])
-
-
-def _check_size(image: Any, name: str | Path) -> None:
-    """Refuse, before it is decoded, a picture whose sides OpenCV cannot count or whose pixels fill the memory."""
-    width, height = image.size
-    if not width * height:
-        raise PhotoError(f"{name}: the photo has no pixels: its size is {width}x{height}")
-    if max(width, height) > _LONGEST:
-        raise PhotoError(f"{name}: the photo has {width}x{height} pixels; a side has at most {_LONGEST:,}")
-    most = _MOST_PIXELS // 4 if image.has_transparency_data else _MOST_PIXELS
-    if width * height > most:
-        raise PhotoError(f"{name}: the photo is too large, {width}x{height} pixels; at most {most:,} are read")
 
 
 def _open(source: Any) -> Any:
@@ -181,43 +147,46 @@ def _open(source: Any) -> Any:
     return Image.open(source)
 
 
-def photo_size(path: str | Path) -> tuple[int, int]:
-    """Return width and height in pixels of a photo as :func:`read_photo` gives it, without decoding it."""
-    from PIL import Image
-
+def _orientation(image: Any, name: str | Path) -> Any:
+    """Return how a camera noted that it was held, None if it did not."""
     try:
-        with _open(path) as image:
-            # Of a TIFF, Pillow says the size as turned in some versions; its own tags do not.
-            width, height = (image.tag_v2[256], image.tag_v2[257]) if image.format == "TIFF" else image.size
-            # Orientations 5 to 8 of the EXIF standard lie on their side.
-            lying = _orientation(image, path) in (5, 6, 7, 8)
-            return (height, width) if lying else (width, height)
-    except (*_DAMAGED, Image.DecompressionBombError) as error:
-        raise PhotoError(f"{path}: the photo cannot be read: {error}") from None
+        return image.getexif().get(_ORIENTATION)
+    except (SyntaxError, struct.error) as error:  # the notes are damaged, not the pixels
+        warnings.warn(f"{name}: its EXIF notes cannot be read, so it is not turned: {error}", stacklevel=2)
+        return None
+
+
+def _check_size(width: int, height: int, name: str | Path, most: int = _LONGEST**2) -> None:
+    """Refuse, before it is decoded, a picture whose sides OpenCV cannot count or whose pixels fill the memory."""
+    if not width * height:
+        raise PhotoError(f"{name}: the photo has no pixels: its size is {width}x{height}")
+    if max(width, height) > _LONGEST:
+        raise PhotoError(f"{name}: the photo has {width}x{height} pixels; a side has at most {_LONGEST:,}")
+    if width * height > most:
+        raise PhotoError(f"{name}: the photo is too large, {width}x{height} pixels; at most {most:,} are read")
 
 
 def _to_rgb(image: Any, name: str | Path) -> np.ndarray:
-    """Turn a decoded Pillow image of any mode into an array (H, W, 3) of uint8."""
+    """Turn a Pillow image of any mode into an upright array (H, W, 3) of uint8."""
     from PIL import Image
 
-    if image.mode.startswith("I"):
-        image = Image.fromarray(_to_8_bits(np.asarray(image), name))
-    elif image.mode == "F":
+    _check_size(*image.size, name, _MOST_PIXELS // 4 if image.has_transparency_data else _MOST_PIXELS)
+    image.load()
+    turn = _TURNS.get(_orientation(image, name))  # Pillow's own way fails on odd notes of other things
+    image = image if turn is None else image.transpose(Image.Transpose[turn])
+    if image.mode == "F":
         raise ValueError("its pixels are floating-point numbers; save it with 8 or 16 bits a channel")
+    if image.mode.startswith("I"):
+        grey = np.asarray(image)
+        if grey.min() < 0 or grey.max() > 65535:
+            raise ValueError(f"its greys reach from {grey.min()} to {grey.max()}; 16 bits hold 0 to 65535")
+        if grey.max() < 65536 // _DARK:
+            dark = f"none of its 16-bit greys is above {grey.max()} of 65535"
+            few = "if the camera has fewer bits, multiply them"
+            warnings.warn(f"{name}: nearly black: {dark}; {few}", stacklevel=2)
+        image = Image.fromarray((grey.astype(np.int64) * 255 // 65535).astype(np.uint8))
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, _BACKGROUND), image)
     # Pillow copies what it converts, also from RGB to RGB.
     return np.array(image if image.mode == "RGB" else image.convert("RGB"))
-
-
-def _to_8_bits(grey: np.ndarray, name: str | Path) -> np.ndarray:
-    if grey.min() < 0 or grey.max() > 65535:
-        raise ValueError(f"its greys reach from {grey.min()} to {grey.max()}; 16 bits hold 0 to 65535")
-    if grey.max() < 65536 // _DARK:
-        warnings.warn(
-            f"{name}: nearly black: none of its 16-bit greys is above {grey.max()} of 65535; if the camera has fewer "
-            "bits, multiply them",
-            stacklevel=2,
-        )
-    return (grey.astype(np.int64) * 255 // 65535).astype(np.uint8)
