@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path, PureWindowsPath
 from typing import Any
@@ -44,10 +43,8 @@ class PhotoFolder:
         cache: bool = False,
         images: Iterable[Any] | None = None,
     ) -> None:
-        self.folder = Path(image_folder)
-        self._images: dict[int, Mapping[str, Any]] = {}
-        self.faults: list[str] = []
-        twice = set[int]()
+        self.folder, self.faults = Path(image_folder), list[str]()
+        self._images, twice = dict[int, Mapping[str, Any]](), set[int]()
         for image in iter_json(annotations_path, "images") if images is None else images:
             fault = _find_fault(image)
             if fault is None:
@@ -57,10 +54,8 @@ class PhotoFolder:
                     twice.add(image["id"])
             if fault is not None:
                 self.faults.append(f"{annotations_path}: {fault}")
-        for image_id in twice:
-            del self._images[image_id]
-        self._bytes: dict[Path, bytes] | None = {} if cache else None
-        self._decoded: dict[int, np.ndarray] = {}
+        self._images = {image_id: image for image_id, image in self._images.items() if image_id not in twice}
+        self._cache, self._bytes, self._decoded = cache, dict[Path, bytes](), dict[int, np.ndarray]()
 
     def __contains__(self, image_id: object) -> bool:
         """Whether there is a good entry with the id."""
@@ -76,19 +71,18 @@ class PhotoFolder:
         found = set()
         for image_id in self._images:
             with suppress(PhotoError):
-                path = self.path(image_id)
-                if path is not None and path.is_file():
-                    found.add(image_id)
+                found |= {image_id} if self.path(image_id).is_file() else set()
         return found
 
-    def path(self, image_id: int) -> Path | None:
-        """Return where the photo is or should be, or None if no image has the id.
+    def path(self, image_id: int) -> Path:
+        """Return where the photo is or should be.
 
         Raises:
-            PhotoError: If it is outside the folder.
+            PhotoError: If no image has the id, or it is outside the folder.
         """
-        image = self._images.get(image_id)
-        return None if image is None else locate_photo(self.folder, image["file_name"])
+        if image_id not in self._images:
+            raise PhotoError(f"image {image_id} has no entry in the annotation file")
+        return locate_photo(self.folder, self._images[image_id]["file_name"])
 
     def size(self, image_id: int) -> tuple[int, int]:
         """Return width and height: as the annotation file states, or else as the photo's header does.
@@ -96,8 +90,7 @@ class PhotoFolder:
         Raises:
             PhotoError: If neither says.
         """
-        stated = self._stated_size(image_id)
-        return photo_size(locate_photo(self.folder, self._images[image_id]["file_name"])) if stated is None else stated
+        return self._stated_size(image_id) or photo_size(self.path(image_id))
 
     def intrinsics(self, image_id: int) -> np.ndarray | None:
         """Return the camera's fx, fy, cx, cy (4,) in pixels, float32; None where the file does not say."""
@@ -119,20 +112,14 @@ class PhotoFolder:
 
     def _decode(self, image_id: int) -> np.ndarray:
         path = self.path(image_id)
-        if path is None:
-            raise PhotoError(f"image {image_id} has no entry in the annotation file")
-        data = self._bytes.get(path) if self._bytes is not None else None
-        if data is None:
-            data = read_bytes(path)
-            if self._bytes is not None:
-                self._bytes[path] = data
-        image = decode_photo(data, path)
-        height, width = image.shape[:2]
-        stated = self._stated_size(image_id)
-        if stated is not None and stated != (width, height):
-            raise PhotoError(
-                f"{path}: the photo has {width}x{height} pixels; the annotation file says {stated[0]}x{stated[1]}"
-            )
+        data = self._bytes.get(path) or read_bytes(path)
+        if self._cache:
+            self._bytes[path] = data
+        image, stated = decode_photo(data, path), self._stated_size(image_id)
+        found = image.shape[1::-1]
+        if stated not in (None, found):
+            sizes = "the photo has {}x{} pixels; the annotation file says {}x{}".format(*found, *stated)
+            raise PhotoError(f"{path}: {sizes}")
         image.setflags(write=False)
         return image
 
@@ -150,24 +137,18 @@ def locate_photo(folder: Path, name: str) -> Path:
     Raises:
         PhotoError: If it is outside the folder: by ``..``, as an absolute path, or behind a link.
     """
-    inside = folder.resolve()
-    for spelling in _spellings(name):
-        path = folder / spelling
+    inside, plain = folder.resolve(), name.replace("\\", "/")
+    spellings = [name]
+    for text in (plain, unicodedata.normalize("NFC", plain), unicodedata.normalize("NFD", plain)):
+        stem, dot, ending = text.rpartition(".")
+        spellings += [text, stem + dot + ending.lower(), stem + dot + ending.upper()]
+    for path in (folder / spelling for spelling in spellings):
         # A drive of Windows is not in the folder; a file whose name has a colon may be.
         if not path.resolve().is_relative_to(inside) or (PureWindowsPath(name).drive and not path.is_file()):
             raise PhotoError(f"{folder}: file_name {name!r} leaves the folder of the photos, so it is not read")
         if path.is_file():
             return path
     return folder / name
-
-
-def _spellings(name: str) -> Iterator[str]:
-    """Yield how a photo's name may be spelt on this disk."""
-    yield name
-    plain = name.replace("\\", "/")
-    for text in (plain, unicodedata.normalize("NFC", plain), unicodedata.normalize("NFD", plain)):
-        stem, dot, ending = text.rpartition(".")
-        yield from (text, stem + dot + ending.lower(), stem + dot + ending.upper())
 
 
 def find_usable(
@@ -191,40 +172,30 @@ def find_usable(
         report(f"{fault}; its persons are skipped")
     if len(photos.faults) > _SHOWN:
         report(f"{photos.folder}: the persons of {len(photos.faults) - _SHOWN:,} more bad image entries are skipped")
-    sizes = _sizes(photos, Counter(image_ids), report)
-    usable = np.zeros(len(image_ids), bool)
-    for row, (image_id, (x, y, width, height)) in enumerate(zip(image_ids, bbox, strict=True)):
-        if image_id not in sizes:
-            continue
-        right, bottom = sizes[image_id]
-        usable[row] = x < right and y < bottom and x + width > 0 and y + height > 0
-        if not usable[row]:
-            box = f"bbox {[x, y, width, height]}"
-            report(f"{names[row]}: {box} lies outside image {image_id} of {right}x{bottom} pixels; it is skipped")
-    return usable
-
-
-def _sizes(photos: PhotoFolder, persons: Counter[int], report: Callable[[str], None]) -> dict[int, tuple[int, int]]:
-    """Return the size of every photo that is there; ``persons`` counts those on each photo."""
-    sizes, missing = {}, []
-    for image_id in persons:
+    sizes, missing = dict[int, tuple[int, int]](), dict[int, str]()
+    for image_id in dict.fromkeys(image_ids):
         try:
-            path = photos.path(image_id)
-            if path is None or not path.is_file():
-                missing.append(image_id)
-                continue
-            sizes[image_id] = photos.size(image_id)
+            if image_id not in photos:
+                missing[image_id] = f"image {image_id} without an entry"
+            elif not photos.path(image_id).is_file():
+                missing[image_id] = photos.path(image_id).name
+            else:
+                sizes[image_id] = photos.size(image_id)
         except PhotoError as error:
             report(f"{error}; its persons are skipped")
     if missing:
-        paths = [photos.path(image_id) for image_id in missing[:_SHOWN]]
-        shown = [
-            f"image {id_} without an entry" if p is None else p.name for id_, p in zip(missing, paths, strict=False)
-        ]
-        listed = ", ".join(shown) + (", ..." if len(missing) > _SHOWN else "")
-        lost = sum(persons[image_id] for image_id in missing)
+        listed = ", ".join([*missing.values()][:_SHOWN]) + (", ..." if len(missing) > _SHOWN else "")
+        lost = sum(image_id in missing for image_id in image_ids)
         report(f"{photos.folder}: {len(missing)} photos are missing ({listed}); their {lost} persons are skipped")
-    return sizes
+    usable = np.zeros(len(image_ids), bool)
+    for row, (image_id, box) in enumerate(zip(image_ids, bbox, strict=True)):
+        if image_id in sizes:
+            (x, y, width, height), (right, bottom) = box, sizes[image_id]
+            usable[row] = x < right and y < bottom and x + width > 0 and y + height > 0
+            if not usable[row]:
+                outside = f"lies outside image {image_id} of {right}x{bottom} pixels"
+                report(f"{names[row]}: bbox {list(box)} {outside}; it is skipped")
+    return usable
 
 
 def _find_fault(image: Any) -> str | None:
