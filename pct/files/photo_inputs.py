@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,28 +47,45 @@ def find_photos(
     Raises:
         ValueError: If a path does not exist, or a folder holds no photo or video.
     """
-    found: list[PhotoInput] = []
-    unread: Counter[str] = Counter()
-    for path in map(Path, paths):
-        if path.is_dir():
-            named = [(file, file.relative_to(path).as_posix()) for file in sorted(path.rglob("*"))]
-            named = [(file, name) for file, name in named if not _is_hidden(name) and file.is_file()]
-            if drawn is not None and not path.resolve().is_relative_to(drawn.resolve()):
-                named = [(file, name) for file, name in named if not file.resolve().is_relative_to(drawn.resolve())]
-            files = [(f, name) for f, name in named if f.suffix.lower() in PHOTO_SUFFIXES + VIDEO_SUFFIXES]
-            unread.update(f.suffix.lower() for f, _ in named if f.suffix.lower() in UNREAD_SUFFIXES)
-            if not files:
-                suffixes = ", ".join(PHOTO_SUFFIXES + VIDEO_SUFFIXES)
-                raise ValueError(f"{path}: no photo or video in this folder; their suffixes are {suffixes}")
-        elif path.exists():
-            files = [(path, path.name)]
-        else:
-            raise ValueError(f"{path}: no such file or folder")
-        found += [PhotoInput(file, name, file.suffix.lower() in VIDEO_SUFFIXES) for file, name in files]
+    found, unread = dict[Path, PhotoInput](), Counter[str]()
+    taken, names = Counter[str](), set[str]()
+    listed = [(file, name) for path in map(Path, paths) for file, name in _list_files(path, drawn, unread)]
+    names.update(name for _, name in listed)
+    for file, name in listed:
+        if file.resolve() in found:
+            continue
+        # Files of the same name from several folders get _2, _3, ... behind it.
+        taken[name] += 1
+        base, own, number = Path(name), name, taken[name]
+        while number > 1 and own in names:
+            own, number = base.with_name(f"{base.stem}_{number}{base.suffix}").as_posix(), number + 1
+        names.add(own)
+        found[file.resolve()] = PhotoInput(file, own, file.suffix.lower() in VIDEO_SUFFIXES)
     if unread and report is not None:
         kinds = ", ".join(f"{count} {suffix}" for suffix, count in sorted(unread.items()))
         report(f"left out {unread.total()} files that are not read ({kinds}); convert them to JPEG, PNG or MP4")
-    return list(_with_unique_names(found))
+    return list(found.values())
+
+
+def _list_files(path: Path, drawn: Path | None, unread: Counter[str]) -> list[tuple[Path, str]]:
+    """Return the photos and videos of a path with their names, and count what looks like some and is not read."""
+    if not path.is_dir():
+        if not path.exists():
+            raise ValueError(f"{path}: no such file or folder")
+        return [(path, path.name)]
+    files = []
+    for file in sorted(path.rglob("*")):
+        name, suffix = file.relative_to(path), file.suffix.lower()
+        hidden = any(part.startswith(".") for part in name.parts)
+        if drawn is not None and not path.resolve().is_relative_to(drawn.resolve()):
+            hidden |= file.resolve().is_relative_to(drawn.resolve())
+        if not hidden and file.is_file():
+            files += [(file, name.as_posix())] if suffix in PHOTO_SUFFIXES + VIDEO_SUFFIXES else []
+            unread.update([suffix] if suffix in UNREAD_SUFFIXES else [])
+    if not files:
+        suffixes = ", ".join(PHOTO_SUFFIXES + VIDEO_SUFFIXES)
+        raise ValueError(f"{path}: no photo or video in this folder; their suffixes are {suffixes}")
+    return files
 
 
 def number_in_name(name: str) -> int | None:
@@ -87,25 +104,3 @@ def choose_image_ids(inputs: Sequence[PhotoInput]) -> dict[str, int]:
     if None in numbers or len(set(numbers)) < len(numbers):
         return {name: i + 1 for i, name in enumerate(names)}
     return {name: number for name, number in zip(names, numbers, strict=True) if number is not None}
-
-
-def _is_hidden(name: str) -> bool:
-    return any(part.startswith(".") for part in Path(name).parts)
-
-
-def _with_unique_names(inputs: Sequence[PhotoInput]) -> Iterator[PhotoInput]:
-    """Yield each file once; files of the same name from several folders get ``_2``, ``_3``, ... behind it."""
-    seen: set[Path] = set()
-    taken: Counter[str] = Counter()
-    names = {photo.name for photo in inputs}
-    for photo in inputs:
-        if photo.path.resolve() in seen:
-            continue
-        seen.add(photo.path.resolve())
-        taken[photo.name] += 1
-        name, number = photo.name, taken[photo.name]
-        while number > 1 and name in names:
-            base = Path(photo.name)
-            name, number = base.with_name(f"{base.stem}_{number}{base.suffix}").as_posix(), number + 1
-        names.add(name)
-        yield PhotoInput(photo.path, name, photo.is_video)
