@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -52,16 +52,13 @@ class CocoCategory:
         """
         if not isinstance(annotation, Mapping):
             return None
-        found = annotation.get("category_id")
+        found, keypoints = annotation.get("category_id"), annotation.get("keypoints")
         if self.category_ids is not None and type(found) is int and found not in self.category_ids:
             return f"category {self.names.get(found, 'without a name')} (id {found})"
-        if all_persons:
-            return None
-        if is_crowd(annotation):
+        if not all_persons and is_crowd(annotation):
             return "crowds"
-        keypoints = annotation.get("keypoints")
-        labels = keypoints[2::3] if isinstance(keypoints, list) else []
-        return "persons without a labelled joint" if labels and all(v in (0, False) for v in labels) else None
+        unlabelled = isinstance(keypoints, list) and keypoints[2::3] and all(v in (0, False) for v in keypoints[2::3])
+        return "persons without a labelled joint" if unlabelled and not all_persons else None
 
 
 def is_crowd(annotation: Any) -> bool:
@@ -88,22 +85,18 @@ def find_category(
     found, names = choose_categories(path, category)
     with_joints = [c for c in found if c.get("keypoints")]
     if not with_joints:
-        if skeleton is None or need_names or category is not None:
-            wanted = "add them to `categories`, or give a skeleton"
-            if skeleton is not None:
-                wanted = f"the model's are {', '.join(skeleton.keypoint_names)}"
-            raise PoseFileError(
-                f"{path}: no category names its keypoints, so the order of the joints is not known; {wanted}"
-            )
-        return CocoCategory(skeleton, frozenset(names) or None, names)
-    first, joints = with_joints[0], {tuple(c["keypoints"]) for c in with_joints}
+        if skeleton is not None and not need_names and category is None:
+            return CocoCategory(skeleton, frozenset(names) or None, names)
+        joints = "" if skeleton is None else f" (the model's are {', '.join(skeleton.keypoint_names)})"
+        unknown = "no category names its keypoints, so the order of the joints is not known"
+        raise PoseFileError(f"{path}: {unknown}; add them to `categories`, or give a skeleton{joints}")
+    first = with_joints[0]
     if skeleton is None:
-        if len(joints) > 1:
-            shown = ", ".join(str(c.get("name")) for c in with_joints)
-            raise PoseFileError(
-                f"{path}: several categories have different keypoints ({shown}); choose one (--category, in a training "
-                "run data.category)"
+        if len({tuple(c["keypoints"]) for c in with_joints}) > 1:
+            several = (
+                f"several categories have different keypoints ({', '.join(str(c.get('name')) for c in with_joints)})"
             )
+            raise PoseFileError(f"{path}: {several}; choose one (--category, in a training run data.category)")
         _check_bones(path, first)
         try:
             skeleton = Skeleton.from_coco_category(first)
@@ -225,23 +218,24 @@ def _read(
                 continue
             if unlabelled and not entry.get("keypoints"):
                 entry = {**entry, "keypoints": [0] * 3 * k}
-            fault = _find_structure_fault(entry, row, k, boxed)
+            fault = _find_fault(entry, row, k, boxed)
             if fault is None:
                 rows.append(row)
                 good.append(entry)
             else:
                 faults.append(fault)
-        triplets = np.array([a["keypoints"] for a in good], dtype=np.float64).reshape(-1, k, 3)
+        ids, image_ids = (np.array([a[name] for a in good], np.int64) for name in ("id", "image_id"))
+        triplets = np.array([a["keypoints"] for a in good], np.float64).reshape(-1, k, 3)
         yield RawPoses(
             skeleton=category.skeleton,
             keypoints=triplets[..., :2],
-            rows=np.array(rows, dtype=np.int64),
+            rows=np.array(rows, np.int64),
             where=[f"annotation {a['id']}" for a in good],
             visible=triplets[..., 2],
-            bbox=np.array([a["bbox"] for a in good], dtype=np.float64).reshape(-1, 4) if boxed else None,
-            area=np.array([a.get("area") for a in good], dtype=np.float64),
-            image_ids=np.array([a["image_id"] for a in good], dtype=np.int64),
-            annotation_ids=np.array([a["id"] for a in good], dtype=np.int64),
+            bbox=np.array([a["bbox"] for a in good], np.float64).reshape(-1, 4) if boxed else None,
+            area=np.array([a.get("area") for a in good], np.float64),
+            image_ids=image_ids,
+            annotation_ids=ids,
             entries=good,
             faults=faults,
             left_out=left_out,
@@ -252,46 +246,44 @@ def _read(
             return
 
 
-def _find_structure_fault(annotation: Any, row: int, num_keypoints: int, boxed: bool) -> Fault | None:
+def _find_fault(annotation: Any, row: int, num_keypoints: int, boxed: bool) -> Fault | None:
     """Find what keeps an annotation from becoming a row of numbers: missing fields, wrong lengths, wrong types."""
-    where = f"annotation in row {row}"
+    where, k = f"annotation in row {row}", num_keypoints
     if not isinstance(annotation, Mapping):
         return Fault(where, "no annotation", f"{str(annotation)[:40]!r} is not an object with id, image_id, ...")
-    for name in ("id", "image_id"):
-        if name not in annotation:
-            return Fault(where, "missing field", f"no {name}; every annotation needs one")
-        fault = find_bad_id(name, annotation[name])
-        if fault is not None:
-            return Fault(where, "bad id", fault)
+    for name, kind, length, right in (
+        ("id", "bad id", 0, "an integer of 64 bits"),
+        ("image_id", "bad id", 0, "an integer of 64 bits"),
+        ("category_id", "bad category_id", 0, "an integer"),
+        ("iscrowd", "bad iscrowd", 0, "0 or 1"),
+        ("keypoints", "wrong number of joints", 3 * k, f"{3 * k} numbers ({k} joints times x, y, visibility)"),
+        *([("bbox", "box without 4 numbers", 4, "4 numbers (x, y, width, height)")] if boxed else []),
+        ("area", "bad area", 0, "a positive number, or be left out"),
+    ):
+        value, needed = annotation.get(name), kind == "bad id" or length > 0
+        if needed and name not in annotation:
+            return Fault(where, "missing field", f"no {name}; it must be {right}")
+        if kind == "bad id":
+            good = find_bad_id(name, value) is None
+        elif length:
+            good = isinstance(value, list) and len(value) == length and _are_numbers(value)
+        else:
+            good = _are_numbers([value]) and (name == "area" or type(value) is not float)
+        if not (good or (name == "iscrowd" and isinstance(value, bool))):
+            odd = (
+                next((v for v in value if not _are_numbers([v])), ...) if length and isinstance(value, list) else value
+            )
+            found = f"has {len(value)} values" if odd is ... else f"{'holds' if length else 'is'} {repr(odd)[:60]}"
+            return Fault(
+                where, kind if odd is ... or not length else "not a number", f"{name} {found}; it must be {right}"
+            )
         where = f"annotation {annotation['id']}"
-    for name, right in (("category_id", "an integer"), ("iscrowd", "0 or 1")):
-        value = annotation.get(name)
-        if type(value) is not int and not (value is None or (name == "iscrowd" and isinstance(value, bool))):
-            return Fault(where, f"bad {name}", f"{name} is {repr(value)[:40]}; it must be {right}")
-    lists = {"keypoints": (3 * num_keypoints, f"{num_keypoints} joints times x, y, visibility")}
-    for name, (length, right) in {**lists, "bbox": (4, "x, y, width, height")}.items() if boxed else lists.items():
-        found = _find_list_fault(annotation, name, length, right)
-        if found is not None:
-            return Fault(where, *found)
-    area = annotation.get("area")
-    if not _are_plain([area]):
-        return Fault(where, "bad area", f"area is {repr(area)[:40]}; it must be a positive number, or be left out")
     return None
 
 
-def _find_list_fault(annotation: Mapping[str, Any], name: str, length: int, right: str) -> tuple[str, str] | None:
-    values = annotation.get(name)
-    if name not in annotation:
-        return "missing field", f"no {name}; it must hold {length} numbers ({right})"
-    if not isinstance(values, list) or len(values) != length:
-        found = f"{len(values)} values" if isinstance(values, list) else repr(values)[:40]
-        kind = "wrong number of joints" if name == "keypoints" else "box without 4 numbers"
-        return kind, f"{name} has {found}; it must have {length} ({right})"
-    if not _are_plain(values):
-        odd = next(v for v in values if type(v) not in _NUMBER_TYPES)
-        return "not a number", f"{name} holds {repr(odd)[:40]}; it must hold {length} numbers ({right})"
-    return None
-
-
-def _are_plain(values: Sequence[Any]) -> bool:
-    return _NUMBER_TYPES.issuperset(map(type, values))
+def _are_numbers(values: list[Any]) -> bool:
+    """Whether values are numbers that a float can hold, or unknown ones."""
+    try:
+        return _NUMBER_TYPES.issuperset(map(type, values)) and np.array(values, np.float64).ndim == 1
+    except OverflowError:
+        return False

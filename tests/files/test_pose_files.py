@@ -29,7 +29,7 @@ def test_unknown_joints_may_hold_anything(tmp_path) -> None:
 
 
 BAD = [
-    ({"keypoints": [1, 2, 2] * 4}, "wrong number of joints", "keypoints has 12 values; it must have 9"),
+    ({"keypoints": [1, 2, 2] * 4}, "wrong number of joints", "keypoints has 12 values; it must be 9"),
     ({"keypoints": [11, 21, 39, 59, 20, 30]}, "wrong number of joints", "keypoints has 6 values"),
     ({"keypoints": [[11, 21, 2]] * 9}, "not a number", r"keypoints holds \[11, 21, 2\]"),
     ({"keypoints": ["11", 21, 2] * 3}, "not a number", "keypoints holds '11'"),
@@ -45,9 +45,9 @@ BAD = [
     ({"bbox": [10, 20, 30, -4]}, "box without area", "must be positive"),
     ({"bbox": [10, 20, 1e-60, 1e-60]}, "box without area", "must be positive"),
     ({"bbox": [float("nan"), 20, 30, 40]}, "box without area", "all values finite"),
-    ({"bbox": [10, 20, 30]}, "box without 4 numbers", "bbox has 3 values; it must have 4"),
-    ({"bbox": ...}, "missing field", "no bbox; it must hold 4 numbers"),
-    ({"keypoints": ...}, "missing field", "no keypoints; it must hold 9 numbers"),
+    ({"bbox": [10, 20, 30]}, "box without 4 numbers", "bbox has 3 values; it must be 4"),
+    ({"bbox": ...}, "missing field", "no bbox; it must be 4 numbers"),
+    ({"keypoints": ...}, "missing field", "no keypoints; it must be 9 numbers"),
     ({"image_id": ...}, "missing field", "no image_id"),
     ({"image_id": "000139"}, "bad id", "image_id is '000139'; it must be an integer"),
     ({"area": -1}, "bad area", "area is -1; it must be a positive number"),
