@@ -49,9 +49,13 @@ def write_coco_json(
         "keypoints": list(skeleton.keypoint_names),
         "skeleton": [[a + 1, b + 1] for a, b in skeleton.edges],
     }
+    filled = (
+        {"category_id": 1, "iscrowd": 0, "num_keypoints": sum(v > 0 for v in a["keypoints"][2::3]), **a}
+        for a in annotations
+    )
     with open_atomically(path, force) as file:
         file.write(b'{"categories": [' + json.dumps(category).encode() + b'],\n"annotations": [')
-        _write_items(file, path, (_complete(a) for a in annotations))
+        _write_items(file, path, filled)
         file.write(b'],\n"images": [')
         _write_items(file, path, images)
         file.write(b"]}\n")
@@ -80,10 +84,8 @@ def write_coco_poses(
             seen = np.union1d(seen, poses.image_ids.numpy())
             yield from _annotations(poses, decimals)
 
-    def images() -> Iterator[dict[str, Any]]:
-        yield from ({"id": image_id} for image_id in seen.tolist())
-
-    write_coco_json(path, first.skeleton, images(), annotations(), force=force)
+    images = ({"id": image_id} for _ in [0] for image_id in seen.tolist())
+    write_coco_json(path, first.skeleton, images, annotations(), force=force)
 
 
 def _annotations(poses: Poses, decimals: int | None) -> Iterator[dict[str, Any]]:
@@ -102,17 +104,10 @@ def _exact(column: Tensor) -> np.ndarray:
     return column.numpy().astype(str).astype(np.float64)
 
 
-def _complete(annotation: Mapping[str, Any]) -> dict[str, Any]:
-    num_keypoints = sum(v > 0 for v in annotation["keypoints"][2::3])
-    return {"category_id": 1, "iscrowd": 0, "num_keypoints": num_keypoints, **annotation}
-
-
 def _write_items(file: BinaryIO, path: str | Path, items: Iterable[Mapping[str, Any]]) -> None:
-    separator = b"\n"
-    for item in items:
+    for number, item in enumerate(items):
         try:
             text = json.dumps(item, allow_nan=False)
         except (ValueError, TypeError) as error:
             raise ValueError(f"{path}: entry with id {item.get('id')} cannot be written as JSON: {error}") from None
-        file.write(separator + text.encode())
-        separator = b",\n"
+        file.write((b",\n" if number else b"\n") + text.encode())

@@ -49,34 +49,28 @@ def read_mpii(path: Path, query: PoseQuery) -> Iterator[RawPoses]:
     images = {name: i for i, name in enumerate(dict.fromkeys(str(p["image"]) for p in good))}
     shifted = any(abs(value - round(value)) > 1e-6 for p in good for value in p["center"])
     for start in range(0, len(entries), query.batch_size):
-        rows = range(start, min(start + query.batch_size, len(entries)))
-        faults = [Fault(_name(row), "bad person", fault) for row in rows if (fault := found[row]) is not None]
-        yield _raw([row for row in rows if found[row] is None], entries, images, shifted, faults)
-
-
-def _raw(
-    rows: list[int], entries: list[Any], images: Mapping[str, int], shifted: bool, faults: list[Fault]
-) -> RawPoses:
-    persons = [entries[row] for row in rows]
-    center = np.array([p["center"] for p in persons], np.float64).reshape(-1, 2)
-    scale = np.array([p["scale"] for p in persons], np.float64)
-    if shifted:
-        scale = scale / _ENLARGE
-    else:
-        center[:, 1] += _SHIFT * scale
-    side = _PIXELS_PER_SCALE * scale[:, None]
-    return RawPoses(
-        skeleton=MPII16,
-        keypoints=np.array([p["joints"] for p in persons], np.float64).reshape(-1, MPII16.num_keypoints, 2) - 1,
-        rows=np.array(rows, np.int64),
-        where=[_name(row) for row in rows],
-        visible=np.array([p["joints_vis"] for p in persons], np.float64).reshape(-1, MPII16.num_keypoints),
-        bbox=np.concatenate([center - 1 - side / 2, side, side], axis=1),
-        area=_AREA_SHARE * side[:, 0] ** 2,
-        image_ids=np.array([images[str(p["image"])] for p in persons], np.int64),
-        entries=persons,
-        faults=faults,
-    )
+        every = range(start, min(start + query.batch_size, len(entries)))
+        rows = [row for row in every if found[row] is None]
+        persons = [entries[row] for row in rows]
+        center, scale, joints, visible = (
+            np.array([p[name] for p in persons], np.float64).reshape(-1, *shape)
+            for name, shape in (("center", (2,)), ("scale", ()), ("joints", (16, 2)), ("joints_vis", (16,)))
+        )
+        scale = scale / _ENLARGE if shifted else scale
+        center[:, 1] += 0 if shifted else _SHIFT * scale
+        side = _PIXELS_PER_SCALE * scale[:, None]
+        yield RawPoses(
+            skeleton=MPII16,
+            keypoints=joints - 1,
+            rows=np.array(rows, np.int64),
+            where=[_name(row) for row in rows],
+            visible=visible,
+            bbox=np.concatenate([center - 1 - side / 2, side, side], axis=1),
+            area=_AREA_SHARE * side[:, 0] ** 2,
+            image_ids=np.array([images[str(p["image"])] for p in persons], np.int64),
+            entries=persons,
+            faults=[Fault(_name(row), "bad person", fault) for row in every if (fault := found[row]) is not None],
+        )
 
 
 def _name(row: int) -> str:
@@ -87,15 +81,14 @@ def _find_fault(person: Any) -> str | None:
     """Find what keeps a person from becoming a row of numbers."""
     if not isinstance(person, Mapping):
         return f"expected an object with joints, joints_vis, center and scale; got {str(person)[:40]!r}"
-    k = MPII16.num_keypoints
     missing = [name for name in ("image", "joints", "joints_vis", "center", "scale") if name not in person]
     if missing:
         return f"no {', '.join(missing)}"
     joints = person["joints"]
-    if not (isinstance(joints, list) and len(joints) == k and all(are_numbers(xy, 2) for xy in joints)):
-        return f"joints must be {k} pairs of finite numbers below {LARGEST_PIXEL:.0f}"
-    if not are_numbers(person["joints_vis"], k):
-        return f"joints_vis must be {k} numbers, 1 where annotated and 0 elsewhere"
+    if not (isinstance(joints, list) and len(joints) == 16 and all(are_numbers(xy, 2) for xy in joints)):
+        return f"joints must be 16 pairs of finite numbers below {LARGEST_PIXEL:.0f}"
+    if not are_numbers(person["joints_vis"], 16):
+        return "joints_vis must be 16 numbers, 1 where annotated and 0 elsewhere"
     if not are_numbers(person["center"], 2):
         return f"center is {str(person['center'])[:60]}; it must be 2 finite numbers"
     for name in ("scale", "head_size"):
