@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from pct.files.motion.mocap import JOINT_NAMES, UPRIGHT
+from pct.files.motion.mocap import load_mocap
 from pct.files.npz import NpzReader
 from pct.files.parquet import ColumnReader
 from pct.files.pose_checks import Fault, PoseFileError, PoseQuery, RawPoses, explain_mismatch
-from pct.skeleton import H36M17, Skeleton
+from pct.skeleton import H36M17
 
 # Name in an npz file and in RawPoses, name in a Parquet file; the joints are needed, the rest may be left out.
 _ARRAYS = ("keypoints", "visible", "bbox", "area", "image_ids", "annotation_ids")
@@ -39,44 +39,36 @@ def read_joint_names(path: Path) -> tuple[str, ...]:
 
 def read_npz(path: Path, query: PoseQuery) -> Iterator[RawPoses]:
     """Yield the poses of an npz file, 3D ones if there is a ``root``; see :func:`pct.files.pose_files.read_poses`."""
-    skeleton, batch_size, root = query.skeleton, query.batch_size, query.root
     with NpzReader(path) as file:
-        mocap = _is_mocap(file)
-        if mocap and root is None:
+        if _is_mocap(file) and query.root is None:
             raise PoseFileError(f"{path}: this is motion capture, 3D poses; encode it with a 3D model")
-        pieces = _read_mocap(file, skeleton, batch_size) if mocap else _read_arrays(file, skeleton, root, batch_size)
         start = 0
-        for values in pieces:
+        for values in _read_mocap(file, query) if _is_mocap(file) else _read_arrays(file, query):
             rows = np.arange(start, start := start + len(values["keypoints"]))
-            yield RawPoses(skeleton=skeleton, rows=rows, root=root or 0, **values)
+            yield RawPoses(skeleton=query.skeleton, rows=rows, root=query.root or 0, **values)
 
 
-def _read_arrays(file: NpzReader, skeleton: Skeleton, root: int | None, batch_size: int) -> Iterator[dict[str, Any]]:
-    path, k, dims = file.path, skeleton.num_keypoints, 2 if root is None else 3
-    names = [name for name in _ARRAYS if root is None or name not in _FLAT]
-    _refuse_misspelt(path, "array", file.names, [*_ARRAYS, "keypoint_names"] if root is not None else names)
-    if "keypoint_names" in file.names:
+def _read_arrays(file: NpzReader, query: PoseQuery) -> Iterator[dict[str, Any]]:
+    path, skeleton, k, dims = file.path, query.skeleton, query.skeleton.num_keypoints, 2 if query.root is None else 3
+    names = [name for name in _ARRAYS if dims == 2 or name not in _FLAT]
+    _refuse_misspelt(path, "array", file.names, [*_ARRAYS, "keypoint_names"] if dims == 3 else names)
+    if "keypoint_names" in file.names and file.texts("keypoint_names") != skeleton.keypoint_names:
         found_names = file.texts("keypoint_names")
-        if found_names != skeleton.keypoint_names:
-            raise PoseFileError(explain_mismatch(path, "array 'keypoint_names'", found_names, skeleton))
+        raise PoseFileError(explain_mismatch(path, "array 'keypoint_names'", found_names, skeleton))
     found = file.shape("keypoints")
     if len(found) != 3 or found[1:] != (k, dims):
-        what = "x, y in image pixels" if dims == 2 else "millimetres"
         flat = "; these are 2D poses, and the model's are 3D" if dims == 3 and found[2:] == (2,) else ""
-        raise PoseFileError(
-            f"{path}: keypoints have shape {found}{flat}; skeleton {skeleton.name} needs (N, {k}, {dims}): {what}, and "
-            "whether a joint is known in an array `visible` (N, K)"
-        )
-    n = found[0]
-    if n == 0:
+        what = f"{'x, y in image pixels' if dims == 2 else 'millimetres'}, and whether a joint is known in an array"
+        needs = f"skeleton {skeleton.name} needs (N, {k}, {dims}): {what} `visible` (N, K)"
+        raise PoseFileError(f"{path}: keypoints have shape {found}{flat}; {needs}")
+    if found[0] == 0:
         raise PoseFileError(f"{path}: no poses; keypoints have shape {found}")
-    shapes = dict(zip(_ARRAYS, [(n, k, dims), (n, k), (n, 4), (n,), (n,), (n,)], strict=True))
     given = [name for name in names if name in file.names]
-    for name in given:
-        if file.shape(name) != shapes[name]:
-            raise PoseFileError(f"{path}: {name} has shape {file.shape(name)}; it must have {shapes[name]}")
-    for arrays in zip(*(file.rows(name, batch_size) for name in given), strict=True):
-        yield {name: _numbers(path, name, a) for name, a in zip(given, arrays, strict=True)}
+    for name, sides in zip(_ARRAYS, [(k, dims), (k,), (4,), (), (), ()], strict=True):
+        if name in given and file.shape(name) != (found[0], *sides):
+            raise PoseFileError(f"{path}: {name} has shape {file.shape(name)}; it must have {(found[0], *sides)}")
+    for arrays in zip(*(file.rows(name, query.batch_size) for name in given), strict=True):
+        yield {name: _numbers(path, name, array) for name, array in zip(given, arrays, strict=True)}
 
 
 def _is_mocap(arrays: NpzReader) -> bool:
@@ -84,20 +76,14 @@ def _is_mocap(arrays: NpzReader) -> bool:
     return "keypoints" not in arrays.names and {"joints", "clip_start"} <= set(arrays.names)
 
 
-def _read_mocap(file: NpzReader, skeleton: Skeleton, batch_size: int) -> Iterator[dict[str, Any]]:
-    path, names = file.path, file.texts("joint_names")
-    if names != JOINT_NAMES or skeleton.keypoint_names != H36M17.keypoint_names:
-        raise PoseFileError(explain_mismatch(path, "array 'joint_names'", names, skeleton))
-    found = file.shape("joints")
-    if len(found) != 3 or found[1:] != (17, 3) or not found[0]:
-        raise PoseFileError(f"{path}: joints have shape {found}; expected (N, 17, 3) in millimetres")
-    starts, start = _numbers(path, "clip_start", file.array("clip_start")), 0
-    if starts.ndim != 1 or not len(starts) or starts[0] != 0:
-        raise PoseFileError(f"{path}: clip_start has shape {starts.shape}; expected the first row of each clip, from 0")
-    for joints in file.rows("joints", batch_size):
-        rows = np.arange(start, start := start + len(joints))
-        clips = np.searchsorted(starts, rows, side="right") - 1
-        yield {"keypoints": _numbers(path, "joints", joints) * UPRIGHT, "image_ids": clips}
+def _read_mocap(file: NpzReader, query: PoseQuery) -> Iterator[dict[str, Any]]:
+    if query.skeleton.keypoint_names != H36M17.keypoint_names:
+        raise PoseFileError(explain_mismatch(file.path, "motion capture", H36M17.keypoint_names, query.skeleton))
+    poses = load_mocap(file.path)
+    keypoints, clips = poses.keypoints.double().numpy(), poses.clip_index.numpy()
+    for start in range(0, len(poses), query.batch_size):
+        rows = slice(start, start + query.batch_size)
+        yield {"keypoints": keypoints[rows], "image_ids": clips[rows]}
 
 
 def read_parquet(path: Path, query: PoseQuery) -> Iterator[RawPoses]:
@@ -113,41 +99,37 @@ def read_parquet(path: Path, query: PoseQuery) -> Iterator[RawPoses]:
         names = [n for n in _COLUMNS if n == "keypoints" or n in file.columns]
         start = 0
         for columns in file.batches(names, query.batch_size):
-            n = len(columns["keypoints"].counts)
             faults: dict[int, Fault] = {}
             for name, column in columns.items():
                 width = int(np.prod(shapes.get(name, ())))
                 kind = "wrong number of joints" if name in ("keypoints", "visible") else "missing value"
-                for i in np.flatnonzero(column.counts != width).tolist():
-                    if name != "area" or column.counts[i] != 0:
-                        sentence = f"{name} has {column.counts[i]} numbers; it must have {width}"
-                        faults.setdefault(i, Fault(f"row {start + i}", kind, sentence))
-            good = np.array([i not in faults for i in range(n)], dtype=bool)
+                bad = (column.counts != width) & ((name != "area") | (column.counts != 0))
+                for row in np.flatnonzero(bad).tolist():
+                    sentence = f"{name} has {column.counts[row]} numbers; it must have {width}"
+                    faults.setdefault(row, Fault(f"row {start + row}", kind, sentence))
+            good = np.array([row not in faults for row in range(len(columns["keypoints"].counts))], bool)
             values: dict[str, Any] = {}
             for name, array in zip(_COLUMNS, _ARRAYS, strict=True):
                 if name in columns:
                     counts = columns[name].counts
                     numbers = _numbers(path, name, columns[name].values[np.repeat(good, counts)])
-                    values[array] = numbers.reshape(-1, *shapes.get(name, ()))
                     if name == "area":
-                        values[array] = np.full(int(good.sum()), np.nan)
-                        values[array][counts[good] == 1] = numbers
-            rows = start + np.flatnonzero(good)
-            bad = [faults[i] for i in sorted(faults)]
-            yield RawPoses(skeleton=query.skeleton, rows=rows, faults=bad, **values)
-            start += n
+                        numbers, known = np.full(int(good.sum()), np.nan), numbers
+                        numbers[counts[good] == 1] = known
+                    values[array] = numbers.reshape(-1, *shapes.get(name, ()))
+            rows, bad_ones = start + np.flatnonzero(good), [faults[row] for row in sorted(faults)]
+            yield RawPoses(skeleton=query.skeleton, rows=rows, faults=bad_ones, **values)
+            start += len(good)
 
 
 def _numbers(path: Path, name: str, array: np.ndarray) -> np.ndarray:
     """Return an array of a file as int64 if it holds ids by its name, else as float64; refuse what is no number."""
-    kinds = "iu" if name.endswith(("_id", "_ids")) else "biuf"
-    if array.dtype.kind not in kinds:
-        raise PoseFileError(
-            f"{path}: {name} holds {array.dtype}; it must hold {'integers' if kinds == 'iu' else 'numbers'}"
-        )
-    if array.dtype == np.uint64 and kinds == "iu" and (array > 2**63 - 1).any():
+    is_id = name.endswith(("_id", "_ids"))
+    if array.dtype.kind not in ("iu" if is_id else "biuf"):
+        raise PoseFileError(f"{path}: {name} holds {array.dtype}; it must hold {'integers' if is_id else 'numbers'}")
+    if is_id and array.dtype == np.uint64 and (array > 2**63 - 1).any():
         raise PoseFileError(f"{path}: {name} holds {array.max()}; it must hold integers of 64 bits with a sign")
-    return array.astype(np.int64 if kinds == "iu" else np.float64)
+    return array.astype(np.int64 if is_id else np.float64)
 
 
 def _refuse_misspelt(path: Path, what: str, names: Sequence[str], known: Sequence[str]) -> None:
