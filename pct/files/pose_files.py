@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -38,8 +38,7 @@ def check_pose_file(path: str | Path) -> Path:
     Raises:
         PoseFileError: If not.
     """
-    path = Path(path)
-    suffix = pose_suffix(path)
+    path, suffix = Path(path), pose_suffix(path)
     if path.is_dir():
         raise PoseFileError(f"{path}: this is a folder; give a file ({', '.join(POSE_SUFFIXES)})")
     if suffix not in POSE_SUFFIXES:
@@ -51,18 +50,17 @@ def check_pose_file(path: str | Path) -> Path:
 
 def pose_suffix(path: str | Path) -> str:
     """Return the suffix of a pose file in small letters, ``.json`` for ``.json.gz`` too."""
-    path = Path(path)
-    return Path(path.stem if path.suffix.lower() == ".gz" else path.name).suffix.lower()
+    return Path(str(path).lower().removesuffix(".gz")).suffix
 
 
 def find_kind(path: str | Path) -> str:
     """Tell the format of a pose file: ``npz``, ``parquet``, or ``coco``, ``results`` or ``mpii``, all three JSON.
 
-    A list of persons as MPII's are is ``mpii``, another list COCO ``results``, and all else ``coco``.
+    A list of persons as MPII's are is ``mpii``, another list COCO ``results``, and an object ``coco``.
 
     Raises:
         PoseFileError: If it is no pose file.
-        ValueError: If it is a list that is damaged before its first entry.
+        ValueError: If it is JSON that is damaged before its first entry.
     """
     path = check_pose_file(path)
     if pose_suffix(path) != ".json":
@@ -117,15 +115,12 @@ def read_poses(
         PoseFileError: If the file cannot be used as a whole, for example since its joints are not the skeleton's.
         ValueError: If the file is missing, malformed, truncated or pickled.
     """
-    path = check_pose_file(path)
-    kind = find_kind(path)
+    path, kind, suffix = Path(path), find_kind(path), pose_suffix(path)
     if root is not None and kind != "npz":
-        raise PoseFileError(
-            f"{path}: a {pose_suffix(path)} file holds 2D poses, and the model's are 3D; give a .npz with keypoints "
-            f"(N, {skeleton.num_keypoints}, 3) in millimetres"
-        )
+        wanted = f"give a .npz with keypoints (N, {skeleton.num_keypoints}, 3) in millimetres"
+        raise PoseFileError(f"{path}: a {suffix} file holds 2D poses, and the model's are 3D; {wanted}")
     if category is not None and kind not in ("coco", "results"):
-        what = "3D poses" if root is not None else f"{'MPII' if kind == 'mpii' else pose_suffix(path)} files"
+        what = "3D poses" if root is not None else f"{'MPII' if kind == 'mpii' else suffix} files"
         raise PoseFileError(f"{path}: {what} have no categories; leave {category!r} out")
     return check_all(path, _READERS[kind](path, PoseQuery(skeleton, batch_size, category, need_names, root)))
 
@@ -189,17 +184,16 @@ def join_batches(path: str | Path, batches: Iterable[PoseBatch], report: Say | N
     Raises:
         PoseFileError: If a pose is bad and ``report`` is None.
     """
-    tables, faults, entries, counts = [], list[Fault](), list[Mapping[str, Any]](), PoseCounts()
+    found, counts = list[PoseBatch](), PoseCounts()
     for batch in batches:
         for fault in batch.faults:
             if report is None:
                 raise PoseFileError(f"{path}: {fault}")
             report(f"{path}: {fault}")
-        faults += batch.faults
-        tables.append(batch.poses)
-        entries += batch.entries
+        found.append(batch)
         counts.add(batch)
-    return PoseBatch(Poses.concatenate(tables), tuple(faults), counts.left_out, counts.odd, tuple(entries))
+    faults, entries = (tuple(chain(*(getattr(batch, name) for batch in found))) for name in ("faults", "entries"))
+    return PoseBatch(Poses.concatenate([batch.poses for batch in found]), faults, counts.left_out, counts.odd, entries)
 
 
 def load_keypoint_file(
@@ -225,13 +219,10 @@ def load_keypoint_file(
     Raises:
         ValueError: If the file is broken, has other joints or no good pose, or are COCO results: no labels.
     """
-    path = check_pose_file(path)
     kind = find_kind(path)
     if kind == "results":
-        raise PoseFileError(
-            f"{path}: these are COCO results, predictions without labels; expected an annotation file in COCO "
-            "format, with `categories` and `annotations`, or persons in the MPII JSON layout"
-        )
+        wanted = "an annotation file in COCO format, with `categories` and `annotations`, or MPII's JSON layout"
+        raise PoseFileError(f"{path}: these are COCO results, predictions without labels; expected {wanted}")
     if skeleton is None and kind not in ("coco", "mpii"):
         raise PoseFileError(f"{path}: the file's skeleton is not known; give one")
     skeleton = skeleton or (MPII16 if kind == "mpii" else find_category(path, None, category).skeleton)
