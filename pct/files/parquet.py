@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -25,8 +24,7 @@ class ParquetError(ValueError):
     """A Parquet file is missing, empty, truncated, or lacks a column."""
 
 
-@dataclass(frozen=True)
-class Column:
+class Column(NamedTuple):
     """One column of a batch of n rows.
 
     Attributes:
@@ -37,6 +35,17 @@ class Column:
 
     values: np.ndarray
     counts: np.ndarray
+
+
+@contextmanager
+def _named(path: Path, what: str) -> Iterator[None]:
+    """Say of which file what Arrow raises is."""
+    import pyarrow as pa
+
+    try:
+        yield
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise ParquetError(f"{path}: {what}: {' '.join(str(error).split())[:200]}") from None
 
 
 class ColumnReader(ExitStack):
@@ -54,19 +63,16 @@ class ColumnReader(ExitStack):
     """
 
     def __init__(self, path: str | Path) -> None:
-        import pyarrow as pa
         import pyarrow.parquet as pq
 
         super().__init__()
         self.path = Path(path)
         check_file(self.path, ParquetError)
-        try:
+        with _named(self.path, "truncated, or no Parquet file"):
             self._file = self.enter_context(pq.ParquetFile(self.path, page_checksum_verification=True))
             schema = self._file.schema_arrow
             self.metadata: dict[bytes, bytes] = schema.metadata or {}
             self.columns: list[str] = schema.names
-        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-            raise ParquetError(f"{path}: truncated, or no Parquet file: {_one_line(error)}") from None
 
     def __len__(self) -> int:
         return self._file.metadata.num_rows
@@ -77,17 +83,13 @@ class ColumnReader(ExitStack):
         Raises:
             ParquetError: If a column is missing or holds no numbers, or the data is damaged.
         """
-        import pyarrow as pa
-
-        missing = [n for n in names if n not in self.columns]
+        missing = [name for name in names if name not in self.columns]
         if missing:
             raise ParquetError(f"{self.path}: no column {missing[0]!r}; the file has {', '.join(self.columns)}")
-        try:
+        with _named(self.path, "damaged data"):
             self._check_sizes(names)
             for batch in self._file.iter_batches(batch_size, columns=list(names)):
                 yield {name: self._column(name, batch.column(name)) for name in names}
-        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-            raise ParquetError(f"{self.path}: damaged data: {_one_line(error)}") from None
 
     def _check_sizes(self, names: Sequence[str]) -> None:
         """Refuse columns that unpack to more than their rows can need, before they are read."""
@@ -96,10 +98,8 @@ class ColumnReader(ExitStack):
                 name, values = column.path_in_schema.split(".")[0], column.num_values
                 packed = 8 * values > max(_MOST_BYTES, _MOST_PACKED * column.total_compressed_size)
                 if name in names and values > (100 if packed else _MOST_A_ROW) * group.num_rows:
-                    raise ParquetError(
-                        f"{self.path}: column {name!r} holds {values:,} numbers in {group.num_rows:,} rows; that is no "
-                        "table of poses"
-                    )
+                    found = f"{values:,} numbers in {group.num_rows:,} rows"
+                    raise ParquetError(f"{self.path}: column {name!r} holds {found}; that is no table of poses")
 
     def _column(self, name: str, array: pa.Array) -> Column:
         import pyarrow as pa
@@ -113,9 +113,8 @@ class ColumnReader(ExitStack):
             counts = total[ends] - total[ends - counts]
             array = array.flatten()
         if not (pa.types.is_integer(array.type) or pa.types.is_floating(array.type) or pa.types.is_boolean(array.type)):
-            raise ParquetError(
-                f"{self.path}: column {name!r} holds {array.type}; it must hold numbers or lists of them"
-            )
+            wanted = "it must hold numbers or lists of them"
+            raise ParquetError(f"{self.path}: column {name!r} holds {array.type}; {wanted}")
         return Column(array.to_numpy(zero_copy_only=False), counts)
 
 
@@ -170,7 +169,3 @@ class ColumnWriter(ExitStack):
             numbers = pa.array(values[field.name].astype(dtype).reshape(-1), from_pandas=width == 0)
             arrays.append(pa.FixedSizeListArray.from_arrays(numbers, type=field.type) if width else numbers)
         self._writer.write_table(pa.Table.from_arrays(arrays, schema=self._schema))
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]
