@@ -112,7 +112,7 @@ def test_the_numbers_are_printed_and_written(files: dict[str, str], tmp_path: Pa
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        (["--mocap", "nowhere.npz"], "nowhere.npz does not exist"),
+        (["--mocap", "nowhere.npz"], "nowhere.npz: no such file"),
         (["--h36m", "nowhere.npz"], "nowhere.npz"),
         (["--mpi-inf-3dhp", "nowhere"], "nowhere"),
         (["--mocap", "MOCAP", "--missing", "17"], "missing is 17; it must be from 0 to 16"),
