@@ -30,11 +30,10 @@ def measure_poses(
         joints; in space what :func:`~pct.evaluation.metrics3d.summarise_3d` gives. And the distances (N, K) of all
         joints from their labels in report units, 0 where there is none.
     """
+    distances = pose_distances(keypoints, labels, space)
     if labels.num_dims == 3:
-        numbers = summarise_3d(keypoints, labels.keypoints, labels.skeleton, space.root)
-        return numbers, joint_errors_3d(keypoints, labels.keypoints, space.root)
-    found, truth = (space.report_space.normalise(joints, labels.bbox) for joints in (keypoints, labels.keypoints))
-    distances, sigmas = joint_distances(found, truth, labels.visible), torch.from_numpy(labels.skeleton.oks_sigmas)
+        return summarise_3d(keypoints, labels.keypoints, labels.skeleton, space.root), distances
+    sigmas = torch.from_numpy(labels.skeleton.oks_sigmas)
     similarity = oks(keypoints, labels.keypoints, labels.visible, labels.area, sigmas)
     numbers = {
         "coco": given_box_ap(keypoints, torch.ones(len(labels)) if scores is None else scores, labels),
@@ -42,3 +41,11 @@ def measure_poses(
         "error": summarise(distances[labels.visible]),
     }
     return numbers, distances
+
+
+def pose_distances(keypoints: Tensor, labels: Poses, space: PoseSpace) -> Tensor:
+    """Return the distances of :func:`measure_poses` alone."""
+    if labels.num_dims == 3:
+        return joint_errors_3d(keypoints, labels.keypoints, space.root)
+    found, truth = (space.report_space.normalise(joints, labels.bbox) for joints in (keypoints, labels.keypoints))
+    return joint_distances(found, truth, labels.visible)

@@ -103,11 +103,10 @@ class DrawnBatches(Generic[Batch]):
 
 
 @torch.no_grad()
-def mean_over_batches(batches: Iterable[Item], measure: Callable[[Item], Mapping[str, Tensor]]) -> dict[str, float]:
-    """Return the means of all numbers (n,) that are measured on batches; those without any are left out."""
+def gather(batches: Iterable[Item], measure: Callable[[Item], Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """Return by name what is measured on each pose of batches, each (B, ...), one after the other on the CPU."""
     parts: dict[str, list[Tensor]] = {}
     for batch in batches:
         for name, values in measure(batch).items():
-            parts.setdefault(name, []).append(values.double().cpu())
-    means = {name: torch.cat(values) for name, values in parts.items()}
-    return {name: float(values.mean()) for name, values in means.items() if len(values)}
+            parts.setdefault(name, []).append(values.cpu())
+    return {name: torch.cat(values) for name, values in parts.items()}

@@ -41,7 +41,15 @@ MODELS: dict[str, Any] = {
 LOGGED = {
     "tokenizer": {"usage", "perplexity", "val_mean_error_px", "val_median_error_px", "val_perplexity"},
     "heatmap": {"val_mean_error_px", "val_oks"},
-    "classifier": {"token_loss", "keypoint_loss", "top1", "top5", "val_top1", "val_oracle_loss", "val_oracle_error_px"},
+    "classifier": {
+        "token_loss",
+        "keypoint_loss",
+        "top1",
+        "top5",
+        "val_top1",
+        "val_argmax_error_px",
+        "val_oracle_error_px",
+    },
     "lifter": {"keypoint_loss", "val_mpjpe_mm", "val_p_mpjpe_mm", "val_clean_mpjpe_mm"},
 }
 COARSE_FINE = ("model.layout=coarse_fine", "model.num_tokens=34", "model.coarse_width=8", "augment.prefix_share=0.5")
@@ -242,7 +250,7 @@ def test_what_a_resumed_run_may_change_are_keys_of_the_config() -> None:
         ("tokenizer", ["data.train=nowhere.json"], "nowhere.json"),
         ("tokenizer", ["device=gpu"], "device is 'gpu'; allowed are auto, cpu, cuda and cuda:N"),
         ("tokenizer", ["augment3d.turn=90"], "augment3d is Augment3DConfig(turn=90.0"),
-        ("tokenizer", [*IN_SPACE, "data.train=nowhere.npz"], "nowhere.npz does not exist"),
+        ("tokenizer", [*IN_SPACE, "data.train=nowhere.npz"], "nowhere.npz: no such file"),
         (
             "classifier",
             ["backbone.name=swin_tini_patch4_window7_224"],
@@ -273,7 +281,7 @@ def test_what_a_resumed_run_may_change_are_keys_of_the_config() -> None:
         ("lifter", ["loss.keypoint_weight=0"], "loss.keypoint_weight is 0.0; it must be positive: nothing else is"),
         ("lifter", [*TOKENS, "data.skeleton=h36m16"], "skeleton h36m17, but the lifter has h36m16"),
         ("lifter", ["lifter.head=tokens", "tokenizer=nowhere"], "no model 'nowhere'"),
-        ("lifter", ["data.train=nowhere.npz"], "nowhere.npz does not exist"),
+        ("lifter", ["data.train=nowhere.npz"], "nowhere.npz: no such file"),
         ("lifter", ["lifter.network=dhcsf", "lifter.options={frames: 3}"], "'generated'; it must be mocap"),
         ("lifter", ["data.num_generated=0"], "data.num_generated is 0; it must be 100 or more"),
         ("lifter", ["augment3d.turn=90"], "augment3d.turn is 90.0; it must be left out: the cameras turn"),

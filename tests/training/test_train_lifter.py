@@ -73,7 +73,7 @@ def test_mocap_that_cannot_be_used_is_named(config: Path, capsys: pytest.Capture
         arrays = dict(file)
     cases = {
         "metres": ({"joints": arrays["joints"] / 1000}, "read as metres 4"),
-        "few": ({n: arrays[n][:2] for n in ("clip_id", "subject_id", "action", "source")}, "one more than clips"),
+        "few": ({n: arrays[n][:2] for n in ("clip_id", "subject_id", "action", "source")}, "it must have one more"),
         "pickled": ({"action": np.array([{}] * 12, dtype=object)}, "holds Python objects, that is a pickle"),
     }
     for name, (changes, message) in cases.items():

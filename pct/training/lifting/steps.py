@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from pct.evaluation.metrics3d import mpjpe, p_mpjpe
 from pct.layers.losses import distance_loss, keypoint_loss
 from pct.lifting.lifter import Lifter
-from pct.training.batches import mean_over_batches
+from pct.training.batches import gather
 from pct.training.lifting.config import LifterLoss
 from pct.training.lifting.data import LiftingBatch
 from pct.training.photos.token_targets import token_accuracy, token_labels, token_targets
@@ -81,10 +81,11 @@ class LiftingValidation:
         ``oracle_mpjpe_mm`` is the floor: the error of the tokenizer itself.
         """
         noisy, clean = (
-            mean_over_batches((pairs.rows(slice(i, i + _BATCH)) for i in range(0, len(pairs), _BATCH)), self._measure)
+            gather((pairs.rows(slice(i, i + _BATCH)) for i in range(0, len(pairs), _BATCH)), self._measure)
             for pairs in (self.noisy, self.clean)
         )
-        return {**noisy, "clean_mpjpe_mm": clean["mpjpe_mm"]}
+        numbers = {**noisy, "clean_mpjpe_mm": clean["mpjpe_mm"]}
+        return {name: float(values.double().mean()) for name, values in numbers.items()}
 
     def _measure(self, pairs: LiftingBatch) -> dict[str, Tensor]:
         lifter, pairs = self.lifter, pairs.to(self.lifter.device)

@@ -64,7 +64,7 @@ class PhotoSetting:
 
     def train_classifier(self, model: PoseClassifier, loss: TokenLoss, folder: Path, progress: Any) -> None:
         """Train a classifier on what the frozen tokenizer says."""
-        step, predict = TokenStep(self.tokenizer, loss), classifier_predictor(model, loss.beta)
+        step, predict = TokenStep(self.tokenizer, loss), classifier_predictor(model)
         self._train(model, step, predict, self.tokenizer.space, self.run, self.run.seed, folder, progress)
 
     def train_heatmaps(self, model: HeatmapModel, sigma: float, run: PhotoRun, folder: Path, progress: Any) -> None:
