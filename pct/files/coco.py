@@ -273,7 +273,7 @@ def _find_fault(annotation: Any, row: int, num_keypoints: int, boxed: bool) -> F
             odd = (
                 next((v for v in value if not _are_numbers([v])), ...) if length and isinstance(value, list) else value
             )
-            found = f"has {len(value)} values" if odd is ... else f"{'holds' if length else 'is'} {repr(odd)[:60]}"
+            found = f"has {len(value or ())} values" if odd is ... else f"{'holds' if length else 'is'} {repr(odd)[:60]}"
             return Fault(
                 where, kind if odd is ... or not length else "not a number", f"{name} {found}; it must be {right}"
             )

@@ -97,7 +97,7 @@ def _open_json(path: str | Path) -> Iterator[_Text]:
 class _Text:
     """The text of a JSON file, of which only what the next value needs is held."""
 
-    def __init__(self, file: io.BufferedReader, encoding: str) -> None:
+    def __init__(self, file: io.BufferedReader[Any], encoding: str) -> None:
         self._file, self._codec = file, codecs.getincrementaldecoder(encoding)()
         self._text, self._at = "", 0
 

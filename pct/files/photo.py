@@ -170,7 +170,8 @@ def _to_rgb(image: Any, name: str | Path) -> np.ndarray:
     """Turn a Pillow image of any mode into an upright array (H, W, 3) of uint8."""
     from PIL import Image
 
-    _check_size(*image.size, name, _MOST_PIXELS // 4 if image.has_transparency_data else _MOST_PIXELS)
+    width, height = image.size
+    _check_size(width, height, name, _MOST_PIXELS // 4 if image.has_transparency_data else _MOST_PIXELS)
     image.load()
     turn = _TURNS.get(_orientation(image, name))  # Pillow's own way fails on odd notes of other things
     image = image if turn is None else image.transpose(Image.Transpose[turn])

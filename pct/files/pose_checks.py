@@ -27,7 +27,7 @@ _GUESSED = "poses have joints that are NaN or at exactly (0, 0), without `visibl
 _REPEATED = "poses have the id of an earlier pose; all of them are read"
 
 # Which rows are bad, what is wrong in a few words, and what gives a row's sentence that says what would be right.
-Found = Iterator[tuple[np.ndarray, str, Callable[[int], str]]]
+Found = Iterator[tuple[Any, str, Callable[[int], str]]]
 
 
 class PoseFileError(ValueError):
@@ -188,7 +188,9 @@ def check_poses(raw: RawPoses) -> PoseBatch:
     where = raw.where or [f"row {row}" for row in raw.rows.tolist()]
     image_ids, annotation_ids = (raw.rows if ids is None else ids for ids in (raw.image_ids, raw.annotation_ids))
     columns = (known.astype(np.float32), visible, bbox, area.astype(np.float32), image_ids, annotation_ids)
-    poses = Poses(raw.skeleton, *(torch.from_numpy(column[rows]) for column in columns))
+    names = ("keypoints", "visible", "bbox", "area", "image_ids", "annotation_ids")
+    tensors: dict[str, Any] = {n: torch.from_numpy(column[rows]) for n, column in zip(names, columns, strict=True)}
+    poses = Poses(raw.skeleton, **tensors)
     entries = tuple(raw.entries[row] for row in rows) if raw.entries else ()
     faults = (*raw.faults, *(Fault(where[row], *found[row]) for row in sorted(found)))
     return PoseBatch(poses, faults, raw.left_out, odd, entries)
