@@ -270,13 +270,13 @@ def _find_fault(annotation: Any, row: int, num_keypoints: int, boxed: bool) -> F
         else:
             good = _are_numbers([value]) and (name == "area" or type(value) is not float)
         if not (good or (name == "iscrowd" and isinstance(value, bool))):
-            odd = (
-                next((v for v in value if not _are_numbers([v])), ...) if length and isinstance(value, list) else value
-            )
-            found = f"has {len(value or ())} values" if odd is ... else f"{'holds' if length else 'is'} {repr(odd)[:60]}"
-            return Fault(
-                where, kind if odd is ... or not length else "not a number", f"{name} {found}; it must be {right}"
-            )
+            odd = [v for v in value if not _are_numbers([v])] if length and isinstance(value, list) else [value]
+            if odd:
+                kind = "not a number" if length else kind
+                found = f"{'holds' if length else 'is'} {repr(odd[0])[:60]}"
+            else:
+                found = f"has {len(value or ())} values"
+            return Fault(where, kind, f"{name} {found}; it must be {right}")
         where = f"annotation {annotation['id']}"
     return None
 

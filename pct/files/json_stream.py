@@ -53,15 +53,14 @@ def iter_json(path: str | Path, key: str = "", required: bool = False) -> Iterat
 
 def _explain_nothing(path: str | Path, key: str, required: bool, mark: str, keys: list[str]) -> None:
     """Raise the reason why a file without entries is of no use, if it is; an empty list is one."""
-    if not key and mark != "[":
-        other = f"a JSON object with {keys[0]!r}" if keys else "an empty JSON object"
-        what = other if mark == "{" else "a single JSON value"
-        raise ValueError(f"{path}: this is {what}; expected a list, as COCO results are")
-    if key and mark != "{":
-        raise ValueError(
-            f"{path}: this is a JSON list, as COCO results and MPII files are; expected an annotation file in "
-            f"COCO format, with `categories` and `annotations`"
+    if mark != ("{" if key else "["):
+        wanted = (
+            "an annotation file in COCO format, with `categories` and `annotations`"
+            if key
+            else "a list, as COCO results are"
         )
+        kinds = {"[": "a list, as COCO results and MPII files are", "{": f"an object with {keys[:1]}"}
+        raise ValueError(f"{path}: this is JSON, {kinds.get(mark, 'a single value')}; expected {wanted}")
     if required and key in keys:
         raise ValueError(f"{path}: no {key}; `{key}` must be a list with at least one entry")
     if required:

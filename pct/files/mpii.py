@@ -42,8 +42,6 @@ def read_mpii(path: Path, query: PoseQuery) -> Iterator[RawPoses]:
     if query.skeleton.keypoint_names != MPII16.keypoint_names:
         raise PoseFileError(explain_mismatch(path, "the MPII file", MPII16.keypoint_names, query.skeleton))
     entries = list(iter_json(path))
-    if not entries:
-        raise PoseFileError(f"{path}: expected a JSON list of persons (MPII annotations), and at least one")
     found = [_find_fault(person) for person in entries]
     good = [person for person, fault in zip(entries, found, strict=True) if fault is None]
     images = {name: i for i, name in enumerate(dict.fromkeys(str(p["image"]) for p in good))}

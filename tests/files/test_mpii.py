@@ -8,9 +8,8 @@ import math
 import pytest
 import torch
 
-from pct.files.mpii import read_mpii
-from pct.files.pose_checks import PoseBatch, PoseQuery, check_all
-from pct.files.pose_files import join_batches
+from pct.files.pose_checks import PoseBatch
+from pct.files.pose_files import join_batches, read_poses
 from pct.geometry import crop_from_bbox
 from pct.skeleton import MPII16
 
@@ -29,7 +28,7 @@ def person(**changes) -> dict:
 
 
 def load(path) -> PoseBatch:
-    return join_batches(path, check_all(path, read_mpii(path, PoseQuery(MPII16))))
+    return join_batches(path, read_poses(path, MPII16))
 
 
 @pytest.fixture
@@ -76,22 +75,6 @@ def test_padded_box_is_the_crop_of_published_results_from_both_kinds_of_file(fil
 def test_bad_person_is_named(file, change, message) -> None:
     file.write_text(json.dumps([person(), person(**change)]))
     with pytest.raises(ValueError, match=rf"valid\.json: person 1 \(counted from 0\): {message}"):
-        load(file)
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("", "malformed"),
-        ("[{", "malformed"),
-        ("[]", "expected a JSON list"),
-        ("{}", "this is an empty JSON object; expected a list"),
-        ("[1]", "person 0"),
-    ],
-)
-def test_bad_file_is_named(file, text, message) -> None:
-    file.write_text(text)
-    with pytest.raises(ValueError, match=rf"valid\.json: {message}"):
         load(file)
 
 
