@@ -22,8 +22,7 @@ from pct.tokenizer import PoseTokenizer
 if TYPE_CHECKING:
     import pyarrow as pa
 
-# Id, number of the person, place, tokens, score, error.
-Row = tuple[Any, ...]
+Row = dict[str, Any]
 
 
 class _Encoder:
@@ -36,11 +35,9 @@ class _Encoder:
         self.place, self.fingerprint = tokenizer.space.reference_name, tokenizer.fingerprint()
 
     def _finish(self, rows: list[Row]) -> pa.Table:
-        names = ("id", "person", self.place, "tokens", "score", "error")
-        columns: dict[str, list[Any]] = {name: [row[i] for row in rows] for i, name in enumerate(names)}
         # Python's own integers or texts in place of those of numpy or Arrow.
-        columns["id"] = [id_ if isinstance(id_, str) else int(id_) for id_ in columns["id"]]
-        table = make_rows({**columns, "fingerprint": [self.fingerprint] * len(rows)}, self.place)
+        own = [{**row, "id": row["id"] if isinstance(row["id"], str) else int(row["id"])} for row in rows]
+        table = make_rows([{**row, "fingerprint": self.fingerprint} for row in own], self.place)
         if self.out is not None and len(table):
             write_part(table, self.out)
         return table
@@ -87,9 +84,9 @@ class EncodePhotos(_Encoder):
         rows: list[Row] = []
         for number, id_ in enumerate(batch["id"]):
             persons = [] if number in errors else self._persons(next(results))
-            rows += [(id_, person, *values, None) for person, values in enumerate(persons)]
+            rows += [{"id": id_, "person": person, **values} for person, values in enumerate(persons)]
             if not persons:
-                rows.append((id_, -1, None, None, None, errors.get(number)))
+                rows.append({"id": id_, "person": -1, "error": errors.get(number)})
         return self._finish(rows)
 
     def _read(self, batch: Mapping[str, Any], number: int) -> tuple[Frame, np.ndarray, np.ndarray]:
@@ -103,10 +100,11 @@ class EncodePhotos(_Encoder):
         boxes, good = check_boxes(found, frame, lambda _fault: None)
         return frame, boxes[good], scores[good]
 
-    def _persons(self, result: PoseResult) -> list[tuple[Any, ...]]:
+    def _persons(self, result: PoseResult) -> list[Row]:
         table = self.estimator.token_table(result.persons)
-        columns = getattr(table, self.place).tolist(), table.indices.tolist(), result.scores.tolist()
-        return list(zip(*columns, strict=True))
+        columns = {self.place: getattr(table, self.place), "tokens": table.indices, "score": result.scores}
+        values = zip(*(column.tolist() for column in columns.values()), strict=True)
+        return [dict(zip(columns, row, strict=True)) for row in values]
 
 
 class EncodePoses(_Encoder):
@@ -143,10 +141,11 @@ class EncodePoses(_Encoder):
                 try:
                     rows += self._encode([id_], {name: column[number : number + 1] for name, column in wanted.items()})
                 except ValueError as error:
-                    rows.append((id_, -1, None, None, None, str(error)))
+                    rows.append({"id": id_, "person": -1, "error": str(error)})
         return self._finish(rows)
 
     def _encode(self, ids: Any, columns: Mapping[str, Any]) -> list[Row]:
         made = {**columns, **self.tokenizer.encode_columns(columns)}
         places = np.array([np.asarray(place) for place in made[self.place]]).tolist()
-        return [(*row, None, None) for row in zip(ids, [0] * len(ids), places, made["tokens"].tolist(), strict=True)]
+        values = zip(ids, places, made["tokens"].tolist(), strict=True)
+        return [{"id": id_, "person": 0, self.place: place, "tokens": tokens} for id_, place, tokens in values]

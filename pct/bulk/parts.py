@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pct.files.output import write_atomically
+from pct.files.output import atomic_output
 from pct.files.photo_inputs import PhotoInput, choose_image_ids
 from pct.tokenizer import PoseTokenizer
 from pct.tokens.codec import describe_model
@@ -47,40 +47,30 @@ class PartsSummary:
         )
 
 
-def make_rows(columns: Mapping[str, Sequence[Any]], place: str) -> pa.Table:
-    """Return rows as an Arrow table whose types do not depend on what is in them.
+def make_rows(rows: Sequence[Mapping[str, Any]], place: str) -> pa.Table:
+    """Return rows, which may lack all but ``id``, as an Arrow table whose types do not depend on what is in them.
 
     Args:
-        columns: All columns but ``id`` may hold None.
+        rows: By the names of the columns.
         place: ``bbox`` or ``root``.
     """
     import pyarrow as pa
 
-    is_text = any(isinstance(id_, str) for id_ in columns["id"])
-    types = {
-        "id": pa.string() if is_text else pa.int64(),
-        "person": pa.int32(),
-        place: pa.list_(pa.float32()),
-        "tokens": pa.list_(pa.uint32()),
-        "score": pa.float32(),
-        "fingerprint": pa.string(),
-        "error": pa.string(),
-    }
-    return pa.table({n: pa.array(columns[n], t) for n, t in types.items()}, schema=pa.schema(list(types.items())))
+    types = {"id": pa.string() if any(isinstance(row["id"], str) for row in rows) else pa.int64(), "person": pa.int32()}
+    types |= {place: pa.list_(pa.float32()), "tokens": pa.list_(pa.uint32()), "score": pa.float32()}
+    types |= {"fingerprint": pa.string(), "error": pa.string()}
+    return pa.Table.from_pylist(list(rows), pa.schema(list(types.items())))
 
 
 def write_part(rows: pa.Table, folder: str | Path) -> Path:
     """Write rows as a part; it appears whole. The same ids have the same name: who writes them again replaces them."""
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    Path(folder).mkdir(parents=True, exist_ok=True)
     name = hashlib.sha256("\n".join(map(str, rows["id"].to_pylist())).encode()).hexdigest()[:16]
-    sink = pa.BufferOutputStream()
-    pq.write_table(rows, sink, compression="zstd", write_page_checksum=True)
-    path = folder / f"part-{name}.parquet"
-    write_atomically(path, sink.getvalue().to_pybytes())
+    path = Path(folder) / f"part-{name}.parquet"
+    with atomic_output(path) as temporary:
+        pq.write_table(rows, temporary, compression="zstd", write_page_checksum=True)
     return path
 
 
@@ -119,28 +109,26 @@ def join_parts(
         TokenFileError: If there is no pose, or a part is of another model.
         FileExistsError: If ``out`` exists and ``force`` is not set.
     """
-    metadata = describe_model(tokenizer, model_name)
-    place = tokenizer.space.reference_name
+    metadata, place = describe_model(tokenizer, model_name), tokenizer.space.reference_name
     summary, kept = PartsSummary(), {}
     columns = ["id", "person", place, "tokens", "error", "fingerprint"]
-    for rows in _read_parts(folder, columns, metadata.fingerprint):
-        for row in rows.to_pylist():
-            key = row["id"], row["person"]
-            summary.repeated += key in kept
-            kept[key] = row
-    summary.ids = len({id_ for id_, _ in kept})
+    for row in (row for rows in _read_parts(folder, columns, metadata.fingerprint) for row in rows.to_pylist()):
+        summary.repeated += (row["id"], row["person"]) in kept
+        kept[row["id"], row["person"]] = row
     summary.errors = {id_: row["error"] for (id_, _), row in kept.items() if row["error"] is not None}
     good = [kept[key] for key in sorted(kept) if kept[key]["tokens"] is not None]
-    summary.poses = len(good)
+    summary.poses, summary.ids = len(good), len({id_ for id_, _ in kept})
     summary.empty = summary.ids - len(summary.errors) - len({row["id"] for row in good})
     if not good:
         raise TokenFileError(f"{folder}: no poses in the parts there ({summary})")
-    image_ids = _image_ids([row["id"] for row in good])
-    numbers = np.arange(1, len(good) + 1)
+    ids = [row["id"] for row in good]
+    if isinstance(ids[0], str):
+        numbers = choose_image_ids([PhotoInput(Path(name), name, False) for name in dict.fromkeys(ids)])
+        ids = [numbers[name] for name in ids]
     indices = np.array([row["tokens"] for row in good], np.int64)
     places = np.array([row[place] for row in good], np.float32)
     with TokenWriter(out, metadata, force) as writer:
-        writer.write(PoseTokens(indices, places, image_ids, numbers))
+        writer.write(PoseTokens(indices, places, np.array(ids, np.int64), np.arange(1, len(good) + 1)))
     return summary
 
 
@@ -151,15 +139,6 @@ def _read_parts(folder: str | Path, columns: list[str], fingerprint: str | None)
         rows = pq.read_table(path, columns=columns, page_checksum_verification=True)
         others = set(rows["fingerprint"].to_pylist()) - {fingerprint}
         if fingerprint is not None and others:
-            raise TokenFileError(
-                f"{path}: made by the model with fingerprint {others.pop()}, this one has {fingerprint}; "
-                "use another folder"
-            )
+            whose = f"made by the model with fingerprint {others.pop()}, this one has {fingerprint}"
+            raise TokenFileError(f"{path}: {whose}; use another folder")
         yield rows
-
-
-def _image_ids(ids: list[Any]) -> np.ndarray:
-    if not isinstance(ids[0], str):
-        return np.array(ids, np.int64)
-    numbers = choose_image_ids([PhotoInput(Path(name), name, False) for name in dict.fromkeys(ids)])
-    return np.array([numbers[name] for name in ids], np.int64)
