@@ -1,10 +1,10 @@
-"""What models of poses and their configs have in common: whose joints the poses have, and what the numbers mean."""
+"""What models and their configs have in common: plain values for a file, whose joints poses have, what numbers mean."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
-from typing import Any, ClassVar, TypeVar
+from dataclasses import asdict, is_dataclass
+from typing import Any, ClassVar, TypeVar, get_origin, get_type_hints
 
 import torch
 from torch import nn
@@ -12,26 +12,23 @@ from torch import nn
 from pct.pose_space import PoseSpace
 from pct.skeleton import Skeleton
 
-Config = TypeVar("Config", bound="PoseConfig")
+Config = TypeVar("Config", bound="ModelConfig")
+Built = TypeVar("Built")
 
 
-class PoseConfig:
-    """Base of the dataclasses that a model of poses is built from, whose fields are plain values but for these two.
+class ModelConfig:
+    """Base of the dataclasses that a model is built from, whose fields are plain values or other such dataclasses.
 
     Attributes:
         what: What errors call the model.
-        skeleton: Whose joints the poses have.
-        space: What the coordinates mean.
     """
 
-    __dataclass_fields__: ClassVar[dict[str, Any]]
     what: ClassVar[str]
-    skeleton: Skeleton
-    space: PoseSpace
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for ``config.json``."""
-        return {**asdict(self), "space": self.space.to_dict()}
+        own = {name: value.to_dict() for name, value in vars(self).items() if hasattr(value, "to_dict")}
+        return {**asdict(self), **own}  # type: ignore[call-overload]
 
     @classmethod
     def from_dict(cls: type[Config], values: Mapping[str, Any]) -> Config:
@@ -40,11 +37,33 @@ class PoseConfig:
         Raises:
             ValueError: On an unknown key or a bad value.
         """
-        unknown = sorted(set(values) - set(cls.__dataclass_fields__))
-        if unknown:
-            raise ValueError(f"{cls.what} config has unknown keys: {', '.join(unknown)}")
-        readers = {"skeleton": Skeleton.from_dict, "space": lambda given: PoseSpace(**given)}
-        return cls(**{name: readers.get(name, lambda given: given)(value) for name, value in values.items()})
+        return build_config(cls, values, f"{cls.what} config")
+
+
+def build_config(kind: type[Built], values: Mapping[str, Any], what: str) -> Built:
+    """Build a dataclass, and those in its fields, from plain values; lists become tuples where these are asked for.
+
+    Args:
+        kind: The dataclass.
+        values: Of its fields; what is not given has its default.
+        what: What errors call it.
+
+    Raises:
+        ValueError: On an unknown key.
+    """
+    kinds = get_type_hints(kind)
+    unknown = sorted(set(values) - set(kinds))
+    if unknown:
+        raise ValueError(f"{what} has unknown keys: {', '.join(unknown)}")
+
+    def build(name: str, value: Any) -> Any:
+        if hasattr(kinds[name], "from_dict"):
+            return kinds[name].from_dict(value)
+        if is_dataclass(kinds[name]):
+            return build_config(kinds[name], value, f"{what}'s {name}")
+        return tuple(value) if get_origin(kinds[name]) is tuple else value
+
+    return kind(**{name: build(name, value) for name, value in values.items()})
 
 
 class PoseModel(nn.Module):

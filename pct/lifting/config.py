@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 from pct.lifting.pose_normalizer import NORMALIZERS
-from pct.pose_model import PoseConfig
+from pct.pose_model import ModelConfig
 from pct.pose_space import PoseSpace
 from pct.skeleton import H36M17, Skeleton
 
@@ -80,7 +80,7 @@ class LifterSizes:
 
 
 @dataclass(frozen=True)
-class LifterConfig(PoseConfig, LifterSizes):
+class LifterConfig(ModelConfig, LifterSizes):
     """Everything that a lifter is built from, besides the tokenizer of its token head.
 
     Attributes:
@@ -109,9 +109,8 @@ class LifterConfig(PoseConfig, LifterSizes):
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> LifterConfig:
-        """See :meth:`PoseConfig.from_dict`."""
+        """See :meth:`ModelConfig.from_dict`."""
         if "tokens" in values:
             # Models of before have a width of attention, which no head has any more.
-            sizes = TokenHeadSizes(**{k: v for k, v in values["tokens"].items() if k != "num_heads"})
-            values = {**values, "tokens": sizes}
+            values = {**values, "tokens": {k: v for k, v in values["tokens"].items() if k != "num_heads"}}
         return super().from_dict(values)

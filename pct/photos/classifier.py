@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from pct.photos.config import BackboneSizes, Calibration, HeadSizes
 from pct.photos.heads.published import PublishedTokenHead
 from pct.photos.heads.tokens import AnchoredTokenHead, QueryTokenHead, grid_positions
 from pct.photos.movenet import MOVENETS, heatmap_heights
+from pct.pose_model import ModelConfig
 from pct.tokenizer import PoseTokenizer
 from pct.tokenizer.own import load_with_tokenizer, save_with_tokenizer
 
@@ -23,7 +24,7 @@ KIND = "pose_classifier"
 
 
 @dataclass(frozen=True)
-class ClassifierConfig:
+class ClassifierConfig(ModelConfig):
     """Everything that a classifier is built from, besides its tokenizer.
 
     Attributes:
@@ -32,26 +33,10 @@ class ClassifierConfig:
         calibration: Of the joints' confidence.
     """
 
+    what: ClassVar[str] = "classifier"
     backbone: BackboneSizes = field(default_factory=BackboneSizes)
     head: HeadSizes = field(default_factory=HeadSizes)
     calibration: Calibration = field(default_factory=Calibration)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values for ``config.json``."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> ClassifierConfig:
-        """Build the config from the plain values of :meth:`to_dict`.
-
-        Raises:
-            ValueError: On an unknown key or a bad value.
-        """
-        unknown = sorted(set(values) - set(cls.__dataclass_fields__))
-        if unknown:
-            raise ValueError(f"classifier config has unknown keys: {', '.join(unknown)}")
-        backbone = BackboneSizes.from_dict(values["backbone"])
-        return cls(backbone, HeadSizes(**values["head"]), Calibration(**values["calibration"]))
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -24,11 +23,6 @@ class BackboneSizes:
     stage: int = -1
     drop_path: float = 0.0
     options: dict[str, Any] = field(default_factory=dict)
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> BackboneSizes:
-        """Build them from the plain values of a model's ``config.json``."""
-        return cls(**{**values, "image_size": tuple(values["image_size"])})
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -12,10 +12,11 @@ from pct import checkpoint
 from pct.photos.backbone import BackboneModel
 from pct.photos.cells import CellGrid
 from pct.photos.config import BackboneSizes
+from pct.pose_model import ModelConfig
 
 
 @dataclass(frozen=True)
-class GuideConfig:
+class GuideConfig(ModelConfig):
     """Everything that a guide is built from.
 
     Attributes:
@@ -25,18 +26,10 @@ class GuideConfig:
             the nearest one's: with 0.5 that of the cell it lies in; the published models have 0.
     """
 
+    what: ClassVar[str] = "guide"
     backbone: BackboneSizes = field(default_factory=BackboneSizes)
     bounds: tuple[float, float] = (-1.0, 1.0)
     cell_center: float = 0.5
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values for ``config.json``."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> GuideConfig:
-        """Build the config from the plain values of :meth:`to_dict`."""
-        return cls(BackboneSizes.from_dict(values["backbone"]), tuple(values["bounds"]), values["cell_center"])
 
 
 class ImageGuide(BackboneModel):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,7 @@ from pct.photos.backbone import BackboneModel
 from pct.photos.cells import CellGrid
 from pct.photos.config import BackboneSizes, HeatmapSizes
 from pct.photos.movenet import MOVENETS
+from pct.pose_model import ModelConfig
 from pct.pose_space import PoseSpace
 from pct.skeleton import COCO17, Skeleton
 
@@ -19,7 +20,7 @@ KIND = "heatmap_model"
 
 
 @dataclass(frozen=True)
-class HeatmapConfig:
+class HeatmapConfig(ModelConfig):
     """Everything that a heatmap model is built from.
 
     Attributes:
@@ -29,20 +30,11 @@ class HeatmapConfig:
         space: What model units mean (``crop2d``).
     """
 
+    what: ClassVar[str] = "heatmap model"
     backbone: BackboneSizes = field(default_factory=BackboneSizes)
     heatmap: HeatmapSizes = field(default_factory=HeatmapSizes)
     skeleton: Skeleton = COCO17
     space: PoseSpace = field(default_factory=PoseSpace)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values for ``config.json``."""
-        return {**asdict(self), "space": self.space.to_dict()}
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> HeatmapConfig:
-        """Build the config from the plain values of :meth:`to_dict`."""
-        skeleton, space = Skeleton.from_dict(values["skeleton"]), PoseSpace(**values["space"])
-        return cls(BackboneSizes.from_dict(values["backbone"]), HeatmapSizes(**values["heatmap"]), skeleton, space)
 
 
 class HeatmapModel(BackboneModel):

@@ -12,6 +12,7 @@ from pct.photos.backbone import Backbone
 from pct.photos.classifier import KIND as CLASSIFIER
 from pct.photos.config import BackboneSizes
 from pct.photos.heatmap import KIND as HEATMAP
+from pct.pose_model import build_config
 
 KIND = "pose_backbone"
 
@@ -40,5 +41,5 @@ def load_backbone(name: str | Path) -> tuple[BackboneSizes, dict[str, Tensor]]:
         raise CheckpointError(f"{name} is a {kind}; a backbone is taken from a {KIND}, {CLASSIFIER} or {HEATMAP}")
     config, state = load_model(name, kind)
     with explain(name):
-        sizes = BackboneSizes.from_dict(config["backbone"])
+        sizes = build_config(BackboneSizes, config["backbone"], "backbone")
     return sizes, {key.removeprefix("backbone."): w for key, w in state.items() if key.startswith("backbone.")}

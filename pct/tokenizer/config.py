@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Literal
 
-from pct.pose_model import PoseConfig
+from pct.pose_model import ModelConfig
 from pct.pose_space import PoseSpace
 from pct.skeleton import COCO17, Skeleton
 
@@ -128,7 +128,7 @@ class TokenizerSizes:
 
 
 @dataclass(frozen=True)
-class TokenizerConfig(PoseConfig, TokenizerSizes):
+class TokenizerConfig(ModelConfig, TokenizerSizes):
     """Everything that a tokenizer is built from: its sizes, and what its poses are.
 
     Attributes:
@@ -145,9 +145,8 @@ class TokenizerConfig(PoseConfig, TokenizerSizes):
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> TokenizerConfig:
-        """See :meth:`PoseConfig.from_dict`; a kind of model that only version 0.1 knew is a ValueError too."""
-        levels = {"levels": tuple(values["levels"])} if "levels" in values else {}
-        return super().from_dict({**_without_old(values), **levels})
+        """See :meth:`ModelConfig.from_dict`; a kind of model that only version 0.1 knew is a ValueError too."""
+        return super().from_dict(_without_old(values))
 
 
 def _without_old(values: Mapping[str, Any]) -> dict[str, Any]:
