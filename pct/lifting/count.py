@@ -8,8 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from pct.lifting.edge_linear import EdgeLinear
-from pct.lifting.graph_conv import GraphConv
+from pct.lifting.joint_layers import EdgeLinear, GraphConv
 from pct.lifting.lifter import Lifter
 
 

@@ -11,36 +11,24 @@ import numpy as np
 
 from pct.skeleton import Skeleton
 
+AmposeNorm = Literal["literal", "two_sided"]
 # Where a skeleton has none of a network's own centre joints, the middle of its graph is taken.
 _ROOT_NAMES = ("hip", "pelvis", "mid_hip", "root")
 _SPINE_NAMES = ("spine", "torso", "thorax", "neck", "upper_neck")
 _ARM_WORDS = ("shoulder", "elbow", "wrist", "hand")
-_LEG_WORDS = ("hip", "knee", "ankle", "foot", "toe", "heel")
+_PARTS = ("left_arm", "right_arm", "left_leg", "right_leg", "torso")
 
 
 def root_joint(skeleton: Skeleton) -> int:
     """Return the joint between the hips; without one the joint that is nearest to all others."""
-    return _center(skeleton, _ROOT_NAMES)
-
-
-def spine_joint(skeleton: Skeleton) -> int:
-    """Return the joint in the middle of the body; without one the joint that is nearest to all others."""
-    return _center(skeleton, _SPINE_NAMES)
+    return _find(skeleton, _ROOT_NAMES)
 
 
 def parents(skeleton: Skeleton, center: int) -> tuple[int, ...]:
     """Return each joint's neighbour on the way to ``center``, found breadth first; -1 for those without one."""
-    away, linked = skeleton.hops[center], neighbours(skeleton)
-    found = []
-    for joint in range(skeleton.num_keypoints):
-        nearer = np.flatnonzero(linked[joint] & (away < away[joint]))
-        found.append(int(nearer[0]) if len(nearer) else -1)
-    return tuple(found)
-
-
-def neighbours(skeleton: Skeleton) -> np.ndarray:
-    """Return True where a bone joins two joints (K, K)."""
-    return skeleton.hops == 1
+    away = skeleton.hops[center]
+    nearer = (skeleton.hops == 1) & (away[None] < away[:, None])
+    return tuple(np.where(nearer.any(axis=1), nearer.argmax(axis=1), -1).tolist())
 
 
 def hop_sets(skeleton: Skeleton, max_hop: int) -> np.ndarray:
@@ -50,7 +38,7 @@ def hop_sets(skeleton: Skeleton, max_hop: int) -> np.ndarray:
 
 def vanilla_adjacency(skeleton: Skeleton) -> np.ndarray:
     """Return the one group (1, K, K) of a plain graph convolution: ``D^-1 (A + I)``, rows that sum to 1."""
-    linked = skeleton.hops <= min(1, skeleton.num_keypoints - 1)
+    linked = skeleton.hops <= 1
     return (linked / linked.sum(axis=1, keepdims=True))[None].astype(np.float32)
 
 
@@ -66,10 +54,10 @@ def convolution_groups(skeleton: Skeleton) -> np.ndarray:
     This is the convolution-style sharing of Liu et al., "A Comprehensive Study of Weight Sharing in Graph Networks",
     2020. Neighbours that are equally far (only graphs with cycles have them) are with the joint itself.
     """
-    return vanilla_adjacency(skeleton) * _by_distance(skeleton, root_joint(skeleton))
+    return vanilla_adjacency(skeleton) * _by_distance(skeleton)
 
 
-def ampose_groups(skeleton: Skeleton, norm: Literal["literal", "two_sided"] = "literal") -> np.ndarray:
+def ampose_groups(skeleton: Skeleton, norm: AmposeNorm = "literal") -> np.ndarray:
     """Return the groups of AMPose (3, K, K): self, the neighbour nearer the hip, the neighbours farther from it.
 
     The paper (Lin et al., "AMPose", 2023, eq. 9) prints ``D_k^-1/2 A_k D_k^-1/2`` with one degree matrix for each
@@ -83,11 +71,11 @@ def ampose_groups(skeleton: Skeleton, norm: Literal["literal", "two_sided"] = "l
     """
     if norm not in ("literal", "two_sided"):
         raise ValueError(f"norm is {norm!r}; allowed are literal, two_sided")
-    linked = skeleton.hops <= min(1, skeleton.num_keypoints - 1)
-    groups = (linked & _by_distance(skeleton, root_joint(skeleton))).astype(np.float64)
+    groups = (skeleton.hops <= 1) & _by_distance(skeleton)
     rows = groups.sum(axis=2)
     columns = groups.sum(axis=1) if norm == "two_sided" else rows
-    return (groups * _inverse_root(rows)[:, :, None] * _inverse_root(columns)[:, None]).astype(np.float32)
+    left, right = (np.where(degrees > 0, np.maximum(degrees, 1) ** -0.5, 0) for degrees in (rows, columns))
+    return (groups * left[:, :, None] * right[:, None]).astype(np.float32)
 
 
 def cai_groups(skeleton: Skeleton) -> np.ndarray:
@@ -97,7 +85,8 @@ def cai_groups(skeleton: Skeleton) -> np.ndarray:
     Networks", 2019, one frame: distances are from the spine, and every weight is one over the number of sources of its
     target, so that a target's weights over all groups sum to 1.
     """
-    return _symmetric_groups(neighbours(skeleton), skeleton.hops[spine_joint(skeleton)], skeleton.flip_index)
+    away = skeleton.hops[_find(skeleton, _SPINE_NAMES)]
+    return _symmetric_groups(skeleton.hops == 1, away, skeleton.flip_index)
 
 
 def body_parts(skeleton: Skeleton) -> dict[str, tuple[int, ...]]:
@@ -106,12 +95,12 @@ def body_parts(skeleton: Skeleton) -> dict[str, tuple[int, ...]]:
     A limb's joints are told from names and from flip pairs, whose first joint is the left one; a part without joints is
     left out.
     """
-    found: dict[str, list[int]] = {n: [] for n in ("left_arm", "right_arm", "left_leg", "right_leg", "torso")}
+    found: dict[str, list[int]] = {part: [] for part in _PARTS}
     sides = {joint: side for pair in skeleton.flip_pairs for joint, side in zip(pair, ("left", "right"), strict=True)}
     for joint, name in enumerate(skeleton.keypoint_names):
-        low = name.lower()
-        limb = "arm" if any(w in low for w in _ARM_WORDS) else "leg" if any(w in low for w in _LEG_WORDS) else ""
-        found[f"{sides[joint]}_{limb}" if limb and joint in sides else "torso"].append(joint)
+        arm = any(word in name.lower() for word in _ARM_WORDS)
+        limb = joint in sides and (arm or joint in skeleton.lower_body)
+        found[f"{sides[joint]}_{'arm' if arm else 'leg'}" if limb else "torso"].append(joint)
     return {part: tuple(joints) for part, joints in found.items() if joints}
 
 
@@ -135,24 +124,23 @@ def lcn_structure(skeleton: Skeleton, max_hop: int = 3) -> np.ndarray:
     """
     if max_hop < 1:
         raise ValueError(f"a locally connected layer reaches at least 1 hop, got {max_hop}")
-    linked = neighbours(skeleton) | np.eye(skeleton.num_keypoints, dtype=bool)
-    index = {name: joint for joint, name in enumerate(skeleton.keypoint_names)}
+    linked, names = skeleton.hops <= 1, skeleton.keypoint_names
     for name in ("right_hip", "left_hip", "right_shoulder", "left_shoulder"):
-        if "spine" in index and name in index:
-            linked[index["spine"], index[name]] = linked[index[name], index["spine"]] = True
+        if "spine" in names and name in names:
+            edge = names.index("spine"), names.index(name)
+            linked[edge] = linked[edge[::-1]] = True
     return np.linalg.matrix_power(linked.astype(np.int64), max_hop) > 0
 
 
-def _center(skeleton: Skeleton, names: tuple[str, ...]) -> int:
-    for name in names:
-        if name in skeleton.keypoint_names:
-            return skeleton.keypoint_names.index(name)
-    return int(skeleton.hops.sum(axis=1).argmin())
+def _find(skeleton: Skeleton, names: tuple[str, ...]) -> int:
+    """Return the first joint of these names, or else the one in the middle of the graph."""
+    joints = (skeleton.keypoint_names.index(name) for name in names if name in skeleton.keypoint_names)
+    return next(joints, int(skeleton.hops.sum(axis=1).argmin()))
 
 
-def _by_distance(skeleton: Skeleton, center: int) -> np.ndarray:
-    """Return where the source is as far as the target from ``center``, nearer, and farther (3, K, K)."""
-    away = skeleton.hops[center]
+def _by_distance(skeleton: Skeleton) -> np.ndarray:
+    """Return where the source is as far as the target from the root, nearer, and farther (3, K, K)."""
+    away = skeleton.hops[root_joint(skeleton)]
     difference = away[None] - away[:, None]
     return np.stack([difference == 0, difference < 0, difference > 0])
 
@@ -165,7 +153,3 @@ def _symmetric_groups(linked: np.ndarray, away: np.ndarray, partner: np.ndarray)
     # Neighbours that are equally far are with the nearer ones.
     groups = np.stack([own, farther, linked & ~farther, mirrored])
     return (groups / groups.sum(axis=(0, 2))[None, :, None]).astype(np.float32)
-
-
-def _inverse_root(degrees: np.ndarray) -> np.ndarray:
-    return np.where(degrees > 0, 1 / np.sqrt(np.maximum(degrees, 1)), 0)

@@ -2,47 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterable
 from dataclasses import dataclass
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pct.skeleton import Skeleton
 
 NUM_DIMS = 3
-
-
-class Trunk(nn.Module):
-    """A network from 2D joints to features, with its published coordinate head.
-
-    Args:
-        num_keypoints: Joints K.
-        num_positions: Vectors P of the feature grid: K, or 1 where a network does not keep joints apart.
-        channels: Channels C of the features.
-    """
-
-    head: nn.Module | None
-    # Frames that the features of one come of; networks of several take (B, T, K, in_channels) too.
-    frames = 1
-
-    def __init__(self, num_keypoints: int, num_positions: int, channels: int) -> None:
-        super().__init__()
-        self.num_keypoints, self.num_positions, self.channels = num_keypoints, num_positions, channels
-
-    def embed(self, x: Tensor) -> Tensor:
-        """Map joints (B, K, in_channels) to features (B, P, C)."""
-        raise NotImplementedError
-
-    def coordinates(self, features: Tensor, x: Tensor) -> Tensor:
-        """Read joints (B, [T,] K, 3) off the features of joints ``x``; not yet root-centred."""
-        assert self.head is not None
-        read: Tensor = self.head(features)
-        return read.reshape(*x.shape[:-1], NUM_DIMS)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map joints (B, K, in_channels) to joints (B, K, 3); not yet root-centred."""
-        return self.coordinates(self.embed(x), x)
 
 
 @dataclass(frozen=True)
@@ -63,67 +32,76 @@ class TrunkSizes:
     depth: int
     dropout: float
 
+    def joint_codes(self) -> nn.Parameter:
+        """Return a learned vector for each joint (K, width)."""
+        return nn.Parameter(nn.init.trunc_normal_(torch.empty(self.skeleton.num_keypoints, self.width), std=0.02))
 
-# Makes a layer from its numbers of channels in and out.
-Layer = Callable[[int, int], nn.Module]
 
-
-class ResidualTrunk(Trunk):
-    """A first unit, residual blocks of two units, a last layer: the body of FCN, GCN, LCN and HCSF.
-
-    A unit is a layer, batch normalisation, an activation and dropout; the identity is added after the last dropout.
+class Trunk(nn.Module):
+    """A network from 2D joints to features, with its published coordinate head.
 
     Args:
-        sizes: Of the network.
-        layer: Makes the layers.
-        activation: Of the units.
-        flat: Whether all joints are one vector.
+        start: First layer.
+        blocks: Blocks behind it.
+        head: Reads coordinates off the features.
+        num_positions: Vectors P of the feature grid: K, or 1 where all joints are one vector.
+        channels: Channels C of the features.
         adds_input: Whether the 2D joints are added to the first two coordinates.
+        frames: Frames that the features of one come of; networks of several take (B, T, K, in_channels) too.
     """
 
+    head: nn.Module | None
+
     def __init__(
-        self, sizes: TrunkSizes, layer: Layer, activation: nn.Module, flat: bool = False, adds_input: bool = False
+        self,
+        start: nn.Module,
+        blocks: Iterable[nn.Module],
+        head: nn.Module,
+        num_positions: int,
+        channels: int,
+        adds_input: bool = False,
+        frames: int = 1,
     ) -> None:
-        joints, width = sizes.skeleton.num_keypoints, sizes.width
-        super().__init__(joints, 1 if flat else joints, width)
-        self.flat, self.adds_input, together = flat, adds_input, joints if flat else 1
-
-        def unit(channels: int) -> Unit:
-            return Unit(layer(channels, width), width, activation, sizes.dropout)
-
-        self.start = unit(sizes.in_channels * together)
-        self.blocks = nn.Sequential(*(Residual(unit(width), unit(width)) for _ in range(sizes.depth)))
-        self.head = layer(width, NUM_DIMS * together)
+        super().__init__()
+        self.num_positions, self.channels, self.adds_input, self.frames = num_positions, channels, adds_input, frames
+        self.start, self.blocks, self.head = start, nn.Sequential(*blocks), head
 
     def embed(self, x: Tensor) -> Tensor:
         """Map joints (B, K, in_channels) to features (B, P, C)."""
-        features: Tensor = self.blocks(self.start(x.flatten(1)[:, None] if self.flat else x))
+        features: Tensor = self.blocks(self.start(x.flatten(1)[:, None] if self.num_positions == 1 else x))
         return features
 
     def coordinates(self, features: Tensor, x: Tensor) -> Tensor:
         """Read joints (B, [T,] K, 3) off the features of joints ``x``; not yet root-centred."""
-        read = super().coordinates(features, x)
+        assert self.head is not None
+        read: Tensor = self.head(features).reshape(*x.shape[:-1], NUM_DIMS)
         return read + F.pad(x[..., :2], (0, NUM_DIMS - 2)) if self.adds_input else read
 
-
-class Residual(nn.Sequential):
-    """``x + layers(x)``."""
-
-    def forward(self, input: Tensor) -> Tensor:
-        """Add the layers' result to their input."""
-        return input + super().forward(input)
+    def forward(self, x: Tensor) -> Tensor:
+        """Map joints (B, K, in_channels) to joints (B, K, 3); not yet root-centred."""
+        return self.coordinates(self.embed(x), x)
 
 
-class Unit(nn.Sequential):
-    """A layer, batch normalisation over poses and positions, an activation, dropout."""
+class NormedTrunk(Trunk):
+    """A linear map of each joint, blocks that keep its width, a norm, and a linear map to coordinates.
 
-    def __init__(self, layer: nn.Module, width: int, activation: nn.Module, dropout: float) -> None:
-        super().__init__(layer, JointNorm(width), activation, nn.Dropout(dropout))
+    Args:
+        sizes: Of the network.
+        blocks: The blocks.
+        dropout: Share of the embedded joints' features dropped in training.
+        coded: Whether a learned code of each joint is added to its features.
+    """
 
+    def __init__(
+        self, sizes: TrunkSizes, blocks: Iterable[nn.Module], dropout: float = 0.0, coded: bool = False
+    ) -> None:
+        start, head = nn.Linear(sizes.in_channels, sizes.width), nn.Linear(sizes.width, NUM_DIMS)
+        super().__init__(start, blocks, head, sizes.skeleton.num_keypoints, sizes.width)
+        self.joints = sizes.joint_codes() if coded else None
+        self.dropout, self.norm = nn.Dropout(dropout), nn.LayerNorm(sizes.width)
 
-class JointNorm(nn.BatchNorm1d):
-    """Batch normalisation of each channel over all poses and joints: (B, K, C), or with frames (B, T, K, C)."""
-
-    def forward(self, input: Tensor) -> Tensor:
-        """Normalise joints (..., C)."""
-        return super().forward(input.flatten(0, -2)).view_as(input)
+    def embed(self, x: Tensor) -> Tensor:
+        """Map joints (B, K, in_channels) to normed features (B, K, C)."""
+        x = self.start(x) if self.joints is None else self.start(x) + self.joints
+        normed: Tensor = self.norm(self.blocks(self.dropout(x)))
+        return normed

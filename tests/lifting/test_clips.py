@@ -11,8 +11,8 @@ from torch import Tensor
 from pct.cameras import project
 from pct.lifting.config import LifterConfig
 from pct.lifting.detector_noise import DetectorNoise, NoiseConfig
-from pct.lifting.hop_conv import HopSqueeze
 from pct.lifting.joint_groups import hop_sets
+from pct.lifting.joint_layers import HopSqueeze
 from pct.lifting.lifter import Lifter
 from pct.lifting.networks import build_trunk
 from pct.lifting.pairs import CameraConfig, clip_windows
