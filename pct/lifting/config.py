@@ -11,9 +11,6 @@ from pct.pose_model import ModelConfig
 from pct.pose_space import PoseSpace
 from pct.skeleton import H36M17, Skeleton
 
-HEADS = ("coordinates", "tokens")
-TOKEN_HEADS = ("anchored", "mixer")
-
 
 @dataclass(frozen=True)
 class TokenHeadSizes:
@@ -33,8 +30,7 @@ class TokenHeadSizes:
     temperature: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.kind not in TOKEN_HEADS:
-            raise ValueError(f"token head kind is {self.kind!r}; allowed are {', '.join(TOKEN_HEADS)}")
+        _check_choices("token head", kind=(self.kind, ("anchored", "mixer")))
         for name in ("width", "num_blocks"):
             if getattr(self, name) < 1:
                 raise ValueError(f"token head {name} must be at least 1, got {getattr(self, name)}")
@@ -71,12 +67,8 @@ class LifterSizes:
     tokens: TokenHeadSizes = field(default_factory=TokenHeadSizes)
 
     def __post_init__(self) -> None:
-        if self.in_channels not in (2, 3):
-            raise ValueError(f"lifter in_channels is {self.in_channels!r}; it must be 2, or 3 to read what is known")
-        if self.normalizer not in NORMALIZERS:
-            raise ValueError(f"lifter normalizer is {self.normalizer!r}; allowed are {', '.join(NORMALIZERS)}")
-        if self.head not in HEADS:
-            raise ValueError(f"lifter head is {self.head!r}; allowed are {', '.join(HEADS)}")
+        choices = {"in_channels": (2, 3), "normalizer": NORMALIZERS, "head": ("coordinates", "tokens")}
+        _check_choices("lifter", **{name: (getattr(self, name), allowed) for name, allowed in choices.items()})
 
 
 @dataclass(frozen=True)
@@ -102,15 +94,15 @@ class LifterConfig(ModelConfig, LifterSizes):
                 f"{self.skeleton.num_keypoints} joints"
             )
 
-    @property
-    def anchored(self) -> bool:
-        """Whether a token head starts from the network's own coordinates."""
-        return self.head == "tokens" and self.tokens.kind == "anchored"
-
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> LifterConfig:
         """See :meth:`ModelConfig.from_dict`."""
-        if "tokens" in values:
-            # Models of before have a width of attention, which no head has any more.
-            values = {**values, "tokens": {k: v for k, v in values["tokens"].items() if k != "num_heads"}}
-        return super().from_dict(values)
+        # Models of before have a width of attention, which no head has any more.
+        sizes = {name: value for name, value in values.get("tokens", {}).items() if name != "num_heads"}
+        return super().from_dict({**values, "tokens": sizes})
+
+
+def _check_choices(what: str, **values: tuple[Any, tuple[Any, ...]]) -> None:
+    for name, (value, allowed) in values.items():
+        if value not in allowed:
+            raise ValueError(f"{what} {name} is {value!r}; allowed are {', '.join(map(str, allowed))}")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,27 +79,16 @@ class Lifter(PoseModel):
         super().__init__()
         _check_tokenizer(config, tokenizer)
         self.config = config
-        skeleton = config.skeleton
+        skeleton, sizes = config.skeleton, (config.in_channels, config.width, config.depth, config.dropout)
         self.normalizer = PoseNormalizer(skeleton.num_keypoints, config.normalizer, config.z_score)
-        self.trunk = build_trunk(
-            config.network,
-            skeleton,
-            config.in_channels,
-            config.width,
-            config.depth,
-            config.dropout,
-            **config.options,
-        )
-        self.tokenizer = tokenizer.requires_grad_(False).eval() if tokenizer is not None else None
-        self.token_head = None
-        if self.tokenizer is not None:
-            tokens, tables = self.tokenizer.config.num_tokens, self.tokenizer.quantizer.embeddings().detach()
-            grid, sizes, anchored = (self.trunk.num_positions, self.trunk.channels), config.tokens, config.anchored
-            self.token_head = MixerTokenHead(*grid, tokens, tables, sizes.width, sizes.num_blocks, anchored)
-            if not anchored:
+        self.trunk = build_trunk(config.network, skeleton, *sizes, **config.options)
+        self.tokenizer, self.token_head = None, None
+        if tokenizer is not None:
+            self.tokenizer = tokenizer.requires_grad_(False).eval()
+            self.token_head = MixerTokenHead(self.trunk, tokenizer.quantizer.embeddings().detach(), config.tokens)
+            if config.tokens.kind == "mixer":
                 self.trunk.head = None
-        flip_index = torch.from_numpy(skeleton.flip_index.copy())
-        self.register_buffer("flip_index", flip_index, persistent=False)
+        self.register_buffer("flip_index", torch.from_numpy(skeleton.flip_index.copy()), persistent=False)
 
     @property
     def frames(self) -> int:
@@ -169,16 +156,15 @@ class Lifter(PoseModel):
         """
         if self.training:
             raise ValueError("the lifter is in training mode, with dropout; call eval() before lift()")
-        keypoints2d, visible = self._check_poses(keypoints2d, visible)
-        parts: Iterable[Tensor | None] = itertools.repeat(None)
-        if image_size is not None:
-            sizes = torch.as_tensor(image_size, dtype=torch.float32, device=keypoints2d.device)
-            parts = (sizes.expand(len(keypoints2d), 2) if sizes.shape == (2,) else sizes).split(_ROWS)
-        rows = zip(keypoints2d.split(_ROWS), visible.split(_ROWS), parts, strict=False)
-        lifted = [self._lift(*some, flip) for some in rows]
-        keypoints = torch.cat([part.keypoints for part in lifted])
-        tokens = [(part.indices, part.probs) for part in lifted if part.indices is not None and part.probs is not None]
-        return LiftedPoses(keypoints, *(torch.cat(column) for column in zip(*tokens, strict=True)))
+        keypoints2d = torch.as_tensor(keypoints2d, dtype=torch.float32, device=self.device)
+        count, frames = self.skeleton.num_keypoints, self.frames
+        allowed = [(count, 2), *([(frames, count, 2)] if frames > 1 else [])]
+        keypoints2d, visible = check_joints("keypoints2d", keypoints2d, visible, self.skeleton, allowed, "lift")
+        sizes = self.normalizer.read_size(image_size, keypoints2d)
+        some = torch.arange(len(keypoints2d), device=self.device).split(_ROWS)
+        lifted = [self._lift(keypoints2d[i], visible[i], None if sizes is None else sizes[i], flip) for i in some]
+        columns = ([getattr(part, name) for part in lifted] for name in ("keypoints", "indices", "probs"))
+        return LiftedPoses(*(None if parts[0] is None else torch.cat(parts) for parts in columns))
 
     def train(self, mode: bool = True) -> Lifter:
         """Set training or evaluation mode; the tokenizer stays in evaluation mode."""
@@ -207,9 +193,8 @@ class Lifter(PoseModel):
         output = self(self.normalizer(keypoints2d, visible, sizes), visible)
         pose = output.keypoints
         if flip:
-            mirrored = self.normalizer.mirror(keypoints2d, sizes)[..., self.flip_index, :]
-            seen = visible[..., self.flip_index]
-            other = self(self.normalizer(mirrored, seen, sizes), seen).keypoints[:, self.flip_index]
+            mirrored, index = self.normalizer(keypoints2d, visible, sizes, self.flip_index), self.flip_index
+            other = self(mirrored, visible[..., index]).keypoints[:, index]
             pose = (pose + other * other.new_tensor([-1.0, 1.0, 1.0])) / 2
         pose = pose * self.space.millimetres
         if output.logits is None:
@@ -220,12 +205,6 @@ class Lifter(PoseModel):
     def _center(self, keypoints: Tensor) -> Tensor:
         root = self.space.root
         return keypoints - keypoints[:, root : root + 1]
-
-    def _check_poses(self, keypoints2d: Tensor, visible: Tensor | None) -> tuple[Tensor, Tensor]:
-        keypoints2d = torch.as_tensor(keypoints2d, dtype=torch.float32, device=self.device)
-        count, frames = self.skeleton.num_keypoints, self.frames
-        allowed = [(count, 2), *([(frames, count, 2)] if frames > 1 else [])]
-        return check_joints("keypoints2d", keypoints2d, visible, self.skeleton, allowed, "lift")
 
 
 def _middle(x: Tensor) -> Tensor:
@@ -245,5 +224,5 @@ def _check_tokenizer(config: LifterConfig, tokenizer: PoseTokenizer | None) -> N
         )
     if tokenizer.space != config.space:
         raise ValueError(f"the tokenizer's poses are {tokenizer.space}, but the lifter's are {config.space}")
-    if tokenizer.config.guidance_channels and config.anchored:
+    if tokenizer.config.guidance_channels and config.tokens.kind == "anchored":
         raise ValueError("an anchored head needs a tokenizer without image guidance, whose encoder takes joints alone")

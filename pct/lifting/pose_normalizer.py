@@ -34,13 +34,15 @@ class PoseNormalizer(nn.Module):
     def __init__(self, num_keypoints: int, kind: Literal["box", "screen"] = "box", z_score: bool = False) -> None:
         super().__init__()
         if kind not in NORMALIZERS:
-            raise ValueError(f"normalizer is {kind!r}; allowed are {', '.join(NORMALIZERS)}")
+            raise ValueError(f"lifter normalizer is {kind!r}; allowed are {', '.join(NORMALIZERS)}")
         self.kind, self.z_score = kind, z_score
         if z_score:
             self.register_buffer("mean", torch.zeros(num_keypoints, 2))
             self.register_buffer("std", torch.ones(num_keypoints, 2))
 
-    def forward(self, keypoints2d: Tensor, visible: Tensor, image_size: Tensor | None = None) -> Tensor:
+    def forward(
+        self, keypoints2d: Tensor, visible: Tensor, image_size: Tensor | None = None, mirror: Tensor | None = None
+    ) -> Tensor:
         """Normalise poses.
 
         Args:
@@ -48,6 +50,7 @@ class PoseNormalizer(nn.Module):
                 number, NaN included.
             visible: True where a joint is known (B, [T,] K).
             image_size: Width and height (B, 2) or (2,) in pixels, for ``screen``.
+            mirror: Joint that each joint changes places with (K,), for the poses of the mirrored images.
 
         Returns:
             Joints of the same shape, float32, 0 where unknown; each frame is normalised by itself.
@@ -56,6 +59,8 @@ class PoseNormalizer(nn.Module):
             ValueError: If ``screen`` gets no image size or one that is not positive.
         """
         placed = self._place(keypoints2d.float(), visible, image_size)
+        if mirror is not None:
+            placed, visible = placed[..., mirror, :] * placed.new_tensor([-1.0, 1.0]), visible[..., mirror]
         if self.z_score:
             placed = (placed - self.mean) / self.std
         return torch.where(visible[..., None], placed, 0.0)
@@ -80,27 +85,10 @@ class PoseNormalizer(nn.Module):
         self.mean.copy_(mean)
         self.std.copy_(variance.sqrt().clamp(min=1e-3))
 
-    def mirror(self, keypoints2d: Tensor, image_size: Tensor | None = None) -> Tensor:
-        """Return the joints (B, [T,] K, 2) of the mirrored image, in the same order; left and right are not swapped."""
-        if self.kind == "screen":
-            width = self._size(keypoints2d, image_size)[..., 0]
-            return torch.stack([width - keypoints2d[..., 0], keypoints2d[..., 1]], dim=-1)
-        # Where the image ends does not matter to a box.
-        return keypoints2d * keypoints2d.new_tensor([-1.0, 1.0])
-
-    def _place(self, keypoints2d: Tensor, visible: Tensor, image_size: Tensor | None) -> Tensor:
-        if self.kind == "screen":
-            size = self._size(keypoints2d, image_size)
-            return (2 * keypoints2d - size) / size[..., :1]
-        known = visible[..., None]
-        low = torch.where(known, keypoints2d, torch.inf).amin(dim=-2, keepdim=True)
-        high = torch.where(known, keypoints2d, -torch.inf).amax(dim=-2, keepdim=True)
-        half = (high - low).amax(dim=-1, keepdim=True) / 2
-        # A single known joint has no size; it lies in the middle whatever its unit.
-        return (keypoints2d - (low + high) / 2) / torch.where(half > 0, half, 1.0)
-
-    def _size(self, keypoints2d: Tensor, image_size: Tensor | None) -> Tensor:
-        """Return width and height (B, 1, 2) or (1, 1, 2); with frames one axis more."""
+    def read_size(self, image_size: Tensor | None, keypoints2d: Tensor) -> Tensor | None:
+        """Return width and height (B, 2) of the images of joints (B, ..., K, 2); None where they do not matter."""
+        if self.kind == "box":
+            return None
         if image_size is None:
             raise ValueError("this lifter reads places on the screen; give image_size: width and height in pixels")
         size = torch.as_tensor(image_size, dtype=torch.float32, device=keypoints2d.device)
@@ -108,4 +96,16 @@ class PoseNormalizer(nn.Module):
             raise ValueError(f"image_size must be (2,) or ({len(keypoints2d)}, 2); got shape {tuple(size.shape)}")
         if not (size > 0).all() or not torch.isfinite(size).all():
             raise ValueError(f"image_size must be positive, got {size.reshape(-1, 2)[0].tolist()} (width, height)")
-        return size.reshape(-1, *[1] * (keypoints2d.ndim - 2), 2)
+        return size.expand(len(keypoints2d), 2)
+
+    def _place(self, keypoints2d: Tensor, visible: Tensor, image_size: Tensor | None) -> Tensor:
+        size = self.read_size(image_size, keypoints2d)
+        if size is not None:
+            size = size.unflatten(0, (-1, *[1] * (keypoints2d.ndim - 2)))
+            return (2 * keypoints2d - size) / size[..., :1]
+        known = visible[..., None]
+        low = torch.where(known, keypoints2d, torch.inf).amin(dim=-2, keepdim=True)
+        high = torch.where(known, keypoints2d, -torch.inf).amax(dim=-2, keepdim=True)
+        half = (high - low).amax(dim=-1, keepdim=True) / 2
+        # A single known joint has no size; it lies in the middle whatever its unit.
+        return (keypoints2d - (low + high) / 2) / torch.where(half > 0, half, 1.0)
