@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -38,12 +39,11 @@ class NoiseConfig:
     missing: tuple[int, int] = (1, 5)
 
     def __post_init__(self) -> None:
-        for name in ("outlier_share", "swap_share", "missing_share"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"noise {name} must be in [0, 1], got {getattr(self, name)}")
-        for name in ("jitter", "outlier_scale"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"noise {name} must not be negative, got {getattr(self, name)}")
+        for name in ("outlier_share", "swap_share", "missing_share", "jitter", "outlier_scale"):
+            share = name.endswith("share")
+            if not 0 <= getattr(self, name) <= (1 if share else math.inf):
+                limits = "be in [0, 1]" if share else "not be negative"
+                raise ValueError(f"noise {name} must {limits}, got {getattr(self, name)}")
         low, high = self.missing
         if not 0 <= low <= high:
             raise ValueError(f"noise missing must be two numbers 0 <= low <= high, got {self.missing}")
@@ -76,7 +76,14 @@ class DetectorNoise:
         self.missing = missing
         names = [name.lower() for name in skeleton.keypoint_names]
         self.hardness = torch.tensor([next((h for word, h in _HARDNESS if word in n), 1.0) for n in names])
-        self.limb_flips = [_flip_of(skeleton, legs) for legs in (False, True)]
+        limbs = [i for i in range(skeleton.num_keypoints) if i not in skeleton.parts.get("head", ())]
+        legs = set(skeleton.lower_body)
+        self.limb_flips = [self._flip(set(limbs) - legs), self._flip(set(limbs) & legs)]
+
+    def _flip(self, joints: set[int]) -> Tensor:
+        """Return the permutation (K,) that swaps left and right of ``joints``."""
+        flipped = enumerate(self.skeleton.flip_index.tolist())
+        return torch.tensor([other if joint in joints else joint for joint, other in flipped])
 
     def __call__(self, keypoints2d: Tensor, visible: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Return poses as a detector would find them.
@@ -98,17 +105,14 @@ class DetectorNoise:
                 f"noise of skeleton {self.skeleton.name} takes keypoints2d (B, {self.skeleton.num_keypoints}, 2) and "
                 f"visible (B, {self.skeleton.num_keypoints}); got {tuple(keypoints2d.shape)}, {tuple(visible.shape)}"
             )
-        x, visible = self._swap_limbs(keypoints2d, visible, generator)
-        x = x + self._draw_errors(x, visible, generator)
-        visible = visible & ~self._draw_missing(visible, generator)
-        return torch.where(visible[..., None], x, 0.0), visible
-
-    def _swap_limbs(self, x: Tensor, visible: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        x = keypoints2d
         for index in self.limb_flips:
             swapped = torch.rand(len(x), 1, generator=generator) < self.config.swap_share
             x = torch.where(swapped[..., None], x[:, index], x)
             visible = torch.where(swapped, visible[:, index], visible)
-        return x, visible
+        x = x + self._draw_errors(x, visible, generator)
+        visible = visible & ~self._draw_missing(visible, generator)
+        return torch.where(visible[..., None], x, 0.0), visible
 
     def _draw_errors(self, x: Tensor, visible: Tensor, generator: torch.Generator) -> Tensor:
         known = visible[..., None]
@@ -127,22 +131,10 @@ class DetectorNoise:
             chosen = torch.rand(len(visible), generator=generator) < self.config.missing_share
             number = torch.randint(low, high + 1, (len(visible),), generator=generator) * chosen
             number = torch.minimum(number, (known - 1).clamp(min=0))
+        elif (known <= self.missing).any():
+            row = int((known <= self.missing).nonzero()[0])
+            raise ValueError(f"pose {row} has {int(known[row])} known joints and cannot lack {self.missing} of them")
         else:
-            if (known <= self.missing).any():
-                row = int((known <= self.missing).nonzero()[0])
-                raise ValueError(
-                    f"pose {row} has {int(known[row])} known joints and cannot lack {self.missing} of them"
-                )
             number = torch.full_like(known, self.missing)
         score = torch.where(visible, torch.rand(visible.shape, generator=generator), 2.0)
         return score.argsort(dim=1).argsort(dim=1) < number[:, None]
-
-
-def _flip_of(skeleton: Skeleton, legs: bool) -> Tensor:
-    """Return the permutation (K,) that swaps left and right of the legs, or of the arms."""
-    index = torch.arange(skeleton.num_keypoints)
-    head = skeleton.parts.get("head", ())
-    for left, right in skeleton.flip_pairs:
-        if left not in head and (left in skeleton.lower_body) == legs:
-            index[left], index[right] = right, left
-    return index

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from pct.files.pose_arrays import read_joint_names
 from pct.files.pose_checks import Fault, PoseBatch, PoseFileError, explain_mismatch
 from pct.files.pose_files import check_pose_file, find_kind, read_poses
 from pct.lifting.lifter import Lifter
-from pct.lifting.pose2d_bridge import BRIDGES, bridge_poses2d
+from pct.lifting.pose2d_bridge import bridge_poses2d, bridge_sources
 from pct.poses import Poses
 from pct.skeleton import COCO17, MPII16, SKELETONS, Skeleton
 from pct.tokenizer import PoseTokenizer
@@ -95,16 +96,13 @@ def lift_file(
     """
     if batch_size < 1:
         raise ValueError(f"batch size must be at least 1, got {batch_size}")
+    if tokens_out is not None and lifter.tokenizer is None:
+        raise ValueError("the lifter gives coordinates; only one with a token head (lifter.head: tokens) has tokens")
     source, path = check_pose_file(source), check_output(out, LIFT_SUFFIXES, force)
-    _check_outputs(lifter, tokens_out, picture, force)
-    if is_token_file(source):
-        if tokenizer is None:
-            raise ValueError(f"{source} is a token table; give the tokenizer that made it")
-        found, batches = tokenizer.skeleton, _read_table(source, tokenizer, skeleton, batch_size)
-    else:
-        found = _find_skeleton(source, lifter.skeleton, skeleton, category)
-        batches = read_poses(source, found, batch_size, category=category, need_names=skeleton is None)
-    _check_bridge(source, found, lifter.skeleton)
+    for other, suffix in ((tokens_out, ".parquet"), (picture, ".png")):
+        if other is not None:
+            check_output(other, (suffix,), force)
+    batches = _read(source, lifter.skeleton, skeleton, tokenizer, category, batch_size)
     sizes = _read_sizes(source, image_size) if lifter.normalizer.kind == "screen" else None
     summary, pieces = LiftSummary(path=path), []
     for batch in batches:
@@ -123,90 +121,77 @@ def lift_file(
     lifted = torch.from_numpy(arrays["keypoints"])
     summary.notes += find_odd_axes(lifted, torch.ones(lifted.shape[:2], dtype=torch.bool), lifter.skeleton)
     summary.notes += summary.say_odd()
-    arrays["keypoint_names"] = np.array(lifter.skeleton.keypoint_names)
     # The table first: what people look for is there only when all is.
-    if tokens_out is not None:
-        _write_tokens(lifter, arrays, tokens_out, model_name, force)
+    if tokens_out is not None and lifter.tokenizer is not None:
+        metadata = describe_model(lifter.tokenizer, f"{model_name}/{TOKENIZER_FOLDER}" if model_name else "")
+        with TokenWriter(tokens_out, metadata, force) as writer:
+            roots, columns = np.zeros((len(lifted), 3), np.float32), ("image_ids", "annotation_ids")
+            writer.write(PoseTokens(arrays["indices"], roots, *(arrays[name] for name in columns)))
     if picture is not None:
         shown = zip(arrays["keypoints"][:_SHOWN], arrays["annotation_ids"][:_SHOWN].tolist(), strict=True)
         panels = [PosePanel((PoseLayer(pose),), f"annotation {number}") for pose, number in shown]
         write_png(pose_gallery(panels, lifter.skeleton), picture, force)
-    write_npz(path, arrays, force)
+    write_npz(path, {**arrays, "keypoint_names": np.array(lifter.skeleton.keypoint_names)}, force)
     return summary
 
 
-def _check_outputs(lifter: Lifter, tokens_out: str | Path | None, picture: str | Path | None, force: bool) -> None:
-    if tokens_out is not None:
-        if lifter.tokenizer is None:
-            raise ValueError(
-                "the lifter gives coordinates; only one with a token head (lifter.head: tokens) has tokens"
-            )
-        check_output(tokens_out, (".parquet",), force)
-    if picture is not None:
-        check_output(picture, (".png",), force)
-
-
-def _read_table(path: Path, tokenizer: PoseTokenizer, given: Skeleton | None, batch_size: int) -> Iterator[PoseBatch]:
-    """Yield the decoded poses of a token table."""
-    skeleton = tokenizer.skeleton
-    if given is not None and given.keypoint_names != skeleton.keypoint_names:
-        raise ValueError(f"{path}: the table's poses have the joints of {skeleton.name}, not of {given.name}")
+def _read(
+    path: Path,
+    skeleton: Skeleton,
+    given: Skeleton | None,
+    tokenizer: PoseTokenizer | None,
+    category: str | int | None,
+    batch_size: int,
+) -> Iterator[PoseBatch]:
+    """Yield the poses of a file or token table that can be brought to ``skeleton``; see :func:`lift_file`."""
+    is_table = is_token_file(path)
+    if is_table and tokenizer is None:
+        raise ValueError(f"{path} is a token table; give the tokenizer that made it")
+    found = tokenizer.skeleton if is_table and tokenizer else _find_skeleton(path, skeleton, given, category)
+    if given is not None and given.keypoint_names != found.keypoint_names:
+        raise PoseFileError(f"{path}: the file's joints are those of {found.name}, not of {given.name}")
+    sources = bridge_sources(skeleton)
+    if found.keypoint_names not in {s.keypoint_names for s in sources}:
+        raise PoseFileError(
+            f"{path}: the poses have the joints of skeleton {found.name}; this lifter has those of "
+            f"{skeleton.name} and reads poses of {', '.join(s.name for s in sources)}"
+        )
+    if not is_table or tokenizer is None:
+        yield from read_poses(path, found, batch_size, category=category, need_names=given is None)
+        return
     if tokenizer.space.kind != "crop2d":
         raise ValueError(f"{path}: tokens of {tokenizer.space.kind} poses; only 2D poses can be lifted")
     with TokenReader(path) as reader:
         check_table(tokenizer, reader, to_decode=True)
-        for poses in decode_batches(tokenizer, reader, batch_size):
-            yield PoseBatch(poses, ())
+        yield from (PoseBatch(poses, ()) for poses in decode_batches(tokenizer, reader, batch_size))
 
 
 def _find_skeleton(path: Path, skeleton: Skeleton, given: Skeleton | None, category: str | int | None) -> Skeleton:
-    """Return the skeleton of the poses of a file, for a lifter of ``skeleton``; it must not be other than ``given``.
+    """Return the skeleton of the poses of a file, for a lifter of ``skeleton``.
 
     Raises:
-        PoseFileError: If the file does not name its joints and nobody says (those of COCO results are taken for
+        PoseFileError: If the file does not name its joints and none are ``given`` (those of COCO results are taken for
             COCO's), or names joints of no known skeleton.
     """
-    lists = _joint_names(path, category)
-    if not lists:
-        if given is None and find_kind(path) == "results" and COCO17 in _sources(skeleton):
-            warnings.warn(f"{path}: COCO results do not name their joints; taken for coco17 (--skeleton)", stacklevel=2)
-            return COCO17
-        if given is None:
-            known = ", ".join(s.name for s in _sources(skeleton))
-            raise PoseFileError(f"{path}: the file does not name its joints; say whose they are (--skeleton): {known}")
-        return given
-    # What the lifter reads first: a file may have several categories.
-    for candidate in (*([given] if given is not None else []), *_sources(skeleton), *SKELETONS.values()):
-        if candidate.keypoint_names in lists:
-            if given is not None and given.keypoint_names != candidate.keypoint_names:
-                raise PoseFileError(f"{path}: the file's joints are those of {candidate.name}, not of {given.name}")
-            return candidate
-    raise PoseFileError(explain_mismatch(path, "the file", lists[0], skeleton))
-
-
-def _joint_names(path: Path, category: str | int | None) -> list[tuple[str, ...]]:
-    """Return the names of the joints that a file gives, of each category; none are an empty list."""
-    kind = find_kind(path)
+    kind, sources, lists = find_kind(path), bridge_sources(skeleton), list[tuple[str, ...]]()
     if kind == "mpii":
-        return [MPII16.keypoint_names]
-    if kind == "coco":
-        return [tuple(c["keypoints"]) for c in choose_categories(path, category)[0] if c.get("keypoints")]
-    names = read_joint_names(path) if kind == "npz" else ()
-    return [names] if names else []
-
-
-def _sources(skeleton: Skeleton) -> tuple[Skeleton, ...]:
-    """Return the skeletons whose poses can be brought to ``skeleton``, itself first."""
-    return (skeleton, *(source for source, target in BRIDGES if target.keypoint_names == skeleton.keypoint_names))
-
-
-def _check_bridge(path: Path, source: Skeleton, skeleton: Skeleton) -> None:
-    sources = _sources(skeleton)
-    if source.keypoint_names not in {s.keypoint_names for s in sources}:
-        raise PoseFileError(
-            f"{path}: the poses have the joints of skeleton {source.name}; this lifter has those of "
-            f"{skeleton.name} and reads poses of {', '.join(s.name for s in sources)}"
-        )
+        lists = [MPII16.keypoint_names]
+    elif kind == "coco":
+        lists = [tuple(c["keypoints"]) for c in choose_categories(path, category)[0] if c.get("keypoints")]
+    elif kind == "npz":
+        lists = [names for names in (read_joint_names(path),) if names]
+    if not lists and given is None:
+        if kind != "results" or COCO17 not in sources:
+            known = ", ".join(s.name for s in sources)
+            raise PoseFileError(f"{path}: the file does not name its joints; say whose they are (--skeleton): {known}")
+        warnings.warn(f"{path}: COCO results do not name their joints; taken for coco17 (--skeleton)", stacklevel=4)
+        return COCO17
+    # What the lifter reads first: a file may have several categories.
+    candidates = [s for s in (given, *sources, *SKELETONS.values()) if s is not None]
+    found = next((s for s in candidates if s.keypoint_names in lists), None if lists else given)
+    if found is None:
+        raise PoseFileError(explain_mismatch(path, "the file", lists[0], skeleton))
+    return found
 
 
 def _read_sizes(path: Path, image_size: tuple[float, float] | None) -> Callable[[Tensor], Tensor]:
@@ -220,7 +205,7 @@ def _read_sizes(path: Path, image_size: tuple[float, float] | None) -> Callable[
                     sizes[image["id"]] = (width, height)  # type: ignore[assignment]
     if image_size is None and not sizes:
         raise ValueError(f"{path}: {_NO_SIZE.format('no image size is known')}")
-    other = image_size or (float("nan"), float("nan"))
+    other = image_size or (math.nan, math.nan)
     return lambda ids: torch.tensor([sizes.get(i, other) for i in ids.tolist()], dtype=torch.float32).reshape(-1, 2)
 
 
@@ -254,14 +239,3 @@ def _lift(lifter: Lifter, poses: Poses, sizes: Tensor | None, flip: bool) -> dic
     if lifted.indices is not None and lifted.probs is not None:
         tensors |= {"indices": lifted.indices.int(), "token_probs": lifted.probs}
     return {name: tensor.cpu().numpy() for name, tensor in tensors.items()}
-
-
-def _write_tokens(
-    lifter: Lifter, arrays: Mapping[str, np.ndarray], out: str | Path, model_name: str, force: bool
-) -> None:
-    assert lifter.tokenizer is not None
-    roots = np.zeros((len(arrays["keypoints"]), 3), np.float32)
-    table = PoseTokens(arrays["indices"], roots, arrays["image_ids"], arrays["annotation_ids"])
-    metadata = describe_model(lifter.tokenizer, f"{model_name}/{TOKENIZER_FOLDER}" if model_name else "")
-    with TokenWriter(out, metadata, force) as writer:
-        writer.write(table)

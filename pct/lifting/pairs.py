@@ -14,7 +14,6 @@ from pct.poses import Poses
 _NEAREST = 500.0  # millimetres: nothing of a person is nearer to the camera
 _STEPS = 6  # of moving the camera until size and place of the person in the picture are as drawn
 _MARGIN = 0.02  # of the image that stays free at its borders, for what these steps leave
-_ROWS = 2048  # poses at a time: the working memory stays in the cache
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,17 +38,16 @@ class PosePairs(Poses):
     def flip(self) -> PosePairs:
         """Return the poses in a mirror: x of image, pose and principal point, and left and right change places."""
         index = torch.from_numpy(self.skeleton.flip_index)
-        width = self.image_size[:, 0]
-        fx, fy, cx, cy = self.intrinsics.unbind(dim=1)
-        visible = self.visible[:, index]
-        mirrored2d = torch.stack([width[:, None] - self.keypoints2d[..., 0], self.keypoints2d[..., 1]], dim=-1)
-        mirrored3d = self.keypoints * self.keypoints.new_tensor([-1.0, 1.0, 1.0])
+        visible, turn = self.visible[:, index], torch.tensor([-1.0, 1.0, 1.0])
+        edge = torch.nn.functional.pad(self.image_size[:, None, :1], (0, 1))  # (N, 1, 2): the width, 0
+        moved = edge + self.keypoints2d[:, index] * turn[:2]
+        center = edge[:, 0] + self.intrinsics[:, 2:] * turn[:2]
         return replace(
             self,
-            keypoints2d=torch.where(visible[..., None], mirrored2d[:, index], 0.0),
+            keypoints2d=torch.where(visible[..., None], moved, 0.0),
             visible=visible,
-            keypoints=torch.where(visible[..., None], mirrored3d[:, index], 0.0),
-            intrinsics=torch.stack([fx, fy, width - cx, cy], dim=1),
+            keypoints=torch.where(visible[..., None], self.keypoints[:, index] * turn, 0.0),
+            intrinsics=torch.cat([self.intrinsics[:, :2], center], dim=1),
         )
 
     def _widths(self) -> dict[str, tuple[int, ...]]:
@@ -135,21 +133,21 @@ def photograph(
     keypoints, visible = poses.keypoints, poses.visible
     if not visible.any(dim=1).all():
         raise ValueError(f"pose {int((~visible.any(dim=1)).nonzero()[0])} has no known joint to photograph")
-    cameras = len(keypoints) // frames
+    n = len(keypoints) // frames
+
+    def draw(low: float, high: float, *shape: int) -> Tensor:
+        return low + (high - low) * torch.rand(n, *shape, generator=generator)
+
     # To a camera the frames of a clip are one pose with so many more joints.
-    turned = _look_at(keypoints.unflatten(0, (cameras, frames)).flatten(1, 2), cameras, config, generator)
+    rotations = _draw_rotations(n, config, generator)
+    turned = keypoints.reshape(n, frames * keypoints.shape[1], 3) @ rotations.transpose(1, 2)
     sizes = torch.tensor(config.image_sizes, dtype=torch.float32)
-    image_size = sizes[torch.randint(len(sizes), (cameras,), generator=generator)]
-    low, high = math.log(config.focal[0]), math.log(config.focal[1])
-    focal = torch.exp(low + (high - low) * torch.rand(cameras, generator=generator)) * image_size.amax(dim=1)
-    share = config.person[0] + (config.person[1] - config.person[0]) * torch.rand(cameras, generator=generator)
-    place = torch.rand(cameras, 2, generator=generator)
-    columns = (turned, visible.view(cameras, turned.shape[1]), image_size, focal, share, place)
-    parts = [_place(*rows) for rows in zip(*(c.split(_ROWS) for c in columns), strict=True)]
-    known = visible[..., None]
-    placed = torch.cat([part[0] for part in parts]) if parts else turned
-    pixels = torch.cat([part[1] for part in parts]) if parts else turned[..., :2]
+    image_size = sizes[torch.randint(len(sizes), (n,), generator=generator)]
+    focal = torch.exp(draw(*map(math.log, config.focal))) * image_size.amax(dim=1)
+    seen, known = visible.reshape(n, turned.shape[1]), visible[..., None]
+    placed, pixels = _place(turned, seen, image_size, focal, draw(*config.person), draw(0, 1, 2))
     intrinsics = torch.cat([focal[:, None].expand(-1, 2), image_size / 2], dim=1)
+    columns = {name: getattr(bodies, name) for name in ("clip_index", "clip_ids", "subject_ids", "actions")}
     return PosePairs(
         skeleton=poses.skeleton,
         keypoints2d=torch.where(known, pixels.view(*visible.shape, 2), 0.0),
@@ -157,21 +155,18 @@ def photograph(
         keypoints=torch.where(known, placed.view(*visible.shape, 3), 0.0),
         image_size=image_size.repeat_interleave(frames, dim=0),
         intrinsics=intrinsics.repeat_interleave(frames, dim=0),
-        clip_index=poses.clip_index,
-        clip_ids=poses.clip_ids,
-        subject_ids=poses.subject_ids,
-        actions=poses.actions,
+        **columns,
     )
 
 
-def _look_at(keypoints: Tensor, n: int, config: CameraConfig, generator: torch.Generator) -> Tensor:
-    """Return the poses (N, K, 3) turned as random cameras see them."""
+def _draw_rotations(n: int, config: CameraConfig, generator: torch.Generator) -> Tensor:
+    """Return the turns (N, 3, 3) of bodies to the axes of random cameras."""
     azimuth = torch.rand(n, generator=generator) * 360
     pitch = config.pitch[0] + config.pitch[1] * torch.randn(n, generator=generator)
     above = torch.rand(n, generator=generator) < config.above_share
     pitch = pitch + above * torch.rand(n, generator=generator) * config.above
     roll = config.roll * torch.randn(n, generator=generator).clamp(-3, 3)
-    return keypoints @ camera_rotations(azimuth, pitch, roll).transpose(1, 2)
+    return camera_rotations(azimuth, pitch, roll)
 
 
 def _place(

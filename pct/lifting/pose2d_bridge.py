@@ -35,13 +35,18 @@ _MPII_TO_H36M: _Sources = {
 }
 _SAME: _Sources = {name: (name,) for name in H36M16.keypoint_names}
 # Which skeletons' poses can become poses of which, by the source joints that each joint is the mean of.
-BRIDGES: dict[tuple[Skeleton, Skeleton], dict[str, tuple[str, ...]]] = {
+BRIDGES: dict[tuple[Skeleton, Skeleton], _Sources] = {
     (COCO17, H36M17): _COCO_TO_H36M,
     (COCO17, H36M16): _COCO_TO_H36M,
     (MPII16, H36M17): _MPII_TO_H36M,
     (MPII16, H36M16): _MPII_TO_H36M,
     (H36M17, H36M16): _SAME,
 }
+
+
+def bridge_sources(target: Skeleton) -> tuple[Skeleton, ...]:
+    """Return the skeletons whose poses can be brought to ``target``, itself first."""
+    return (target, *(a for a, b in BRIDGES if b.keypoint_names == target.keypoint_names))
 
 
 def bridge_poses2d(keypoints: Tensor, visible: Tensor, source: Skeleton, target: Skeleton) -> tuple[Tensor, Tensor]:
@@ -74,14 +79,11 @@ def bridge_poses2d(keypoints: Tensor, visible: Tensor, source: Skeleton, target:
     if source.keypoint_names == target.keypoint_names:
         return torch.where(visible[..., None], keypoints, 0.0), visible
     names = (source.keypoint_names, target.keypoint_names)
-    found = next((joints for (a, b), joints in BRIDGES.items() if (a.keypoint_names, b.keypoint_names) == names), None)
+    found = next((means for (a, b), means in BRIDGES.items() if (a.keypoint_names, b.keypoint_names) == names), None)
     if found is None:
         known = ", ".join(f"{a.name} to {b.name}" for a, b in BRIDGES)
         raise ValueError(f"no way from skeleton {source.name} to {target.name}; known are {known}")
-    x, known_joints = [], []
-    for name in target.keypoint_names:
-        joints = [source.keypoint_names.index(n) for n in found[name]]
-        x.append(keypoints[:, joints].mean(dim=1))
-        known_joints.append(visible[:, joints].all(dim=1))
-    seen = torch.stack(known_joints, dim=1)
-    return torch.where(seen[..., None], torch.stack(x, dim=1), 0.0), seen
+    joints = [[source.keypoint_names.index(n) for n in found[name]] for name in target.keypoint_names]
+    seen = torch.stack([visible[:, some].all(dim=1) for some in joints], dim=1)
+    x = torch.stack([keypoints[:, some].mean(dim=1) for some in joints], dim=1)
+    return torch.where(seen[..., None], x, 0.0), seen
