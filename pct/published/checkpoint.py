@@ -97,6 +97,10 @@ class OfficialPart:
             raise ValueError(f"{self.prefix}{name} has shape {tuple(shape)}; expected {axis + 1} axes or more")
         return shape[axis]
 
+    def sizes(self, **places: tuple[str, int]) -> dict[str, int]:
+        """Return the lengths of axes of tensors, by what they are sizes of."""
+        return {name: self.size(*place) for name, place in places.items()}
+
     def check_joints(self, name: str, axis: int, skeleton: Skeleton, what: str) -> None:
         """Refuse a skeleton with another number of joints than an axis of the tensor ``name`` is long."""
         count = self.size(name, axis)

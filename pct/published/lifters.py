@@ -100,7 +100,7 @@ def convert_lifter(
             FCN has no statistics.
     """
     if "data_bn.weight" in official:
-        return convert_stgcn(official)
+        return _convert_stgcn(official)
     if "linear_stages.0.w1.weight" not in official:
         raise ValueError(
             "this is neither FCN (linear_stages.0.w1.weight) nor the local-to-global network (data_bn.weight); it "
@@ -108,19 +108,14 @@ def convert_lifter(
         )
     if statistics is None:
         raise ValueError("FCN reads and gives normalised poses; give the means and deviations (statistics)")
-    return convert_fcn(official, statistics, image_size)
+    return _convert_fcn(official, statistics, image_size)
 
 
-def convert_fcn(
-    official: Mapping[str, Tensor], statistics: PoseStatistics, image_size: tuple[float, float] = (1000.0, 1000.0)
-) -> Lifter:
+def _convert_fcn(official: Mapping[str, Tensor], statistics: PoseStatistics, image_size: tuple[float, float]) -> Lifter:
     """Return FCN's PyTorch port (github.com/weigq/3d_pose_baseline_pytorch) as a lifter of the 17 joints.
 
     It reads no ``neck_nose`` and gives no hip: these get weights of 0. The 2D statistics go to the normaliser, those of
     3D into the last layer.
-
-    Raises:
-        ValueError: If the tensors are not those of such a network.
     """
     part = OfficialPart(_with_counters(official))
     width, depth = part.size("w1.weight", 0), part.count("linear_stages.")
@@ -128,8 +123,8 @@ def convert_fcn(
         LifterConfig("fcn", width, depth, in_channels=2, normalizer="screen", z_score=True, skeleton=H36M17)
     )
     ours = lifter.trunk.state_dict()
-    shapes = {**ours, "start.0.weight": torch.empty(width, 32), "head.weight": torch.empty(48, width)}
-    shapes["head.bias"] = torch.empty(48)
+    published = {"start.0.weight": (width, 32), "head.weight": (48, width), "head.bias": (48,)}
+    shapes = {**ours, **{name: torch.empty(shape) for name, shape in published.items()}}
     state = part.rename(shapes, _FCN_NAMES, "FCN")
     mean, std = statistics.mean3d / lifter.space.millimetres, statistics.std3d / lifter.space.millimetres
     start, head, bias = torch.zeros(width, 17, 2), torch.zeros(17, 3, width), torch.zeros(17, 3)
@@ -144,14 +139,11 @@ def convert_fcn(
     return lifter.eval()
 
 
-def convert_stgcn(official: Mapping[str, Tensor]) -> Lifter:
+def _convert_stgcn(official: Mapping[str, Tensor]) -> Lifter:
     """Return the official local-to-global network of one frame (Cai et al., 2019) as a lifter of the 17 joints.
 
     It reads joints in the screen's units and gives metres. Its features are those of the joints, then those of the body
     parts; ours are the other way round, so halves of the last layers' channels change places.
-
-    Raises:
-        ValueError: If the tensors are not those of such a network, or it is one of several frames.
     """
     part = OfficialPart({name: _as_linear(name, tensor) for name, tensor in _with_counters(official).items()})
     width = part.size("st_gcn_networks.0.tcn.0.weight", 0)

@@ -3,29 +3,32 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from pct.photos.backbone import Backbone
 from pct.photos.config import BackboneSizes
-from pct.photos.movenet import MOVENETS, MoveNetFeatures
-from pct.published.tfjs import TfjsModel, read_tfjs
+from pct.photos.movenet import MOVENETS
+from pct.published.tfjs import read_tfjs
 
-# How the published names begin and end; each layer has a weight and a bias.
 _HEAD_ROOT = "StatefulPartitionedCall/"
 _ROOT = f"{_HEAD_ROOT}center_net_mobile_net_v2fpn_feature_extractor/model_1/"
-# Names of the heads and numbers of their layers there: the separable convolution and the last one.
+_STEM = f"{_ROOT}model/Conv1/Conv2D_weights"
+# Published names of the heads and numbers of their layers there: the separable convolution and the last one.
 _HEADS = {
     "heatmaps": ("kpt_heatmap_0", 4, 5),
     "regression": ("kpt_regress_0", 5, 6),
     "offsets": ("kpt_offset_0", 6, 7),
     "centers": ("center_0", 3, 4),
 }
-_CENTER_WEIGHT = "ConstantFolding/StatefulPartitionedCall/truediv_2_recip"
+# Convolution and batch norm of our blocks, and what the published layers are called; the first block has no expansion.
+_FIRST = (("conv_dw", "bn1", "depthwise/depthwise"), ("conv_pw", "bn2", "project/Conv2D"))
+_BLOCK = (
+    ("conv_pw", "bn1", "expand/Conv2D"),
+    ("conv_dw", "bn2", "depthwise/depthwise"),
+    ("conv_pwl", "bn3", "project/Conv2D"),
+)
 
 
 def convert_movenet(path: str | Path) -> tuple[BackboneSizes, Backbone]:
@@ -41,76 +44,52 @@ def convert_movenet(path: str | Path) -> tuple[BackboneSizes, Backbone]:
         ValueError: If the file is of another network.
     """
     model = read_tfjs(path)
-    stem = model.weights.get(f"{_ROOT}model/Conv1/Conv2D_weights")
     widths = {round(32 * width): name for name, (width, _) in MOVENETS.items()}
-    if stem is None or stem.shape[-1] not in widths:
+    name = widths.get(model.weights[_STEM].shape[-1]) if _STEM in model.weights else None
+    if name is None:
         raise ValueError(
             f"{path}: not a single-pose MoveNet, Thunder or Lightning: no first layer of 56 or 32 channels"
         )
-    name = widths[stem.shape[-1]]
     side = MOVENETS[name][1]
     sizes = BackboneSizes(name, (side, side))
     backbone = Backbone(sizes)
-    assert isinstance(backbone.network, MoveNetFeatures)
-    with torch.no_grad():
-        for module in backbone.modules():
-            if isinstance(module, nn.BatchNorm2d) and module.running_mean is not None:
-                # The published file has multiplied them in; what is left of them is their bias.
-                module.weight.fill_(math.sqrt(1.0 + module.eps))
-        for ours, published in _layers(backbone.network):
-            for place, name_of_it in zip(ours, published, strict=True):
-                _fill(place, name_of_it, model, path)
-        _fill(backbone.network.center_weight, _CENTER_WEIGHT, model, path)
+    state = backbone.network.state_dict()
+    for ours, published in _published_names(backbone).items():
+        state[ours] = model.tensor(published, state[ours].shape)
+    backbone.network.load_state_dict(state)
+    for module in backbone.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            # The published file has multiplied them in; what is left of them is their bias.
+            nn.init.constant_(module.weight, math.sqrt(1.0 + module.eps))
     return sizes, backbone.eval()
 
 
-def _layers(network: Any) -> Iterator[tuple[tuple[Tensor, ...], tuple[str, ...]]]:
-    """Yield the places of weights and biases of every layer, with the names of what they are filled with."""
-    trunk = network.trunk
-
-    def normed(conv: Any, norm: Any, name: str) -> tuple[tuple[Tensor, ...], tuple[str, ...]]:
-        name = f"{_ROOT}model/{name}"
-        return (conv.weight, norm.bias), (f"{name}_weights", f"{name}_bn_offset")
-
-    def plain(conv: Any, name: str) -> tuple[tuple[Tensor, ...], tuple[str, ...]]:
-        return (conv.weight, conv.bias), (f"{name}/Conv2D/ReadVariableOp", f"{name}/BiasAdd/ReadVariableOp")
-
-    def separable(mix: Any, *names: str) -> tuple[tuple[Tensor, ...], tuple[str, ...]]:
-        return (mix.depthwise.weight, mix.pointwise.weight, mix.pointwise.bias), names
-
-    yield normed(trunk.conv_stem, trunk.bn1, "Conv1/Conv2D")
-    first, *blocks = [block for stage in trunk.blocks for block in stage]
-    yield normed(first.conv_dw, first.bn1, "expanded_conv_depthwise/depthwise")
-    yield normed(first.conv_pw, first.bn2, "expanded_conv_project/Conv2D")
-    for number, block in enumerate(blocks, 1):
-        yield normed(block.conv_pw, block.bn1, f"block_{number}_expand/Conv2D")
-        yield normed(block.conv_dw, block.bn2, f"block_{number}_depthwise/depthwise")
-        yield normed(block.conv_pwl, block.bn3, f"block_{number}_project/Conv2D")
-    yield normed(trunk.conv_head, trunk.bn2, "Conv_1/Conv2D")
-    for number, conv in enumerate([network.top, *network.laterals]):
-        yield plain(conv, f"{_ROOT}conv2d_{number}" if number else f"{_ROOT}conv2d")
-    for number, mix in enumerate(network.mixes):
-        inner = f"{_ROOT}separable_conv2d_{number}" if number else f"{_ROOT}separable_conv2d"
-        inner = f"{inner}/separable_conv2d"
-        yield separable(mix, f"{inner}/ReadVariableOp", f"{inner}_weights", f"{inner}_bn_offset")
-    for ours, (published, number, last) in _HEADS.items():
-        root, (mix, conv) = f"{_HEAD_ROOT}{published}", network.heads[ours]
-        inner = f"{root}/separable_conv2d_{number}"
+def _published_names(backbone: Backbone) -> dict[str, str]:
+    """Return the published name of every weight and bias, by the names in our network."""
+    names = {"center_weight": "ConstantFolding/StatefulPartitionedCall/truediv_2_recip"}
+    layers = [("conv_stem", "bn1", "Conv1/Conv2D"), ("conv_head", "bn2", "Conv_1/Conv2D")]
+    places = [f"blocks.{i}.{j}" for i, stage in enumerate(backbone.network.trunk.blocks) for j in range(len(stage))]
+    for number, block in enumerate(places):
+        start = f"block_{number}" if number else "expanded_conv"
+        parts = _BLOCK if number else _FIRST
+        layers += [(f"{block}.{conv}", f"{block}.{norm}", f"{start}_{name}") for conv, norm, name in parts]
+    for conv, norm, name in layers:
+        names[f"trunk.{conv}.weight"] = f"{_ROOT}model/{name}_weights"
+        names[f"trunk.{norm}.bias"] = f"{_ROOT}model/{name}_bn_offset"
+    plain = {"top": f"{_ROOT}conv2d"} | {f"laterals.{i}": f"{_ROOT}conv2d_{i + 1}" for i in range(3)}
+    mixes = {}
+    for i in range(3):
+        inner = f"{_ROOT}separable_conv2d{f'_{i}' if i else ''}/separable_conv2d"
+        mixes[f"mixes.{i}"] = (f"{inner}/ReadVariableOp", f"{inner}_weights", f"{inner}_bn_offset")
+    for head, (name, number, last) in _HEADS.items():
+        inner = f"{_HEAD_ROOT}{name}/separable_conv2d_{number}"
         depthwise = f"{inner}/separable_conv2d/ReadVariableOp"
-        yield separable(mix, depthwise, f"{depthwise}_1", f"{inner}/BiasAdd/ReadVariableOp")
-        yield plain(conv, f"{root}/conv2d_{last}")
-
-
-def _fill(place: Tensor, name: str, model: TfjsModel, path: str | Path) -> None:
-    """Fill a weight or bias; TensorFlow's convolutions have (height, width, in, out or multiplier)."""
-    if name not in model.weights:
-        raise ValueError(f"{path}: no {name}; this is another network")
-    found = torch.from_numpy(model.weights[name])
-    if found.ndim == 4:
-        depthwise = place.shape[1] == 1 and found.shape[3] == 1
-        found = found.permute(2, 3, 0, 1) if depthwise else found.permute(3, 2, 0, 1)
-    elif found.ndim == 3:
-        found = found[..., 0]
-    if found.shape != place.shape:
-        raise ValueError(f"{path}: {name} is {tuple(found.shape)}, not {tuple(place.shape)}; this is another network")
-    place.copy_(found)
+        mixes[f"heads.{head}.0"] = (depthwise, f"{depthwise}_1", f"{inner}/BiasAdd/ReadVariableOp")
+        plain[f"heads.{head}.1"] = f"{_HEAD_ROOT}{name}/conv2d_{last}"
+    for place, name in plain.items():
+        names[f"{place}.weight"] = f"{name}/Conv2D/ReadVariableOp"
+        names[f"{place}.bias"] = f"{name}/BiasAdd/ReadVariableOp"
+    for place, published in mixes.items():
+        for kind, name in zip(("depthwise.weight", "pointwise.weight", "pointwise.bias"), published, strict=True):
+            names[f"{place}.{kind}"] = name
+    return names

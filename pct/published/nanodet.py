@@ -8,10 +8,10 @@ import torch
 from torch import nn
 
 from pct.photos.detection.nanodet import NanoDet
-from pct.published.tfjs import TfjsModel, read_tfjs
+from pct.published.tfjs import read_tfjs
 
+# Classes of the published heads, of which the first are persons.
 _NUM_CLASSES = 80
-_PERSON = 0
 
 
 def convert_nanodet(path: str | Path) -> NanoDet:
@@ -23,46 +23,23 @@ def convert_nanodet(path: str | Path) -> NanoDet:
     Raises:
         ValueError: If the file is of another network.
     """
-    model = read_tfjs(path)
-    detector = NanoDet()
-    convs = _convolutions(model, path)
-    ours = _in_published_order(detector)
-    if len(convs) != len(ours):
-        raise ValueError(f"{path}: {len(convs)} convolutions, not {len(ours)}; this is another network")
+    model, detector = read_tfjs(path), NanoDet()
+    adds = [node["input"] for node in model.nodes if node["op"] == "Add" and len(node["input"]) == 2]
+    biases = {conv: bias for conv, bias in adds if bias in model.weights}
+    # Weight and bias of every convolution by the number in its name, which is also the order of ours.
+    layers = {}
+    for node in model.nodes:
+        if node["op"] == "Conv2D":
+            number = node["name"].rpartition("convolution")[2].lstrip("_")
+            layers[int(number or 0)] = node["input"][1], biases.get(node["name"], "")
+    ours = [module for module in detector.modules() if isinstance(module, nn.Conv2d)]
+    if len(layers) != len(ours):
+        raise ValueError(f"{path}: {len(layers)} convolutions, not {len(ours)}; this is another network")
+    last = [head[-1] for head in detector.heads]  # type: ignore[index]
     with torch.no_grad():
-        for conv, (name, weight, bias) in zip(ours, convs, strict=True):
-            if weight.shape[0] == _NUM_CLASSES + conv.out_channels - 1:
-                rows = [_PERSON, *range(_NUM_CLASSES, weight.shape[0])]
-                weight, bias = weight[rows], bias[rows]
-            if weight.shape != conv.weight.shape:
-                found, wanted = tuple(weight.shape), tuple(conv.weight.shape)
-                raise ValueError(f"{path}: {name} is {found}, not {wanted}; this is another network")
-            conv.weight.copy_(weight)
-            assert conv.bias is not None
-            conv.bias.copy_(bias)
+        for conv, (_, names) in zip(ours, sorted(layers.items()), strict=True):
+            added = _NUM_CLASSES - 1 if conv in last else 0
+            rows = [0, *range(1 + added, conv.out_channels + added)]
+            for place, name in zip(conv.parameters(), names, strict=True):
+                place.copy_(model.tensor(name, (len(place) + added, *place.shape[1:]))[rows])
     return detector.eval()
-
-
-def _in_published_order(detector: NanoDet) -> list[nn.Conv2d]:
-    """Return our convolutions in the order of the published numbers."""
-    parts = [detector.stem, *detector.stages, *detector.laterals, *detector.heads]
-    return [module for part in parts for module in part.modules() if isinstance(module, nn.Conv2d)]
-
-
-def _convolutions(model: TfjsModel, path: str | Path) -> list[tuple[str, torch.Tensor, torch.Tensor]]:
-    """Return name, weight in torch's order and bias of every convolution, by the number in its name."""
-    biases = {}
-    for node in model.nodes:
-        if node["op"] == "Add" and len(node["input"]) == 2 and node["input"][1] in model.weights:
-            biases[node["input"][0]] = torch.from_numpy(model.weights[node["input"][1]])
-    found = []
-    for node in model.nodes:
-        if node["op"] != "Conv2D":
-            continue
-        weight = model.weights.get(node["input"][1])
-        if weight is None or weight.ndim != 4 or node["name"] not in biases:
-            raise ValueError(f"{path}: convolution {node['name']} has no weight or no bias; this is another network")
-        _, _, number = node["name"].rpartition("convolution")
-        order = int(number.lstrip("_") or 0)
-        found.append((order, node["name"], torch.from_numpy(weight).permute(3, 2, 0, 1), biases[node["name"]]))
-    return [(name, weight, bias) for _, name, weight, bias in sorted(found, key=lambda entry: entry[0])]

@@ -115,15 +115,14 @@ def convert_heatmap_model(
 
 
 def _read_head_sizes(head: OfficialPart, crop_size: int) -> HeadSizes:
-    sizes = HeadSizes(
-        kind="published",
-        num_blocks=head.count("mixer_head."),
-        width=head.size("mixer_norm_layer.ff.0.weight", 0),
-        conv_channels=head.size("conv_trans.0.weight", 0),
-        token_hidden=head.size("mixer_head.0.MLP_token.ff.0.weight", 0),
-        channel_hidden=head.size("mixer_head.0.MLP_channel.ff.0.weight", 0),
-        conv_blocks=head.count("conv_head.0."),
-    )
+    places = {
+        "width": ("mixer_norm_layer.ff.0.weight", 0),
+        "conv_channels": ("conv_trans.0.weight", 0),
+        "token_hidden": ("mixer_head.0.MLP_token.ff.0.weight", 0),
+        "channel_hidden": ("mixer_head.0.MLP_channel.ff.0.weight", 0),
+    }
+    blocks = {"num_blocks": head.count("mixer_head."), "conv_blocks": head.count("conv_head.0.")}
+    sizes = HeadSizes("published", **blocks, **head.sizes(**places))
     side = crop_size // STRIDE
     positions, rest = divmod(head.size("mixer_trans.ff.0.weight", 1), sizes.conv_channels)
     if rest or positions != side * side:

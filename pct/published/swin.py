@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,8 +17,7 @@ PREFIX = "backbone."
 STRIDE = 32
 # Windows span a 16th of the crop's side (16 cells at 256 pixels), or the whole map where that is smaller.
 _PIXELS_PER_WINDOW_CELL = 16
-# Windows of the pre-training at 192 pixels; the coordinates that the position bias is computed from are relative to it.
-_PRETRAINED_WINDOWS = (12, 12, 12, 6)
+_NUM_STAGES = 4
 _BASE = "swinv2_base_window12to16_192to256"
 # Width, blocks and heads a stage -> timm's name of exactly these sizes at 256 pixels.
 _KNOWN: dict[tuple[int, tuple[int, ...], tuple[int, ...]], str] = {
@@ -56,11 +54,22 @@ def convert_backbone(
     if not part.tensors:
         raise ValueError(f"no backbone in this checkpoint: no name starts with {prefix}")
     sizes = _read_sizes(part, crop_size)
-    with torch.device("meta"):
-        ours = Backbone(sizes).state_dict()
     tables = {name: part.tensors.pop(name) for name in list(part.tensors) if is_table(name)}
-    _check_windows(tables, crop_size, prefix)
-    return sizes, part.rename(ours, _NAMES, "backbone")
+    stored = {name: table for name, table in tables.items() if not name.endswith(_MASK)}
+    # Tables are numbers, which a network without weights does not have.
+    with torch.device("cpu" if stored else "meta"):
+        ours = Backbone(sizes)
+    buffers = dict(ours.network.named_buffers())
+    for name, table in sorted(stored.items()):
+        own = buffers.get(name, torch.empty(0)).double().flatten()
+        # Tables of half precision are right to three digits.
+        tolerance = 1e-2 if table.dtype in (torch.float16, torch.bfloat16) else 1e-4
+        if table.numel() != len(own) or (table.double().flatten() - own).abs().max() > tolerance:
+            raise ValueError(
+                f"{prefix}{name} is not that of the windows that a crop of {crop_size} pixels has; give the side of "
+                "the crop that the model was trained on"
+            )
+    return sizes, part.rename(ours.state_dict(), _NAMES, "backbone")
 
 
 def is_table(name: str) -> bool:
@@ -72,8 +81,8 @@ def _read_sizes(part: OfficialPart, crop_size: int) -> BackboneSizes:
     depths = [part.count(f"layers.{i}.blocks.") for i in range(part.count("layers."))]
     heads = [part.size(f"layers.{i}.blocks.0.attn.logit_scale", 0) for i in range(len(depths))]
     width = part.size("patch_embed.proj.weight", 0)
-    if len(depths) != len(_PRETRAINED_WINDOWS):
-        raise ValueError(f"a published backbone has {len(_PRETRAINED_WINDOWS)} stages; this one has {len(depths)}")
+    if len(depths) != _NUM_STAGES:
+        raise ValueError(f"a published backbone has {_NUM_STAGES} stages; this one has {len(depths)}")
     if any(width * 2**i % n for i, n in enumerate(heads)):
         raise ValueError(f"a backbone of width {width} cannot have {heads} attention heads in its stages")
     name = _KNOWN.get((width, tuple(depths), tuple(heads)))
@@ -81,33 +90,3 @@ def _read_sizes(part: OfficialPart, crop_size: int) -> BackboneSizes:
     if crop_size != 256:
         options["window_size"] = max(1, crop_size // _PIXELS_PER_WINDOW_CELL)
     return BackboneSizes(name=name or _BASE, image_size=(crop_size, crop_size), options=options)
-
-
-def _check_windows(tables: Mapping[str, Tensor], crop_size: int, prefix: str) -> None:
-    """Refuse stored tables of other window sizes: with ours the position biases would be other numbers."""
-    for name, table in sorted(tables.items()):
-        stage = re.match(r"layers\.([0-3])\.", name)
-        if stage is None or name.endswith(_MASK):
-            continue
-        number = int(stage[1])
-        grid = crop_size // (4 * 2**number)
-        window = min(max(1, crop_size // _PIXELS_PER_WINDOW_CELL), grid)
-        size = window**4 if name.endswith(_INDEX) else 2 * (2 * window - 1) ** 2
-        fits = table.numel() == size
-        if fits and name.endswith(_TABLE):
-            expected = _coordinates(window, _PRETRAINED_WINDOWS[number])
-            # Tables of half precision are right to three digits.
-            tolerance = 1e-4 if table.dtype in (torch.float32, torch.float64) else 1e-2
-            fits = bool((table.float().reshape(expected.shape) - expected).abs().max() < tolerance)
-        if not fits:
-            raise ValueError(
-                f"{prefix}{name} is not that of windows of {window}, pre-trained with {_PRETRAINED_WINDOWS[number]}, "
-                f"which a crop of {crop_size} pixels has; give the side of the crop that the model was trained on"
-            )
-
-
-def _coordinates(window: int, pretrained: int) -> Tensor:
-    """Return the log-spaced offsets within a window (2w - 1, 2w - 1, 2) ("Swin Transformer V2", 2022, section 3.3)."""
-    offsets = torch.arange(1 - window, window, dtype=torch.float32) * 8 / (pretrained - 1)
-    offsets = offsets.sign() * (offsets.abs() + 1).log2() / 3
-    return torch.stack(torch.meshgrid(offsets, offsets, indexing="ij"), dim=-1)

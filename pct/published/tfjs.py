@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 _TYPES = {"float32": np.float32, "float16": np.float16, "int32": np.int32, "bool": np.uint8, "uint8": np.uint8}
 # No network that is converted here has more.
@@ -20,12 +23,34 @@ class TfjsModel:
     """A graph model.
 
     Attributes:
+        path: Its file.
         nodes: The graph's nodes in order, as the file has them.
         weights: Arrays by name; floating point ones are float32.
     """
 
+    path: Path
     nodes: list[dict[str, Any]]
     weights: dict[str, np.ndarray]
+
+    def tensor(self, name: str, shape: Sequence[int]) -> Tensor:
+        """Return a weight of torch's ``shape``; TensorFlow's convolutions have (height, width, in, out or multiplier).
+
+        Raises:
+            ValueError: If there is none of that name, or it has another shape.
+        """
+        if name not in self.weights:
+            raise ValueError(f"{self.path}: no {name or 'bias'}; this is another network")
+        found = torch.from_numpy(self.weights[name])
+        if found.ndim == 4:
+            depthwise = shape[1] == 1 and found.shape[3] == 1
+            found = found.permute(2, 3, 0, 1) if depthwise else found.permute(3, 2, 0, 1)
+        elif found.ndim == 3:
+            found = found[..., 0]
+        if found.shape != tuple(shape):
+            raise ValueError(
+                f"{self.path}: {name} is {tuple(found.shape)}, not {tuple(shape)}; this is another network"
+            )
+        return found
 
 
 def read_tfjs(path: str | Path) -> TfjsModel:
@@ -46,7 +71,7 @@ def read_tfjs(path: str | Path) -> TfjsModel:
             weights |= _read_group(path.parent, group)
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
         raise ValueError(f"{path}: not a TensorFlow.js graph model (graph and weights): {error!r}") from None
-    return TfjsModel(nodes, weights)
+    return TfjsModel(path, nodes, weights)
 
 
 def _read_group(folder: Path, group: dict[str, Any]) -> dict[str, np.ndarray]:

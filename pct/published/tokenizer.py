@@ -36,6 +36,7 @@ TOKENIZER_NAMES: Names = {
     r"^decoder\.start\.": "decoder_start.",
     r"^decoder\.to_coordinates\.": "recover_embed.",
 }
+_GUIDANCE = "start_img_embed.weight"
 # Ours only: the official release does not count its updates.
 _UPDATES = "quantizer.codebook.updates"
 
@@ -102,7 +103,11 @@ def convert_tokenizer(
 def check_conversion(
     official: Mapping[str, Tensor], skeleton: Skeleton = COCO17, crop_size: int = 256
 ) -> ConversionCheck:
-    """Convert in both units and compare them on 64 random poses, a fifth of the joints unknown."""
+    """Convert in both units and compare them on 64 random poses, a fifth of the joints unknown.
+
+    Raises:
+        ValueError: If they disagree, besides what :func:`convert_tokenizer` raises.
+    """
     official = {name: tensor for name, tensor in official.items() if name.startswith(PREFIX)}
     pixels = convert_tokenizer(official, skeleton, "pixels", crop_size)
     unit = convert_tokenizer(official, skeleton, "unit", crop_size)
@@ -116,11 +121,14 @@ def check_conversion(
     z = pixels.encode_features(poses, visible, features)
     unit_z = unit.encode_features(poses / half - 1, visible, features)
     indices = pixels.quantizer.assign(z)
-    return ConversionCheck(
+    check = ConversionCheck(
         feature_error=float((z - unit_z).abs().max() / z.abs().max()),
         keypoint_error=float((pixels.decode(indices) - (unit.decode(indices) + 1) * half).abs().max()),
         equal_tokens=float((indices == unit.quantizer.assign(unit_z)).double().mean()),
     )
+    if check.feature_error > 1e-3 or check.keypoint_error > 0.01 or check.equal_tokens < 0.99:
+        raise ValueError(f"self-check failed, so nothing was converted: units and pixels disagree: {check}")
+    return check
 
 
 def _convert_guide(official: Mapping[str, Tensor], space: PoseSpace, channels: int) -> ImageGuide:
@@ -130,7 +138,7 @@ def _convert_guide(official: Mapping[str, Tensor], space: PoseSpace, channels: i
     guide.backbone.load_state_dict(state)
     if guide.channels != channels:
         raise ValueError(
-            f"{PREFIX}start_img_embed.weight reads {channels} image features, but {GUIDE[:-1]} gives {guide.channels}"
+            f"{PREFIX}{_GUIDANCE} reads {channels} image features, but {GUIDE[:-1]} gives {guide.channels}"
         )
     return guide
 
@@ -144,19 +152,16 @@ def _read_config(part: OfficialPart, skeleton: Skeleton, space: PoseSpace) -> To
         for mlp in ("token", "channel"):
             hidden = part.size(f"{side}.0.MLP_{mlp}.ff.0.weight", 0) if sizes[f"{side}_blocks"] else 1
             sizes[f"{side}_{mlp}_hidden"] = hidden
-    return TokenizerConfig(
-        skeleton=skeleton,
-        space=space,
-        num_tokens=part.size("token_mlp.weight", 0),
-        codebook_size=part.size("codebook", 0),
-        codebook_dim=part.size("codebook", 1),
-        encoder_width=part.size("feature_embed.weight", 1),
-        decoder_width=part.size("decoder_start.weight", 0),
-        guidance_channels=part.size("start_img_embed.weight", 1) if "start_img_embed.weight" in part.tensors else 0,
-        ema_decay=0.9,  # it is not in the weights
-        ema_rule="published",
-        **sizes,
+    sizes |= part.sizes(
+        num_tokens=("token_mlp.weight", 0),
+        codebook_size=("codebook", 0),
+        codebook_dim=("codebook", 1),
+        encoder_width=("feature_embed.weight", 1),
+        decoder_width=("decoder_start.weight", 0),
+        **({"guidance_channels": (_GUIDANCE, 1)} if _GUIDANCE in part.tensors else {}),
     )
+    # The decay is not in the weights.
+    return TokenizerConfig(skeleton=skeleton, space=space, ema_decay=0.9, ema_rule="published", **sizes)
 
 
 def _fold_units(state: Mapping[str, Tensor], crop_size: int) -> dict[str, Tensor]:

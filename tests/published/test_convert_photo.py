@@ -31,7 +31,7 @@ from pct.photos.guide import features_at_joints
 from pct.photos.heatmap import HeatmapModel
 from pct.published.checkpoint import OfficialPart
 from pct.published.photos import convert_classifier, convert_heatmap_model, kind_of
-from pct.published.swin import _coordinates, _read_sizes, convert_backbone
+from pct.published.swin import _read_sizes, convert_backbone
 from pct.published.tokenizer import convert_tokenizer
 from pct.tokenizer.codebook import TRAINING_BUFFERS
 from pct.training.kinds import load_run
@@ -274,21 +274,18 @@ def test_wrong_weights_are_named(change, message: str) -> None:  # type: ignore[
         convert_classifier(official, crop_size=SIDE)
 
 
-def test_stored_tables_are_compared_and_counted() -> None:
+def test_stored_tables_are_compared() -> None:
     official = make_backbone_weights()
     attention = "backbone.layers.2.blocks.0.attn"
-    official[f"{attention}.relative_coords_table"] = _coordinates(16, 12)[None]
-    official[f"{attention}.relative_position_index"] = torch.zeros(256, 256, dtype=torch.int64)
+    own = build_backbone(official).network.layers[2].blocks[0].attn
     official["backbone.layers.0.blocks.1.attn_mask"] = torch.zeros(16, 256, 256)
-    table = build_backbone(official).network.layers[2].blocks[0].attn.relative_coords_table
-    torch.testing.assert_close(table, _coordinates(16, 12)[None])
-    half = {name: t.half() if t.is_floating_point() else t for name, t in official.items()}
-    convert_backbone(half)
-    official[f"{attention}.relative_coords_table"] = _coordinates(16, 16)[None]
-    with pytest.raises(ValueError, match="relative_coords_table is not that of windows of 16, pre-trained with 12"):
-        convert_backbone(official)
-    with pytest.raises(ValueError, match="is not that of windows of 4"):
-        convert_backbone(official, SIDE)
+    for name in ("relative_coords_table", "relative_position_index"):
+        table = getattr(own, name)
+        for stored in (table, table.half() if table.is_floating_point() else table):
+            convert_backbone({**official, f"{attention}.{name}": stored})
+        for wrong, size in ((table * 2, 256), (table, SIDE)):
+            with pytest.raises(ValueError, match=f"{name} is not that of the windows that a crop of {size} pixels has"):
+                convert_backbone({**official, f"{attention}.{name}": wrong}, size)
 
 
 def test_files_say_what_they_are() -> None:
