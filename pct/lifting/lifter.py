@@ -163,8 +163,8 @@ class Lifter(PoseModel):
         sizes = self.normalizer.read_size(image_size, keypoints2d)
         some = torch.arange(len(keypoints2d), device=self.device).split(_ROWS)
         lifted = [self._lift(keypoints2d[i], visible[i], None if sizes is None else sizes[i], flip) for i in some]
-        columns = ([getattr(part, name) for part in lifted] for name in ("keypoints", "indices", "probs"))
-        return LiftedPoses(*(None if parts[0] is None else torch.cat(parts) for parts in columns))
+        columns = {name: [getattr(part, name) for part in lifted] for name in ("keypoints", "indices", "probs")}
+        return LiftedPoses(**{n: torch.cat(parts) for n, parts in columns.items() if parts[0] is not None})
 
     def train(self, mode: bool = True) -> Lifter:
         """Set training or evaluation mode; the tokenizer stays in evaluation mode."""

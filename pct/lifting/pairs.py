@@ -143,11 +143,12 @@ def photograph(
     turned = keypoints.reshape(n, frames * keypoints.shape[1], 3) @ rotations.transpose(1, 2)
     sizes = torch.tensor(config.image_sizes, dtype=torch.float32)
     image_size = sizes[torch.randint(len(sizes), (n,), generator=generator)]
-    focal = torch.exp(draw(*map(math.log, config.focal))) * image_size.amax(dim=1)
+    shortest, longest = map(math.log, config.focal)
+    focal = torch.exp(draw(shortest, longest)) * image_size.amax(dim=1)
     seen, known = visible.reshape(n, turned.shape[1]), visible[..., None]
     placed, pixels = _place(turned, seen, image_size, focal, draw(*config.person), draw(0, 1, 2))
     intrinsics = torch.cat([focal[:, None].expand(-1, 2), image_size / 2], dim=1)
-    columns = {name: getattr(bodies, name) for name in ("clip_index", "clip_ids", "subject_ids", "actions")}
+    columns = {name: getattr(poses, name) for name in ("clip_index", "clip_ids", "subject_ids", "actions")}
     return PosePairs(
         skeleton=poses.skeleton,
         keypoints2d=torch.where(known, pixels.view(*visible.shape, 2), 0.0),
@@ -160,7 +161,7 @@ def photograph(
 
 
 def _draw_rotations(n: int, config: CameraConfig, generator: torch.Generator) -> Tensor:
-    """Return the turns (N, 3, 3) of bodies to the axes of random cameras."""
+    """Return the turns (N, 3, 3) of poses to the axes of random cameras."""
     azimuth = torch.rand(n, generator=generator) * 360
     pitch = config.pitch[0] + config.pitch[1] * torch.randn(n, generator=generator)
     above = torch.rand(n, generator=generator) < config.above_share
