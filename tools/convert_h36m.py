@@ -37,13 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _convert(options: argparse.Namespace) -> None:
     cameras = read_h36m_cameras(options.cameras)
     trusted = {"trust_pickle": options.trust_pickle, "force": options.force}
-    summary = convert_h36m(options.out, options.poses, options.detections, cameras, **trusted)
-    print(
-        f"{options.out}: {summary.num_clips} recordings of {', '.join(summary.subjects)}, {summary.num_frames} frames "
-        f"by 4 cameras; 2D poses: {', '.join(summary.detections) or 'none'}"
-    )
-    for name in summary.left_out:
-        print(f"left out, since 2D poses are missing: {name}")
+    print(*convert_h36m(options.out, options.poses, options.detections, cameras, **trusted), sep="\n")
 
 
 if __name__ == "__main__":

@@ -120,9 +120,8 @@ def original(tmp_path_factory: pytest.TempPathFactory, cameras: H36MCameras) -> 
 @pytest.fixture(scope="module")
 def converted(original: tuple[Path, Path], cameras: H36MCameras) -> Path:
     out = original[0].with_name("plain.npz")
-    summary = convert_h36m(out, original[0], [original[1]], cameras, trust_pickle=True)
-    assert summary.subjects == ("S9", "S11")
-    assert (summary.num_clips, summary.num_frames) == (44, 15 * 7 + 14 * 2)
+    (said,) = convert_h36m(out, original[0], [original[1]], cameras, trust_pickle=True)
+    assert said == f"{out}: 44 recordings of S9, S11, 133 frames by 4 cameras; 2D poses: gt"
     return out
 
 
@@ -263,6 +262,13 @@ def test_other_layouts_are_bridged(cameras: H36MCameras, tmp_path: Path) -> None
     assert torch.allclose(pairs.keypoints2d[:, knee], exact.keypoints2d[:, knee], atol=0.01)
     hips = [H36M17.keypoint_names.index(f"{s}_hip") for s in ("left", "right")]
     assert torch.allclose(pairs.keypoints2d[:, 0], exact.keypoints2d[:, hips].mean(dim=1), atol=0.01)
+    # Each of several files gives its own set.
+    poses, gt = save(tmp_path, bodies, detect(bodies, cameras))
+    files = [gt, tmp_path / "data_2d_h36m_detectron_pt_coco.npz"]
+    convert_h36m(out, poses, files, cameras, trust_pickle=True, force=True)
+    assert torch.equal(load_h36m(out, ["S9"], "detectron_pt_coco", actions=["Walking"]).keypoints2d, pairs.keypoints2d)
+    found = load_h36m(out, ["S9"], "gt", actions=["Walking"])
+    assert torch.allclose(found.keypoints2d, exact.keypoints2d, atol=0.01)
 
 
 def test_bad_layouts_are_refused(cameras: H36MCameras, tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ import pickle
 import re
 import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,25 +30,6 @@ _OTHER_NAMES = {"TakingPhoto": "Photo", "WalkingDog": "WalkDog"}
 Recordings = dict[tuple[str, str], Any]
 
 
-@dataclass(frozen=True)
-class H36MSummary:
-    """What a conversion wrote.
-
-    Attributes:
-        subjects: Their names.
-        num_clips: Recordings, each seen by four cameras.
-        num_frames: Frames of all clips, of one camera.
-        detections: Names of the sets of 2D poses.
-        left_out: Recordings with 3D poses whose 2D poses are missing from a file and may be.
-    """
-
-    subjects: tuple[str, ...]
-    num_clips: int
-    num_frames: int
-    detections: tuple[str, ...]
-    left_out: tuple[str, ...]
-
-
 def normalise_action(name: str) -> str:
     """Return an action's usual name with its take: ``TakingPhoto 1`` is ``Photo 1``."""
     action, _, take = name.strip().partition(" ")
@@ -69,7 +49,7 @@ def convert_h36m(
     *,
     trust_pickle: bool = False,
     force: bool = False,
-) -> H36MSummary:
+) -> list[str]:
     """Convert Human3.6M's files to one plain ``.npz`` that :func:`pct.files.motion.h36m.load_h36m` reads.
 
     Args:
@@ -79,6 +59,9 @@ def convert_h36m(
         cameras: Of all subjects in ``poses``.
         trust_pickle: The user's word that these files may be unpickled, which lets them run any code.
         force: Whether an existing file is replaced.
+
+    Returns:
+        What was written, and which recordings have no 2D poses, in sentences.
 
     Raises:
         ValueError: If the user's word is missing, or a file is broken or of another layout.
@@ -106,14 +89,14 @@ def convert_h36m(
         if name in names:
             raise ValueError(f"{path}: there is another file of detections {name}")
         names.append(name)
-        left_out += [" ".join(clip) for clip in bodies if clip not in views]
+        left_out += [f"left out, since 2D poses are missing: {' '.join(clip)}" for clip in bodies if clip not in views]
         missing = np.float32(np.full((1, 4, skeleton.num_keypoints, 2), np.nan))
-        pieces = (views[c] if c in views else missing.repeat(len(frames), axis=0) for c, frames in bodies.items())
-        arrays[f"keypoints2d_{name}"] = (sum(lengths), pieces)
-        arrays[f"skeleton_{name}"] = np.array([skeleton.name])
+        pieces = [views[c] if c in views else missing.repeat(len(frames), axis=0) for c, frames in bodies.items()]
+        arrays |= {f"keypoints2d_{name}": (sum(lengths), pieces), f"skeleton_{name}": np.array([skeleton.name])}
     write_npz(out, arrays, force)
-    subjects = tuple(dict.fromkeys(subject for subject, _ in bodies))
-    return H36MSummary(subjects, len(bodies), sum(lengths), tuple(names), tuple(left_out))
+    what = f"{len(bodies)} recordings of {', '.join(dict.fromkeys(subject for subject, _ in bodies))}"
+    seen = f"{sum(lengths)} frames by 4 cameras; 2D poses: {', '.join(names) or 'none'}"
+    return [f"{out}: {what}, {seen}", *left_out]
 
 
 def _read_poses(path: str | Path, trust_pickle: bool) -> Recordings:
