@@ -8,8 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from pct.cli.main import guard
-from pct.files.motion.h36m_cameras import read_h36m_cameras
-from pct.files.motion.h36m_convert import convert_h36m
+from pct.files.motion.h36m_convert import convert_h36m, read_h36m_cameras
 
 DESCRIPTION = """\
 Convert Human3.6M in the layout of VideoPose3D, which is pickled, to one plain .npz file without pickles.

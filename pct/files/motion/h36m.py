@@ -12,8 +12,7 @@ from torch import Tensor
 
 from pct.cameras import project, world_to_camera
 from pct.files.motion.checks import check_unit, warn_of_odd_axes, warn_of_swapped_views
-from pct.files.motion.h36m_cameras import CAMERA_SHAPES
-from pct.files.motion.h36m_convert import FORMAT, MAY_LACK, action_of
+from pct.files.motion.h36m_convert import CAMERA_SHAPES, FORMAT, MAY_LACK, action_of
 from pct.files.motion.mocap import check_clips
 from pct.files.npz import NpzReader
 from pct.lifting.pairs import PosePairs
