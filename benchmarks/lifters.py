@@ -13,7 +13,7 @@ import torch
 from lifter_speed import measure_speed
 from lifters_clips import clips_section
 from lifters_page import write_page
-from measure import describe_machine, training_log
+from measure import describe_machine, lifter_parser, training_log
 
 from pct.evaluation.lifting import evaluate_lifter
 from pct.evaluation.metrics3d import mpjpe
@@ -102,13 +102,7 @@ class Row:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; return the exit status."""
-    parser = argparse.ArgumentParser(description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--mocap", required=True, metavar="FILE", help="mocap_h36m17.npz")
-    parser.add_argument("--runs", default="runs/lifters", metavar="FOLDER", help="of the trainings")
-    parser.add_argument("--out", default="docs", metavar="FOLDER", help="of the page (default: %(default)s)")
-    parser.add_argument("--steps", type=int, default=2000, help="of each training (default: %(default)s)")
-    parser.add_argument("--batch-size", type=int, default=128, help="poses a step (default: %(default)s)")
-    parser.add_argument("--threads", type=int, default=1)
+    parser = lifter_parser(DESCRIPTION, 2000, 128)
     parser.add_argument("--networks", nargs="+", default=list(NETWORKS), choices=list(NETWORKS))
     parser.add_argument("--heads", nargs="+", default=["coordinates", "tokens"], choices=list(HEADS))
     work = parser.add_mutually_exclusive_group()

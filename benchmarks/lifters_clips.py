@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from measure import describe_machine, training_log
+from measure import describe_machine, lifter_parser, training_log
 
 from pct.files.motion.mocap import load_mocap, split_mocap
 from pct.files.output import write_atomically
@@ -37,14 +37,8 @@ COMMAND = "benchmarks/lifters_clips.py --mocap mocap_h36m17.npz"
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; return the exit status."""
-    parser = argparse.ArgumentParser(description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--mocap", required=True, metavar="FILE", help="mocap_h36m17.npz")
-    parser.add_argument("--runs", default="runs/lifters", metavar="FOLDER", help="of the trainings")
-    parser.add_argument("--out", default="docs", metavar="FOLDER", help="of the results (default: %(default)s)")
-    parser.add_argument("--steps", type=int, default=1000, help="of each training (default: %(default)s)")
-    parser.add_argument("--batch-size", type=int, default=64, help="poses a step (default: %(default)s)")
+    parser = lifter_parser(DESCRIPTION, 1000, 64)
     parser.add_argument("--frames", type=int, nargs="+", default=list(FRAMES), help="to compare (default: %(default)s)")
-    parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args(argv)
     torch.set_num_threads(options.threads)
     poses = split_mocap(load_mocap(options.mocap)).test

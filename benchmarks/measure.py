@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import multiprocessing
 import os
 import platform
@@ -145,3 +146,15 @@ def count_found(found: np.ndarray, persons: Sequence[Sequence[float]]) -> int:
     truth = np.asarray(persons, np.float64).reshape(-1, 4)
     overlap = mask.iou(truth, np.asarray(found, np.float64).reshape(-1, 4), [0] * len(found))
     return int((np.asarray(overlap).reshape(len(truth), len(found)) >= 0.5).any(axis=1).sum())
+
+
+def lifter_parser(description: str, steps: int, batch_size: int) -> argparse.ArgumentParser:
+    """Return the options of benchmarks that train lifters on mocap."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--mocap", required=True, metavar="FILE", help="mocap_h36m17.npz")
+    parser.add_argument("--runs", default="runs/lifters", metavar="FOLDER", help="of the trainings")
+    parser.add_argument("--out", default="docs", metavar="FOLDER", help="of the results (default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=steps, help="of each training (default: %(default)s)")
+    parser.add_argument("--batch-size", type=int, default=batch_size, help="poses a step (default: %(default)s)")
+    parser.add_argument("--threads", type=int, default=1)
+    return parser

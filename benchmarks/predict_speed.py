@@ -24,7 +24,6 @@ import numpy as np
 import torch
 from measure import describe_machine, time_side_by_side
 from PIL import Image
-from torch import Tensor, nn
 from tqdm import tqdm
 
 from pct import PoseTokenizer
@@ -94,18 +93,6 @@ def build(sizes: BackboneSizes, head: HeadSizes, tokenizer: PoseTokenizer) -> Po
     return PoseClassifier(ClassifierConfig(sizes, head), tokenizer).eval()
 
 
-class Given(nn.Module):
-    """Stands for a backbone that costs nothing."""
-
-    def __init__(self, features: Tensor) -> None:
-        super().__init__()
-        self.given = features
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Return the features that were given, whatever the photo."""
-        return self.given
-
-
 @torch.inference_mode()
 def head_tasks(name: str, tokenizer: PoseTokenizer, batch: int) -> dict[str, Callable[[], object]]:
     """Return the backbone alone, and all that follows it, for both heads."""
@@ -114,7 +101,8 @@ def head_tasks(name: str, tokenizer: PoseTokenizer, batch: int) -> dict[str, Cal
     backbone = models["ours"].backbone
     tasks = {"backbone": torch.inference_mode()(lambda: backbone(images))}
     for who, model in models.items():
-        model.backbone = Given(backbone(images))  # type: ignore[assignment]
+        given = backbone(images)
+        model.backbone.forward = lambda images, given=given: given  # type: ignore[method-assign]
         tasks[who] = torch.inference_mode()(lambda model=model: model(images))
     return tasks
 

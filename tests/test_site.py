@@ -12,19 +12,21 @@ pytest.importorskip("mkdocstrings", reason="needs the extra docs")
 site = load_tool("docs_site")
 
 
-@pytest.mark.parametrize(
-    ("link", "file", "page", "wanted"),
-    [
-        ("docs/tokens.md", "README.md", "index.md", "tokens.md"),
-        ("docs/results", "README.md", "index.md", "results/tokens.md"),
-        ("CONTRIBUTING.md", "README.md", "index.md", "contributing.md"),
-        ("../pct/weights/photos/README.md", "docs/photos.md", "photos.md", "cards/photos.md"),
-        ("tokens_px.png", "docs/results/tokens.md", "results/tokens.md", "tokens_px.png"),
-        ("../../README.md#use", "docs/results/tokens.md", "results/tokens.md", "../index.md#use"),
-        ("http://example.org/a.md", "README.md", "index.md", "http://example.org/a.md"),
-    ],
-)
-def test_links_of_the_repository_lead_to_pages_of_the_site(link: str, file: str, page: str, wanted: str) -> None:
+# A link, the file that it stands in, the file's page, and where the link is to lead from there.
+LINKS = """
+docs/tokens.md README.md index.md tokens.md
+docs/results README.md index.md results/tokens.md
+CONTRIBUTING.md README.md index.md contributing.md
+../pct/weights/photos/README.md docs/photos.md photos.md cards/photos.md
+tokens_px.png docs/results/tokens.md results/tokens.md tokens_px.png
+../../README.md#use docs/results/tokens.md results/tokens.md ../index.md#use
+http://example.org/a.md README.md index.md http://example.org/a.md
+"""
+
+
+@pytest.mark.parametrize("row", LINKS.split("\n")[1:-1])
+def test_links_of_the_repository_lead_to_pages_of_the_site(row: str) -> None:
+    link, file, page, wanted = row.split()
     assert site.relink(f"[a]({link}), b", file, page) == f"[a]({wanted}), b"
 
 

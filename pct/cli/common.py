@@ -6,6 +6,7 @@ import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from tqdm import tqdm
@@ -38,6 +39,12 @@ def find_device(args: Namespace) -> torch.device:
         # What torch says after its first sentence are lists of backends.
         raise ValueError(f"device {name!r} cannot be used: {str(error).partition('. ')[0]}") from None
     return device
+
+
+def shared(args: Namespace) -> dict[str, Any]:
+    """Return the options that commands which stream files share, as the functions behind them call these."""
+    names = {"model": "model_name", "category": "category", "force": "force", "batch_size": "batch_size"}
+    return {name: getattr(args, option) for option, name in names.items()}
 
 
 def use_threads(args: Namespace) -> None:

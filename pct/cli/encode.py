@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
-    from pct.cli.common import load_tokenizer, progress, reports, say, say_notes
+    from pct.cli.common import load_tokenizer, progress, reports, say, say_notes, shared
     from pct.files.output import check_output
     from pct.files.pose_files import check_pose_file, count_poses
     from pct.tokens.codec import encode_file
@@ -46,18 +46,7 @@ def run(args: argparse.Namespace) -> None:
     check_output(args.out, (".parquet",), args.force)
     tokenizer = load_tokenizer(args)
     with progress(args, lambda: count_poses(source)) as move, reports() as report:
-        summary = encode_file(
-            tokenizer,
-            source,
-            args.out,
-            model_name=args.model,
-            strict=args.strict,
-            force=args.force,
-            batch_size=args.batch_size,
-            num_tokens=args.tokens,
-            category=args.category,
-            report=report,
-            progress=move,
-        )
+        options = {"strict": args.strict, "num_tokens": args.tokens, **shared(args)}
+        summary = encode_file(tokenizer, source, args.out, report=report, progress=move, **options)
     say_notes(summary.notes, f"{source}: ")
     say(summary)

@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
-    from pct.cli.common import find_device, progress, reports, say, say_notes
+    from pct.cli.common import find_device, progress, reports, say, say_notes, shared
     from pct.files.output import check_output
     from pct.files.pose_files import check_pose_file, count_poses
     from pct.lifting.lift_files import LIFT_SUFFIXES, lift_file
@@ -61,22 +61,14 @@ def run(args: argparse.Namespace) -> None:
     device = find_device(args)
     lifter = Lifter.from_pretrained(args.model, device)
     with progress(args, lambda: count_poses(path)) as move, reports() as report:
-        summary = lift_file(
-            lifter,
-            path,
-            args.out,
-            skeleton=get_skeleton(args.skeleton) if args.skeleton else None,
-            tokenizer=PoseTokenizer.from_pretrained(args.tokenizer, device) if is_token_file(path) else None,
-            image_size=args.image_size,
-            category=args.category,
-            flip=args.flip,
-            tokens_out=args.tokens,
-            model_name=args.model,
-            picture=args.draw,
-            force=args.force,
-            batch_size=args.batch_size,
-            report=report,
-            progress=move,
-        )
+        options = {
+            "skeleton": get_skeleton(args.skeleton) if args.skeleton else None,
+            "tokenizer": PoseTokenizer.from_pretrained(args.tokenizer, device) if is_token_file(path) else None,
+            "image_size": args.image_size,
+            "flip": args.flip,
+            "tokens_out": args.tokens,
+            "picture": args.draw,
+        }
+        summary = lift_file(lifter, path, args.out, report=report, progress=move, **options, **shared(args))
     say_notes(summary.notes, f"{path}: ")
     say(summary)

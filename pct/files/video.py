@@ -81,13 +81,9 @@ class VideoWriter(ExitStack):
     The file appears under its name only when the block ends without an error.
 
     Args:
-        path: The file, with suffix ``.mp4``.
+        path: The file, with suffix ``.mp4``; errors are those of :func:`pct.files.output.check_output`.
         fps: Frames a second.
         force: Whether an existing file is replaced.
-
-    Raises:
-        OutputError: If the file cannot be written.
-        FileExistsError: If the file exists and ``force`` is not set.
     """
 
     def __init__(self, path: str | Path, fps: float, force: bool = False) -> None:

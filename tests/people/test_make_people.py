@@ -102,18 +102,16 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize(
-    ("more", "message"),
+    ("option", "value", "message"),
     [
-        (["--num-images", "0"], "number of generated persons must be positive, got 0"),
-        (["--workers", "-1"], "number of workers must be positive, got -1"),
-        (["--seed", "-5"], "seed must not be negative, got -5"),
-        (["--image-size", "16"], "image_size must be from 32 to 1024 pixels, got 16"),
-        (["--image-size", "2000"], "32 to 1024 pixels, got 2000"),
+        ("num-images", 0, "number of generated persons must be positive, got 0"),
+        ("workers", -1, "number of workers must be positive, got -1"),
+        ("seed", -5, "seed must not be negative, got -5"),
+        ("image-size", 16, "image_size must be from 32 to 1024 pixels, got 16"),
+        ("image-size", 2000, "32 to 1024 pixels, got 2000"),
     ],
 )
-def test_bad_options_are_refused(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str], message: str
-) -> None:
-    assert cli.main(options(tmp_path / "set", *more)) == 1
+def test_bad_options_are_refused(tmp_path: Path, capsys, option: str, value: int, message: str) -> None:
+    assert cli.main(options(tmp_path / "set", f"--{option}", str(value))) == 1
     assert message in capsys.readouterr().err
     assert not list(tmp_path.iterdir())

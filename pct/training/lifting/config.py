@@ -8,9 +8,9 @@ from typing import Literal
 from pct.lifting.config import LifterSizes
 from pct.lifting.detector_noise import NoiseConfig
 from pct.lifting.pairs import CameraConfig
-from pct.training.run_config import AT_LEAST_0, AT_LEAST_1, OptimSection, TrainingRun, check, setting
+from pct.training.run_config import AT_LEAST_0, AT_LEAST_1, OptimSection, check, setting
 from pct.training.tokenizer.augment import Augment3DConfig
-from pct.training.tokenizer.config import PoseData
+from pct.training.tokenizer.config import PoseData, PoseRun
 
 # Of the lifted pose.
 _LOSSES = ("mpjpe", "mse", "smooth_l1")
@@ -62,16 +62,14 @@ class LifterLoss:
 
 
 @dataclass
-class LifterRun(TrainingRun):
+class LifterRun(PoseRun):
     """One training run of a lifter.
 
     Attributes:
-        val_poses: At most so many poses are validated on while training.
         tokenizer: Folder, shipped or hf: name of a trained 3D tokenizer, for ``lifter.head: tokens``; empty for
             coordinates.
-        data: 3D poses that are photographed; their ``skeleton`` is that of the tokenizer, or ``h36m17``, where empty.
-        augment3d: Of these only mirror images and lengths count: the cameras turn the poses.
-        recorded: Recorded pairs in their place.
+        recorded: Recorded pairs in place of ``data``, whose poses are photographed: their ``skeleton`` is that of the
+            tokenizer, or ``h36m17``, where empty, and of ``augment3d`` only mirror images and lengths count.
         camera: How the cameras are drawn that photograph the poses.
         noise: The detector's errors, on recorded pairs too.
         lifter: Network and head.
@@ -81,10 +79,7 @@ class LifterRun(TrainingRun):
     out: str = "runs/lifter"
     steps: int = setting(10_000, AT_LEAST_1)
     batch_size: int = setting(256, AT_LEAST_1)
-    val_poses: int = setting(2048, AT_LEAST_1)
     tokenizer: str = ""
-    data: PoseData = field(default_factory=PoseData)
-    augment3d: Augment3DConfig = field(default_factory=Augment3DConfig)
     recorded: RecordedSection = field(default_factory=RecordedSection)
     camera: CameraConfig = field(default_factory=CameraConfig)
     noise: NoiseConfig = field(default_factory=NoiseConfig)

@@ -29,12 +29,7 @@ _VAL_STRIDE = 25
 
 
 def train_lifter(run: LifterRun, folder: Path, progress: Any = None) -> Lifter:
-    """Train a lifter as ``run`` says, and save it under ``folder/model``.
-
-    Args:
-        run: The resolved config.
-        folder: The run's folder; an interrupted run there goes on where it stopped.
-        progress: Wraps the steps in a bar; see :func:`pct.training.loop.train`.
+    """Train a lifter as ``run`` says; arguments as of :func:`pct.training.tokenizer.recipe.train_tokenizer`.
 
     Raises:
         ValueError: If data, tokenizer and network do not fit together.

@@ -77,30 +77,39 @@ class LossSection:
 
 
 @dataclass
-class TokenizerRun(TrainingRun):
+class PoseRun(TrainingRun):
+    """What every training run on poses has.
+
+    Attributes:
+        val_poses: At most so many poses are validated on while training.
+        data: Poses; of tokenizers in space where ``space.kind`` is ``root3d``, of lifters always.
+        augment3d: Turns, tilts, mirror images and lengths of bones of poses in space.
+    """
+
+    val_poses: int = setting(2048, AT_LEAST_1)
+    data: PoseData = field(default_factory=PoseData)
+    augment3d: Augment3DConfig = field(default_factory=Augment3DConfig)
+
+
+@dataclass
+class TokenizerRun(PoseRun):
     """One training run of a tokenizer.
 
     Attributes:
         model_from: Folder, shipped or hf: name of a tokenizer to start from, also of another skeleton: what has the
             same name and shape is taken over, the rest starts anew; empty starts all anew.
-        val_poses: At most so many poses are validated on while training.
         report: Whether to evaluate and write the report at the end.
         report_poses: At most so many poses in the report; 0 takes all.
-        data: Poses; in space where ``space.kind`` is ``root3d``.
         augment: Crops and mirror images of poses in images, and of all poses what the encoder and the decoder get.
-        augment3d: Turns, tilts, mirror images and lengths of bones of poses in space.
     """
 
     out: str = "runs/tokenizer"
     model_from: str = ""
-    val_poses: int = setting(2048, AT_LEAST_1)
     report: bool = True
     report_poses: int = setting(0, AT_LEAST_0)
-    data: PoseData = field(default_factory=PoseData)
     space: PoseSpace = field(default_factory=PoseSpace)
     model: TokenizerSizes = field(default_factory=TokenizerSizes)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
-    augment3d: Augment3DConfig = field(default_factory=Augment3DConfig)
     loss: LossSection = field(default_factory=LossSection)
 
     def __post_init__(self) -> None:
