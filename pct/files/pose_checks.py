@@ -135,10 +135,10 @@ def check_all(path: object, pieces: Iterable[RawPoses]) -> Iterator[PoseBatch]:
     seen: list[np.ndarray] = []
     for number, batch in enumerate(map(check_poses, pieces)):
         poses, notes = batch.poses, list[str]()
+        repeated = _count_repeated(seen, np.sort(poses.annotation_ids.numpy()))
         if poses.num_dims == 3:
             check_unit(poses.keypoints, poses.visible, poses.skeleton, path, error=PoseFileError)
             notes = [] if number else find_odd_axes(poses.keypoints, poses.visible, poses.skeleton)
-        repeated = _count_repeated(seen, np.sort(poses.annotation_ids.numpy()))
         odd = batch.odd + Counter({_REPEATED: repeated})
         yield replace(batch, odd=odd, notes=tuple(notes))
 

@@ -15,7 +15,7 @@ from pct.files.coco_writer import write_coco_poses
 from pct.files.npz import write_npz
 from pct.files.output import OutputError, check_output
 from pct.files.pose_checks import PoseBatch, PoseFileError
-from pct.files.pose_files import PoseCounts, check_pose_file, read_poses
+from pct.files.pose_files import PoseCounts, read_poses
 from pct.poses import Poses
 from pct.tokenizer import PoseTokenizer
 from pct.tokens.metadata import TokenFileError, TokenMetadata
@@ -75,13 +75,14 @@ def encode_file(
         ValueError: If the file is broken, the model needs more than joints, or does not decode ``num_tokens``.
         FileExistsError: If ``out`` exists and ``force`` is not set.
     """
-    source, out = check_pose_file(source), check_output(out, (".parquet",), force)
+    out = check_output(out, (".parquet",), force)
     _check_sane(source, out, batch_size)
     check_unguided(tokenizer)
+    batches = read_pose_batches(tokenizer, source, batch_size, category)
     summary = EncodeSummary(path=out)
     metadata = describe_model(tokenizer, model_name).with_prefix(num_tokens)
     with TokenWriter(out, metadata, force) as writer:
-        for batch in read_pose_batches(tokenizer, source, batch_size, category):
+        for batch in batches:
             for fault in batch.faults:
                 if strict:
                     raise PoseFileError(f"{source}: {fault} (--strict stops at the first bad pose)")
@@ -233,8 +234,8 @@ def decode_batches(
             progress(done)
 
 
-def _check_sane(source: Path, out: Path, batch_size: int) -> None:
+def _check_sane(source: str | Path, out: Path, batch_size: int) -> None:
     if batch_size < 1:
         raise ValueError(f"batch size must be at least 1, got {batch_size}")
-    if out.exists() and source.samefile(out):
+    if out.exists() and Path(source).exists() and out.samefile(source):
         raise OutputError(f"output {out} is the input itself")
