@@ -18,7 +18,7 @@ from pct import distributed
 from pct.cli import main as cli
 from pct.training.run_files import read_metrics
 
-TOOLS = Path(__file__).parents[1] / "tools"
+TOOLS = Path(__file__).parents[2] / "tools"
 
 
 def train(kind: str, config: Path, *arguments: str, out: str = "run") -> int:
