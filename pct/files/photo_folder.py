@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from pct.files.json_stream import iter_json
+from pct.files.json_stream import find_bad_id, iter_json
 from pct.files.photo import PhotoError, decode_photo, photo_size, read_bytes
 from pct.files.pose_checks import are_numbers
 
@@ -199,7 +199,7 @@ def find_usable(
 
 
 def _find_fault(image: Any) -> str | None:
-    if not isinstance(image, Mapping) or type(image.get("id")) is not int:
+    if not isinstance(image, Mapping) or find_bad_id("id", image.get("id")):
         return f"image entry {str(image)[:60]!r}; expected an object with an integer id and a file_name"
     if not isinstance(image.get("file_name"), str) or not image["file_name"]:
         return f"image {image['id']} has file_name {image.get('file_name')!r}; expected the name of its photo"
