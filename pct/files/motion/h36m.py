@@ -70,61 +70,57 @@ def load_h36m(
     if stride < 1:
         raise ValueError(f"stride must be at least 1, got {stride}")
     arrays = _read(Path(path), detections)
-    parts, images = [], []
+    where, parts, images = f"{path} ({', '.join(subjects)})", [], []
     for clip in _choose(arrays, subjects, actions, str(path)):
-        for camera in range(len(arrays["camera_names"])):
-            try:
-                part, image = _view(arrays, clip, camera, skeleton, stride)
-            except ValueError as error:
-                raise ValueError(f"{path}: {error}") from error
-            parts.append(part)
-            images.append(image)
-    pairs, where = (
-        PosePairs.concatenate([part for part in parts if len(part)] or parts[:1]),
-        f"{path} ({', '.join(subjects)})",
-    )
-    if not len(pairs):
+        try:
+            part, image = _see(arrays, clip, skeleton, stride)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
+        parts += [part] if len(part) else []
+        images.append(image)
+    if not parts:
         raise ValueError(f"{where}: no frame has 2D poses {detections}")
+    pairs = PosePairs.concatenate(parts)
     check_unit(pairs.keypoints3d, pairs.visible, skeleton, where)
     warn_of_odd_axes(pairs.keypoints3d, pairs.visible, skeleton, where)
     warn_of_swapped_views(pairs.keypoints2d, torch.cat(images), pairs.visible, skeleton, f"{where}, {detections}")
     return pairs
 
 
-def _view(
-    arrays: Mapping[str, Any], clip: int, camera: int, skeleton: Skeleton, stride: int
-) -> tuple[PosePairs, Tensor]:
-    """Return what a camera sees of a recording, and where the 3D joints are in its image (f, K, 2)."""
+def _see(arrays: Mapping[str, Any], clip: int, skeleton: Skeleton, stride: int) -> tuple[PosePairs, Tensor]:
+    """Return what the cameras see of a recording, one after the other, and where the 3D joints are (N, K, 2)."""
     rows = slice(arrays["clip_start"][clip], arrays["clip_start"][clip + 1], stride)
     subject, action = str(arrays["clip_subject"][clip]), str(arrays["clip_action"][clip])
     person = arrays["camera_subject"].tolist().index(subject)
     rotation, position, intrinsics, distortion, image_size = (
-        torch.from_numpy(np.asarray(arrays[f"camera_{name}"][person, camera], np.float64)) for name in CAMERA_SHAPES
+        torch.from_numpy(np.asarray(arrays[f"camera_{name}"][person], np.float64))[:, None] for name in CAMERA_SHAPES
     )
     joints = [H36M17.keypoint_names.index(name) for name in skeleton.keypoint_names]
     bodies = world_to_camera(torch.from_numpy(arrays["positions"][rows][:, joints]).double(), rotation, position)
     image = project(bodies, intrinsics, distortion).float()
-    visible, keypoints2d = torch.ones(bodies.shape[:2], dtype=torch.bool), image
     if "found" in arrays:
-        found = torch.from_numpy(arrays["found"][rows, camera])
+        found = torch.from_numpy(arrays["found"][rows]).transpose(0, 1)
         if not torch.isfinite(found).all():
             # A recording that the detections lack, which the conversion allows of one alone.
-            bodies, image, found = bodies[:0], image[:0], found[:0]
-        known = torch.ones(found.shape[:2], dtype=torch.bool)
-        keypoints2d, visible = bridge_poses2d(found, known, get_skeleton(str(arrays["skeleton"][0])), skeleton)
+            bodies, image, found = bodies[:, :0], image[:, :0], found[:, :0]
+        known, source = torch.ones(found.shape[:3], dtype=torch.bool), get_skeleton(str(arrays["skeleton"][0]))
+        keypoints2d, visible = bridge_poses2d(found.flatten(0, 1), known.flatten(0, 1), source, skeleton)
+    else:
+        keypoints2d, visible = image.flatten(0, 1), torch.ones(image.shape[:3], dtype=torch.bool).flatten(0, 1)
+    cameras, frames = bodies.shape[:2]
     pairs = PosePairs(
         skeleton=skeleton,
         keypoints2d=keypoints2d,
         visible=visible,
-        keypoints=bodies.float(),
-        image_size=image_size.float().expand(len(bodies), 2),
-        intrinsics=intrinsics.float().expand(len(bodies), 4),
-        clip_index=torch.zeros(len(bodies), dtype=torch.int64),
-        clip_ids=(f"{subject} {action} {arrays['camera_names'][camera]}",),
-        subject_ids=(subject,),
-        actions=(action_of(action),),
+        keypoints=bodies.flatten(0, 1).float(),
+        image_size=image_size.float().expand(cameras, frames, 2).flatten(0, 1),
+        intrinsics=intrinsics.float().expand(cameras, frames, 4).flatten(0, 1),
+        clip_index=torch.arange(cameras).repeat_interleave(frames),
+        clip_ids=tuple(f"{subject} {action} {camera}" for camera in arrays["camera_names"]),
+        subject_ids=(subject,) * cameras,
+        actions=(action_of(action),) * cameras,
     )
-    return pairs, image
+    return pairs, image.flatten(0, 1)
 
 
 def _choose(arrays: Mapping[str, Any], subjects: Sequence[str], actions: Sequence[str] | None, where: str) -> list[int]:
