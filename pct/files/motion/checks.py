@@ -16,8 +16,7 @@ _LONGEST_BONE = (150.0, 1000.0)
 NO_BONE = 2000.0
 # In the order in which they are guessed.
 _UNITS = {"metres": 1000.0, "centimetres": 10.0, "millimetres": 1.0, "micrometres": 0.001}
-_SIDES = ("left", "right")
-_JOINTS = tuple(f"{side}_{part}" for side in _SIDES for part in ("hip", "knee", "ankle", "shoulder"))
+_JOINTS = tuple(f"{side}_{part}" for part in ("hip", "knee", "ankle", "shoulder") for side in ("left", "right"))
 # A knee that is off the line from hip to ankle by less than this share of the thigh is too straight to tell.
 _BENT = 0.08
 _FEWEST = 10  # bent knees, or poses, from which axes are judged
@@ -99,19 +98,13 @@ def find_bent_share(keypoints: Tensor, visible: Tensor, skeleton: Skeleton) -> t
     Returns:
         The share in [0, 1], and the number of bent knees that it is of; 0 and 0 where nothing can be told.
     """
-    p, known = _landmarks(keypoints, visible, skeleton)
-    if not p:
-        return 0.0, 0
-    front = torch.linalg.cross(p["left_hip"] - p["right_hip"], _trunk(p), dim=-1)
-    right_way, bent = 0, 0
-    for side in _SIDES:
-        hip, knee, ankle = (p[f"{side}_{n}"] for n in ("hip", "knee", "ankle"))
-        line = torch.nn.functional.normalize(ankle - hip, dim=-1)
-        off = (knee - hip) - ((knee - hip) * line).sum(dim=-1, keepdim=True) * line
-        told = known & (off.norm(dim=-1) > _BENT * (knee - hip).norm(dim=-1))
-        bent += int(told.sum())
-        right_way += int((told & ((off * front).sum(dim=-1) > 0)).sum())
-    return (right_way / bent if bent else 0.0), bent
+    (hip, knee, ankle, shoulder), known = _landmarks(keypoints, visible, skeleton)
+    front = torch.linalg.cross(hip[:, 0] - hip[:, 1], (shoulder - hip).mean(dim=1), dim=-1)
+    line, thigh = torch.nn.functional.normalize(ankle - hip, dim=-1), knee - hip
+    off = thigh - (thigh * line).sum(dim=-1, keepdim=True) * line
+    told = known[:, None] & (off.norm(dim=-1) > _BENT * thigh.norm(dim=-1))
+    right_way, bent = told & ((off * front[:, None]).sum(dim=-1) > 0), int(told.sum())
+    return (int(right_way.sum()) / bent if bent else 0.0), bent
 
 
 def find_odd_axes(keypoints: Tensor, visible: Tensor, skeleton: Skeleton) -> list[str]:
@@ -121,8 +114,9 @@ def find_odd_axes(keypoints: Tensor, visible: Tensor, skeleton: Skeleton) -> lis
     whole, and only if at least ten of them, or of their knees, tell something.
     """
     notes = []
-    p, known = _landmarks(keypoints, visible, skeleton)
-    upside_down = float((_trunk(p)[known, 1] > 0).float().mean()) if int(known.sum()) >= _FEWEST else 0.0
+    (hip, _, _, shoulder), known = _landmarks(keypoints, visible, skeleton)
+    down = (shoulder - hip).mean(dim=1)[known, 1] > 0
+    upside_down = float(down.float().mean()) if len(down) >= _FEWEST else 0.0
     if upside_down > 0.5:
         notes.append(f"{upside_down:.0%} of the poses stand on their heads: y must point down")
     share, bent = find_bent_share(keypoints, visible, skeleton)
@@ -166,22 +160,16 @@ def warn_of_swapped_views(
         )
 
 
-def _landmarks(keypoints: Tensor, visible: Tensor, skeleton: Skeleton) -> tuple[dict[str, Tensor], Tensor]:
-    """Return hips, knees, ankles and shoulders (N, 3) by name, and in which poses all are known (N,).
+def _landmarks(keypoints: Tensor, visible: Tensor, skeleton: Skeleton) -> tuple[tuple[Tensor, ...], Tensor]:
+    """Return hips, knees, ankles and shoulders (N, 2, 3), left and right, and in which poses all are known (N,).
 
-    Without such joints the names are none, and so are the poses.
+    Without such joints there is nothing of any pose, (0, 2, 3).
     """
     names = skeleton.keypoint_names
     if not set(_JOINTS) <= set(names):
-        return {}, torch.zeros(len(keypoints), dtype=torch.bool)
+        return (keypoints.new_zeros(0, 2, 3),) * 4, visible[:0, 0]
     columns = [names.index(name) for name in _JOINTS]
-    points = {name: keypoints[:, column] for name, column in zip(_JOINTS, columns, strict=True)}
-    return points, visible[:, columns].all(dim=1)
-
-
-def _trunk(points: dict[str, Tensor]) -> Tensor:
-    """Return the way (N, 3) from the middle of the hips to that of the shoulders."""
-    return (points["left_shoulder"] + points["right_shoulder"] - points["left_hip"] - points["right_hip"]) / 2
+    return keypoints[:, columns].unflatten(1, (4, 2)).unbind(1), visible[:, columns].all(dim=1)
 
 
 def _number(value: float) -> str:
