@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -164,27 +164,17 @@ def _check_bones(path: str | Path, category: Mapping[str, Any]) -> None:
 
 
 def read_coco(path: Path, query: PoseQuery) -> Iterator[RawPoses]:
-    """Yield the persons of a COCO annotation file whose categories fit."""
-    chosen = find_category(path, query.skeleton, query.category, query.need_names)
-    return read_annotations(path, chosen, query.batch_size)
-
-
-def read_annotations(
-    path: str | Path, category: CocoCategory, batch_size: int = 4096, *, all_of: Iterable[int] | None = None
-) -> Iterator[RawPoses]:
-    """Yield the persons of a COCO annotation file with their annotations, in file order.
-
-    Args:
-        path: The file.
-        category: Which annotations are read.
-        batch_size: Annotations at a time.
-        all_of: Read only the persons on these images, but crowds and those without a labelled joint too.
-    """
+    """Yield the persons of a COCO annotation file whose categories fit, with their annotations."""
+    chosen, images = find_category(path, query.skeleton, query.category, query.need_names), query.all_of
     entries: Iterator[tuple[int, Any]] = enumerate(iter_json(path, "annotations", required=True))
-    if all_of is not None:
-        images = set(all_of)
-        entries = ((row, a) for row, a in entries if isinstance(a, Mapping) and a.get("image_id") in images)
-    return _read(entries, category, batch_size, True, unlabelled=all_of is not None)
+    if images is not None:
+        entries = ((row, a) for row, a in entries if isinstance(a, Mapping) and _image_of(a) in images)
+    return _read(entries, chosen, query.batch_size, True, unlabelled=images is not None)
+
+
+def _image_of(annotation: Mapping[str, Any]) -> int | None:
+    image_id = annotation.get("image_id")
+    return image_id if type(image_id) is int else None
 
 
 def read_results(path: Path, query: PoseQuery) -> Iterator[RawPoses]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any
@@ -61,6 +61,7 @@ class PoseQuery:
     category: str | int | None = None
     need_names: bool = True
     root: int | None = None
+    all_of: Collection[int] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

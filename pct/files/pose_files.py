@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
@@ -79,12 +79,13 @@ def count_poses(path: str | Path) -> int | None:
 
 def read_poses(
     path: str | Path,
-    skeleton: Skeleton,
+    skeleton: Skeleton | None,
     batch_size: int = 4096,
     *,
     category: str | int | None = None,
     need_names: bool = True,
     root: int | None = None,
+    all_of: Collection[int] | None = None,
 ) -> Iterator[PoseBatch]:
     """Yield the poses of a file in order, at most ``batch_size`` at a time, whatever the length of the file.
 
@@ -105,24 +106,28 @@ def read_poses(
 
     Args:
         path: The file.
-        skeleton: Whose joints it must have.
+        skeleton: Whose joints it must have; None takes those of a COCO file's categories, or MPII's.
         batch_size: Poses at a time.
         category: Name or id of the only category of a COCO file that is read.
         need_names: Whether a COCO file that names no joints is refused.
         root: For 3D poses, the joint at the origin of the model's poses, which every pose needs; None for 2D poses.
+        all_of: Images of a COCO file whose persons alone are read, but crowds and those without a labelled joint too.
 
     Raises:
         PoseFileError: If the file cannot be used as a whole, for example since its joints are not the skeleton's.
         ValueError: If the file is missing, malformed, truncated or pickled.
     """
     path, kind, suffix = Path(path), find_kind(path), pose_suffix(path)
+    if skeleton is None and kind not in ("coco", "mpii"):
+        raise PoseFileError(f"{path}: the file's skeleton is not known; give one")
+    skeleton = skeleton or (MPII16 if kind == "mpii" else find_category(path, None, category).skeleton)
     if root is not None and kind != "npz":
         wanted = f"give a .npz with keypoints (N, {skeleton.num_keypoints}, 3) in millimetres"
         raise PoseFileError(f"{path}: a {suffix} file holds 2D poses, and the model's are 3D; {wanted}")
     if category is not None and kind not in ("coco", "results"):
         what = "3D poses" if root is not None else f"{'MPII' if kind == 'mpii' else suffix} files"
         raise PoseFileError(f"{path}: {what} have no categories; leave {category!r} out")
-    return check_all(path, _READERS[kind](path, PoseQuery(skeleton, batch_size, category, need_names, root)))
+    return check_all(path, _READERS[kind](path, PoseQuery(skeleton, batch_size, category, need_names, root, all_of)))
 
 
 @dataclass(kw_only=True)
@@ -219,13 +224,9 @@ def load_keypoint_file(
     Raises:
         ValueError: If the file is broken, has other joints or no good pose, or are COCO results: no labels.
     """
-    kind = find_kind(path)
-    if kind == "results":
+    if find_kind(path) == "results":
         wanted = "an annotation file in COCO format, with `categories` and `annotations`, or MPII's JSON layout"
         raise PoseFileError(f"{path}: these are COCO results, predictions without labels; expected {wanted}")
-    if skeleton is None and kind not in ("coco", "mpii"):
-        raise PoseFileError(f"{path}: the file's skeleton is not known; give one")
-    skeleton = skeleton or (MPII16 if kind == "mpii" else find_category(path, None, category).skeleton)
     batches = read_poses(path, skeleton, category=category, need_names=need_names)
     # Annotations with their outlines take far more memory than their poses.
     whole = join_batches(path, (replace(batch, entries=()) for batch in batches), report)

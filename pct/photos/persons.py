@@ -12,9 +12,8 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from pct.files.coco import find_category, read_annotations
 from pct.files.photo_folder import PhotoFolder, find_usable
-from pct.files.pose_checks import are_numbers, check_all
+from pct.files.pose_checks import are_numbers
 from pct.files.pose_files import PoseCounts, join_batches, read_poses, with_areas
 from pct.poses import Poses
 from pct.skeleton import H36M17, MPII16, Skeleton
@@ -150,9 +149,8 @@ class CocoPersons(PhotoPersons):
     ) -> None:
         report = report or warnings.warn
         photos = PhotoFolder(annotations_path, image_folder, cache)
-        chosen = find_category(annotations_path, skeleton, category)
-        pieces = read_annotations(annotations_path, chosen)
-        found = join_batches(annotations_path, check_all(annotations_path, pieces), report)
+        batches = read_poses(annotations_path, skeleton, category=category, need_names=False)
+        found = join_batches(annotations_path, batches, report)
         for sentence in PoseCounts().add(found).say_odd(left_out=True):
             report(f"{annotations_path}: {sentence}")
         poses, persons = found.poses, found.entries

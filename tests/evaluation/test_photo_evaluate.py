@@ -29,7 +29,6 @@ from pct.evaluation.photos.predictions import (
     PredictionOptions,
     predict_persons,
 )
-from pct.files.coco import find_category
 from pct.people.scene import GeneratedPersons
 from pct.photos.classifier import PoseClassifier
 from pct.photos.detection.boxes import DetectedPersons, load_photo_boxes
@@ -160,7 +159,7 @@ def test_both_kinds_of_model_are_measured_on_the_same_persons(capsys: pytest.Cap
 
 def open_boxes(path: Path, boxes_path: Path) -> DetectedBoxes:
     persons = DetectedPersons(load_photo_boxes(boxes_path), path, path.parent, COCO17)
-    return DetectedBoxes(persons, *read_all_labels(path, find_category(path, COCO17), range(100), print))
+    return DetectedBoxes(persons, *read_all_labels(path, COCO17, range(100), print))
 
 
 def test_the_annotated_boxes_given_as_detected_ones_have_the_same_ap(tmp_path: Path) -> None:
@@ -201,18 +200,19 @@ def test_unlabelled_persons_and_crowds_are_read_for_detected_boxes(tmp_path: Pat
     second["keypoints"] = [0] * 51
     del third["keypoints"]
     third["iscrowd"] = 1
+    content["annotations"].append({**first, "image_id": [1]})  # on none of the images
     path.write_text(json.dumps(content))
     said: list[str] = []
-    labels, crowd = read_all_labels(path, find_category(path), [1, 2, 3], said.append)
+    labels, crowd = read_all_labels(path, None, [1, 2, 3], said.append)
     assert labels.visible.any(dim=1).tolist() == [True, False, False]
     assert crowd.tolist() == [False, False, True]
-    assert read_all_labels(path, find_category(path), [2], said.append)[0].image_ids.tolist() == [2]
+    assert read_all_labels(path, None, [2], said.append)[0].image_ids.tolist() == [2]
     with pytest.raises(ValueError, match="no person on the 1 images"):
-        read_all_labels(path, find_category(path), [7], said.append)
+        read_all_labels(path, None, [7], said.append)
     assert not said
     first["bbox"] = [1, 2, 0, 4]
     path.write_text(json.dumps(content))
-    assert len(read_all_labels(path, find_category(path), [1, 2], said.append)[0]) == 1
+    assert len(read_all_labels(path, None, [1, 2], said.append)[0]) == 1
     assert len(said) == 1
     assert "annotation 101: bbox is" in said[0]
 

@@ -14,11 +14,9 @@ from pct.evaluation.photos.evaluate import DetectedBoxes, PhotoEvaluation, evalu
 from pct.evaluation.photos.predictions import PhotoModel, PredictionOptions
 from pct.evaluation.photos.report import photo_report
 from pct.evaluation.report import check_report_folder, write_report
-from pct.files.coco import CocoCategory, find_category, read_annotations
 from pct.files.json_stream import is_json_object
 from pct.files.photo_folder import PhotoFolder
-from pct.files.pose_checks import check_all
-from pct.files.pose_files import find_kind, join_batches, with_areas
+from pct.files.pose_files import find_kind, join_batches, read_poses, with_areas
 from pct.photos.detection.boxes import DetectedPersons, load_photo_boxes
 from pct.photos.person_views import Persons3D
 from pct.photos.persons import CocoPersons, MpiiPersons
@@ -128,12 +126,12 @@ def _open_boxes(
     if len(photos) < len(wanted):
         lost = f"{len(wanted) - len(photos):,} of {len(wanted):,} images have no photo in {folder}"
         say(f"{annotations_path}: {lost}; they are not counted for detected boxes")
-    labels, crowd = read_all_labels(annotations_path, find_category(annotations_path, skeleton), photos, say)
+    labels, crowd = read_all_labels(annotations_path, skeleton, photos, say)
     return DetectedBoxes(DetectedPersons(boxes, annotations_path, folder, skeleton, report=say), labels, crowd)
 
 
 def read_all_labels(
-    path: str | Path, category: CocoCategory, image_ids: Collection[int], report: Say
+    path: str | Path, skeleton: Skeleton | None, image_ids: Collection[int], report: Say
 ) -> tuple[Poses, Tensor]:
     """Read every person of some images, crowds and persons without a labelled joint too, and which are crowds (N,).
 
@@ -141,14 +139,14 @@ def read_all_labels(
 
     Args:
         path: COCO-format keypoint file.
-        category: Which annotations are read.
+        skeleton: Joints of the file; None takes those of its categories.
         image_ids: Of the images.
         report: Called with a sentence for each bad annotation, which is then skipped.
 
     Raises:
         ValueError: If no person is left.
     """
-    found = join_batches(path, check_all(path, read_annotations(path, category, all_of=image_ids)), report)
+    found = join_batches(path, read_poses(path, skeleton, need_names=False, all_of=set(image_ids)), report)
     if not len(found.poses):
         raise ValueError(f"{path}: no person on the {len(image_ids)} images, so there is nothing to evaluate")
     return with_areas(found.poses), torch.tensor([bool(annotation.get("iscrowd")) for annotation in found.entries])
