@@ -14,7 +14,7 @@ from pct.layers.mixer import MixerBlock
 from pct.lifting import joint_groups
 from pct.lifting.blocks import AmposeBlock, EncoderBlock, Residual, StgcnTrunk, make_unit
 from pct.lifting.joint_layers import GraphConv, HopSqueeze, Sharing
-from pct.lifting.trunk import NUM_DIMS, NormedTrunk, Trunk, TrunkSizes
+from pct.lifting.trunk import NUM_DIMS, Trunk, TrunkSizes
 from pct.skeleton import Skeleton
 
 
@@ -141,13 +141,15 @@ def build_ampose(sizes: TrunkSizes, num_heads: int, ratio: float, norm: joint_gr
     """
     groups = joint_groups.ampose_groups(sizes.skeleton, norm)
     blocks = [AmposeBlock(sizes, num_heads, ratio, groups) for _ in range(sizes.depth)]
-    return _start_linear(NormedTrunk(sizes, blocks), nn.init.xavier_uniform_)
+    return _start_linear(Trunk.normed(sizes, blocks), nn.init.xavier_uniform_)
 
 
 def build_attention(sizes: TrunkSizes, num_heads: int, ratio: float) -> Trunk:
     """Plain transformer over the joints, with a learned code for each; see :func:`build_ampose` for the arguments."""
     blocks = [EncoderBlock(sizes, num_heads, ratio) for _ in range(sizes.depth)]
-    return _start_linear(NormedTrunk(sizes, blocks, coded=True), nn.init.xavier_uniform_)
+    trunk = Trunk.normed(sizes, blocks)
+    trunk.joints = sizes.joint_codes()
+    return _start_linear(trunk, nn.init.xavier_uniform_)
 
 
 def build_mixer(sizes: TrunkSizes, token_hidden: int) -> Trunk:
@@ -159,7 +161,9 @@ def build_mixer(sizes: TrunkSizes, token_hidden: int) -> Trunk:
     """
     joints, width = sizes.skeleton.num_keypoints, sizes.width
     blocks = [MixerBlock(joints, width, token_hidden, width) for _ in range(sizes.depth)]
-    return NormedTrunk(sizes, blocks, sizes.dropout)
+    trunk = Trunk.normed(sizes, blocks)
+    trunk.dropout = nn.Dropout(sizes.dropout)
+    return trunk
 
 
 @dataclass(frozen=True)

@@ -65,10 +65,24 @@ class Trunk(nn.Module):
         super().__init__()
         self.num_positions, self.channels, self.adds_input, self.frames = num_positions, channels, adds_input, frames
         self.start, self.blocks, self.head = start, nn.Sequential(*blocks), head
+        # Of some networks: a learned code of each joint (K, C), dropout of what goes into the blocks, a last norm.
+        self.joints: nn.Parameter | None = None
+        self.dropout: nn.Module = nn.Identity()
+        self.norm: nn.Module = nn.Identity()
+
+    @classmethod
+    def normed(cls, sizes: TrunkSizes, blocks: Iterable[nn.Module]) -> Trunk:
+        """Return a linear map of each joint, blocks that keep its width, a norm, and a linear map to coordinates."""
+        start, head = nn.Linear(sizes.in_channels, sizes.width), nn.Linear(sizes.width, NUM_DIMS)
+        trunk = cls(start, blocks, head, sizes.skeleton.num_keypoints, sizes.width)
+        trunk.norm = nn.LayerNorm(sizes.width)
+        return trunk
 
     def embed(self, x: Tensor) -> Tensor:
         """Map joints (B, K, in_channels) to features (B, P, C)."""
-        features: Tensor = self.blocks(self.start(x.flatten(1)[:, None] if self.num_positions == 1 else x))
+        x = self.start(x.flatten(1)[:, None] if self.num_positions == 1 else x)
+        x = x if self.joints is None else x + self.joints
+        features: Tensor = self.norm(self.blocks(self.dropout(x)))
         return features
 
     def coordinates(self, features: Tensor, x: Tensor) -> Tensor:
@@ -80,28 +94,3 @@ class Trunk(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map joints (B, K, in_channels) to joints (B, K, 3); not yet root-centred."""
         return self.coordinates(self.embed(x), x)
-
-
-class NormedTrunk(Trunk):
-    """A linear map of each joint, blocks that keep its width, a norm, and a linear map to coordinates.
-
-    Args:
-        sizes: Of the network.
-        blocks: The blocks.
-        dropout: Share of the embedded joints' features dropped in training.
-        coded: Whether a learned code of each joint is added to its features.
-    """
-
-    def __init__(
-        self, sizes: TrunkSizes, blocks: Iterable[nn.Module], dropout: float = 0.0, coded: bool = False
-    ) -> None:
-        start, head = nn.Linear(sizes.in_channels, sizes.width), nn.Linear(sizes.width, NUM_DIMS)
-        super().__init__(start, blocks, head, sizes.skeleton.num_keypoints, sizes.width)
-        self.joints = sizes.joint_codes() if coded else None
-        self.dropout, self.norm = nn.Dropout(dropout), nn.LayerNorm(sizes.width)
-
-    def embed(self, x: Tensor) -> Tensor:
-        """Map joints (B, K, in_channels) to normed features (B, K, C)."""
-        x = self.start(x) if self.joints is None else self.start(x) + self.joints
-        normed: Tensor = self.norm(self.blocks(self.dropout(x)))
-        return normed

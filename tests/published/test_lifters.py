@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from official_weights import Shapes
 from torch import Tensor
 
 from pct.cli import main as cli
@@ -22,51 +23,33 @@ TO_SPINE = (1, 2, 3, 4, 2, 3, 4, 0, 1, 2, 3, 2, 3, 4, 2, 3, 4)
 MIRRORED = ((1, 4), (2, 5), (3, 6), (11, 14), (12, 15), (13, 16))
 
 
-class Weights(dict):
-    """A state dict in a published layout, filled with random numbers by layers."""
+def norm(w: dict[str, Tensor], x: Tensor, name: str, eps: float = 1e-5) -> Tensor:
+    return F.batch_norm(x, *(w[f"{name}.{n}"] for n in ("running_mean", "running_var", "weight", "bias")), eps=eps)
 
-    def __init__(self, seed: int = 0) -> None:
-        super().__init__()
-        self.generator = torch.Generator().manual_seed(seed)
 
-    def add(self, name: str, *shape: int) -> None:
-        self[f"{name}.weight"] = torch.randn(shape, generator=self.generator) / shape[1] ** 0.5
-        self[f"{name}.bias"] = torch.randn(shape[:1], generator=self.generator)
-
-    def add_norm(self, name: str, width: int, counter: bool = True) -> None:
-        for kind in ("weight", "bias", "running_mean", "running_var"):
-            self[f"{name}.{kind}"] = torch.rand(width, generator=self.generator) + 0.5
-        if counter:
-            self[f"{name}.num_batches_tracked"] = torch.tensor(7)
-
-    def norm(self, x: Tensor, name: str, eps: float = 1e-5) -> Tensor:
-        names = ("running_mean", "running_var", "weight", "bias")
-        return F.batch_norm(x, *(self[f"{name}.{n}"] for n in names), eps=eps)
-
-    def conv(self, x: Tensor, name: str) -> Tensor:
-        return F.conv2d(x, self[f"{name}.weight"], self[f"{name}.bias"])
+def conv(w: dict[str, Tensor], x: Tensor, name: str) -> Tensor:
+    return F.conv2d(x, w[f"{name}.weight"], w[f"{name}.bias"])
 
 
 # --- FCN -------------------------------------------------------------------------------------------------------------
 
 
-def fcn_weights(width: int = 24, stages: int = 2, counter: bool = True) -> Weights:
-    w = Weights()
-    w.add("w1", width, 32)
-    w.add_norm("batch_norm1", width, counter)
-    for i in range(stages):
-        for k in (1, 2):
-            w.add(f"linear_stages.{i}.w{k}", width, width)
-            w.add_norm(f"linear_stages.{i}.batch_norm{k}", width, counter)
-    w.add("w2", 48, width)
-    return w
+def fcn_weights(width: int = 24, counter: bool = True) -> dict[str, Tensor]:
+    shapes = Shapes()
+    shapes.linear("w1", width, 32)
+    shapes.batch_norm("batch_norm1", width)
+    for i, k in itertools.product((0, 1), (1, 2)):
+        shapes.linear(f"linear_stages.{i}.w{k}", width, width)
+        shapes.batch_norm(f"linear_stages.{i}.batch_norm{k}", width)
+    shapes.linear("w2", 48, width)
+    return {name: t for name, t in shapes.random("").items() if counter or not name.endswith("num_batches_tracked")}
 
 
-def fcn(w: Weights, pixels: Tensor, s: PoseStatistics) -> Tensor:
+def fcn(w: dict[str, Tensor], pixels: Tensor, s: PoseStatistics) -> Tensor:
     """16 joints in pixels (B, 16, 2) to 17 in millimetres (B, 17, 3), as the port evaluates."""
 
-    def unit(x: Tensor, linear: str, norm: str) -> Tensor:
-        return w.norm(F.linear(x, w[f"{linear}.weight"], w[f"{linear}.bias"]), norm).relu()
+    def unit(x: Tensor, linear: str, normed: str) -> Tensor:
+        return norm(w, F.linear(x, w[f"{linear}.weight"], w[f"{linear}.bias"]), normed).relu()
 
     y = unit(((pixels - s.mean2d) / s.std2d).flatten(1), "w1", "batch_norm1")
     for stage in ("linear_stages.0", "linear_stages.1"):
@@ -101,29 +84,35 @@ def test_fcn_gives_the_millimetres_of_the_port(counter: bool) -> None:
 # --- the local-to-global network of one frame ------------------------------------------------------------------------
 
 
-def stgcn_weights(width: int = 4, groups: int = 4) -> Weights:
-    w, wide = Weights(1), 4 * width
-    w.add_norm("data_bn", 34)
+def stgcn_weights(width: int = 4, groups: int = 4) -> dict[str, Tensor]:
+    shapes, wide = Shapes(), 4 * width
+
+    def add(name: str, out: int, channels: int, normed: str = "") -> None:
+        shapes[f"{name}.weight"], shapes[f"{name}.bias"] = (out, channels, 1, 1), (out,)
+        if normed:
+            shapes.batch_norm(normed, out)
+
+    shapes.batch_norm("data_bn", 34)
     sizes = {"st_gcn_networks": (2, width, width, 2 * width), "st_gcn_pool": (2 * width, wide, wide)}
     for part, widths in sizes.items():
         for i, (channels, out) in enumerate(itertools.pairwise(widths)):
             block = f"{part}.{i}"
-            w.add(f"{block}.gcn.conv", groups * out, channels, 1, 1)
-            w.add(f"{block}.tcn.3", out, out, 1, 1)
-            for norm in ("tcn.0", "tcn.4"):
-                w.add_norm(f"{block}.{norm}", out)
+            add(f"{block}.gcn.conv", groups * out, channels)
+            shapes.batch_norm(f"{block}.tcn.0", out)
+            add(f"{block}.tcn.3", out, out, f"{block}.tcn.4")
             if channels != out and channels != 2:
-                w.add(f"{block}.residual.0", out, channels, 1, 1)
-                w.add_norm(f"{block}.residual.1", out)
+                add(f"{block}.residual.0", out, channels, f"{block}.residual.1")
     for name, out, channels in (("conv4", wide, wide), ("conv2", 2 * width, 2 * wide)):
-        w.add(f"{name}.0", out, channels, 1, 1)
-        w.add_norm(f"{name}.1", out)
+        add(f"{name}.0", out, channels, f"{name}.1")
     for name in ("g", "theta", "phi"):
-        w.add(f"non_local.{name}", 2 * width, wide, 1, 1)
-    w.add("non_local.W.0", wide, 2 * width, 1, 1)
-    w.add_norm("non_local.W.1", wide)
-    w.add("fcn.1", 3, wide, 1, 1)
-    return w
+        add(f"non_local.{name}", 2 * width, wide)
+    add("non_local.W.0", wide, 2 * width, "non_local.W.1")
+    add("fcn.1", 3, wide)
+    state = shapes.random("")
+    for name in [n for n in state if n.endswith("weight")]:
+        # As large as those of a trained network, so that poses come out differently.
+        state[name] = state[name] / 0.3 / state[name].shape[1] ** 0.5 if state[name].ndim == 4 else state[name] + 1
+    return state
 
 
 def published_groups(bones: list, mirrored: tuple, distance: tuple) -> Tensor:
@@ -137,35 +126,35 @@ def published_groups(bones: list, mirrored: tuple, distance: tuple) -> Tensor:
     return torch.from_numpy(a / a.sum(axis=(0, 1))).float()
 
 
-def stgcn(w: Weights, x: Tensor) -> Tensor:
+def stgcn(w: dict[str, Tensor], x: Tensor) -> Tensor:
     """Joints on the screen (B, 17, 2) to metres (B, 17, 3), channels first as the published code computes."""
     joints = published_groups([(i, p) for i, p in enumerate(PARENTS) if p >= 0], MIRRORED, TO_SPINE)
     parts = published_groups([(i, 4) for i in range(4)], ((0, 1), (2, 3)), (1, 1, 1, 1, 0))
 
     def block(y: Tensor, name: str, graph: Tensor) -> Tensor:
-        mapped = w.conv(y, f"{name}.gcn.conv")
+        mapped = conv(w, y, f"{name}.gcn.conv")
         z = torch.einsum("nkctv,kvw->nctw", mapped.unflatten(1, (4, -1)), graph)
-        z = w.norm(w.conv(w.norm(z, f"{name}.tcn.0").relu(), f"{name}.tcn.3"), f"{name}.tcn.4")
+        z = norm(w, conv(w, norm(w, z, f"{name}.tcn.0").relu(), f"{name}.tcn.3"), f"{name}.tcn.4")
         if f"{name}.residual.0.weight" in w:
-            return (z + w.norm(w.conv(y, f"{name}.residual.0"), f"{name}.residual.1")).relu()
+            return (z + norm(w, conv(w, y, f"{name}.residual.0"), f"{name}.residual.1")).relu()
         return (z + y if y.shape == z.shape else z).relu()
 
-    y = w.norm(x.flatten(1), "data_bn", eps=0.1).view(len(x), 17, 2).transpose(1, 2)[:, :, None]  # (B, 2, 1, 17)
+    y = norm(w, x.flatten(1), "data_bn", eps=0.1).view(len(x), 17, 2).transpose(1, 2)[:, :, None]  # (B, 2, 1, 17)
     for i in range(3):
         y = block(y, f"st_gcn_networks.{i}", joints)
     pooled = torch.cat([y[..., part].amax(dim=-1, keepdim=True) for part in PARTS], dim=-1)
     for i in range(2):
         pooled = block(pooled, f"st_gcn_pool.{i}", parts)
-    whole = w.norm(w.conv(pooled.amax(dim=-1, keepdim=True), "conv4.0"), "conv4.1").relu()
-    up = w.norm(w.conv(torch.cat([whole.repeat(1, 1, 1, 5), pooled], dim=1), "conv2.0"), "conv2.1").relu()
+    whole = norm(w, conv(w, pooled.amax(dim=-1, keepdim=True), "conv4.0"), "conv4.1").relu()
+    up = norm(w, conv(w, torch.cat([whole.repeat(1, 1, 1, 5), pooled], dim=1), "conv2.0"), "conv2.1").relu()
     spread = torch.zeros_like(y)
     for number, part in enumerate(PARTS):
         spread[..., part] = up[..., number : number + 1]
     y = torch.cat([y, spread], dim=1)
-    theta, phi, g = (w.conv(y, f"non_local.{n}").flatten(2) for n in ("theta", "phi", "g"))
+    theta, phi, g = (conv(w, y, f"non_local.{n}").flatten(2) for n in ("theta", "phi", "g"))
     read = (theta.transpose(1, 2) @ phi).softmax(dim=-1) @ g.transpose(1, 2)
-    y = y + w.norm(w.conv(read.transpose(1, 2).unsqueeze(2), "non_local.W.0"), "non_local.W.1")
-    return w.conv(y, "fcn.1")[:, :, 0].transpose(1, 2)
+    y = y + norm(w, conv(w, read.transpose(1, 2).unsqueeze(2), "non_local.W.0"), "non_local.W.1")
+    return conv(w, y, "fcn.1")[:, :, 0].transpose(1, 2)
 
 
 def test_the_local_to_global_network_gives_the_published_pose() -> None:
@@ -183,7 +172,7 @@ def test_the_local_to_global_network_gives_the_published_pose() -> None:
 def test_the_command_writes_folders_that_lift(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     s, size = statistics(), torch.tensor([1000.0, 1000.0])
     torch.save({"state_dict": {f"module.{n}": t for n, t in fcn_weights().items()}, "epoch": 3}, tmp_path / "fcn.pth")
-    torch.save(dict(stgcn_weights()), tmp_path / "stgcn.pth")
+    torch.save(stgcn_weights(), tmp_path / "stgcn.pth")
     np.savez(tmp_path / "s.npz", **{name: getattr(s, name).numpy() for name in s.__dataclass_fields__})
     options = ["--statistics", str(tmp_path / "s.npz")]
     for name, more, weights in (("fcn", options, fcn_weights()), ("stgcn", [], stgcn_weights())):
