@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
 
 from torch import Tensor, nn
 
@@ -17,7 +16,7 @@ from pct.published.checkpoint import read_official
 from pct.published.photos import HEAD, convert_classifier, convert_heatmap_model, kind_of
 from pct.published.swin import PREFIX as BACKBONE
 from pct.published.swin import is_table
-from pct.published.tokenizer import GUIDE, ConversionCheck, check_conversion, convert_tokenizer
+from pct.published.tokenizer import GUIDE, Units, convert_tokenizer
 from pct.published.tokenizer import PREFIX as TOKENIZER
 from pct.skeleton import COCO17, Skeleton
 from pct.tokenizer import PoseTokenizer
@@ -27,7 +26,7 @@ def convert_checkpoint(
     checkpoint: str | Path,
     out: str | Path,
     skeleton: Skeleton = COCO17,
-    units: Literal["unit", "pixels"] = "unit",
+    units: Units = "unit",
     crop_size: int = 256,
     tokenizer_only: bool = False,
     force: bool = False,
@@ -60,15 +59,14 @@ def convert_checkpoint(
         model = convert_heatmap_model(official, skeleton, crop_size)
         lines = _describe_heatmap(model)
     else:
-        check = check_conversion(official, skeleton, crop_size)
         convert = convert_classifier if kind == "classifier" else convert_tokenizer
         model = convert(official, skeleton, units, crop_size)
-        lines = _describe(model, check)
+        lines = _describe(model)
     model.save_pretrained(out, force=force)
     return [f"converted to {out}: {lines[0]}; left: {_left(official, model)}", *lines[1:]]
 
 
-def _describe(model: PoseClassifier | PoseTokenizer, check: ConversionCheck) -> list[str]:
+def _describe(model: PoseClassifier | PoseTokenizer) -> list[str]:
     tokenizer, what = (model, "a tokenizer") if isinstance(model, PoseTokenizer) else (model.tokenizer, "")
     if isinstance(model, PoseClassifier):
         what = f"a classifier with {_backbone(model.config.backbone)}, its token head and tokenizer"
@@ -80,8 +78,6 @@ def _describe(model: PoseClassifier | PoseTokenizer, check: ConversionCheck) -> 
         f"{config.decoder_blocks} x {config.decoder_width}, {guidance}",
         f"parameters: {_count(model):,} and a codebook of {config.codebook_size * config.codebook_dim:,} numbers",
         f"units of the model: {space.units} ({_crops(space)}",
-        f"self-check, folded units against pixels on random poses: features within {check.feature_error:.1e} "
-        f"relative, {check.equal_tokens:.2%} equal tokens, decoded poses within {check.keypoint_error:.1e} px",
     ]
     if config.guidance_channels:
         given = "was converted with it" if tokenizer.guide else "is not in the file, so that they must be had elsewhere"

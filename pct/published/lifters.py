@@ -64,7 +64,7 @@ class PoseStatistics:
     std3d: Tensor
 
     def __post_init__(self) -> None:
-        for name in ("mean2d", "std2d", "mean3d", "std3d"):
+        for name in self.__dataclass_fields__:
             value, expected = getattr(self, name), (16, 2 if name.endswith("2d") else 3)
             if tuple(value.shape) != expected or not torch.isfinite(value).all():
                 raise ValueError(f"{name} must be {expected} finite numbers; got shape {tuple(value.shape)}")

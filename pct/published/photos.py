@@ -16,7 +16,7 @@ from pct.published.checkpoint import MIXER_NAMES, Names, OfficialPart, describe_
 from pct.published.swin import PREFIX as BACKBONE
 from pct.published.swin import STRIDE, convert_backbone
 from pct.published.tokenizer import PREFIX as TOKENIZER
-from pct.published.tokenizer import convert_tokenizer
+from pct.published.tokenizer import Units, convert_tokenizer
 from pct.skeleton import COCO17, Skeleton
 
 HEAD = "keypoint_head."
@@ -59,32 +59,16 @@ def kind_of(official: Mapping[str, Tensor]) -> Literal["classifier", "heatmap", 
 
 
 def convert_classifier(
-    official: Mapping[str, Tensor],
-    skeleton: Skeleton = COCO17,
-    units: Literal["unit", "pixels"] = "unit",
-    crop_size: int = 256,
-    padding: float = CLASSIFIER_PADDING,
+    official: Mapping[str, Tensor], skeleton: Skeleton = COCO17, units: Units = "unit", crop_size: int = 256
 ) -> PoseClassifier:
-    """Turn a whole published classifier (backbone, token head, tokenizer) into ours.
+    """Turn a whole published classifier (backbone, token head, tokenizer) into ours, in evaluation mode.
 
-    With image guidance its tokenizer's encoder needs the features of another backbone at the joints, the tokenizer's
-    guide. Predicting from photos needs neither; encoding poses, and so making labels to train on, needs both.
-
-    Args:
-        official: Official names with tensors. The ``extra_backbone`` of image guidance becomes the tokenizer's guide;
-            other parts beside backbone and head are left.
-        skeleton: Whose joints it was trained on, in its order.
-        units: As for :func:`pct.published.tokenizer.convert_tokenizer`.
-        crop_size: Side in pixels of the square crop it was trained on.
-        padding: Side of the crop over the longer side of the person's box; the published models predict with 1.12.
-
-    Returns:
-        The classifier, in evaluation mode.
-
-    Raises:
-        ValueError: If tensors are missing, unexpected or of another shape than the rest implies.
+    With image guidance its tokenizer's encoder needs the features of another backbone at the joints: the
+    ``extra_backbone`` becomes the tokenizer's guide. Predicting from photos needs neither; encoding poses, and so
+    making labels to train on, needs both. Arguments and errors are those of
+    :func:`~pct.published.tokenizer.convert_tokenizer`.
     """
-    tokenizer = convert_tokenizer(official, skeleton, units, crop_size, padding)
+    tokenizer = convert_tokenizer(official, skeleton, units, crop_size, CLASSIFIER_PADDING)
     backbone, backbone_state = convert_backbone(official, crop_size)
     head = OfficialPart(official, HEAD, without=TOKENIZER)
     classifier = PoseClassifier(ClassifierConfig(backbone, _read_head_sizes(head, crop_size)), tokenizer)
@@ -94,10 +78,7 @@ def convert_classifier(
 
 
 def convert_heatmap_model(
-    official: Mapping[str, Tensor],
-    skeleton: Skeleton = COCO17,
-    crop_size: int = 256,
-    padding: float = HEATMAP_PADDING,
+    official: Mapping[str, Tensor], skeleton: Skeleton = COCO17, crop_size: int = 256
 ) -> HeatmapModel:
     """Turn a heatmap-trained backbone with its deconvolutions into ours, in evaluation mode.
 
@@ -107,7 +88,7 @@ def convert_heatmap_model(
     backbone, backbone_state = convert_backbone(official, crop_size)
     head = OfficialPart(official, HEAD)
     head.check_joints("final_layer.weight", 0, skeleton, "model")
-    space = PoseSpace(padding=padding, crop_size=crop_size, conventions=PUBLISHED)
+    space = PoseSpace(padding=HEATMAP_PADDING, crop_size=crop_size, conventions=PUBLISHED)
     model = HeatmapModel(HeatmapConfig(backbone, _read_heatmap_sizes(head), skeleton, space))
     model.backbone.load_state_dict(backbone_state)
     model.head.load_state_dict(head.rename(model.head.state_dict(), _HEATMAP_NAMES, "heatmap head"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Literal
 
 import torch
@@ -17,6 +17,7 @@ from pct.published.swin import convert_backbone
 from pct.skeleton import COCO17, Skeleton
 from pct.tokenizer import PoseTokenizer, TokenizerConfig
 
+Units = Literal["unit", "pixels"]
 PREFIX = "keypoint_head.tokenizer."
 # The second backbone, whose features at the joints guide the tokenizer.
 GUIDE = "extra_backbone."
@@ -41,25 +42,10 @@ _GUIDANCE = "start_img_embed.weight"
 _UPDATES = "quantizer.codebook.updates"
 
 
-@dataclass(frozen=True)
-class ConversionCheck:
-    """How far the tokenizer in units of the crop is from the one in pixels, on random poses.
-
-    Attributes:
-        feature_error: Largest difference of the token features, relative to the largest feature.
-        keypoint_error: Largest difference of poses decoded from the same tokens, in pixels of the crop.
-        equal_tokens: Share of equal tokens, in [0, 1]; a feature half-way between two entries may go either way.
-    """
-
-    feature_error: float
-    keypoint_error: float
-    equal_tokens: float
-
-
 def convert_tokenizer(
     official: Mapping[str, Tensor],
     skeleton: Skeleton = COCO17,
-    units: Literal["unit", "pixels"] = "unit",
+    units: Units = "unit",
     crop_size: int = 256,
     padding: float = 1.25,
 ) -> PoseTokenizer:
@@ -97,38 +83,6 @@ def convert_tokenizer(
         state = _fold_units(state, crop_size)
     tokenizer.load_state_dict({**tokenizer.state_dict(), **state, _UPDATES: torch.ones((), dtype=torch.int64)})
     return tokenizer.eval()
-
-
-@torch.no_grad()
-def check_conversion(
-    official: Mapping[str, Tensor], skeleton: Skeleton = COCO17, crop_size: int = 256
-) -> ConversionCheck:
-    """Convert in both units and compare them on 64 random poses, a fifth of the joints unknown.
-
-    Raises:
-        ValueError: If they disagree, besides what :func:`convert_tokenizer` raises.
-    """
-    official = {name: tensor for name, tensor in official.items() if name.startswith(PREFIX)}
-    pixels = convert_tokenizer(official, skeleton, "pixels", crop_size)
-    unit = convert_tokenizer(official, skeleton, "unit", crop_size)
-    generator = torch.Generator().manual_seed(0)
-    poses = torch.rand(64, skeleton.num_keypoints, 2, generator=generator) * crop_size
-    visible = torch.rand(poses.shape[:2], generator=generator) < 0.8
-    channels, features = pixels.config.guidance_channels, None
-    if channels:
-        features = torch.randn(*poses.shape[:2], channels, generator=generator)
-    half = crop_size / 2
-    z = pixels.encode_features(poses, visible, features)
-    unit_z = unit.encode_features(poses / half - 1, visible, features)
-    indices = pixels.quantizer.assign(z)
-    check = ConversionCheck(
-        feature_error=float((z - unit_z).abs().max() / z.abs().max()),
-        keypoint_error=float((pixels.decode(indices) - (unit.decode(indices) + 1) * half).abs().max()),
-        equal_tokens=float((indices == unit.quantizer.assign(unit_z)).double().mean()),
-    )
-    if check.feature_error > 1e-3 or check.keypoint_error > 0.01 or check.equal_tokens < 0.99:
-        raise ValueError(f"self-check failed, so nothing was converted: units and pixels disagree: {check}")
-    return check
 
 
 def _convert_guide(official: Mapping[str, Tensor], space: PoseSpace, channels: int) -> ImageGuide:
