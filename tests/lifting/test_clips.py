@@ -40,59 +40,50 @@ def clips(frames: int = 7, count: int = 3, channels: int = 5) -> Tensor:
 def make_layer(frames: int) -> HopSqueeze:
     torch.manual_seed(0)
     layer = HopSqueeze(5, 4, hop_sets(H36M17, 3), graph_width=8, frames=frames)
-    assert layer.dynamic is not None
     torch.nn.init.constant_(layer.dynamic.alpha, 0.5)
     return layer
 
 
-def make_network(frames: int, depth: int = 1) -> Trunk:
+def make_network(frames: int) -> Trunk:
     torch.manual_seed(0)
-    network = build_trunk("dhcsf", H36M17, 3, 12, depth, dropout=0.0, frames=frames).eval()
+    network = build_trunk("dhcsf", H36M17, 3, 12, 1, dropout=0.0, frames=frames).eval()
     for name, value in network.named_parameters():
         if name.endswith("alpha"):
             torch.nn.init.constant_(value, 0.5)
     return network
 
 
-def test_one_frame_of_a_clip_is_what_it_is_alone() -> None:
-    network, x = make_network(1), clips(channels=3)
-    assert torch.equal(network(x).flatten(0, 1), network(x.flatten(0, 1)))
+def moved(network: torch.nn.Module, x: Tensor, frame: int, least: float = 1e-6) -> list[bool]:
+    """In which frames the result changes where one frame is another."""
+    changed = x.clone()
+    changed[:, frame] += 1.0
+    return ((network(changed) - network(x)).abs().amax(dim=(0, 2, 3)) > least).tolist()
 
 
 @pytest.mark.parametrize("frames", [3, 5])
-def test_a_kernel_that_sees_its_middle_alone_is_the_single_frame(frames: int) -> None:
-    single, layer, x = make_layer(1), make_layer(frames), clips()
+def test_the_kernel_sees_its_frames_and_in_the_middle_what_a_single_frame_is(frames: int) -> None:
+    single, layer, x, reach = make_layer(1), make_layer(frames), clips(9), frames // 2
+    for near in (4 - reach, 4 + reach):
+        assert moved(layer, x, near) == [abs(t - near) <= reach for t in range(9)]
+    far = [t for t in range(9) if abs(t - 4) > reach]
+    shuffled = x.clone()
+    shuffled[:, far] = x[:, far[::-1]]
+    assert torch.equal(layer(shuffled)[:, 4], layer(x)[:, 4])
+    assert (layer(shuffled) - layer(x))[:, far].abs().max() > 1e-3
     state = {name: value.clone() for name, value in single.state_dict().items()}
     for name in ("dynamic.theta.weight", "dynamic.phi.weight"):
         whole = torch.zeros(8, frames, 5)
-        whole[:, frames // 2] = state[name]
+        whole[:, reach] = state[name]
         state[name] = whole.flatten(1)
     layer.load_state_dict(state)
     torch.testing.assert_close(layer(x), single(x), atol=1e-6, rtol=1e-5)
 
 
-@pytest.mark.parametrize("frames", [3, 5])
-def test_shuffled_far_frames_change_nothing_outside_the_kernel(frames: int) -> None:
-    layer, x, middle, reach = make_layer(frames), clips(9), 4, frames // 2
-    far = [t for t in range(9) if abs(t - middle) > reach]
-    shuffled = x.clone()
-    shuffled[:, far] = x[:, far[::-1]]
-    assert torch.equal(layer(shuffled)[:, middle], layer(x)[:, middle])
-    assert (layer(shuffled) - layer(x))[:, far].abs().max() > 1e-3
-    for near in (middle - reach, middle + reach):
-        changed = x.clone()
-        changed[:, near] += 1.0
-        moved = (layer(changed) - layer(x)).abs().amax(dim=(0, 2, 3)) > 1e-6
-        assert moved.tolist() == [abs(t - near) <= reach for t in range(9)]
-
-
 def test_the_reach_of_a_network_is_that_of_its_layers_together() -> None:
-    """In-layer, two in a block, out-layer: four graphs of three frames each."""
-    network, x = make_network(3), clips(15, channels=3)
-    changed = x.clone()
-    changed[:, 7] += 1.0
-    moved = (network(changed) - network(x)).abs().amax(dim=(0, 2, 3)) > 0
-    assert moved.tolist() == [abs(t - 7) <= 4 for t in range(15)]
+    """In-layer, two in a block, out-layer: four graphs of three frames each; one frame sees none but itself."""
+    assert moved(make_network(3), clips(15, channels=3), 7, 0.0) == [abs(t - 7) <= 4 for t in range(15)]
+    alone, x = make_network(1), clips(channels=3)
+    assert torch.equal(alone(x).flatten(0, 1), alone(x.flatten(0, 1)))
 
 
 def test_a_clip_that_stands_still_is_the_single_pose() -> None:

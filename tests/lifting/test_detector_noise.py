@@ -24,21 +24,17 @@ def noisy(config: NoiseConfig | None, missing: int | None = None, seed: int = 0)
     return DetectorNoise(H36M17, config, missing)(*poses(), torch.Generator().manual_seed(seed))
 
 
-def test_jitter_is_a_share_of_the_box_and_twice_as_much_at_wrists() -> None:
-    x, _ = noisy(NoiseConfig(jitter=0.01, outlier_share=0, swap_share=0, missing_share=0))
-    spread = (x - poses()[0]).std(dim=(0, 2))
-    names = H36M17.keypoint_names
+def test_jitter_is_a_share_of_the_box_and_twice_as_much_at_wrists_and_outliers_make_heavier_tails() -> None:
+    names, before = H36M17.keypoint_names, poses()[0]
+    error = noisy(NoiseConfig(jitter=0.01, outlier_share=0, swap_share=0, missing_share=0))[0] - before
+    spread = error.std(dim=(0, 2))
     assert float(spread[names.index("hip")]) == pytest.approx(2.0, rel=0.03)
     assert float(spread[names.index("left_wrist")]) == pytest.approx(4.0, rel=0.03)
-    assert float((x - poses()[0]).mean().abs()) < 0.02
-
-
-def test_outliers_make_heavier_tails() -> None:
-    x, _ = noisy(NoiseConfig(jitter=0.01, outlier_share=0.05, outlier_scale=6, swap_share=0, missing_share=0))
-    hip = (x - poses()[0])[:, 0]
+    assert float(error.mean().abs()) < 0.02
+    config = NoiseConfig(jitter=0.01, outlier_share=0.05, outlier_scale=6, swap_share=0, missing_share=0)
+    hip = (noisy(config)[0] - before)[:, 0]
     assert float(hip.square().mean()) == pytest.approx(4 * (0.95 + 0.05 * 36), rel=0.1)
-    far = float((hip.abs() > 8).float().mean())
-    assert far == pytest.approx(0.05 * 0.505, rel=0.2)
+    assert float((hip.abs() > 8).float().mean()) == pytest.approx(0.05 * 0.505, rel=0.2)
 
 
 def test_swaps_change_whole_limbs_as_often_as_configured() -> None:
@@ -66,19 +62,16 @@ def test_the_exact_number_of_joints_is_missing(missing: int) -> None:
     assert torch.allclose(lost, torch.full((17,), missing / 17), atol=0.02)
 
 
-def test_joints_that_were_unknown_count_on_top() -> None:
-    x, visible = poses(100)
-    visible[:, :5] = False
-    _, left = DetectorNoise(H36M17, CLEAN, 3)(x, visible, torch.Generator())
-    assert (left.sum(dim=1) == 9).all()
-    assert not (left & ~visible).any()
-
-
 def test_missing_joints_by_chance() -> None:
     _, visible = noisy(NoiseConfig(jitter=0, outlier_share=0, swap_share=0, missing_share=0.5, missing=(2, 4)))
     counts = torch.bincount((~visible).sum(dim=1), minlength=17).float() / N
     assert torch.allclose(counts[:5], torch.tensor([0.5, 0.0, 1 / 6, 1 / 6, 1 / 6]), atol=0.015)
     assert counts[5:].sum() == 0
+    x, visible = poses(100)
+    visible[:, :5] = False
+    _, left = DetectorNoise(H36M17, CLEAN, 3)(x, visible, torch.Generator())
+    assert (left.sum(dim=1) == 9).all(), "unknown joints count on top"
+    assert not (left & ~visible).any()
     x, few = poses(500)
     few[:, 2:] = False
     _, left = DetectorNoise(H36M17, NoiseConfig(missing_share=1, missing=(5, 9)))(x, few, torch.Generator())
@@ -107,15 +100,18 @@ def test_every_skeleton_has_its_limbs() -> None:
 
 
 def test_bad_input_is_refused() -> None:
-    with pytest.raises(ValueError, match="missing is 17; it must be from 0 to 16 joints of h36m17"):
-        DetectorNoise(H36M17, missing=17)
-    with pytest.raises(ValueError, match="swap_share"):
-        NoiseConfig(swap_share=1.5)
-    with pytest.raises(ValueError, match="noise missing"):
-        NoiseConfig(missing=(3, 2))
     x, visible = poses(2)
-    with pytest.raises(ValueError, match=r"skeleton h36m16 takes keypoints2d \(B, 16, 2\)"):
-        DetectorNoise(H36M16)(x, visible, torch.Generator())
-    visible[1, 3:] = False
-    with pytest.raises(ValueError, match="pose 1 has 3 known joints and cannot lack 3"):
-        DetectorNoise(H36M17, missing=3)(x, visible, torch.Generator())
+    few = visible & (torch.arange(17) < torch.tensor([[17], [3]]))
+    for act, message in (
+        (lambda: DetectorNoise(H36M17, missing=17), "missing is 17; it must be from 0 to 16 joints of h36m17"),
+        (lambda: NoiseConfig(swap_share=1.5), r"swap_share must be in \[0, 1\], got 1.5"),
+        (lambda: NoiseConfig(jitter=-1), "jitter must not be negative, got -1"),
+        (lambda: NoiseConfig(missing=(3, 2)), "noise missing"),
+        (lambda: DetectorNoise(H36M16)(x, visible, torch.Generator()), r"h36m16 takes keypoints2d \(B, 16, 2\)"),
+        (
+            lambda: DetectorNoise(H36M17, missing=3)(x, few, torch.Generator()),
+            "pose 1 has 3 known joints and cannot lack 3",
+        ),
+    ):
+        with pytest.raises(ValueError, match=message):
+            act()

@@ -12,7 +12,7 @@ from tiny_photo_models import make_body_tokenizer
 
 from pct.checkpoint import CheckpointError
 from pct.lifting.config import LifterConfig
-from pct.lifting.lifter import Lifter
+from pct.lifting.lifter import Lifter, LifterOutput
 from pct.lifting.networks import LIFTERS
 from pct.pose_space import PoseSpace
 from pct.skeleton import COCO17, H36M16, H36M17
@@ -30,6 +30,13 @@ def make_lifter(head: str = "coordinates", network: str = "gcn", **changes) -> L
     width = {"fcn": 24, "ampose": 16, "ampose_small": 16, "attention": 16}.get(network, 12)
     sizes = {"network": network, "width": width, "depth": None, "dropout": 0.0, **changes}
     return tiny_lifter.make_lifter("" if head == "coordinates" else head, make_tokenizer(), **sizes).eval()
+
+
+def loss_of(output: LifterOutput, target: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    loss = (output.keypoints - target).square().mean()
+    if output.logits is not None:
+        loss = loss + torch.nn.functional.cross_entropy(output.logits.flatten(0, 1), labels.flatten())
+    return loss
 
 
 def poses(count: int = 5) -> tuple[torch.Tensor, torch.Tensor]:
@@ -51,11 +58,8 @@ def test_every_head_on_every_network_lifts_and_learns(head: str, network: str) -
     assert (lifted.indices is None) == (head == "coordinates")
 
     lifter.train()
-    output = lifter(lifter.normalizer(keypoints2d, visible), visible)
     target = torch.randn(5, 17, 3, generator=torch.Generator().manual_seed(2))
-    loss = (output.keypoints - target).square().sum()
-    if output.logits is not None:
-        loss = loss + torch.nn.functional.cross_entropy(output.logits.flatten(0, 1), torch.arange(30) % 16)
+    loss = loss_of(lifter(lifter.normalizer(keypoints2d, visible), visible), target, torch.arange(30) % 16)
     optimizer = torch.optim.SGD([p for p in lifter.parameters() if p.requires_grad], lr=1e-3)
     loss.backward()
     trained = [name for name, p in lifter.named_parameters() if p.grad is not None]
@@ -68,20 +72,16 @@ def test_every_head_on_every_network_lifts_and_learns(head: str, network: str) -
     assert lifter.tokenizer is None or not lifter.tokenizer.training
 
 
-def test_logits_that_are_sure_of_tokens_decode_to_these_tokens() -> None:
+def test_heads_that_are_sure_say_tokens_and_decode_to_them() -> None:
     lifter = make_lifter("mixer")
     indices = torch.randint(16, (4, 6), generator=torch.Generator().manual_seed(3))
-    sure = torch.nn.functional.one_hot(indices, 16).float() * 1000
     decoded = lifter.tokenizer.decode(indices)
+    sure = torch.nn.functional.one_hot(indices, 16).float() * 1000
     torch.testing.assert_close(lifter.decode(sure), decoded - decoded[:, :1], atol=1e-6, rtol=1e-5)
-
-
-def test_an_anchored_head_that_is_sure_says_the_tokens_of_its_coordinates() -> None:
-    lifter = make_lifter("anchored")
-    torch.nn.init.constant_(lifter.token_head.logits.last.bias, 3.0)
-    keypoints2d, visible = poses()
-    output = lifter(lifter.normalizer(keypoints2d, visible), visible)
-    own = lifter.tokenizer(output.estimate, torch.ones(5, 17, dtype=torch.bool)).indices
+    anchored, (keypoints2d, visible) = make_lifter("anchored"), poses()
+    torch.nn.init.constant_(anchored.token_head.logits.last.bias, 3.0)
+    output = anchored(anchored.normalizer(keypoints2d, visible), visible)
+    own = anchored.tokenizer(output.estimate, torch.ones(5, 17, dtype=torch.bool)).indices
     assert (output.logits.argmax(dim=-1) == own).float().mean() > 0.9
 
 
@@ -95,11 +95,8 @@ def test_a_tiny_batch_is_learned_by_heart(head: str) -> None:
     optimizer = torch.optim.Adam([p for p in lifter.parameters() if p.requires_grad], lr=1e-2)
     for _ in range(90):
         output = lifter(x, visible)
-        loss = (output.keypoints - target).square().mean()
-        if output.logits is not None:
-            loss = loss + torch.nn.functional.cross_entropy(output.logits.flatten(0, 1), labels.flatten())
         optimizer.zero_grad()
-        loss.backward()
+        loss_of(output, target, labels).backward()
         optimizer.step()
     error = (output.keypoints - target).norm(dim=-1).mean() / target.norm(dim=-1).mean()
     assert error < 0.3
@@ -166,39 +163,38 @@ def test_another_tokenizer_in_the_folder_is_refused(tmp_path: Path) -> None:
         Lifter.from_pretrained(tmp_path)
 
 
-def test_bad_poses_are_refused() -> None:
+def test_bad_poses_and_parts_that_do_not_fit_are_refused() -> None:
     lifter, (keypoints2d, visible) = make_lifter(), poses()
-    with pytest.raises(ValueError, match=r"must be \(B, 17, 2\) for skeleton h36m17; got shape \(5, 16, 2\)"):
-        lifter.lift(keypoints2d[:, :16])
-    with pytest.raises(ValueError, match="row 2 has no known joint"):
-        lifter.lift(keypoints2d, visible & (torch.arange(5) != 2)[:, None])
-    broken = keypoints2d.clone()
+    broken, other = keypoints2d.clone(), PoseSpace("root3d", millimetres=500.0)
     broken[3, 0, 1] = torch.inf
-    with pytest.raises(ValueError, match="joint hip of row 3 is"):
-        lifter.lift(broken, visible)
-    with pytest.raises(ValueError, match="the poses have skeleton coco17, but the lifter reads h36m17"):
-        lifter.check_skeleton(COCO17)
-    with pytest.raises(ValueError, match="give image_size"):
-        make_lifter(normalizer="screen").lift(keypoints2d, visible)
-    with pytest.raises(ValueError, match=r"call eval\(\) before lift"):
-        make_lifter().train().lift(keypoints2d, visible)
-    with pytest.raises(ValueError, match="only a token head's logits"):
-        lifter.decode(torch.zeros(1, 6, 16))
 
+    def build(head: str, tokenizer: PoseTokenizer | None) -> Lifter:
+        return Lifter(LifterConfig("gcn", head=head), tokenizer)
 
-def test_parts_that_do_not_fit_are_refused() -> None:
-    for head, tokenizer, message in (
-        ("tokens", None, "head is 'tokens', but no tokenizer is given"),
-        ("coordinates", make_tokenizer(), "head is 'coordinates', but a tokenizer is given"),
-        ("tokens", make_tokenizer(skeleton=H36M16), "the tokenizer has skeleton h36m16, but the lifter has h36m17"),
+    for act, message in (
         (
-            "tokens",
-            make_tokenizer(space=PoseSpace("root3d", millimetres=500.0)),
+            lambda: lifter.lift(keypoints2d[:, :16]),
+            r"must be \(B, 17, 2\) for skeleton h36m17; got shape \(5, 16, 2\)",
+        ),
+        (lambda: lifter.lift(keypoints2d, visible & (torch.arange(5) != 2)[:, None]), "row 2 has no known joint"),
+        (lambda: lifter.lift(broken, visible), "joint hip of row 3 is"),
+        (lambda: lifter.check_skeleton(COCO17), "the poses have skeleton coco17, but the lifter reads h36m17"),
+        (lambda: make_lifter(normalizer="screen").lift(keypoints2d, visible), "give image_size"),
+        (lambda: make_lifter().train().lift(keypoints2d, visible), r"call eval\(\) before lift"),
+        (lambda: lifter.decode(torch.zeros(1, 6, 16)), "only a token head's logits"),
+        (lambda: build("tokens", None), "head is 'tokens', but no tokenizer is given"),
+        (lambda: build("coordinates", make_tokenizer()), "head is 'coordinates', but a tokenizer is given"),
+        (
+            lambda: build("tokens", make_tokenizer(skeleton=H36M16)),
+            "the tokenizer has skeleton h36m16, but the lifter has h36m17",
+        ),
+        (
+            lambda: build("tokens", make_tokenizer(space=other)),
             r"the tokenizer's poses are .*millimetres=500",
         ),
     ):
         with pytest.raises(ValueError, match=message):
-            Lifter(LifterConfig("gcn", head=head), tokenizer)
+            act()
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,9 @@ from pct.skeleton import COCO17, H36M16, H36M17, Skeleton
 SMALL = {"fcn": 24, "ampose": 16, "ampose_small": 16, "attention": 16}
 
 
+PARENTS = (-1, 0, 1, 2, 0, 4, 5, 0, 7, 8, 9, 8, 11, 12, 8, 14, 15)
+
+
 def small(name: str, skeleton: Skeleton = H36M17, in_channels: int = 3) -> Trunk:
     torch.manual_seed(0)
     depth = None if name == "stgcn" else 1
@@ -30,7 +33,8 @@ def joints(count: int = 5, keypoints: int = 17, channels: int = 3) -> torch.Tens
     return torch.randn(count, keypoints, channels, generator=torch.Generator().manual_seed(0))
 
 
-HOPS = ("short", "long", "decay")
+def hcsf(short: int, long: int, decay: float) -> dict[str, float]:
+    return {"short": short, "long": long, "decay": decay}
 
 
 @pytest.mark.parametrize(
@@ -54,10 +58,10 @@ HOPS = ("short", "long", "decay")
         ("ampose_small", H36M16, {}, 662_211),
         *(("lcn", H36M17, {"hops": n}, p) for n, p in ((1, 1_427_635), (2, 2_772_019), (3, 4_365_363), (4, 5_908_915))),
         ("hcsf", H36M17, {}, 2_021_293),
-        ("hcsf", H36M17, dict(zip(HOPS, (1, 2, 0.5), strict=True)), 1_739_210),
-        ("hcsf", H36M17, dict(zip(HOPS, (1, 3, 0.25), strict=True)), 1_567_818),
-        ("hcsf", H36M17, dict(zip(HOPS, (2, 4, 0.25), strict=True)), 2_561_354),
-        ("hcsf", H36M17, dict(zip(HOPS, (3, 3, 1.0), strict=True)), 3_292_452),
+        ("hcsf", H36M17, hcsf(1, 2, 0.5), 1_739_210),
+        ("hcsf", H36M17, hcsf(1, 3, 0.25), 1_567_818),
+        ("hcsf", H36M17, hcsf(2, 4, 0.25), 2_561_354),
+        ("hcsf", H36M17, hcsf(3, 3, 1.0), 3_292_452),
     ],
 )
 def test_published_parameter_counts(name: str, skeleton: Skeleton, options: dict, parameters: int) -> None:
@@ -70,7 +74,8 @@ def test_ampose_is_what_the_paper_prints() -> None:
     randomise(network)
     w = network.state_dict()
     adjacency = np.eye(17) + (H36M17.hops == 1)
-    groups = [adjacency * mask for mask in (np.eye(17), nearer_hip(), nearer_hip().T)]
+    nearer = np.array(PARENTS)[:, None] == np.arange(17)  # where the source (column) is the target's parent
+    groups = [adjacency * mask for mask in (np.eye(17), nearer, nearer.T)]
     roots = [np.diag([0 if d == 0 else d**-0.5 for d in g.sum(axis=1)]) for g in groups]
     graph = torch.from_numpy(np.stack([r @ g @ r for r, g in zip(roots, groups, strict=True)]))
 
@@ -99,12 +104,6 @@ def test_ampose_is_what_the_paper_prints() -> None:
     torch.testing.assert_close(network(x), y @ w["head.weight"].T + w["head.bias"], atol=1e-5, rtol=1e-5)
 
 
-def nearer_hip() -> np.ndarray:
-    """True where the source (column) is the target's parent."""
-    parents = (-1, 0, 1, 2, 0, 4, 5, 0, 7, 8, 9, 8, 11, 12, 8, 14, 15)
-    return np.array([[parents[i] == j for j in range(17)] for i in range(17)])
-
-
 def randomise(network: nn.Module) -> None:
     """Give norms and biases values other than those that they start with."""
     generator = torch.Generator().manual_seed(3)
@@ -113,25 +112,16 @@ def randomise(network: nn.Module) -> None:
             value.copy_(torch.rand(value.shape, generator=generator) + 0.5)
 
 
-def test_multiply_adds_of_ampose_are_the_published_312_million() -> None:
+def test_multiply_adds_are_the_published_ones_and_of_plain_and_sparse_layers_their_weights() -> None:
     counted = count_multiply_adds(Lifter(LifterConfig("ampose", in_channels=2)))
     assert counted.weights == 311_994_880
     assert counted.weights < counted.products < 1.03 * counted.weights
-
-
-def test_multiply_adds_of_plain_and_sparse_layers_are_their_weights() -> None:
     for name in ("fcn", "lcn"):
         lifter = Lifter(LifterConfig(name, width=16)).train()
         matrices = sum(p.numel() for n, p in lifter.named_parameters() if n.endswith("weight") and p.ndim > 1)
         counted = count_multiply_adds(lifter)
         assert counted.weights == counted.products == matrices
         assert lifter.training
-
-
-def test_the_first_normalisation_of_the_local_to_global_network_has_the_published_epsilon() -> None:
-    network = build_trunk("stgcn", H36M17, 2)
-    assert network.input_norm.eps == 0.1
-    assert not any(network.non_local.norm.weight)
 
 
 @pytest.mark.parametrize("name", LIFTERS)
@@ -182,19 +172,13 @@ def test_a_skeleton_in_another_order_gives_the_pose_in_that_order(name: str) -> 
     torch.testing.assert_close(other(x[:, order]), network(x)[:, order], atol=1e-5, rtol=1e-5)
 
 
-def test_the_locally_connected_network_adds_its_input_to_the_plane() -> None:
-    network, x = small("lcn"), joints()
-    nn.init.zeros_(network.head.edges[0].weight)
-    nn.init.zeros_(network.head.bias)
-    torch.testing.assert_close(network(x), torch.cat([x[..., :2], torch.zeros(5, 17, 1)], dim=-1))
-
-
-def test_batch_statistics_count_in_training_alone() -> None:
-    network, x = small("gcn"), joints()
-    alone, together = network(x[:1]), network(x)[:1]
-    torch.testing.assert_close(alone, together, atol=1e-5, rtol=1e-5)
-    network.train()
-    assert (network(x[:2])[:1] - network(x)[:1]).abs().max() > 1e-3
+def test_what_single_networks_do_as_published() -> None:
+    lcn, stgcn, x = small("lcn"), build_trunk("stgcn", H36M17, 2), joints()
+    nn.init.zeros_(lcn.head.edges[0].weight)
+    nn.init.zeros_(lcn.head.bias)
+    torch.testing.assert_close(lcn(x), torch.cat([x[..., :2], torch.zeros(5, 17, 1)], dim=-1))
+    assert stgcn.input_norm.eps == 0.1
+    assert not any(stgcn.non_local.norm.weight)
 
 
 def test_bad_networks_are_refused() -> None:

@@ -7,29 +7,22 @@ import torch
 
 from pct.lifting.pose_normalizer import PoseNormalizer
 
+SIZE = torch.tensor([640.0, 480.0])
+
 
 def poses(count: int = 5) -> tuple[torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
-    return torch.rand(count, 4, 2, generator=generator) * 300 + 100, torch.tensor([True, True, False, True]).repeat(
-        count, 1
-    )
+    visible = torch.tensor([True, True, False, True]).repeat(count, 1)
+    return torch.rand(count, 4, 2, generator=generator) * 300 + 100, visible
 
 
-def test_a_box_forgets_place_and_size() -> None:
-    keypoints, visible = poses()
-    normalizer = PoseNormalizer(4)
-    plain = normalizer(keypoints, visible)
-    torch.testing.assert_close(normalizer(keypoints * 3 + 1000, visible), plain, atol=1e-4, rtol=1e-4)
-    assert plain.abs().amax(dim=(1, 2)).tolist() == pytest.approx([1.0] * 5)
-
-
-def test_unknown_joints_become_zeros_and_change_nothing() -> None:
-    keypoints, visible = poses()
-    wild = keypoints.clone()
+def test_a_box_forgets_place_and_size_and_what_unknown_joints_hold() -> None:
+    (keypoints, visible), normalizer = poses(), PoseNormalizer(4)
+    plain, wild = normalizer(keypoints, visible), keypoints.clone()
     wild[:, 2] = torch.nan
-    normalizer = PoseNormalizer(4)
-    assert not normalizer(wild, visible)[:, 2].any()
-    torch.testing.assert_close(normalizer(wild, visible), normalizer(keypoints, visible))
+    torch.testing.assert_close(normalizer(wild * 3 + 1000, visible), plain, atol=1e-4, rtol=1e-4)
+    assert plain.abs().amax(dim=(1, 2)).tolist() == pytest.approx([1.0] * 5)
+    assert not plain[:, 2].any()
     alone = torch.tensor([False, True, False, False]).expand(5, 4)
     assert not normalizer(keypoints, alone).any(), "a single known joint lies in the middle"
 
@@ -42,38 +35,34 @@ def test_the_screen_runs_from_minus_one_to_one_in_width() -> None:
 
 
 @pytest.mark.parametrize("kind", ["box", "screen"])
-def test_a_mirrored_image_negates_x(kind: str) -> None:
-    keypoints, visible = poses()
-    size = torch.tensor([[640.0, 480.0]]).expand(5, 2)
+def test_a_mirrored_image_is_the_image_mirrored(kind: str) -> None:
+    (keypoints, visible), index = poses(), torch.tensor([1, 0, 3, 2])
+    turned = keypoints[:, index] * torch.tensor([-1.0, 1.0]) + torch.tensor([640.0, 0.0])
     normalizer = PoseNormalizer(4, kind)
-    mirrored = normalizer(keypoints, visible, size, torch.arange(4))
-    torch.testing.assert_close(mirrored, normalizer(keypoints, visible, size) * torch.tensor([-1.0, 1.0]))
+    mirrored = normalizer(keypoints, visible, SIZE, index)
+    torch.testing.assert_close(mirrored, normalizer(turned, visible[:, index], SIZE))
 
 
 def test_z_scores_of_the_poses_that_were_fitted() -> None:
     keypoints, visible = poses(400)
-    visible = visible.clone()
     visible[::2, 2] = True
     normalizer = PoseNormalizer(4, z_score=True)
     normalizer.fit(keypoints, visible)
     scored = normalizer(keypoints, visible)
-    known = scored[::2, 2]
     torch.testing.assert_close(scored[:, 0].mean(dim=0), torch.zeros(2), atol=1e-4, rtol=0)
-    torch.testing.assert_close(known.std(dim=0, correction=0), torch.ones(2), atol=1e-4, rtol=0)
+    torch.testing.assert_close(scored[::2, 2].std(dim=0, correction=0), torch.ones(2), atol=1e-4, rtol=0)
     assert set(normalizer.state_dict()) == {"mean", "std"}
     assert not PoseNormalizer(4).state_dict()
 
 
 def test_what_cannot_be_placed_is_refused() -> None:
-    keypoints, visible = poses()
-    with pytest.raises(ValueError, match="normalizer is 'crop'; allowed are box, screen"):
-        PoseNormalizer(4, "crop")  # type: ignore[arg-type]
-    screen = PoseNormalizer(4, "screen")
-    with pytest.raises(ValueError, match="give image_size"):
-        screen(keypoints, visible)
-    with pytest.raises(ValueError, match=r"must be \(2,\) or \(5, 2\); got shape \(3, 2\)"):
-        screen(keypoints, visible, torch.ones(3, 2))
-    with pytest.raises(ValueError, match=r"must be positive, got \[640.0, 0.0\]"):
-        screen(keypoints, visible, torch.tensor([640.0, 0.0]))
-    with pytest.raises(ValueError, match="joint 2 is known in 0 poses"):
-        PoseNormalizer(4, z_score=True).fit(keypoints, visible)
+    given, screen = poses(), PoseNormalizer(4, "screen")
+    for make, message in (
+        (lambda: PoseNormalizer(4, "crop"), "normalizer is 'crop'; allowed are box, screen"),
+        (lambda: screen(*given), "give image_size"),
+        (lambda: screen(*given, torch.ones(3, 2)), r"must be \(2,\) or \(5, 2\); got shape \(3, 2\)"),
+        (lambda: screen(*given, torch.tensor([640.0, 0.0])), r"must be positive, got \[640.0, 0.0\]"),
+        (lambda: PoseNormalizer(4, z_score=True).fit(*given), "joint 2 is known in 0 poses"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            make()

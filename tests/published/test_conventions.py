@@ -109,12 +109,6 @@ def test_quarter_cells() -> None:
     torch.testing.assert_close(scores[0], torch.tensor([1.0, 1.0, 2.0, -0.1, 1.0]))
 
 
-def test_boxes_are_cut_at_the_photo() -> None:
-    boxes = [[-5, 10, 30, 30], [80, -3, 40, 200], [10, 10, 20, 20], [99, 5, 30, 30]]
-    expected = [[0, 10, 30, 30], [80, 0, 19, 59], [10, 10, 20, 20], [99, 5, 30, 30]]  # the last would be empty
-    assert clip_boxes(np.array(boxes), 100, 60).tolist() == expected
-
-
 class OnePerson:
     """A source with one person whose box begins left of its photo."""
 
@@ -128,7 +122,10 @@ class OnePerson:
         return PersonPhoto(photo, box, np.zeros((17, 2), np.float32), np.zeros(17, np.int64), 1.0, 1, 1)
 
 
-def test_only_published_models_take_cut_boxes() -> None:
+def test_boxes_are_cut_at_the_photo_for_published_models() -> None:
+    boxes = [[-5, 10, 30, 30], [80, -3, 40, 200], [10, 10, 20, 20], [99, 5, 30, 30]]
+    expected = [[0, 10, 30, 30], [80, 0, 19, 59], [10, 10, 20, 20], [99, 5, 30, 30]]  # the last would be empty
+    assert clip_boxes(np.array(boxes), 100, 60).tolist() == expected
     assert annotated_persons(OnePerson(), published_space())[0].bbox.tolist() == [0, 10, 30, 30]
     assert annotated_persons(OnePerson(), PoseSpace())[0].bbox.tolist() == [-5, 10, 30, 30]
 
@@ -177,18 +174,17 @@ def test_folders_without_conventions_have_ours(tmp_path: Path) -> None:
     assert loaded.fingerprint() == tokenizer.fingerprint()
 
 
-def test_wrong_conventions_are_named() -> None:
-    with pytest.raises(ValueError, match="peaks is 'middle'; allowed are parabola, quarter"):
-        CropConventions(peaks="middle")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="pixel_center must be a number from 0 to 1, got 2"):
-        CropConventions(pixel_center=2)
-    with pytest.raises(ValueError, match="flip_test must be true or false, got 1"):
-        CropConventions(flip_test=1)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match=r"has crops of 64 pixels, not \(128, 128\)"):
-        plain_crop(BOX, published_space(), (128, 128))
-
-
-def test_a_heatmap_model_of_another_kernel_is_refused() -> None:
+def test_wrong_conventions_and_kernels_are_named() -> None:
     official = {**make_backbone_weights(), **make_heatmap_head_weights(kernel=3)}
-    with pytest.raises(ValueError, match=r"shape \(32, 6, 3, 3\); published kernels are 2 x 2 or 4 x 4"):
-        convert_heatmap_model(official, crop_size=SIDE)
+    for act, message in (
+        (lambda: CropConventions(peaks="middle"), "peaks is 'middle'; allowed are parabola, quarter"),
+        (lambda: CropConventions(pixel_center=2), "pixel_center must be a number from 0 to 1, got 2"),
+        (lambda: CropConventions(flip_test=1), "flip_test must be true or false, got 1"),
+        (lambda: plain_crop(BOX, published_space(), (128, 128)), r"has crops of 64 pixels, not \(128, 128\)"),
+        (
+            lambda: convert_heatmap_model(official, crop_size=SIDE),
+            r"shape \(32, 6, 3, 3\); published kernels are 2 x 2 or 4 x 4",
+        ),
+    ):
+        with pytest.raises(ValueError, match=message):
+            act()

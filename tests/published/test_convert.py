@@ -25,32 +25,30 @@ def reference(request: pytest.FixtureRequest, shared_dir: Path) -> Reference:
     return Reference(shared_dir / "reference" / f"coco17_{request.param}.npz")
 
 
-@pytest.mark.shared
-def test_sizes_are_read_off_the_shapes(reference: Reference) -> None:
-    config = reference.build("pixels").config
-    names = {
-        "num_tokens": "num_tokens",
-        "codebook_size": "codebook_size",
-        "codebook_dim": "token_dim",
-        "encoder_width": "hidden_dim",
-        "encoder_blocks": "encoder_blocks",
-        "encoder_token_hidden": "token_inter_dim",
-        "encoder_channel_hidden": "hidden_inter_dim",
-        "decoder_width": "decoder_dim",
-        "decoder_blocks": "decoder_blocks",
-        "decoder_channel_hidden": "decoder_inter_dim",
-    }
-    for ours, theirs in names.items():
-        assert getattr(config, ours) == int(reference[f"hyper/{theirs}"]), ours
-    channels = int(reference["hyper/feature_channels"]) if reference.features is not None else 0
-    assert config.guidance_channels == channels
+SIZES = {
+    "num_tokens": "num_tokens",
+    "codebook_size": "codebook_size",
+    "codebook_dim": "token_dim",
+    "encoder_width": "hidden_dim",
+    "encoder_blocks": "encoder_blocks",
+    "encoder_token_hidden": "token_inter_dim",
+    "encoder_channel_hidden": "hidden_inter_dim",
+    "decoder_width": "decoder_dim",
+    "decoder_blocks": "decoder_blocks",
+    "decoder_channel_hidden": "decoder_inter_dim",
+}
 
 
 @pytest.mark.shared
 @pytest.mark.parametrize("units", ["unit", "pixels"])
-def test_inference_equals_reference(reference: Reference, units: str) -> None:
+def test_sizes_and_inference_equal_reference(reference: Reference, units: str) -> None:
     """The folded path too, in image pixels: a box that is the crop itself after the padding of 1.25."""
     tokenizer = reference.build(units)
+    assert {ours: getattr(tokenizer.config, ours) for ours in SIZES} == {
+        ours: int(reference[f"hyper/{theirs}"]) for ours, theirs in SIZES.items()
+    }
+    channels = int(reference["hyper/feature_channels"]) if reference.features is not None else 0
+    assert tokenizer.config.guidance_channels == channels
     half = reference.crop_size / 2
     poses = reference.keypoints if units == "pixels" else reference.keypoints / half - 1
     with torch.no_grad():
@@ -58,7 +56,8 @@ def test_inference_equals_reference(reference: Reference, units: str) -> None:
         output = tokenizer(poses, reference.visible, reference.features)
     decoded = output.keypoints if units == "pixels" else (output.keypoints + 1) * half
     assert_relative(z, reference["tokenize/token_features"])
-    assert torch.equal(output.indices, reference["tokenize/indices"])
+    for name in ("tokenize/indices", "classify/target_indices"):
+        assert torch.equal(output.indices, reference[name]), name
     assert_relative(decoded, reference["tokenize/joints"])
     crop = float(reference.crop_size)
     side, corner = crop / 1.25, (crop - crop / 1.25) / 2
@@ -88,15 +87,6 @@ def test_training_step_equals_reference(reference: Reference) -> None:
         # A bias that is constant over the channels passes no gradient through the layer norm after it: only rounding
         # is left (1e-8 where the others are 1e-1), and rounding has no relative error.
         assert float(parameter.grad.norm() - norm) == pytest.approx(0, abs=1e-4 * float(norm) + 1e-6), name
-
-
-@pytest.mark.shared
-def test_reference_classifier_mixture_decodes(reference: Reference) -> None:
-    """Stage two's soft decoding: softmax of the reference's logits through our mixture and decoder."""
-    tokenizer = reference.build("pixels")
-    with torch.no_grad():
-        decoded = tokenizer.decode_soft(reference["classify/logits"].softmax(dim=-1))
-    assert_relative(decoded, reference["classify/joints"])
 
 
 def make_official(**sizes: int) -> dict[str, Tensor]:
@@ -142,27 +132,24 @@ def test_whole_checkpoint_is_converted_by_the_tool(tmp_path: Path, capsys: pytes
     assert PoseTokenizer.from_pretrained(tmp_path / "model").space.units == "pixels"
 
 
-def test_safetensors_are_read(tmp_path: Path) -> None:
-    save_file(make_official(), tmp_path / "official.safetensors")
-    read = read_official(tmp_path / "official.safetensors")
-    assert all(torch.equal(read[name], tensor) for name, tensor in make_official().items())
-
-
 NUMBERS = (np.int64(3), np.float64(0.75), np.float32(0.5), np.bool_(True))
 
 
-@pytest.mark.parametrize("numpy_1", [False, True])
-def test_numbers_of_numpy_beside_the_weights_are_read(tmp_path: Path, numpy_1: bool) -> None:
+@pytest.mark.parametrize("kind", ["safetensors", "numpy 1", "numpy 2"])
+def test_files_with_and_without_numbers_of_numpy_beside_the_weights_are_read(tmp_path: Path, kind: str) -> None:
     """Training tools leave the best score and the like in the file, under the name that their NumPy has for it."""
-    path = tmp_path / "official.pth"
-    whole = {"meta": {"hook_msgs": {"best_score": NUMBERS}}, "state_dict": make_official()}
-    torch.save(whole, path, _use_new_zipfile_serialization=False)
-    content = path.read_bytes()
-    assert b"numpy._core.multiarray" in content
-    if numpy_1:
-        path.write_bytes(content.replace(b"numpy._core.multiarray", b"numpy.core.multiarray"))
+    path, official = tmp_path / ("official.safetensors" if kind == "safetensors" else "official.pth"), make_official()
+    if kind == "safetensors":
+        save_file(official, path)
+    else:
+        whole = {"meta": {"hook_msgs": {"best_score": NUMBERS}}, "state_dict": official}
+        torch.save(whole, path, _use_new_zipfile_serialization=False)
+        content = path.read_bytes()
+        assert b"numpy._core.multiarray" in content
+        core = b"numpy.core.multiarray" if kind == "numpy 1" else b"numpy._core.multiarray"
+        path.write_bytes(content.replace(b"numpy._core.multiarray", core))
     read = read_official(path)
-    assert all(torch.equal(read[name], tensor) for name, tensor in make_official().items())
+    assert all(torch.equal(read[name], tensor) for name, tensor in official.items())
 
 
 @pytest.mark.parametrize("precision", [torch.float16, torch.bfloat16])
@@ -193,13 +180,10 @@ def test_wrong_weights_are_named(change, message: str) -> None:  # type: ignore[
         convert_tokenizer(official)
 
 
-def test_another_joint_count_asks_for_its_skeleton() -> None:
+def test_joints_and_parts_must_be_those_of_the_tokenizer() -> None:
     with pytest.raises(ValueError, match="14 joints, but skeleton coco17 has 17"):
         convert_tokenizer(make_official(joints=14))
     assert convert_tokenizer(make_official(joints=16), get_skeleton("mpii16")).config.skeleton.name == "mpii16"
-
-
-def test_a_checkpoint_without_tokenizer_says_what_it_holds() -> None:
     with pytest.raises(ValueError, match=r"no tokenizer in this checkpoint.*2 of backbone"):
         convert_tokenizer({"backbone.a": torch.ones(1), "backbone.b": torch.ones(1)})
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 import pytest
 import torch
@@ -25,13 +24,12 @@ from pct import PoseTokenizer, get_skeleton
 from pct.cli import main as cli
 from pct.layers.losses import keypoint_loss
 from pct.photos.backbone import Backbone
-from pct.photos.classifier import ClassifierOutput, PoseClassifier
+from pct.photos.classifier import PoseClassifier
 from pct.photos.guide import features_at_joints
 from pct.photos.heatmap import HeatmapModel
 from pct.published.checkpoint import OfficialPart
 from pct.published.photos import convert_classifier, convert_heatmap_model, kind_of
 from pct.published.swin import _read_sizes, convert_backbone
-from pct.published.tokenizer import convert_tokenizer
 from pct.tokenizer.codebook import TRAINING_BUFFERS
 from pct.training.kinds import load_run
 
@@ -44,62 +42,35 @@ def reference(request: pytest.FixtureRequest, shared_dir: Path) -> Reference:
     return Reference(shared_dir / "reference" / f"coco17_{request.param}.npz")
 
 
-def convert(reference: Reference, units: Literal["unit", "pixels"] = "unit") -> PoseClassifier:
-    """Convert the reference with a backbone of fitting width beside it."""
-    official = {**reference.state, **make_backbone_weights(width=3, heads=(1, 1, 1, 1))}
-    return convert_classifier(official, units=units, crop_size=reference.crop_size)
-
-
-def classify(reference: Reference, units: Literal["unit", "pixels"]) -> ClassifierOutput:
-    """Feed the reference's feature map to the converted head."""
-    classifier = convert(reference, units)
-    classifier.backbone.forward = lambda images: reference["in/feature_map"]  # type: ignore[method-assign]
-    with torch.no_grad():
-        return classifier(torch.zeros(6, 3, reference.crop_size, reference.crop_size))
+HEAD_SIZES = {
+    "conv_channels": "conv_channels",
+    "width": "head_dim",
+    "channel_hidden": "head_inter_dim",
+    "num_blocks": "head_blocks",
+    "token_hidden": "token_inter_dim",
+}
 
 
 @pytest.mark.shared
 @pytest.mark.parametrize("units", ["unit", "pixels"])
-def test_classifier_equals_reference(reference: Reference, units: str) -> None:
-    output = classify(reference, units)
-    half = reference.crop_size / 2
-    keypoints = output.keypoints if units == "pixels" else (output.keypoints + 1) * half
+def test_sizes_logits_poses_and_losses_of_a_classifier_equal_reference(reference: Reference, units: str) -> None:
+    """With a backbone of fitting width beside the reference, in whose place its feature map goes to the head."""
+    official = {**reference.state, **make_backbone_weights(width=3, heads=(1, 1, 1, 1))}
+    classifier = convert_classifier(official, units=units, crop_size=reference.crop_size)
+    for ours, theirs in HEAD_SIZES.items():
+        assert getattr(classifier.config.head, ours) == int(reference[f"hyper/{theirs}"]), ours
+    classifier.backbone.forward = lambda images: reference["in/feature_map"]  # type: ignore[method-assign]
+    with torch.no_grad():
+        output = classifier(torch.zeros(6, 3, reference.crop_size, reference.crop_size))
+    keypoints = output.keypoints if units == "pixels" else (output.keypoints + 1) * reference.crop_size / 2
     assert_relative(output.logits, reference["classify/logits"])
     assert_relative(keypoints, reference["classify/joints"])
     # The published score of a token is its largest logit, which is no probability.
     assert_relative(output.logits.amax(dim=-1, keepdim=True), reference["classify/score"])
-
-
-@pytest.mark.shared
-def test_losses_equal_reference(reference: Reference) -> None:
-    output = classify(reference, "pixels")
-    targets = reference["classify/target_indices"]
+    targets, beta = reference["classify/target_indices"], float(reference["hyper/smooth_l1_beta"])
     assert_relative(F.cross_entropy(output.logits.flatten(0, 1), targets.flatten()), reference["classify/token_loss"])
-    beta = float(reference["hyper/smooth_l1_beta"])
-    loss = keypoint_loss(output.keypoints, reference.keypoints, reference.visible, beta, "published")
+    loss = keypoint_loss(keypoints, reference.keypoints, reference.visible, beta, "published")
     assert_relative(loss, reference["classify/joint_loss"])
-
-
-@pytest.mark.shared
-def test_labels_equal_reference(reference: Reference) -> None:
-    """The labels of the reference's loss are those of its own tokenizer, guided or not."""
-    tokenizer = convert_tokenizer(reference.state, units="pixels", crop_size=reference.crop_size)
-    with torch.no_grad():
-        output = tokenizer(reference.keypoints, reference.visible, reference.features)
-    assert torch.equal(output.indices, reference["classify/target_indices"])
-
-
-@pytest.mark.shared
-def test_head_sizes_are_read_off_the_shapes(reference: Reference) -> None:
-    sizes = convert(reference).config.head
-    found = {
-        "conv_channels": sizes.conv_channels,
-        "head_dim": sizes.width,
-        "head_inter_dim": sizes.channel_hidden,
-        "head_blocks": sizes.num_blocks,
-        "token_inter_dim": sizes.token_hidden,
-    }
-    assert found == {name: int(reference[f"hyper/{name}"]) for name in found}
 
 
 @pytest.mark.shared
@@ -171,15 +142,6 @@ def test_a_whole_classifier_survives_conversion_and_its_folder(tmp_path: Path) -
     assert sum(t.numel() for t in classifier.state_dict().values()) == taken + 1
 
 
-def test_pixels_and_units_predict_the_same_pose() -> None:
-    official = make_classifier_weights()
-    images = torch.randn(2, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
-    with torch.no_grad():
-        unit = convert_classifier(official, crop_size=SIDE)(images)
-        pixels = convert_classifier(official, units="pixels", crop_size=SIDE)(images)
-    torch.testing.assert_close((unit.keypoints + 1) * SIDE / 2, pixels.keypoints, atol=1e-3, rtol=0)
-
-
 def test_a_guided_classifier_keeps_its_guide_and_labels_alike_after_loading(tmp_path: Path) -> None:
     official = make_classifier_weights(guided=True)
     classifier = convert_classifier(official, crop_size=SIDE)
@@ -198,12 +160,8 @@ def test_a_guided_classifier_keeps_its_guide_and_labels_alike_after_loading(tmp_
     assert torch.equal(indices, classifier.tokenizer.encode(keypoints, bbox=crop, features=features))
     with pytest.raises(ValueError, match="needs image features"):
         tokenizer.encode(keypoints, bbox=crop)
-
-
-def test_a_guide_of_another_width_is_refused() -> None:
-    official = {**make_classifier_weights(guided=True), **make_tokenizer_weights(guidance=7)}
     with pytest.raises(ValueError, match="reads 7 image features, but extra_backbone gives 32"):
-        convert_classifier(official, crop_size=SIDE)
+        convert_classifier({**official, **make_tokenizer_weights(guidance=7)}, crop_size=SIDE)
 
 
 @pytest.mark.parametrize("kernel", [2, 4])

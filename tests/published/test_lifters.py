@@ -189,17 +189,25 @@ def test_the_command_writes_folders_that_lift(tmp_path: Path, capsys: pytest.Cap
 
 
 def test_other_checkpoints_are_refused_with_a_reason() -> None:
-    with pytest.raises(ValueError, match=r"neither FCN .* nor the local-to-global network .* holds a"):
-        convert_lifter({"a": torch.zeros(1)})
-    with pytest.raises(ValueError, match="6 groups of edges, as that of several frames"):
-        convert_lifter(stgcn_weights(groups=6))
-    w = stgcn_weights()
-    del w["conv4.0.bias"]
-    with pytest.raises(ValueError, match=r"conv4\.0\.bias is missing"):
-        convert_lifter(w)
-    w = fcn_weights()
-    w["w2.weight"] = torch.zeros(51, 24)
-    with pytest.raises(ValueError, match=r"w2\.weight has shape \(51, 24\), expected \(48, 24\)"):
-        convert_lifter(w, statistics())
-    with pytest.raises(ValueError, match=r"std2d must be positive; its least number is 0"):
-        PoseStatistics(torch.zeros(16, 2), torch.zeros(16, 2), torch.zeros(16, 3), torch.ones(16, 3))
+    headless, wide = stgcn_weights(), fcn_weights()
+    del headless["conv4.0.bias"]
+    wide["w2.weight"] = torch.zeros(51, 24)
+    zeros = torch.zeros(16, 2)
+    for act, message in (
+        (
+            lambda: convert_lifter({"a": torch.zeros(1)}),
+            r"neither FCN .* nor the local-to-global network .* holds a",
+        ),
+        (lambda: convert_lifter(stgcn_weights(groups=6)), "6 groups of edges, as that of several frames"),
+        (lambda: convert_lifter(headless), r"conv4\.0\.bias is missing"),
+        (
+            lambda: convert_lifter(wide, statistics()),
+            r"w2\.weight has shape \(51, 24\), expected \(48, 24\)",
+        ),
+        (
+            lambda: PoseStatistics(zeros, zeros, torch.zeros(16, 3), torch.ones(16, 3)),
+            "std2d must be positive; its least number is 0",
+        ),
+    ):
+        with pytest.raises(ValueError, match=message):
+            act()
