@@ -32,6 +32,7 @@ _DAMAGED = (
     *(OSError, SyntaxError, ValueError, EOFError, KeyError, TypeError, IndexError, AttributeError, struct.error),
     *(ZeroDivisionError, OverflowError, MemoryError, RuntimeError, NotImplementedError),
 )
+_NO_PHOTO = "not a photo, or cut off within its header"
 _HEIC = (b"ftypheic", b"ftypheix", b"ftyphevc", b"ftypmif1", b"ftypmsf1", b"ftypheif")
 
 
@@ -104,10 +105,9 @@ def decode_photo(data: bytes, name: str | Path) -> np.ndarray:
     """Decode the bytes of a photo file, which errors call ``name``; see :func:`read_photo`."""
     if not data:
         raise PhotoError(f"{name}: the photo is empty (0 bytes)")
-    if data[4:12] in _HEIC:
-        raise PhotoError(f"{name}: HEIC photos are not read; convert it to JPEG or PNG")
+    unread = "HEIC photos are not read; convert it to JPEG or PNG" if data[4:12] in _HEIC else _NO_PHOTO
     # A truncated file is an error here and not a picture that is grey from somewhere on.
-    with _explained(name), _open(io.BytesIO(data)) as image:
+    with _explained(name, unread), _open(io.BytesIO(data)) as image:
         return _to_rgb(image, name)
 
 
@@ -121,8 +121,8 @@ def photo_size(path: str | Path) -> tuple[int, int]:
 
 
 @contextmanager
-def _explained(name: str | Path) -> Iterator[None]:
-    """Say of which photo what Pillow raises is."""
+def _explained(name: str | Path, unread: str = _NO_PHOTO) -> Iterator[None]:
+    """Say of which photo what Pillow raises is, and ``unread`` where it does not know the format."""
     from PIL import Image
 
     try:
@@ -130,7 +130,7 @@ def _explained(name: str | Path) -> Iterator[None]:
     except PhotoError:
         raise
     except Image.UnidentifiedImageError:
-        raise PhotoError(f"{name}: not a photo, or cut off within its header") from None
+        raise PhotoError(f"{name}: {unread}") from None
     except Image.DecompressionBombError as error:
         raise PhotoError(f"{name}: the photo is too large to be decoded: {error}") from None
     except _DAMAGED as error:
