@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pct.files.photo_inputs import PhotoInput, choose_image_ids, find_photos, number_in_name
+from pct.files.photo_inputs import PhotoInput, choose_image_ids, find_photos
 
 
 def make_files(folder, *names: str) -> None:
@@ -50,13 +50,10 @@ def test_what_is_not_there_is_refused(tmp_path) -> None:
         (["1.jpg", "sub/1.jpg"], [1, 2]),
         (["7.jpg", "beach.jpg"], [1, 2]),
         (["7.jpg", "8.mp4"], [7]),
+        (["2017/photo.jpg"], [1]),
+        (["2017/photo12.jpg"], [12]),
         ([f"{2**70}.jpg"], [1]),
     ],
 )
 def test_image_ids_are_the_numbers_in_the_names_if_they_can_be(tmp_path, names: list, ids: list) -> None:
     assert list(choose_image_ids(inputs(tmp_path, *names)).values()) == ids
-
-
-def test_only_the_file_name_counts_for_its_number() -> None:
-    assert number_in_name("2017/photo.jpg") is None
-    assert number_in_name("2017/photo12.jpg") == 12
