@@ -82,14 +82,14 @@ def _find_fault(person: Any) -> str | None:
     missing = [name for name in ("image", "joints", "joints_vis", "center", "scale") if name not in person]
     if missing:
         return f"no {', '.join(missing)}"
-    joints = person["joints"]
-    if not (isinstance(joints, list) and len(joints) == 16 and all(are_numbers(xy, 2) for xy in joints)):
-        return f"joints must be 16 pairs of finite numbers below {LARGEST_PIXEL:.0f}"
-    if not are_numbers(person["joints_vis"], 16):
-        return "joints_vis must be 16 numbers, 1 where annotated and 0 elsewhere"
-    if not are_numbers(person["center"], 2):
-        return f"center is {str(person['center'])[:60]}; it must be 2 finite numbers"
-    for name in ("scale", "head_size"):
-        if name in person and not (are_numbers([person[name]], 1) and person[name] > 0):
-            return f"{name} is {repr(person[name])[:60]}; it must be a positive number"
+    for name, shape, right in (
+        ("joints", (16, 2), f"16 pairs of finite numbers below {LARGEST_PIXEL:.0f}"),
+        ("joints_vis", (16,), "16 numbers, 1 where annotated and 0 elsewhere"),
+        ("center", (2,), "2 finite numbers"),
+        ("scale", (), "a positive number"),
+        ("head_size", (), "a positive number"),
+    ):
+        value = person.get(name, 1)
+        if not are_numbers(value, *shape) or not (shape or value > 0):
+            return f"{name} is {repr(value)[:60]}; it must be {right}"
     return None

@@ -278,8 +278,8 @@ def _list_some(names: Sequence[str]) -> str:
     return ", ".join(name[:20] for name in names[:8]) + (", ..." if len(names) > 8 else "")
 
 
-def are_numbers(values: Any, count: int) -> bool:
-    """Whether values of a JSON file are a list of so many finite numbers of a size that coordinates have."""
-    if not isinstance(values, list) or len(values) != count:
-        return False
-    return all(type(v) in (int, float) and abs(v) < LARGEST_PIXEL for v in values)
+def are_numbers(values: Any, *shape: int) -> bool:
+    """Whether values of a JSON file are lists of that shape of finite numbers of a size that coordinates have."""
+    if shape:
+        return isinstance(values, list) and len(values) == shape[0] and all(are_numbers(v, *shape[1:]) for v in values)
+    return type(values) in (int, float) and abs(values) < LARGEST_PIXEL

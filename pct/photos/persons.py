@@ -219,7 +219,7 @@ def _read_keypoints3d(annotation: Mapping[str, Any], name: str, report: Callable
     values, k = annotation.get("keypoints3d"), H36M17.num_keypoints
     if values is None:
         return None
-    if not isinstance(values, list) or len(values) != k or not all(are_numbers(joint, 3) for joint in values):
+    if not are_numbers(values, k, 3):
         report(f"{name}: keypoints3d must be {k} joints [x, y, z] of finite millimetres; they are left out")
         return None
     return np.array(values, np.float32)

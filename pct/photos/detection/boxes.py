@@ -266,7 +266,7 @@ def _find_fault(entry: Any) -> str | None:
         return f"bbox is {bbox!r}; width and height must be positive"
     if max(map(abs, bbox)) <= 1 and any(value != round(value) for value in bbox):
         return f"bbox is {bbox!r}, shares of the image; multiply them by its width and height"
-    if not are_numbers([score], 1):
+    if not are_numbers(score):
         return f"score is {repr(score)[:40]}; it must be a finite number"
     return None
 
