@@ -20,6 +20,8 @@ from pct.files.output import atomic_output, check_output
 _LARGEST_PIECE = 256 << 20
 # Larger arrays than that hold no poses if so little is left of them when packed.
 _MOST_PACKED = 200
+# A text takes many times the memory that it has in the file.
+_MOST_TEXTS = 1_000_000
 # What may lie between the arrays of an archive: sizes that are written after them.
 _GAP = 24
 # What zipfile and NumPy were seen to raise on members and headers that are damaged.
@@ -82,6 +84,8 @@ class NpzReader(ExitStack):
         """
         with self._open(name) as (file, shape, fortran, dtype):
             values = self._take(name, file, shape[::-1] if fortran else shape, dtype)
+        if dtype.kind in "US" and values.size > _MOST_TEXTS:
+            raise NpzError(f"{self.path}: array {name!r} holds {values.size:,} texts; at most {_MOST_TEXTS:,} are read")
         try:
             values.tolist() if dtype.kind in "US" else None
         except (UnicodeError, SystemError) as error:

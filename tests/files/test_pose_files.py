@@ -153,6 +153,7 @@ def test_joints_of_another_skeleton_are_refused_naming_both(tmp_path) -> None:
         ),
         ({"bbox": None, "boxes": np.ones((6, 4))}, "unknown array 'boxes'; did you mean 'bbox'"),
         ({"keypoint_names": np.array(["a", "b", "c"])}, "3 joints a, b, c; the model's skeleton triangle"),
+        ({"keypoint_names": np.zeros(1_000_001, "S1")}, "holds 1,000,001 texts; at most 1,000,000 are read"),
     ],
 )
 def test_npz_files_that_do_not_fit_are_named(tmp_path, changes, sentence) -> None:
