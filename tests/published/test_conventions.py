@@ -58,20 +58,6 @@ def test_mirror_axis(units: str, conventions: CropConventions, total: float) -> 
     torch.testing.assert_close(pixels, expected, atol=1e-4, rtol=0)
 
 
-def test_a_turned_crop_mirrors_its_joints() -> None:
-    """A joint on the middle of pixel column c of the published crop lies on column side - 1 - c of the turned one."""
-    space = published_space(units="pixels")
-    photo = np.zeros((160, 160, 3), np.uint8)
-    photo[60, 50] = 255
-    crop = plain_crop(np.array([50 - 32 / 1.12, 60 - 32 / 1.12, 64 / 1.12, 64 / 1.12]), space, (SIDE, SIDE))
-    image = crop.warp(photo)
-    row, column = np.argwhere(image[..., 0] == 255)[0]
-    assert [column, row] == crop.to_model(np.array([[50.0, 60.0]]))[0].tolist() == [32, 32]
-    turned = int(np.argwhere(image[:, ::-1, 0] == 255)[0][1])
-    pose = torch.full((1, 17, 2), 32.0)
-    assert mirror_keypoints(pose, COCO17, space)[0, 0, 0] == turned
-
-
 def test_the_whole_path_is_the_published_one() -> None:
     """From photo and box to keypoints and score with flip test, written out step by step."""
     official = make_classifier_weights()
