@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
-from pct.lifting.pose_normalizer import NORMALIZERS
 from pct.pose_model import ModelConfig
 from pct.pose_space import PoseSpace
 from pct.skeleton import H36M17, Skeleton
@@ -67,7 +66,7 @@ class LifterSizes:
     tokens: TokenHeadSizes = field(default_factory=TokenHeadSizes)
 
     def __post_init__(self) -> None:
-        choices = {"in_channels": (2, 3), "normalizer": NORMALIZERS, "head": ("coordinates", "tokens")}
+        choices = {"in_channels": (2, 3), "normalizer": ("box", "screen"), "head": ("coordinates", "tokens")}
         _check_choices("lifter", **{name: (getattr(self, name), allowed) for name, allowed in choices.items()})
 
 

@@ -7,8 +7,6 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-NORMALIZERS = ("box", "screen")
-
 
 class PoseNormalizer(nn.Module):
     """Brings 2D joints into numbers near [-1, 1]; unknown joints become 0.
@@ -23,9 +21,6 @@ class PoseNormalizer(nn.Module):
         kind: ``box`` or ``screen``.
         z_score: Then subtract each coordinate's mean and divide by its deviation, both from :meth:`fit` (Martinez et
             al., "A simple yet effective baseline", 2017).
-
-    Raises:
-        ValueError: If ``kind`` is unknown.
     """
 
     mean: Tensor
@@ -33,8 +28,6 @@ class PoseNormalizer(nn.Module):
 
     def __init__(self, num_keypoints: int, kind: Literal["box", "screen"] = "box", z_score: bool = False) -> None:
         super().__init__()
-        if kind not in NORMALIZERS:
-            raise ValueError(f"lifter normalizer is {kind!r}; allowed are {', '.join(NORMALIZERS)}")
         self.kind, self.z_score = kind, z_score
         if z_score:
             self.register_buffer("mean", torch.zeros(num_keypoints, 2))

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-_TYPES = {"float32": np.float32, "float16": np.float16, "int32": np.int32, "bool": np.uint8, "uint8": np.uint8}
+_TYPES = {"float32": np.float32, "float16": np.float16, "int32": np.int32, "bool": np.uint8}
 # No network that is converted here has more.
 _MAX_BYTES = 512 * 2**20
 
@@ -83,9 +83,10 @@ def _read_group(folder: Path, group: dict[str, Any]) -> dict[str, np.ndarray]:
     data = b"".join((folder / name).read_bytes() for name in group["paths"])
     found, start = {}, 0
     for entry in group["weights"]:
-        stored = _TYPES.get(entry.get("quantization", {}).get("dtype", entry["dtype"]))
-        if stored is None:
-            raise ValueError(f"{folder}: weights of type {entry['dtype']!r} are not read: {entry['name']}")
+        kind = entry.get("quantization", {}).get("dtype", entry["dtype"])
+        if kind not in _TYPES:
+            raise ValueError(f"{folder}: weights of type {kind!r} are not read: {entry['name']}")
+        stored = _TYPES[kind]
         count = math.prod(entry["shape"])
         end = start + count * np.dtype(stored).itemsize
         if end > len(data):

@@ -58,7 +58,6 @@ def test_z_scores_of_the_poses_that_were_fitted() -> None:
 def test_what_cannot_be_placed_is_refused() -> None:
     given, screen = poses(), PoseNormalizer(4, "screen")
     for make, message in (
-        (lambda: PoseNormalizer(4, "crop"), "normalizer is 'crop'; allowed are box, screen"),
         (lambda: screen(*given), "give image_size"),
         (lambda: screen(*given, torch.ones(3, 2)), r"must be \(2,\) or \(5, 2\); got shape \(3, 2\)"),
         (lambda: screen(*given, torch.tensor([640.0, 0.0])), r"must be positive, got \[640.0, 0.0\]"),
