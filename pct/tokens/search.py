@@ -16,8 +16,6 @@ from pct.tokens.table import PoseTokens, TokenReader
 from pct.tokens.text import check_ids
 
 By = Literal["ids", "vectors"]
-# Rows that are compared at once: what is held of them stays in a core's cache.
-_BLOCK = 32_768
 
 
 @dataclass(frozen=True)
@@ -99,7 +97,7 @@ class TokenIndex:
     def search(
         self, indices: ArrayLike, k: int = 10, by: By = "vectors", leave_out: ArrayLike | None = None
     ) -> SearchResult:
-        """Find the nearest poses of the table. Memory is 8 bytes a row, for any number of queries.
+        """Find the nearest poses of the table. Memory is 16 bytes a row, for any number of queries.
 
         Args:
             indices: Tokens (Q, q) of Q poses; of prefixes, q from 1 to m, only the first q tokens are compared.
@@ -123,35 +121,21 @@ class TokenIndex:
         rows = np.zeros((len(queries), k), np.int64)
         scores = np.zeros((len(queries), k), np.int64 if by == "ids" else np.float64)
         for number, query in enumerate(queries.astype(self._columns.dtype)):
-            far = self._count_unequal(query) if by == "ids" else self._distances(query)
+            far = self._distances(query, by)
             rows[number] = _smallest(far, k, int(own[number]))
             scores[number] = far[rows[number]]
         return SearchResult(rows, queries.shape[1] - scores if by == "ids" else scores)
 
-    def _count_unequal(self, query: np.ndarray) -> np.ndarray:
-        """Return how many tokens of each row (N,) are not those of a pose (q,)."""
-        far = np.zeros(len(self), np.uint8 if len(query) < 2**8 else np.uint32)
-        buffer = np.empty(_BLOCK, bool)
-        for start in range(0, len(self), _BLOCK):
-            part = far[start : start + _BLOCK]
-            unequal = buffer[: len(part)]
-            for column, index in zip(self._columns, query, strict=False):
-                np.not_equal(column[start : start + _BLOCK], index, out=unequal)
-                np.add(part, unequal.view(np.uint8), out=part)
-        return far
-
-    def _distances(self, query: np.ndarray) -> np.ndarray:
-        """Return the squared distance of each row (N,), float64, from a pose (q,)."""
-        tables = []
-        for vectors, index in zip(self._embeddings, query, strict=False):
+    def _distances(self, query: np.ndarray, by: By) -> np.ndarray:
+        """Return how far each row (N,) is from a pose (q,): unequal tokens, or the squared distance, float64."""
+        far = np.zeros(len(self), np.min_scalar_type(len(query)) if by == "ids" else np.float64)
+        for column, vectors, index in zip(self._columns, self._embeddings, query, strict=False):
+            if by == "ids":
+                far += column != index
+                continue
             steps = vectors.astype(np.float64) - vectors[index]
-            tables.append(np.einsum("vd,vd->v", steps, steps))
-        far, buffer = np.zeros(len(self)), np.empty(_BLOCK)
-        for start in range(0, len(self), _BLOCK):
-            part = far[start : start + _BLOCK]
-            for column, table in zip(self._columns, tables, strict=False):
-                # Ids were checked before; "clip" spares numpy doing it again.
-                part += np.take(table, column[start : start + _BLOCK], out=buffer[: len(part)], mode="clip")
+            # Ids were checked before; "clip" spares numpy doing it again.
+            far += np.take(np.einsum("vd,vd->v", steps, steps), column, mode="clip")
         return far
 
 

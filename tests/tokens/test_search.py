@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tiny_codec import TOKENIZER, make_tokenizer, read, write_arrays
 from tiny_ordered import make_ordered
 
-from pct.tokens import PoseTokens, SearchResult, TokenFileError, TokenIndex, search
+from pct.tokens import PoseTokens, SearchResult, TokenFileError, TokenIndex
 from pct.tokens.codec import encode_file
 
 
@@ -68,19 +68,6 @@ def test_search_is_brute_force_with_ties_in_order_of_rows(rows, sizes, k, by, se
     for number, query in enumerate(queries):
         expected = by_brute_force(indices, vectors, query, k, by, without[number])
         assert (found.rows[number].tolist(), found.scores[number].tolist()) == expected
-
-
-@pytest.mark.parametrize("by", ["ids", "vectors"])
-def test_blocks_of_rows_do_not_show(monkeypatch, by) -> None:
-    rng = np.random.default_rng(0)
-    indices, vectors = rng.integers(0, 9, (1000, 4)), whole_vectors(4, 9, 0)
-    index = index_of(indices, vectors)
-    first = index.search(indices[:5], 40, by)
-    for size in (1, 7, 333):
-        monkeypatch.setattr(search, "_BLOCK", size)
-        again = index.search(indices[:5], 40, by)
-        np.testing.assert_array_equal(again.rows, first.rows)
-        np.testing.assert_array_equal(again.scores, first.scores)
 
 
 @pytest.mark.parametrize("model", [TOKENIZER, make_ordered()], ids=["shared entries", "residual"])
