@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
-from functools import partial
 from pathlib import Path
 from typing import Any
 
+from torch.utils.data import DataLoader, Dataset
+
 from pct.files.coco_writer import write_coco_json
-from pct.files.output import check_names
-from pct.files.output_folder import outputs_together
+from pct.files.output_folder import check_names, outputs_together
 from pct.people.scene import GeneratedPersons
 from pct.photos.persons import PersonPhoto
 from pct.skeleton import COCO17
@@ -20,7 +18,7 @@ from pct.skeleton import COCO17
 ANNOTATIONS, IMAGES = "annotations.json", "images"
 _CHUNK = 16  # scenes that a worker draws at a time
 
-Drawn = list[tuple[dict[str, Any], list[dict[str, Any]]]]
+Drawn = tuple[dict[str, Any], list[dict[str, Any]]]
 
 
 def write_people(
@@ -56,7 +54,7 @@ def write_people(
     with (
         outputs_together(Path(folder), (ANNOTATIONS, IMAGES), force) as half,
         # Workers end before the folder that they draw into is removed.
-        closing(_draw_all(partial(_draw_chunk, people, half / IMAGES), len(people), workers)) as chunks,
+        closing(_draw_all(_Drawings(people, half / IMAGES), workers)) as chunks,
     ):
         (half / IMAGES).mkdir()
         images: list[dict[str, Any]] = []
@@ -76,32 +74,31 @@ def write_people(
     return number
 
 
-def _draw_all(draw: Callable[[range], Drawn], number: int, workers: int) -> Generator[Drawn]:
-    """Yield what ``draw`` returns for pieces of the first ``number`` scenes, in order."""
-    pieces = [range(number)[i : i + _CHUNK] for i in range(0, number, _CHUNK)]
-    if workers == 1:
-        yield from map(draw, pieces)
-        return
-    # Forked processes inherit locks of torch's threads.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_use_one_thread) as pool:
-        yield from pool.map(draw, pieces)
+class _Drawings(Dataset[Drawn]):
+    """Scenes whose photos are written into a folder when they are asked for, as image entries and annotations."""
 
+    def __init__(self, people: GeneratedPersons, folder: Path) -> None:
+        self.people, self.folder = people, folder
 
-def _draw_chunk(people: GeneratedPersons, folder: Path, indices: range) -> Drawn:
-    """Draw scenes, write their photos, and return their image entries and annotations."""
-    drawn: Drawn = []
-    for index in indices:
-        scene = people.scene(index)
-        name = f"{index:012d}.jpg"
-        (folder / name).write_bytes(scene.jpeg)
-        main = scene.persons[0]
+    def __len__(self) -> int:
+        return len(self.people)
+
+    def __getitem__(self, index: int) -> Drawn:
+        scene = self.people.scene(index)
+        name, main = f"{index:012d}.jpg", scene.persons[0]
+        (self.folder / name).write_bytes(scene.jpeg)
         assert main.intrinsics is not None
         height, width = main.image.shape[:2]
         camera = dict(zip(("fx", "fy", "cx", "cy"), main.intrinsics.tolist(), strict=True))
         image = {"id": index, "file_name": name, "width": width, "height": height, "camera": camera}
-        drawn.append((image, [_annotation(person) for person in scene.persons]))
-    return drawn
+        return image, [_annotation(person) for person in scene.persons]
+
+
+def _draw_all(drawings: _Drawings, workers: int) -> Generator[list[Drawn]]:
+    """Yield pieces of the drawings, in order."""
+    # Forked processes inherit locks of torch's threads.
+    processes = {"num_workers": workers, "multiprocessing_context": "spawn"} if workers > 1 else {}
+    yield from DataLoader(drawings, batch_size=_CHUNK, collate_fn=list, **processes)
 
 
 def _annotation(person: PersonPhoto) -> dict[str, Any]:
@@ -115,9 +112,3 @@ def _annotation(person: PersonPhoto) -> dict[str, Any]:
         "keypoints": [value for (x, y), v in triplets for value in (round(x, 2), round(y, 2), v)],
         "keypoints3d": [[round(v, 1) for v in joint] for joint in person.keypoints3d.tolist()],
     }
-
-
-def _use_one_thread() -> None:
-    import torch
-
-    torch.set_num_threads(1)
