@@ -10,7 +10,8 @@ from typing import Any
 from torch.utils.data import DataLoader, Dataset
 
 from pct.files.coco_writer import write_coco_json
-from pct.files.output_folder import check_names, outputs_together
+from pct.files.output import check_names
+from pct.files.output_folder import outputs_together
 from pct.people.scene import GeneratedPersons
 from pct.photos.persons import PersonPhoto
 from pct.skeleton import COCO17
@@ -97,7 +98,7 @@ class _Drawings(Dataset[Drawn]):
 def _draw_all(drawings: _Drawings, workers: int) -> Generator[list[Drawn]]:
     """Yield pieces of the drawings, in order."""
     # Forked processes inherit locks of torch's threads.
-    processes = {"num_workers": workers, "multiprocessing_context": "spawn"} if workers > 1 else {}
+    processes: dict[str, Any] = {"num_workers": workers, "multiprocessing_context": "spawn"} if workers > 1 else {}
     yield from DataLoader(drawings, batch_size=_CHUNK, collate_fn=list, **processes)
 
 
