@@ -227,7 +227,7 @@ def processor_time(step: Any, model: nn.Module, batches: FeatureBatches) -> floa
 
 def measure_seed(run: ClassifierRun, runs: Path, trunk: SeenTrunk, tests: Mapping[str, TestSet]) -> Rows:
     """Train both heads of one seed, and return the numbers of each row by test set."""
-    setting = PhotoSetting.of(run)
+    setting = PhotoSetting(run)
     space = setting.tokenizer.space
     folder = runs / f"tokens_s{run.seed}"
     if not (folder / "model").exists():

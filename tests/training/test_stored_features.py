@@ -19,7 +19,7 @@ from pct.photos.classifier import PoseClassifier
 from pct.skeleton import COCO17
 from pct.training.batches import EpochOrder
 from pct.training.photos.config import PhotoSet, TokenLoss
-from pct.training.photos.data import PersonSets, open_sets
+from pct.training.photos.data import Persons, open_sets
 from pct.training.photos.steps import TokenStep
 from pct.training.run_files import read_metrics
 
@@ -46,8 +46,8 @@ def photo_set(folder: Path, name: str, **changes: object) -> PhotoSet:
     return replace(PhotoSet(str(folder / name / "annotations.json"), str(folder / name / "images")), **changes)
 
 
-def photos_of(persons: PersonSets) -> set[int]:
-    return {persons[index].image_id for index in range(len(persons))}
+def photos_of(persons: Persons) -> set[int]:
+    return {persons.source[index].image_id for index in range(len(persons.source))}
 
 
 def test_only_photos_that_fit_are_taken_and_no_scene_spans_both_parts(data: Path) -> None:
@@ -63,23 +63,24 @@ def test_held_out_scenes_are_not_trained_on(data: Path) -> None:
     both = [photo_set(data, "first"), photo_set(data, "second")]
     (train, held), (whole, _), (again, _) = (open_sets(both, COCO17, 1, share) for share in (0.4, 0.0, 0.4))
     assert held is not None
-    assert len(train) + len(held) == len(whole)
-    assert len(again) == len(train)
+    assert len(train.source) + len(held.source) == len(whole.source)
+    assert len(again.source) == len(train.source)
 
 
 def test_shares_are_those_of_the_sets_and_not_of_their_sizes(data: Path) -> None:
     sets = [photo_set(data, "first", where="part=train", weight=3.0), photo_set(data, "second")]
     train, _ = open_sets(sets, COCO17, 1, 0.0)
-    alone, _ = open_sets(sets[:1], COCO17, 1, 0.0)
-    assert train.weights[: len(alone)].sum() == pytest.approx(0.75)
-    order = EpochOrder(len(train), 50, 0, train.weights)
+    alone = len(open_sets(sets[:1], COCO17, 1, 0.0)[0].source)
+    assert train.weights is not None
+    assert train.weights[:alone].sum() == pytest.approx(0.75)
+    order = EpochOrder(len(train.source), 50, 0, train.weights)
     drawn = np.concatenate([order[step] for step in range(100)])
-    assert (drawn < len(alone)).mean() == pytest.approx(0.75, abs=0.06)
+    assert (drawn < alone).mean() == pytest.approx(0.75, abs=0.06)
 
 
 def test_a_set_may_take_one_category_only(data: Path) -> None:
     one, both = (open_sets([photo_set(data, "second", category=c)], COCO17, 1, 0.0)[0] for c in ("person", ""))
-    assert len(one) == len(both)
+    assert len(one.source) == len(both.source)
 
 
 def test_sets_that_do_not_fit_are_named(data: Path) -> None:

@@ -23,14 +23,71 @@ from pct.training.batches import EpochOrder
 
 # Persons that are tried in place of one whose photo cannot be read.
 _ATTEMPTS = 20
+# Number of a person, and two numbers that seed what is drawn for its crop: step and row, or copy and person.
+Place = tuple[int, int, int]
+# A batch, None if no photo of it can be read, and what is wrong with the photos that cannot.
+_Part = tuple[PhotoBatch | None, list[str]]
+
+
+class PersonCrops(Dataset[_Part]):
+    """Batches of crops of persons by number.
+
+    Every crop draws from a generator of its own, seeded by (seed, step, row).
+
+    Args:
+        source: The persons.
+        space: Where the model's coordinates lie; its padding gives the crop.
+        image_size: Height and width of the model's input in pixels.
+        seed: Of the augmentation.
+        augment: Strengths; None augments nothing, and keeps labels outside the crop.
+    """
+
+    def __init__(
+        self,
+        source: PersonSource,
+        space: PoseSpace,
+        image_size: tuple[int, int],
+        seed: int = 0,
+        augment: PhotoAugmentConfig | None = None,
+    ) -> None:
+        self.source, self.space, self.image_size, self.seed, self.augment = source, space, image_size, seed, augment
+        self._colours = ColourAugment(augment, image_size) if augment else None
+
+    def __getitem__(self, places: Iterable[Place]) -> _Part:
+        """Return augmented crops; a person whose photo cannot be read has another one in its place."""
+        faults, crops = list[str](), list[PersonPhoto]()
+        for index, *chance in places:
+            rng = np.random.default_rng((self.seed, *chance))
+            for _ in range(_ATTEMPTS):
+                try:
+                    crops.append(self._draw(index, rng))
+                    break
+                except PhotoError as error:
+                    faults.append(str(error))
+                    index = int(rng.integers(len(self.source)))
+            else:
+                return None, faults
+        return PhotoBatch.from_crops(crops), faults
+
+    def plain(self, index: int) -> PersonPhoto:
+        """Return a person's crop without augmentation; PhotoError if the photo cannot be read."""
+        person = self.source[index]
+        return crop_person(person, self.source.skeleton, plain_crop(person.bbox, self.space, self.image_size))
+
+    def _draw(self, index: int, rng: np.random.Generator) -> PersonPhoto:
+        if self.augment is None or self._colours is None:
+            return self.plain(index)
+        person, skeleton = self.source[index], self.source.skeleton
+        crop = jitter_crop(plain_crop(person.bbox, self.space, self.image_size), person, skeleton, self.augment, rng)
+        result = crop_person(person, skeleton, crop, self.augment.outside_margin)
+        return replace(result, image=self._colours(result.image, int(rng.integers(2**31))))
 
 
 class PhotoBatches:
     """Augmented crops of persons, shuffled anew every epoch.
 
-    Every sample draws from a generator of its own, seeded by (seed, step, row): a batch depends neither on the number
-    of workers nor on that of processes, and a process reads the photos of its own part only. A person whose photo
-    cannot be read is reported, and another one drawn in its place.
+    A batch depends neither on the number of workers nor on that of processes, and a process reads the photos of its
+    own part only. A person whose photo cannot be read is reported, and another one drawn in its place.
 
     Args:
         source: The persons.
@@ -38,7 +95,7 @@ class PhotoBatches:
         image_size: Height and width of the model's input in pixels.
         batch_size: Persons a step over all processes.
         seed: Of order and augmentation.
-        augment: Strengths; None augments nothing, and keeps labels outside the crop.
+        augment: Strengths; see :class:`PersonCrops`.
         num_workers: Processes that make the next batches ahead; 0 makes each when it is asked for. They serve steps
             that are asked for one after the other; another step starts them anew.
         report: Called once for each photo that cannot be read; by default a warning.
@@ -60,9 +117,9 @@ class PhotoBatches:
         report: Callable[[str], None] | None = None,
         weights: np.ndarray | None = None,
     ) -> None:
-        order = EpochOrder(len(source), batch_size, seed, weights)
-        self.batch_size, self.steps_per_epoch = batch_size, order.steps_per_epoch
-        self._parts = _TrainingParts(PersonCrops(source, space, image_size, seed, augment), order)
+        self._order = EpochOrder(len(source), batch_size, seed, weights)
+        self.batch_size, self.steps_per_epoch = batch_size, self._order.steps_per_epoch
+        self._crops = PersonCrops(source, space, image_size, seed, augment)
         self._num_workers, self._reports = num_workers, Reports(report)
         self._ahead: Iterator[_Part] = iter(())
         self._next = -1
@@ -78,15 +135,16 @@ class PhotoBatches:
             settings: dict[str, Any] = {"num_workers": self._num_workers, "worker_init_fn": _start_worker}
             with opencv_on_one_thread():
                 # One step is one part: nothing is left to collate.
-                self._ahead = iter(DataLoader(self._parts, batch_size=None, sampler=count(step), **settings))
+                places = map(self._places, count(step))
+                self._ahead = iter(DataLoader(self._crops, batch_size=None, sampler=places, **settings))
             # Before multiprocessing's own end, which would kill the workers amid their work.
             atexit.register(_close, weakref.ref(self))
-        batch, faults = next(self._ahead) if self._num_workers else self._parts[step]
         self._next = step + 1
-        self._reports.add(faults)
-        if batch is None:
-            raise PhotoError(f"{faults[-1]}; so do {_ATTEMPTS} persons in a row")
-        return batch
+        return self._reports.unpack(next(self._ahead) if self._num_workers else self._crops[self._places(step)])
+
+    def _places(self, step: int) -> list[Place]:
+        own = self._order.own
+        return [(index, step, row) for row, index in enumerate(self._order[step][own].tolist(), own.start)]
 
     def close(self) -> None:
         """Stop the worker processes; the next step that is asked for starts them again."""
@@ -121,64 +179,6 @@ def evaluation_batches(
             yield PhotoBatch.from_crops(crops)
 
 
-# A batch, None if no photo of it can be read, and what is wrong with the photos that cannot.
-_Part = tuple[PhotoBatch | None, list[str]]
-
-
-class PersonCrops:
-    """Crops of persons by number."""
-
-    def __init__(
-        self,
-        source: PersonSource,
-        space: PoseSpace,
-        image_size: tuple[int, int],
-        seed: int = 0,
-        augment: PhotoAugmentConfig | None = None,
-    ) -> None:
-        self.source, self.space, self.image_size, self.seed, self.augment = source, space, image_size, seed, augment
-        self._colours = ColourAugment(augment, image_size) if augment else None
-
-    def plain(self, index: int) -> PersonPhoto:
-        """Return a person's crop; PhotoError if the photo cannot be read."""
-        person = self.source[index]
-        return crop_person(person, self.source.skeleton, plain_crop(person.bbox, self.space, self.image_size))
-
-    def drawn(self, index: int, step: int, row: int, faults: list[str]) -> PersonPhoto | None:
-        """Return a person's augmented crop, or another one's if the photo cannot be read, which ``faults`` is told."""
-        rng = np.random.default_rng((self.seed, step, row))
-        for _ in range(_ATTEMPTS):
-            try:
-                return self.plain(index) if self.augment is None else self._augmented(index, self.augment, rng)
-            except PhotoError as error:
-                faults.append(str(error))
-                index = int(rng.integers(len(self.source)))
-        return None
-
-    def _augmented(self, index: int, augment: PhotoAugmentConfig, rng: np.random.Generator) -> PersonPhoto:
-        assert self._colours is not None
-        person, skeleton = self.source[index], self.source.skeleton
-        crop = jitter_crop(plain_crop(person.bbox, self.space, self.image_size), person, skeleton, augment, rng)
-        result = crop_person(person, skeleton, crop, augment.outside_margin)
-        return replace(result, image=self._colours(result.image, int(rng.integers(2**31))))
-
-
-class _TrainingParts(Dataset[_Part]):
-    """The rows of this process of the batch of every step."""
-
-    def __init__(self, crops: PersonCrops, order: EpochOrder) -> None:
-        self.crops, self.order = crops, order
-
-    def __getitem__(self, step: int) -> _Part:
-        own, faults, crops = self.order.own, list[str](), list[PersonPhoto]()
-        for row, index in enumerate(self.order[step][own].tolist(), own.start):
-            crop = self.crops.drawn(index, step, row, faults)
-            if crop is None:
-                return None, faults
-            crops.append(crop)
-        return PhotoBatch.from_crops(crops), faults
-
-
 class Reports:
     """Says once of each photo that it cannot be read, and what follows; by default as a warning."""
 
@@ -191,6 +191,14 @@ class Reports:
             if fault not in self._said:
                 self._said.add(fault)
                 self._report(f"{fault}; {self._result}")
+
+    def unpack(self, part: _Part) -> PhotoBatch:
+        """Say what is wrong with the photos of a part, and return its batch; PhotoError if it has none."""
+        batch, faults = part
+        self.add(faults)
+        if batch is None:
+            raise PhotoError(f"{faults[-1]}; so do {_ATTEMPTS} persons in a row")
+        return batch
 
 
 def _close(batches: weakref.ref[PhotoBatches]) -> None:

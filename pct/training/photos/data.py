@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -46,8 +45,7 @@ def open_persons(data: PhotoData, tokenizer: PoseTokenizer) -> tuple[Persons, Pe
     if data.sets:
         if tokenizer.space.kind == "root3d":
             raise ValueError("data.sets are photos with 2D joints, and the tokenizer's poses are 3D; give data.train")
-        sets, held = open_sets(data.sets, tokenizer.skeleton, data.min_keypoints, data.val_share)
-        train, val = Persons(sets, sets.weights), None if held is None else Persons(held, held.weights)
+        train, val = open_sets(data.sets, tokenizer.skeleton, data.min_keypoints, data.val_share)
     elif data.train == "generated":
         train = Persons(_generated(data.num_generated, _TRAIN_SEED, tokenizer))
     else:
@@ -80,18 +78,18 @@ def file_persons(
     Raises:
         ValueError: If the file is none, its joints are not the tokenizer's, or a 3D tokenizer's are not known.
     """
-    in_space = tokenizer.space.kind == "root3d"
-    persons = CocoPersons(
-        path,
-        image_folder,
-        None if in_space else tokenizer.skeleton,
-        min_keypoints=min_keypoints,
-        report=warnings.warn,
-        cache=cache,
-        need_3d=in_space,
-        category=category or None,
+    skeleton = None if tokenizer.space.kind == "root3d" else tokenizer.skeleton
+    persons = _read(path, image_folder, skeleton, min_keypoints, cache, category)
+    return persons if skeleton else Persons3D(persons, tokenizer.skeleton)
+
+
+def _read(
+    path: str, images: str, skeleton: Skeleton | None, min_keypoints: int, cache: bool, category: str
+) -> CocoPersons:
+    in_space, chosen = skeleton is None, category or None
+    return CocoPersons(
+        path, images, skeleton, min_keypoints=min_keypoints, cache=cache, need_3d=in_space, category=chosen
     )
-    return Persons3D(persons, tokenizer.skeleton) if in_space else persons
 
 
 def _generated(number: int, seed: int, tokenizer: PoseTokenizer) -> PersonSource:
@@ -106,35 +104,16 @@ def _generated(number: int, seed: int, tokenizer: PoseTokenizer) -> PersonSource
 
 
 class PersonSets(ConcatDataset[PersonPhoto]):
-    """Persons of several sources one after the other, a :class:`~pct.photos.persons.PersonSource`.
+    """Some persons (N,) of several sources of one skeleton one after the other, a source of persons itself."""
 
-    Args:
-        parts: Sources of one skeleton, and which of their persons (N,).
-        shares: Share of each source in the batches; they need not sum to 1.
-
-    Attributes:
-        skeleton: That of all sources.
-        weights: Probability of each person (N,), float64, with sum 1.
-
-    Raises:
-        ValueError: If there is no person, or the skeletons differ.
-    """
-
-    def __init__(self, parts: Sequence[tuple[PersonSource, np.ndarray]], shares: Sequence[float]) -> None:
-        kept = [(source, rows, share) for (source, rows), share in zip(parts, shares, strict=True) if len(rows)]
-        if not kept:
-            raise ValueError("no person is left in the sets of photos")
-        self.skeleton = kept[0][0].skeleton
-        if any(source.skeleton != self.skeleton for source, _, _ in kept):
-            raise ValueError("the sets of photos have different joints")
-        super().__init__([Subset(cast(Any, source), rows.tolist()) for source, rows, _ in kept])
-        weights = np.concatenate([np.full(len(rows), share / len(rows)) for _, rows, share in kept])
-        self.weights = weights / weights.sum()
+    def __init__(self, parts: Sequence[tuple[PersonSource, np.ndarray]], skeleton: Skeleton) -> None:
+        super().__init__([Subset(cast(Any, source), rows.tolist()) for source, rows in parts])
+        self.skeleton = skeleton
 
 
 def open_sets(
     sets: Sequence[PhotoSet], skeleton: Skeleton, min_keypoints: int, val_share: float
-) -> tuple[PersonSets, PersonSets | None]:
+) -> tuple[Persons, Persons | None]:
     """Open the sets of a config.
 
     Args:
@@ -150,17 +129,9 @@ def open_sets(
     Raises:
         ValueError: If a file is none, has other joints, no photo fits ``where``, or a photo is in two sets.
     """
-    train, val, seen = [], [], set[Path]()
+    parts, seen = list[tuple[PhotoSet, CocoPersons, np.ndarray, np.ndarray]](), set[Path]()
     for given in sets:
-        persons = CocoPersons(
-            given.annotations,
-            given.images,
-            skeleton,
-            min_keypoints=min_keypoints,
-            report=warnings.warn,
-            cache=True,
-            category=given.category or None,
-        )
+        persons = _read(given.annotations, given.images, skeleton, min_keypoints, True, given.category)
         scenes = _find_scenes(given, persons.photos)
         paths = {(Path(given.images) / name).resolve() for name, _ in scenes.values()}
         if paths & seen:
@@ -168,11 +139,18 @@ def open_sets(
         seen |= paths
         held = {i for i, (_, scene) in scenes.items() if zlib.crc32(scene.encode()) < val_share * 2**32}
         ids = persons.poses.image_ids.numpy()
-        wanted, out = np.isin(ids, list(scenes)), np.isin(ids, list(held))
-        train.append((persons, np.flatnonzero(wanted & ~out)))
-        val.append((persons, np.flatnonzero(wanted & out)))
-    shares = [given.weight for given in sets]
-    return PersonSets(train, shares), PersonSets(val, shares) if val_share else None
+        parts.append((given, persons, np.isin(ids, list(scenes)), np.isin(ids, list(held))))
+
+    def join(held_out: bool) -> Persons:
+        chosen = [(given, source, np.flatnonzero(fit & (out == held_out))) for given, source, fit, out in parts]
+        chosen = [part for part in chosen if len(part[2])]
+        if not chosen:
+            raise ValueError("no person is left in the sets of photos")
+        weights = np.concatenate([np.full(len(rows), given.weight / len(rows)) for given, _, rows in chosen])
+        source = PersonSets([(source, rows) for _, source, rows in chosen], skeleton)
+        return Persons(cast(PersonSource, source), weights / weights.sum())
+
+    return join(held_out=False), join(held_out=True) if val_share else None
 
 
 def _find_scenes(given: PhotoSet, photos: PhotoFolder) -> dict[int, tuple[str, str]]:

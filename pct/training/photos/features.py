@@ -12,10 +12,8 @@ import numpy as np
 import torch
 
 from pct.files.output_folder import finish_outputs, outputs_together
-from pct.files.photo import PhotoError
 from pct.photos.backbone import Backbone, fold_batch_norms
 from pct.photos.crop import PhotoBatch
-from pct.photos.persons import PersonPhoto
 from pct.training.batches import EpochOrder
 from pct.training.photos.batches import PersonCrops, Reports
 
@@ -131,24 +129,21 @@ def store_features(
         return StoredFeatures(folder, about)
     # Another process may store its own meanwhile: they are checked as those that were there before are.
     with suppress(FileExistsError), outputs_together(folder, _OUTPUTS) as half:
-        _fill(half, backbone, crops, spread_copies(len(crops.source), int(about["copies"]), weights), report)
+        persons, mean = len(crops.source), int(about["copies"])
+        # At least one; a person that is drawn more often has more of them.
+        spread = np.full(persons, mean) if weights is None else np.maximum(1, np.rint(weights * persons * mean))
+        _fill(half, backbone, crops, spread.astype(int), report)
         (half / _ABOUT).write_text(json.dumps(about, indent=1), encoding="utf-8")
     return StoredFeatures(folder, about)
-
-
-def spread_copies(persons: int, mean: int, weights: np.ndarray | None) -> np.ndarray:
-    """Return how many crops of each person (N,) there are, int64: about ``mean``, by probability, and at least one."""
-    return np.full(persons, mean) if weights is None else np.maximum(1, np.rint(weights * persons * mean)).astype(int)
 
 
 @torch.inference_mode()
 def _fill(
     folder: Path, backbone: Backbone, crops: PersonCrops, copies: np.ndarray, report: Callable[[str], None]
 ) -> None:
-    device = next(backbone.parameters()).device
-    persons = np.repeat(np.arange(len(copies)), copies)
-    numbers = np.arange(len(persons)) - np.repeat(np.cumsum(copies) - copies, copies)
-    header = {"descr": "<f2", "fortran_order": False, "shape": (len(persons), backbone.channels, *backbone.grid)}
+    device, numbers = next(backbone.parameters()).device, range(len(copies))
+    places = [(person, copy, person) for person in numbers for copy in range(copies[person])]
+    header = {"descr": "<f2", "fortran_order": False, "shape": (len(places), backbone.channels, *backbone.grid)}
     # Made whole at the first batch: tensors kept from every batch would leave holes all over the heap.
     labels: dict[str, np.ndarray] = {}
     reports = Reports(report, "other persons take the place of its own")
@@ -156,24 +151,13 @@ def _fill(
     # A map of the file would be killed by a full disk, without an error.
     with (folder / _FEATURES).open("wb") as file:
         np.lib.format.write_array_header_1_0(file, header)
-        for first in range(0, len(persons), _BATCH):
+        for first in range(0, len(places), _BATCH):
             rows = slice(first, first + _BATCH)
-            faults: list[str] = []
-            batch = PhotoBatch.from_crops(
-                [_draw(crops, *place, faults) for place in zip(persons[rows], numbers[rows], strict=True)]
-            ).to(device)
-            reports.add(faults)
+            batch = reports.unpack(crops[places[rows]]).to(device)
             file.write(look(batch.images).cpu().half().numpy().tobytes())
             for name in _NAMES:
                 values = getattr(batch, name).cpu().numpy()
-                labels.setdefault(name, np.zeros((len(persons), *values.shape[1:]), values.dtype))[rows] = values
+                labels.setdefault(name, np.zeros((len(places), *values.shape[1:]), values.dtype))[rows] = values
             if first // _BATCH % 50 == 0:
-                report(f"features of {first:,} of {len(persons):,} crops are stored")
+                report(f"features of {first:,} of {len(places):,} crops are stored")
     np.savez(folder / _LABELS, **cast(dict[str, Any], {**labels, _COPIES: copies}))
-
-
-def _draw(crops: PersonCrops, person: int, copy: int, faults: list[str]) -> PersonPhoto:
-    crop = crops.drawn(int(person), int(copy), int(person), faults)
-    if crop is None:
-        raise PhotoError(f"{faults[-1]}; so do many persons in a row")
-    return crop

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-
 import torch
 from torch import Tensor
 
@@ -14,7 +12,6 @@ from pct.photos.crop import PhotoBatch
 from pct.photos.heatmap import HeatmapModel
 from pct.photos.persons import PersonSource
 from pct.photos.predict import restore_poses
-from pct.pose_space import PoseSpace
 from pct.training.batches import gather
 from pct.training.photos.batches import evaluation_batches
 from pct.training.photos.steps import photo_labels
@@ -22,41 +19,26 @@ from pct.training.photos.token_targets import token_accuracy
 
 _BATCH = 64
 
-# Maps a batch to poses (B, K, D) in model units, first those that people get and then others by name, and to further
-# numbers, the means over the batch.
-Predict = Callable[[PhotoBatch], tuple[Mapping[str, Tensor], Mapping[str, Tensor]]]
-
 
 class PhotoValidation:
     """Errors of a model of photos on the first persons of a source.
 
     Args:
-        predict: What the model makes of a batch.
-        space: What its units mean.
+        model: The model, on its device.
         source: The persons, with the joints that the model finds.
-        image_size: Of the model's input.
         limit: At most so many persons.
-        device: Of the model.
 
     Raises:
         ValueError: If no photo can be read.
     """
 
-    def __init__(
-        self,
-        predict: Predict,
-        space: PoseSpace,
-        source: PersonSource,
-        image_size: tuple[int, int],
-        limit: int,
-        device: torch.device,
-    ) -> None:
-        persons = NotedPersons(source, limit)
-        batches = evaluation_batches(persons, space.crop_space, image_size, _BATCH)
-        self.batches = [batch.to(device) for batch in batches]
+    def __init__(self, model: PoseClassifier | HeatmapModel, source: PersonSource, limit: int) -> None:
+        self.model, self.space, persons = model, model.space, NotedPersons(source, limit)
+        batches = evaluation_batches(persons, model.space.crop_space, model.image_size, _BATCH)
+        self.batches = [batch.to(model.device) for batch in batches]
         if not self.batches:
             raise ValueError("none of the photos to validate on can be read")
-        self.predict, self.space, self.table = predict, space, persons.table(space)
+        self.table = persons.table(model.space)
 
     def __call__(self) -> dict[str, float]:
         """Return AP, OKS and errors in pixels of the crop, or MPJPE, P-MPJPE and errors in millimetres.
@@ -83,25 +65,15 @@ class PhotoValidation:
         return numbers
 
     def _predict(self, batch: PhotoBatch) -> dict[str, Tensor]:
-        """Return poses in image pixels or millimetres, and the means for each person."""
-        poses, means = self.predict(batch)
+        """Return poses in image pixels or millimetres, first those that people get, and accuracies of tokens."""
+        if isinstance(self.model, HeatmapModel):
+            poses, means = {"tops": self.model.decode(self.model(batch.images))[0]}, {}
+        else:
+            tokenizer, output = self.model.tokenizer, self.model(batch.images)
+            labels = photo_labels(tokenizer, batch).indices
+            # The true tokens are the floor of the error.
+            decoded = {"oracle": labels, "argmax": output.logits.argmax(dim=-1)}
+            poses = {"expected": output.keypoints, **{n: tokenizer.decode(ids) for n, ids in decoded.items()}}
+            means = token_accuracy(output.logits, labels)
         restored = restore_poses(torch.stack(list(poses.values())).float(), batch.bbox, self.space)
         return {**dict(zip(poses, restored, strict=True)), **{n: mean.expand(len(batch)) for n, mean in means.items()}}
-
-
-def classifier_predictor(model: PoseClassifier) -> Predict:
-    """Return the expected pose, what true and likeliest tokens decode to, and token accuracies."""
-    tokenizer = model.tokenizer
-
-    def predict(batch: PhotoBatch) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        output, labels = model(batch.images), photo_labels(tokenizer, batch).indices
-        # The true tokens are the floor of the error.
-        poses = {"oracle": tokenizer.decode(labels), "argmax": tokenizer.decode(output.logits.argmax(dim=-1))}
-        return {"expected": output.keypoints, **poses}, token_accuracy(output.logits, labels)
-
-    return predict
-
-
-def heatmap_predictor(model: HeatmapModel) -> Predict:
-    """Return the joints at the tops of the heatmaps."""
-    return lambda batch: ({"tops": model.decode(model(batch.images))[0]}, {})
