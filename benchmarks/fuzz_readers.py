@@ -16,7 +16,7 @@ from pct import PoseTokenizer, TokenizerConfig
 from pct.files.coco_writer import write_coco_poses
 from pct.files.motion.h36m import load_h36m
 from pct.files.motion.mocap import JOINT_NAMES, load_mocap
-from pct.files.parquet import ColumnWriter
+from pct.files.parquet import write_columns
 from pct.files.photo import photo_size, read_photo
 from pct.files.pose_files import load_keypoint_file, read_poses
 from pct.files.video import VideoReader, VideoWriter
@@ -72,8 +72,8 @@ def _write_arrays(folder: Path, poses: Poses) -> None:
     np.savez_compressed(folder / "arrays/packed.npz", **arrays, annotation_ids=np.arange(12))
     np.savez(folder / "arrays/fortran.npz", keypoints=np.asfortranarray(arrays["keypoints"]))
     columns = {"keypoints": (np.dtype(np.float32), 34), "annotation_id": (np.dtype(np.int64), 0)}
-    with ColumnWriter(folder / "arrays/poses.parquet", columns, {}) as writer:
-        writer.write({"keypoints": arrays["keypoints"].reshape(12, 34), "annotation_id": np.arange(12)})
+    with write_columns(folder / "arrays/poses.parquet", columns, {}) as write:
+        write({"keypoints": arrays["keypoints"].reshape(12, 34), "annotation_id": np.arange(12)})
     bodies = np.random.default_rng(0).normal(0, 120, (30, 17, 3)).astype(np.float32)
     clips = {name: np.array(["a", "b"]) for name in ("clip_id", "subject_id", "action", "source")}
     mocap = {"joints": bodies, "clip_start": np.array([0, 10, 30]), "fps": 50.0, "joint_names": np.array(JOINT_NAMES)}

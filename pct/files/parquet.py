@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -118,54 +118,41 @@ class ColumnReader(ExitStack):
         return Column(array.to_numpy(zero_copy_only=False), counts)
 
 
-class ColumnWriter(ExitStack):
-    """Write columns to a Parquet file batch by batch; a context manager.
-
-    The file appears under its name only when the block ends without an error.
+@contextmanager
+def write_columns(
+    path: str | Path,
+    columns: Mapping[str, tuple[np.dtype[Any], int]],
+    metadata: Mapping[str, str],
+    force: bool = False,
+) -> Iterator[Callable[[Mapping[str, np.ndarray]], None]]:
+    """Write columns to a Parquet file batch by batch; it appears under its name only when the block ends well.
 
     Args:
-        path: The file, with suffix ``.parquet``.
+        path: The file, with suffix ``.parquet``; errors are those of :func:`pct.files.output.check_output`.
         columns: Name, type, and numbers a row (0: a plain column, else a list of fixed size) of each column.
         metadata: Kept in the file.
         force: Whether an existing file is replaced.
 
-    Raises:
-        OutputError: If the file cannot be written.
-        FileExistsError: If the file exists and ``force`` is not set.
+    Yields:
+        What appends rows as one row group; NaN in a plain column of floats is written as a missing value.
     """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
 
-    def __init__(
-        self,
-        path: str | Path,
-        columns: Mapping[str, tuple[np.dtype[Any], int]],
-        metadata: Mapping[str, str],
-        force: bool = False,
-    ) -> None:
-        super().__init__()
-        self.path, self._force = check_output(path, (".parquet",), force), force
-        self._columns, self._metadata = columns, metadata
+    types = {name: pa.from_numpy_dtype(dtype) for name, (dtype, _) in columns.items()}
+    fields = [(n, pa.list_(types[n], width) if width else types[n]) for n, (_, width) in columns.items()]
+    schema = pa.schema(fields, metadata=dict(metadata))
 
-    def __enter__(self) -> ColumnWriter:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        types = {name: pa.from_numpy_dtype(dtype) for name, (dtype, _) in self._columns.items()}
-        fields = [(n, pa.list_(types[n], width) if width else types[n]) for n, (_, width) in self._columns.items()]
-        self._schema = pa.schema(fields, metadata=dict(self._metadata))
-        with ExitStack() as stack:
-            temporary = stack.enter_context(atomic_output(self.path, self._force))
-            writer = pq.ParquetWriter(temporary, self._schema, compression="zstd", write_page_checksum=True)
-            self._writer = stack.enter_context(writer)
-            self.push(stack.pop_all())
-        return self
-
-    def write(self, values: Mapping[str, np.ndarray]) -> None:
-        """Append rows as one row group; NaN in a plain column of floats is written as a missing value."""
-        import pyarrow as pa
-
+    def write(values: Mapping[str, np.ndarray]) -> None:
         arrays = []
-        for field in self._schema:
-            dtype, width = self._columns[field.name]
+        for field in schema:
+            dtype, width = columns[field.name]
             numbers = pa.array(values[field.name].astype(dtype).reshape(-1), from_pandas=width == 0)
             arrays.append(pa.FixedSizeListArray.from_arrays(numbers, type=field.type) if width else numbers)
-        self._writer.write_table(pa.Table.from_arrays(arrays, schema=self._schema))
+        writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
+
+    with (
+        atomic_output(check_output(path, (".parquet",), force), force) as temporary,
+        pq.ParquetWriter(temporary, schema, compression="zstd", write_page_checksum=True) as writer,
+    ):
+        yield write

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from pct.files.parquet import Column, ColumnReader, ColumnWriter
+from pct.files.parquet import Column, ColumnReader, write_columns
 from pct.tokens.metadata import METADATA_KEY, TokenFileError, TokenMetadata
 from pct.tokens.text import check_ids
 
@@ -109,11 +109,11 @@ class TokenWriter(ExitStack):
     def __init__(self, path: str | Path, metadata: TokenMetadata, force: bool = False) -> None:
         super().__init__()
         self.path, self.metadata, self.num_rows = Path(path), metadata, 0
-        self._writer = ColumnWriter(path, _columns(metadata), {METADATA_KEY: metadata.to_json()}, force)
+        self._file = write_columns(path, _columns(metadata), {METADATA_KEY: metadata.to_json()}, force)
         self._pending: list[PoseTokens] = []
 
     def __enter__(self) -> TokenWriter:
-        self.enter_context(self._writer)
+        self._write = self.enter_context(self._file)
         self.push(self._finish)
         return self
 
@@ -142,7 +142,7 @@ class TokenWriter(ExitStack):
             return
         tokens = PoseTokens.concatenate(self._pending)
         self._pending = []
-        self._writer.write({column: getattr(tokens, _FIELDS.get(column, column)) for column in _columns(self.metadata)})
+        self._write({column: getattr(tokens, _FIELDS.get(column, column)) for column in _columns(self.metadata)})
 
 
 class TokenReader(ExitStack):

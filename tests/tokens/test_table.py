@@ -104,8 +104,8 @@ def test_nothing_is_left_of_a_table_that_was_not_finished(tmp_path, error) -> No
 
 def test_a_table_is_replaced_only_by_force_and_only_when_it_is_whole(tmp_path) -> None:
     path = write(tmp_path / "t.parquet", poses(4))
-    with pytest.raises(FileExistsError, match="--force"):
-        TokenWriter(path, metadata())
+    with pytest.raises(FileExistsError, match="--force"), TokenWriter(path, metadata()):
+        pytest.fail("nothing is to be written")
     before = path.read_bytes()
     with pytest.raises(TokenFileError), TokenWriter(path, metadata(), force=True) as writer:
         writer.write(poses(4, codebook_size=900))
