@@ -19,7 +19,7 @@ from pct.files.motion.mocap import JOINT_NAMES, load_mocap
 from pct.files.parquet import write_columns
 from pct.files.photo import photo_size, read_photo
 from pct.files.pose_files import load_keypoint_file, read_poses
-from pct.files.video import VideoReader, VideoWriter
+from pct.files.video import VideoReader, write_video
 from pct.people.poses import generate_poses
 from pct.photos.detection.boxes import load_photo_boxes
 from pct.poses import Poses
@@ -102,9 +102,9 @@ def _write_photos(folder: Path) -> None:
     image.quantize(16).save(folder / "photo/palette.png", transparency=0)
     Image.fromarray(grey[..., 0].astype(np.uint16) * 256).save(folder / "photo/deep.png")
     image.save(folder / "photo/turned.tif", tiffinfo={0x0112: 6})
-    with VideoWriter(folder / "video/a.mp4", 10) as video:
+    with write_video(folder / "video/a.mp4", 10) as write:
         for _ in range(5):
-            video.write(grey)
+            write(grey)
 
 
 def _write_tokens(folder: Path, coco: Path) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -75,41 +75,37 @@ class VideoReader:
             raise PhotoError(f"{self.path}: no frame of the video can be read; it is damaged or truncated")
 
 
-class VideoWriter(ExitStack):
-    """Write frames of one size to an MP4 file; a context manager.
-
-    The file appears under its name only when the block ends without an error.
+@contextmanager
+def write_video(path: str | Path, fps: float, force: bool = False) -> Iterator[Callable[[np.ndarray], None]]:
+    """Write frames of one size to an MP4 file; it appears under its name only when the block ends well.
 
     Args:
         path: The file, with suffix ``.mp4``; errors are those of :func:`pct.files.output.check_output`.
         fps: Frames a second.
         force: Whether an existing file is replaced.
+
+    Yields:
+        What appends a frame (H, W, 3), uint8 RGB; the first one sets the size, whose odd last row or column is cut off.
+        It raises ValueError if a frame has another size, or videos cannot be written here.
     """
+    import cv2
 
-    def __init__(self, path: str | Path, fps: float, force: bool = False) -> None:
-        super().__init__()
-        self.path, self.fps, self._force = check_output(path, (".mp4",), force), fps, force
-        self._size: tuple[int, int] | None = None
+    path, opened = check_output(path, (".mp4",), force), dict[tuple[int, int], cv2.VideoWriter]()
+    with ExitStack() as stack:
 
-    def write(self, image: np.ndarray) -> None:
-        """Append a frame (H, W, 3), uint8 RGB; the first one sets the size, whose odd last row or column is cut off.
+        def write(image: np.ndarray) -> None:
+            # Colours of MP4 are stored for 2 x 2 pixels.
+            height, width = (side - side % 2 for side in image.shape[:2])
+            if not opened:
+                # OpenCV goes by the suffix.
+                temporary = stack.enter_context(atomic_output(path, force, ".tmp.mp4"))
+                codec = cv2.VideoWriter.fourcc(*"mp4v")
+                opened[width, height] = writer = cv2.VideoWriter(str(temporary), codec, fps, (width, height))
+                stack.callback(writer.release)
+                if not writer.isOpened():
+                    raise ValueError(f"{path}: OpenCV cannot write MP4 videos of {width}x{height} pixels here")
+            if (width, height) not in opened:
+                raise ValueError(f"{path}: a frame has {width}x{height} pixels, the first {next(iter(opened))}")
+            opened[width, height].write(np.ascontiguousarray(image[:height, :width, ::-1]))
 
-        Raises:
-            ValueError: If a frame has another size than the first, or videos cannot be written here.
-        """
-        import cv2
-
-        # Colours of MP4 are stored for 2 x 2 pixels.
-        height, width = (side - side % 2 for side in image.shape[:2])
-        if self._size is None:
-            self._size = width, height
-            codec = cv2.VideoWriter.fourcc(*"mp4v")
-            # OpenCV goes by the suffix.
-            temporary = self.enter_context(atomic_output(self.path, self._force, ".tmp.mp4"))
-            self._writer = cv2.VideoWriter(str(temporary), codec, self.fps, self._size)
-            self.callback(self._writer.release)
-            if not self._writer.isOpened():
-                raise ValueError(f"{self.path}: OpenCV cannot write MP4 videos of {width}x{height} pixels here")
-        if (width, height) != self._size:
-            raise ValueError(f"{self.path}: a frame has {width}x{height} pixels, the first {self._size}")
-        self._writer.write(np.ascontiguousarray(image[:height, :width, ::-1]))
+        yield write

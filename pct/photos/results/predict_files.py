@@ -12,12 +12,14 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from pct.drawing.poses2d import write_jpeg
 from pct.files.output import OutputError, check_names, open_atomically
 from pct.files.output_folder import finish_outputs, outputs_together
 from pct.files.photo import PhotoError
 from pct.files.photo_inputs import PhotoInput, choose_image_ids
-from pct.files.video import VideoReader, VideoWriter
+from pct.files.video import VideoReader, write_video
 from pct.photos.classifier import PoseClassifier
 from pct.photos.estimator import PoseEstimator
 from pct.photos.results.result import PoseResult
@@ -175,7 +177,7 @@ class _ResultFiles:
             self.drawn.mkdir()
         # Of the video whose frames are drawn.
         self.open_video = stack.enter_context(ExitStack())
-        self.video: VideoWriter | None = None
+        self.video: Callable[[np.ndarray], None] | None = None
         self.video_name = ""
 
     def write(self, result: PoseResult, image_id: int) -> None:
@@ -203,8 +205,8 @@ class _ResultFiles:
         if self.video is None or self.video_name != source.name:
             self.open_video.close()
             path = _free_path(folder, source.name, (".mp4",))
-            self.video, self.video_name = self.open_video.enter_context(VideoWriter(path, fps)), source.name
-        self.video.write(result.draw())
+            self.video, self.video_name = self.open_video.enter_context(write_video(path, fps)), source.name
+        self.video(result.draw())
 
 
 def _free_path(folder: Path, name: str, suffixes: tuple[str, ...]) -> Path:
