@@ -45,10 +45,8 @@ def draw_gallery(
         ValueError: If the file cannot be read or does not fit the model, or has no good pose.
     """
     if is_token_file(path):
-        panels = _token_panels(tokenizer, path, count)
-    else:
-        panels = _pose_panels(tokenizer, path, count, reconstruct, category)
-    return _arrange(tokenizer, panels)
+        return _arrange(tokenizer, _token_panels(tokenizer, path, count))
+    return _arrange(tokenizer, _pose_panels(tokenizer, path, count, reconstruct, category))
 
 
 def draw_tokens(tokenizer: PoseTokenizer, indices: np.ndarray, captions: Sequence[str]) -> np.ndarray:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -52,10 +53,9 @@ def pose_gallery(
     Raises:
         ValueError: If there are no panels, or joints have a wrong shape.
     """
-    if panels and np.asarray(panels[0].layers[0].keypoints).shape[-1] == 3:
-        pictures, usual = [_draw_views(panel, skeleton, size or 300) for panel in panels], 2
-    else:
-        pictures, usual = [_draw_panel(panel, skeleton, crop_size, size or 320) for panel in panels], 4
+    in_space = bool(panels) and np.asarray(panels[0].layers[0].keypoints).shape[-1] == 3
+    draw, usual, side = (_draw_views, 2, 300) if in_space else (partial(_draw_panel, crop_size=crop_size), 4, 320)
+    pictures = [draw(panel, skeleton, size or side) for panel in panels]
     return picture_gallery(pictures, [panel.caption for panel in panels], columns or usual)
 
 
@@ -81,7 +81,7 @@ def picture_gallery(pictures: Sequence[np.ndarray], captions: Sequence[str], col
     return _write_labels(canvas, labels)
 
 
-def _draw_panel(panel: PosePanel, skeleton: Skeleton, crop_size: int = 256, size: int = 320) -> np.ndarray:
+def _draw_panel(panel: PosePanel, skeleton: Skeleton, size: int, crop_size: int) -> np.ndarray:
     """Draw the poses of a panel on a square whose frame is the crop's; RGB uint8 (size, size, 3)."""
     import cv2
 
@@ -91,7 +91,7 @@ def _draw_panel(panel: PosePanel, skeleton: Skeleton, crop_size: int = 256, size
     for layer in panel.layers:
         # The frame's edges are the outer edges of pixels, whose centres are whole numbers where we draw.
         points = np.asarray(layer.keypoints, dtype=np.float64) * scale - 0.5
-        image = draw_pose(image, points, layer.visible, skeleton, layer.style.scaled(size), layer.draw_unknown)
+        image = draw_pose(image, replace(layer, keypoints=points, style=layer.style.scaled(size)), skeleton)
     image[[0, -1]] = image[:, [0, -1]] = 205
     return image
 

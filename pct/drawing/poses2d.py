@@ -55,7 +55,7 @@ class PoseLayer:
     """One pose of a panel.
 
     Attributes:
-        keypoints: Joints (K, 2) in pixels of the panel's crop; (K, 3) in millimetres in ``pct/drawing/poses3d.py``.
+        keypoints: Joints (K, 2) in pixels, or (K, 3) in millimetres in the axes of a camera.
         visible: True where the joint is known (K,); None is all.
         style: How it is drawn.
         draw_unknown: Whether joints that are not known are drawn, hollow.
@@ -67,24 +67,14 @@ class PoseLayer:
     draw_unknown: bool = True
 
 
-def draw_pose(
-    image: np.ndarray,
-    keypoints: ArrayLike,
-    visible: ArrayLike | None,
-    skeleton: Skeleton,
-    style: PoseStyle = COLOURED,
-    draw_unknown: bool = True,
-) -> np.ndarray:
+def draw_pose(image: np.ndarray, layer: PoseLayer, skeleton: Skeleton) -> np.ndarray:
     """Draw one pose on a copy of an image.
 
     Args:
         image: RGB picture (H, W, 3), uint8.
-        keypoints: Joints (K, 2) in pixels of the image, x right and y down; (0, 0) is the first pixel's centre.
-        visible: True where the joint is known (K,); None is all.
+        layer: The pose; joints in pixels of the image, x right and y down; (0, 0) is the first pixel's centre. Bones to
+            joints that are not known are thin, or left out with them.
         skeleton: Bones, and which joints are left and right.
-        style: Colours and sizes.
-        draw_unknown: Whether joints that are not known are drawn, as hollow circles with thin bones; else they and
-            their bones are left out.
 
     Returns:
         The picture with the pose, RGB uint8. Joints that are not finite are never drawn.
@@ -94,22 +84,24 @@ def draw_pose(
     """
     import cv2
 
-    points, known = _check(image, keypoints, visible, skeleton)
-    drawn = np.isfinite(points).all(axis=1) & (known | draw_unknown)
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        raise ValueError(f"image must be RGB uint8 (H, W, 3); got {image.dtype} of shape {image.shape}")
+    points, style = check_joints(layer.keypoints, skeleton, 2), layer.style
+    known = np.ones(len(points), bool) if layer.visible is None else np.asarray(layer.visible).astype(bool)
+    if known.shape != (len(points),):
+        raise ValueError(f"visible must be ({len(points)},); got shape {known.shape}")
+    drawn = np.isfinite(points).all(axis=1) & (known | layer.draw_unknown)
     fixed = _to_fixed_point(points)
     canvas = np.ascontiguousarray(image).copy()
     for a, b in skeleton.edges:
         if style.thickness and drawn[a] and drawn[b]:
             thickness = style.thickness if known[a] and known[b] else max(1, style.thickness // 2)
-            color = _bone_color(skeleton, a, b, style)
-            cv2.line(canvas, fixed[a], fixed[b], color, thickness, cv2.LINE_AA, _SHIFT)
-    for joint in np.flatnonzero(drawn if style.radius else np.zeros_like(drawn)):
-        color = _joint_color(skeleton, int(joint), style)
-        radius = style.radius << _SHIFT
-        if known[joint]:
-            cv2.circle(canvas, fixed[joint], radius, color, cv2.FILLED, cv2.LINE_AA, _SHIFT)
-        else:
-            cv2.circle(canvas, fixed[joint], radius, (255, 255, 255), cv2.FILLED, cv2.LINE_AA, _SHIFT)
+            cv2.line(canvas, fixed[a], fixed[b], _color(skeleton, style, a, b), thickness, cv2.LINE_AA, _SHIFT)
+    for joint in np.flatnonzero(drawn & (style.radius > 0)).tolist():
+        color, radius = _color(skeleton, style, joint), style.radius << _SHIFT
+        inside = color if known[joint] else (255, 255, 255)
+        cv2.circle(canvas, fixed[joint], radius, inside, cv2.FILLED, cv2.LINE_AA, _SHIFT)
+        if not known[joint]:
             cv2.circle(canvas, fixed[joint], radius, color, max(1, style.radius // 3), cv2.LINE_AA, _SHIFT)
     return canvas
 
@@ -131,21 +123,13 @@ def encode_png(image: np.ndarray) -> bytes:
 
 
 def write_jpeg(image: np.ndarray, path: str | Path, force: bool = False) -> None:
-    """Write an RGB picture (H, W, 3), uint8, to a JPEG file.
-
-    Raises:
-        FileExistsError: If the file exists and ``force`` is not set.
-    """
+    """Write an RGB picture (H, W, 3), uint8, to a JPEG file; FileExistsError if it is there, without ``force``."""
     with open_atomically(path, force) as file:
         file.write(_encode(image, ".jpg"))
 
 
 def write_png(image: np.ndarray, path: str | Path, force: bool = False) -> None:
-    """Write an RGB picture to a PNG file.
-
-    Raises:
-        FileExistsError: If the file exists and ``force`` is not set.
-    """
+    """Write a picture to a PNG file, as :func:`write_jpeg`."""
     with open_atomically(path, force) as file:
         file.write(encode_png(image))
 
@@ -168,31 +152,15 @@ def check_joints(keypoints: ArrayLike, skeleton: Skeleton, dims: int) -> np.ndar
     return points
 
 
-def _check(
-    image: np.ndarray, keypoints: ArrayLike, visible: ArrayLike | None, skeleton: Skeleton
-) -> tuple[np.ndarray, np.ndarray]:
-    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-        raise ValueError(f"image must be RGB uint8 (H, W, 3); got {image.dtype} of shape {image.shape}")
-    points = check_joints(keypoints, skeleton, 2)
-    known = np.ones(len(points), dtype=bool) if visible is None else np.asarray(visible).astype(bool)
-    if known.shape != (len(points),):
-        raise ValueError(f"visible must be ({len(points)},); got shape {known.shape}")
-    return points, known
-
-
 def _to_fixed_point(points: np.ndarray) -> list[tuple[int, int]]:
     scaled = np.clip(np.nan_to_num(points), -_FARTHEST, _FARTHEST) * (1 << _SHIFT)
     return [(int(x), int(y)) for x, y in np.rint(scaled)]
 
 
-def _joint_color(skeleton: Skeleton, joint: int, style: PoseStyle) -> Color:
-    for left, right in skeleton.flip_pairs:
-        if joint in (left, right):
-            return style.left if joint == left else style.right
-    return style.middle
-
-
-def _bone_color(skeleton: Skeleton, a: int, b: int, style: PoseStyle) -> Color:
-    """A bone has the colour of its side; one from a side to the middle counts to the side, one across to neither."""
-    colors = {_joint_color(skeleton, joint, style) for joint in (a, b)} - {style.middle}
-    return colors.pop() if len(colors) == 1 else style.middle
+def _color(skeleton: Skeleton, style: PoseStyle, *joints: int) -> Color:
+    """Return the colour of a joint or a bone: that of its side; of a bone from one side to the other, of neither."""
+    left = any(joint == pair[0] for joint in joints for pair in skeleton.flip_pairs)
+    right = any(joint == pair[1] for joint in joints for pair in skeleton.flip_pairs)
+    if left == right:
+        return style.middle
+    return style.left if left else style.right

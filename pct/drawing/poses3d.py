@@ -100,8 +100,8 @@ def draw_pose_3d(layers: Sequence[PoseLayer], skeleton: Skeleton, view: View = F
     image = _draw_floor(scene, view, size)
     image = _draw_shadow(image, layers[-1], scene, skeleton, view)
     for layer, joints in zip(layers, points, strict=True):
-        placed, ordered = scene.project(joints, view, size), _far_bones_first(skeleton, joints, view)
-        image = draw_pose(image, placed, layer.visible, ordered, layer.style.scaled(size), layer.draw_unknown)
+        placed = replace(layer, keypoints=scene.project(joints, view, size), style=layer.style.scaled(size))
+        image = draw_pose(image, placed, _far_bones_first(skeleton, joints, view))
     image[[0, -1]] = image[:, [0, -1]] = _FRAME
     return image
 
@@ -124,7 +124,7 @@ def _draw_shadow(image: np.ndarray, layer: PoseLayer, scene: _Scene, skeleton: S
     thickness = max(2, math.ceil(size / 80))
     style = PoseStyle(_SHADOW, _SHADOW, _SHADOW, thickness, thickness // 2)
     shown = None if layer.draw_unknown else layer.visible
-    return draw_pose(image, scene.project(fallen, view, size), shown, skeleton, style, draw_unknown=False)
+    return draw_pose(image, PoseLayer(scene.project(fallen, view, size), shown, style, draw_unknown=False), skeleton)
 
 
 def _far_bones_first(skeleton: Skeleton, points: np.ndarray, view: View) -> Skeleton:

@@ -28,7 +28,7 @@ def _has(image: np.ndarray, color: tuple[int, int, int]) -> bool:
 
 def test_joints_have_the_colour_of_their_side_and_the_argument_is_unchanged() -> None:
     image = _white()
-    drawn = draw_pose(image, POINTS, None, ARM)
+    drawn = draw_pose(image, PoseLayer(POINTS), ARM)
     assert (image == 255).all()
     assert tuple(drawn[50, 20]) == COLOURED.left
     assert tuple(drawn[50, 80]) == COLOURED.right
@@ -38,10 +38,10 @@ def test_joints_have_the_colour_of_their_side_and_the_argument_is_unchanged() ->
 
 def test_unknown_joints_are_hollow_or_left_out() -> None:
     visible = torch.tensor([True, False, True])
-    hollow = draw_pose(_white(), POINTS, visible, ARM)
+    hollow = draw_pose(_white(), PoseLayer(POINTS, visible), ARM)
     assert tuple(hollow[50, 80]) == (255, 255, 255)
     assert _has(hollow, COLOURED.right)
-    without = draw_pose(_white(), POINTS, visible, ARM, draw_unknown=False)
+    without = draw_pose(_white(), PoseLayer(POINTS, visible, draw_unknown=False), ARM)
     assert not _has(without, COLOURED.right)
     assert _has(without, COLOURED.left)
 
@@ -50,23 +50,23 @@ def test_unknown_joints_are_hollow_or_left_out() -> None:
 def test_joints_that_are_nowhere_do_not_break_the_drawing(value: float) -> None:
     points = POINTS.copy()
     points[0] = value
-    drawn = draw_pose(_white(), points, None, ARM)
+    drawn = draw_pose(_white(), PoseLayer(points), ARM)
     assert tuple(drawn[50, 80]) == COLOURED.right
 
 
 def test_tensors_and_arrays_draw_alike() -> None:
     assert np.array_equal(
-        draw_pose(_white(), torch.from_numpy(POINTS), None, ARM), draw_pose(_white(), POINTS, None, ARM)
+        draw_pose(_white(), PoseLayer(torch.from_numpy(POINTS)), ARM), draw_pose(_white(), PoseLayer(POINTS), ARM)
     )
 
 
 def test_wrong_shapes_are_refused() -> None:
     with pytest.raises(ValueError, match=r"\(3, 2\)"):
-        draw_pose(_white(), POINTS[:2], None, ARM)
+        draw_pose(_white(), PoseLayer(POINTS[:2]), ARM)
     with pytest.raises(ValueError, match="uint8"):
-        draw_pose(_white().astype(float), POINTS, None, ARM)
+        draw_pose(_white().astype(float), PoseLayer(POINTS), ARM)
     with pytest.raises(ValueError, match="visible"):
-        draw_pose(_white(), POINTS, np.ones(2), ARM)
+        draw_pose(_white(), PoseLayer(POINTS, np.ones(2)), ARM)
     with pytest.raises(ValueError, match="at least one panel"):
         pose_gallery([], ARM)
 
@@ -88,7 +88,7 @@ def test_gallery_places_every_panel_and_its_caption() -> None:
 def test_png_round_trip_and_no_overwriting(tmp_path: Path) -> None:
     import cv2
 
-    image = draw_pose(_white(), POINTS, None, ARM)
+    image = draw_pose(_white(), PoseLayer(POINTS), ARM)
     path = tmp_path / "pose.png"
     write_png(image, path)
     assert path.read_bytes() == encode_png(image)

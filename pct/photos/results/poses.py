@@ -69,7 +69,7 @@ class PersonPoses:
             scale = min(max(float(self.bbox[row, 2:].max()) / _DRAWN_SIZE, 0.25), 4.0)
             thickness, radius = math.ceil(COLOURED.thickness * scale), math.ceil(COLOURED.radius * scale)
             style = replace(COLOURED, thickness=thickness, radius=radius)
-            image = draw_pose(image, self.keypoints[row], self.scores[row] >= _SURE, skeleton, style)
+            image = draw_pose(image, PoseLayer(self.keypoints[row], self.scores[row] >= _SURE, style), skeleton)
         return image
 
     def _draw_3d(self, image: np.ndarray, skeleton: Skeleton) -> np.ndarray:
