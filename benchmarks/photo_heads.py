@@ -50,15 +50,14 @@ from pct.evaluation.photos.predictions import (
 from pct.evaluation.report import Table
 from pct.files.output import write_atomically
 from pct.layers.losses import keypoint_loss
-from pct.photos.backbone import Backbone
+from pct.photos.backbone import Backbone, load_backbone
 from pct.photos.classifier import PoseClassifier
 from pct.photos.config import HeadSizes
 from pct.photos.crop import PhotoBatch
 from pct.photos.heads.tokens import PlaceReader, grid_positions
 from pct.photos.movenet import heatmap_heights
 from pct.photos.persons import CocoPersons
-from pct.photos.predict import merge_heights, restore_poses
-from pct.photos.saved_backbone import load_backbone
+from pct.photos.predict import merge_views, restore_poses
 from pct.pose_space import PoseSpace
 from pct.training.kinds import load_run
 from pct.training.loop import train
@@ -174,7 +173,7 @@ class TestSet:
 
     def heights(self) -> Tensor:
         """Return how high the trunk's heatmaps are at each joint (N, K), in [0, 1]; the mean over both views."""
-        return merge_heights(heatmap_heights(torch.cat(self.features)), len(self.boxes), self.persons.skeleton)
+        return merge_views(heatmap_heights(torch.cat(self.features)), len(self.boxes), self.persons.skeleton)
 
 
 def write_part(folder: Path, field: str, value: str, runs: Path) -> Path:

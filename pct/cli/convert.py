@@ -68,7 +68,7 @@ def _convert_pct(args: argparse.Namespace) -> str:
 
 
 def _convert_backbone(args: argparse.Namespace) -> str:
-    from pct.photos.saved_backbone import save_backbone
+    from pct.photos.backbone import save_backbone
     from pct.published.efficientnet_lite import convert_efficientnet_lite
     from pct.published.movenet import convert_movenet
 

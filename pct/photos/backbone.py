@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import difflib
-from collections.abc import Mapping
+from dataclasses import asdict
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -16,10 +16,13 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from pct import checkpoint
 from pct.photos.config import BackboneSizes
 from pct.photos.movenet import MOVENETS, MoveNetFeatures
+from pct.pose_model import build_config
 
 Network = TypeVar("Network", bound=nn.Module)
 Model = TypeVar("Model", bound="BackboneModel")
 
+# Kinds of models that :func:`load_backbone` takes a backbone from.
+_WITH_BACKBONE = ("pose_backbone", "pose_classifier", "heatmap_model")
 # What photos are normalised with before any backbone, whatever its own weights were trained with.
 IMAGE_MEAN = (0.485, 0.456, 0.406)
 IMAGE_STD = (0.229, 0.224, 0.225)
@@ -71,9 +74,11 @@ class Backbone(nn.Module):
         # Convolutions and batch norms on CPUs (and in half precision on GPUs) are much faster with the channels last.
         self.network.to(memory_format=torch.channels_last)
         self.channels, self.stride = int(info["num_chs"]), int(info["reduction"])
-        scale, shift = _renormalisation(self.network.pretrained_cfg)
-        self.register_buffer("scale", scale, persistent=False)
-        self.register_buffer("shift", shift, persistent=False)
+        # From ImageNet-normalised photos to what the weights were trained with.
+        mean, std = (torch.tensor(self.network.pretrained_cfg[name])[:, None, None] for name in ("mean", "std"))
+        own_mean, own_std = (torch.tensor(values)[:, None, None] for values in (IMAGE_MEAN, IMAGE_STD))
+        self.register_buffer("scale", own_std / std, persistent=False)
+        self.register_buffer("shift", (own_mean - mean) / std, persistent=False)
         self.grid = self._grid()
 
     scale: Tensor
@@ -192,6 +197,37 @@ class BackboneModel(nn.Module):
         return model.to(device).eval()
 
 
+def save_backbone(folder: str | Path, sizes: BackboneSizes, backbone: Backbone, force: bool = False) -> None:
+    """Write a backbone alone, which ``backbone_from=`` of a training run takes.
+
+    Raises:
+        FileExistsError: If the folder holds a model and ``force`` is not set.
+    """
+    state = {f"backbone.{name}": tensor for name, tensor in backbone.state_dict().items()}
+    checkpoint.save_model(folder, _WITH_BACKBONE[0], {"backbone": asdict(sizes)}, state, force=force)
+
+
+def load_backbone(name: str | Path) -> tuple[BackboneSizes, dict[str, Tensor]]:
+    """Return sizes and state dict of a backbone that was saved alone, or in a classifier or heatmap model.
+
+    Args:
+        name: A model folder, the name of a model that ships with the package, or hf:user/model.
+
+    Raises:
+        CheckpointError: If there is no such model, its files are broken, or it has no backbone.
+    """
+    kind = checkpoint.model_kind(name)
+    if kind not in _WITH_BACKBONE:
+        alone, *rest = _WITH_BACKBONE
+        raise checkpoint.CheckpointError(
+            f"{name} is a {kind}; a backbone is taken from a {alone}, {rest[0]} or {rest[1]}"
+        )
+    config, state = checkpoint.load_model(name, kind)
+    with checkpoint.explain(name):
+        sizes = build_config(BackboneSizes, config["backbone"], "backbone")
+    return sizes, {key.removeprefix("backbone."): w for key, w in state.items() if key.startswith("backbone.")}
+
+
 def _create(sizes: BackboneSizes, pretrained: bool) -> Any:
     import timm
     from timm.layers import DropPath
@@ -235,14 +271,6 @@ def _create_movenet(sizes: BackboneSizes, pretrained: bool) -> MoveNetFeatures:
     if tuple(sizes.image_size) != (side, side):
         raise ValueError(f"backbone {name} takes photos of {side} x {side} pixels, not {tuple(sizes.image_size)}")
     return MoveNetFeatures(width, side)
-
-
-def _renormalisation(settings: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
-    """Return scale and shift (3, 1, 1) from ImageNet-normalised photos to what the weights were trained with."""
-    mean, std = torch.tensor(settings["mean"]), torch.tensor(settings["std"])
-    scale = torch.tensor(IMAGE_STD) / std
-    shift = (torch.tensor(IMAGE_MEAN) - mean) / std
-    return scale[:, None, None], shift[:, None, None]
 
 
 def fold_batch_norms(network: Network) -> Network:

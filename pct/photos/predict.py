@@ -15,7 +15,6 @@ from pct.photos.config import Calibration
 from pct.photos.heatmap import HeatmapModel
 from pct.pose_space import PoseSpace
 from pct.skeleton import Skeleton
-from pct.tokenizer import PoseTokenizer
 
 # Heights and confidences are taken to lie this far from 0 and 1, where their log-odds have no bounds.
 _LEAST_HEIGHT = 1e-4
@@ -99,13 +98,13 @@ def predict_tokens(
     sampled = sample_tokens(probs[:count], num_samples, generator)
     # One call: what it takes beside its arithmetic is felt with small models.
     likely, samples = tokenizer.decode(torch.cat([indices, sampled.flatten(0, 1)])).tensor_split([len(indices)])
-    expected, likely = (merge_views(poses, count, tokenizer) for poses in (output.keypoints, likely))
+    skeleton, space = tokenizer.skeleton, tokenizer.space
+    expected, likely = (merge_views(poses, count, skeleton, space) for poses in (output.keypoints, likely))
     samples = samples.unflatten(0, (num_samples, count))
-    area = typical_area(tokenizer.space.crop_space).expand(count) if area is None else area
-    scale = joint_scale(tokenizer.space, tokenizer.skeleton, area.to(expected))
-    spread = joint_spread(expected, samples, scale)
-    heights = None if output.heights is None else merge_heights(output.heights, count, tokenizer.skeleton)
-    confidence = confidence_from_spread(spread, model.config.calibration, tokenizer.space.num_dims, heights)
+    area = typical_area(space.crop_space).expand(count) if area is None else area
+    spread = joint_spread(expected, samples, joint_scale(space, skeleton, area.to(expected)))
+    heights = None if output.heights is None else merge_views(output.heights, count, skeleton)
+    confidence = confidence_from_spread(spread, model.config.calibration, space.num_dims, heights)
     published = output.logits.float().amax(dim=-1).mean(dim=-1).view(-1, count).mean(dim=0)
     return PhotoPrediction(
         keypoints=expected,
@@ -116,7 +115,7 @@ def predict_tokens(
         samples=samples,
         probs=probs[:count].clone(),
         spread=spread,
-        pose_scores=published if tokenizer.space.conventions.score == "published" else score_poses(confidence),
+        pose_scores=published if space.conventions.score == "published" else score_poses(confidence),
         heights=heights,
     )
 
@@ -273,15 +272,14 @@ def mirror_keypoints(keypoints: Tensor, skeleton: Skeleton, space: PoseSpace) ->
     return torch.cat([space.mirror_sum - swapped[..., :1], swapped[..., 1:]], dim=-1)
 
 
-def merge_heights(heights: Tensor, count: int, skeleton: Skeleton) -> Tensor:
-    """Return scores of joints (B, K); where those of mirrored crops follow them, the mean of both."""
-    if len(heights) == count:
-        return heights.clone()
-    return (heights[:count] + heights[count:, torch.from_numpy(skeleton.flip_index).to(heights.device)]) / 2
+def merge_views(values: Tensor, count: int, skeleton: Skeleton, space: PoseSpace | None = None) -> Tensor:
+    """Return poses (B, K, D) of a space, or without one scores (B, K) of joints.
 
-
-def merge_views(poses: Tensor, count: int, tokenizer: PoseTokenizer) -> Tensor:
-    """Return the poses (B, K, D); where those of mirrored crops follow them, the mean of both."""
-    if len(poses) == count:
-        return poses.clone()
-    return (poses[:count] + mirror_keypoints(poses[count:], tokenizer.skeleton, tokenizer.space)) / 2
+    Where those of mirrored crops follow them, the mean of both.
+    """
+    if len(values) == count:
+        return values.clone()
+    values, mirrored = values[:count], values[count:]
+    if space is None:
+        return (values + mirrored[:, torch.from_numpy(skeleton.flip_index).to(values.device)]) / 2
+    return (values + mirror_keypoints(mirrored, skeleton, space)) / 2

@@ -11,10 +11,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from pct.photos.backbone import IMAGE_MEAN, IMAGE_STD, Backbone
+from pct.photos.backbone import IMAGE_MEAN, IMAGE_STD, Backbone, load_backbone, save_backbone
 from pct.photos.config import BackboneSizes
 from pct.photos.movenet import _at_tops, heatmap_heights
-from pct.photos.saved_backbone import load_backbone, save_backbone
 from pct.published.movenet import convert_movenet
 from pct.published.tfjs import read_tfjs
 

@@ -9,8 +9,7 @@ import timm
 import torch
 
 from pct.cli import main as cli
-from pct.photos.backbone import IMAGE_MEAN, IMAGE_STD, Backbone
-from pct.photos.saved_backbone import load_backbone
+from pct.photos.backbone import IMAGE_MEAN, IMAGE_STD, Backbone, load_backbone
 
 
 @pytest.fixture(scope="module")

@@ -136,7 +136,7 @@ def fit_sharpness(
         with torch.inference_mode():
             output = model.read_both_views(images) if options.flip else model(images)
             decoded = [model.decode(output.logits, sharpness) for sharpness in tried]
-            merged = torch.stack([merge_views(poses, len(images), model.tokenizer) for poses in decoded])
+            merged = torch.stack([merge_views(poses, len(images), model.skeleton, space) for poses in decoded])
             for poses, restored in zip(tried.values(), restore_poses(merged, bbox, space).cpu(), strict=True):
                 poses.append(restored)
     table = persons.table(space)

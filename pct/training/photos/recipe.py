@@ -13,12 +13,11 @@ from torch import Tensor, nn
 from pct import distributed
 from pct.checkpoint import CheckpointError, fingerprint
 from pct.evaluation.photos.calibration import calibrate_classifier
-from pct.photos.backbone import Backbone
+from pct.photos.backbone import Backbone, load_backbone
 from pct.photos.classifier import ClassifierConfig, PoseClassifier
 from pct.photos.config import HeatmapSizes
 from pct.photos.heatmap import HeatmapConfig, HeatmapModel
 from pct.photos.person_views import annotated_persons
-from pct.photos.saved_backbone import load_backbone
 from pct.pose_space import PoseSpace
 from pct.tokenizer import PoseTokenizer
 from pct.tokenizer.model import GUIDANCE_FOLDER
