@@ -38,9 +38,9 @@ class PoseStyle:
     thickness: int = 3
     radius: int = 4
 
-    def scaled(self, size: int) -> PoseStyle:
-        """Return the style for a picture of ``size`` pixels a side; it is made for 480."""
-        thickness, radius = (math.ceil(length * size / 480) for length in (self.thickness, self.radius))
+    def scaled(self, size: float, usual: float = 480) -> PoseStyle:
+        """Return the style for a pose or picture of ``size`` pixels, if this one is made for the ``usual`` size."""
+        thickness, radius = (math.ceil(length * size / usual) for length in (self.thickness, self.radius))
         return replace(self, thickness=thickness, radius=radius)
 
 

@@ -21,6 +21,8 @@ _FRAME = 205
 _DISTANCE = 2.5
 _MARGIN = 1.2
 _LEAST_EXTENT = 1900.0
+# Side in pixels of the panel of poses beside a photo, and the colour of the boxes on it.
+_BODY_SIZE, _BOX = 480, (230, 97, 0)
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,27 @@ def draw_pose_3d(layers: Sequence[PoseLayer], skeleton: Skeleton, view: View = F
         image = draw_pose(image, placed, _far_bones_first(skeleton, joints, view))
     image[[0, -1]] = image[:, [0, -1]] = _FRAME
     return image
+
+
+def draw_beside(image: np.ndarray, xyxy: np.ndarray, layers: Sequence[PoseLayer], skeleton: Skeleton) -> np.ndarray:
+    """Return a photo (H, W, 3), uint8 RGB, with boxes (N, 4) on it and the poses in them beside it, from two sides.
+
+    The size of the picture depends on the photo's alone, not on the number of poses.
+    """
+    height, width = image.shape[:2]
+    side, thickness = min(height, _BODY_SIZE), math.ceil(height / 300)
+    for x1, y1, x2, y2 in xyxy.astype(np.float64):
+        corners = np.array([[x1, y1], [x2, y1], [x2, y2], [x1, y2]])
+        image = draw_lines(image, np.stack([corners, np.roll(corners, -1, axis=0)], axis=1), _BOX, thickness)
+    canvas = np.full((height, width + 2 * side, 3), 255, np.uint8)
+    canvas[:, :width] = image
+    columns = math.ceil(math.sqrt(len(layers)))
+    for row, layer in enumerate(layers):
+        cell = side // columns
+        views = np.hstack([draw_pose_3d([layer], skeleton, view, cell) for view in (FRONT, TURNED)])
+        left, top = width + row % columns * 2 * cell, row // columns * cell
+        canvas[top : top + cell, left : left + 2 * cell] = views
+    return canvas
 
 
 def _draw_floor(scene: _Scene, view: View, size: int) -> np.ndarray:

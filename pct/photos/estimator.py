@@ -23,8 +23,7 @@ from pct.photos.detection.detector import PersonDetector, load_detector
 from pct.photos.heatmap import KIND as HEATMAP
 from pct.photos.heatmap import HeatmapModel
 from pct.photos.predict import area_in_model_units, predict_poses, restore_poses
-from pct.photos.results.poses import PersonPoses
-from pct.photos.results.result import PoseResult
+from pct.photos.results.result import PersonPoses, PoseResult
 from pct.photos.results.sources import BoxedFrame, BoxFinder, Frame, Report, find_persons, read_frames
 from pct.tokens.table import PoseTokens
 

@@ -14,7 +14,7 @@ import pct
 from pct.checkpoint import CheckpointError
 from pct.files.photo import PhotoError
 from pct.photos.estimator import PoseEstimator
-from pct.photos.results.poses import PersonPoses
+from pct.photos.results.result import PersonPoses
 from pct.photos.results.sources import BoxError
 from pct.pose_space import PoseSpace
 

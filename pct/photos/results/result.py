@@ -1,19 +1,73 @@
-"""PoseResult: what estimating poses on a photo gives, in the shapes that people of the field know."""
+"""Poses of the persons on a photo: as arrays (PersonPoses), and as the field knows them (PoseResult)."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pct.drawing.poses2d import write_jpeg, write_png
+from pct.drawing.poses2d import COLOURED, PoseLayer, draw_pose, write_jpeg, write_png
+from pct.drawing.poses3d import draw_beside
 from pct.packages import explain_missing
-from pct.photos.results.poses import PersonPoses
 from pct.photos.results.sources import Frame
 from pct.skeleton import Skeleton
+
+# Joints below this confidence are drawn hollow.
+_SURE = 0.3
+# Longer side in pixels of the persons that the usual style of drawing suits.
+_DRAWN_SIZE = 300
+
+
+@dataclass(frozen=True)
+class PersonPoses:
+    """Poses of the N persons of a photo, in the order of their boxes.
+
+    Coordinates (D = 2) are image pixels, x right and y down, with the first pixel's centre at (0, 0); those of models
+    of 3D poses (D = 3) are millimetres from the root joint in the camera's axes: x right, y down, z away from it.
+
+    Attributes:
+        keypoints: The expected poses (N, K, D), float32: what is most accurate.
+        scores: Confidence of each joint (N, K) in [0, 1]: the keypoint similarity that is expected of it, measured by
+            OKS's scales on photos and by 100 mm for all joints in space (see :mod:`pct.evaluation.metrics`).
+        pose_scores: What poses are ranked by (N,): the mean confidence of the joints, each weighed by itself. By
+            published conventions it is the mean over the tokens of the largest logit, which has no bounds and is no
+            probability.
+        indices: The most likely integer tokens (N, M), int64.
+        token_probs: Their probabilities (N, M).
+        likely_keypoints: Poses (N, K, D) that the most likely tokens decode to.
+        samples: Poses (S, N, K, D) that sampled tokens decode to: what else the photo may show.
+        bbox: The boxes (N, 4) as x, y, width, height in image pixels, float32.
+    """
+
+    keypoints: np.ndarray
+    scores: np.ndarray
+    pose_scores: np.ndarray
+    indices: np.ndarray
+    token_probs: np.ndarray
+    likely_keypoints: np.ndarray
+    samples: np.ndarray
+    bbox: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.keypoints)
+
+    @property
+    def is_3d(self) -> bool:
+        """Whether the coordinates are millimetres in space."""
+        return self.keypoints.shape[2] == 3
+
+    def select(self, rows: slice) -> PersonPoses:
+        """Return some of the persons."""
+        return PersonPoses(**{name: a[:, rows] if name == "samples" else a[rows] for name, a in vars(self).items()})
+
+    @classmethod
+    def concatenate(cls, parts: list[PersonPoses]) -> PersonPoses:
+        """Put persons one after the other; there must be at least one part."""
+        names = [field.name for field in fields(cls)]
+        return cls(**{n: np.concatenate([getattr(p, n) for p in parts], axis=int(n == "samples")) for n in names})
 
 
 @dataclass(frozen=True)
@@ -21,7 +75,7 @@ class Keypoints:
     """Joints of the N persons of a photo.
 
     Attributes:
-        data: The expected poses (N, K, D), float32; see :class:`~pct.photos.results.poses.PersonPoses`.
+        data: The expected poses (N, K, D), float32; see :class:`PersonPoses`.
         conf: Confidence of each joint (N, K) in [0, 1].
         orig_shape: Height and width of the photo.
     """
@@ -141,8 +195,21 @@ class PoseResult:
         return self.persons.samples
 
     def draw(self) -> np.ndarray:
-        """Return the photo with the poses on it (H, W, 3), uint8 RGB; 3D poses stand beside it."""
-        return self.persons.draw(self.orig_img, self.skeleton)
+        """Return the photo (H, W, 3), uint8 RGB, with the expected poses on it; joints of low confidence are hollow.
+
+        3D poses stand beside the photo, on which their boxes are drawn: each as seen from the camera and turned, in the
+        order of the boxes. The size of the picture depends on the photo's alone, not on the number of persons.
+        """
+        persons, image = self.persons, self.orig_img
+        layers = [
+            PoseLayer(pose, known) for pose, known in zip(persons.keypoints, persons.scores >= _SURE, strict=True)
+        ]
+        if persons.is_3d:
+            return draw_beside(image, self.boxes.xyxy, layers, self.skeleton)
+        for row in np.argsort(persons.pose_scores):
+            size = min(max(float(persons.bbox[row, 2:].max()), _DRAWN_SIZE / 4), 4 * _DRAWN_SIZE)
+            image = draw_pose(image, replace(layers[row], style=COLOURED.scaled(size, _DRAWN_SIZE)), self.skeleton)
+        return image
 
     def plot(self) -> Any:
         """Return :meth:`draw` as a Pillow picture."""
@@ -151,10 +218,9 @@ class PoseResult:
         return Image.fromarray(self.draw())
 
     def save(self, path: str | Path, force: bool = False) -> None:
-        """Write :meth:`draw` to a JPEG or PNG file, by the suffix of ``path``.
+        """Write :meth:`draw` to a JPEG or PNG file, by the suffix of ``path``; ValueError if that is another.
 
         Raises:
-            ValueError: If the suffix is another.
             FileExistsError: If the file exists and ``force`` is not set.
         """
         writers = {".jpg": write_jpeg, ".jpeg": write_jpeg, ".png": write_png}
@@ -169,9 +235,8 @@ class PoseResult:
         Each has ``bbox``, ``keypoints`` as x, y, confidence (3D: ``keypoints3d`` and ``scores``), ``score``,
         ``tokens``, ``token_probs``, ``file_name`` if the photo is a file, and ``track_id`` if it is in a track.
         """
-        entries = []
+        persons, entries = self.persons, []
         for row in range(len(self)):
-            persons = self.persons
             entry = {
                 "bbox": _short(persons.bbox[row], 3),
                 **_joints(persons.keypoints[row], persons.scores[row]),
