@@ -106,7 +106,7 @@ class PoseTokenizer(TokenColumns, PoseModel):
         with torch.autocast(z.device.type, enabled=False):
             decoded = self.decoder(quantized.z_q)
         estimate = z if self.config.layout != "parallel" else None
-        return TokenizerOutput(decoded, quantized.indices, quantized.commitment_loss, quantized.codebook_loss, estimate)
+        return TokenizerOutput(**vars(quantized), keypoints=decoded, estimate=estimate)
 
     @torch.no_grad()
     @checkpoint.in_float32()
@@ -278,7 +278,8 @@ class PoseTokenizer(TokenColumns, PoseModel):
         kept = {name: value.float() for name, value in state.items() if name.rpartition(".")[2] not in TRAINING_BUFFERS}
         whole = self.state_dict()
         self.load_state_dict({**{n: v for n, v in whole.items() if n not in self._own_state()}, **kept})
-        self.quantizer.resume()
+        for codebook in self.quantizer.codebooks:
+            codebook.resume()
 
     def _restore(self, keypoints: Tensor, bbox: Tensor | None) -> Tensor:
         if bbox is None:

@@ -38,21 +38,15 @@ class QuantizerOutput:
 
 
 @dataclass(frozen=True)
-class TokenizerOutput:
-    """What a tokenizer makes of normalised poses.
+class TokenizerOutput(QuantizerOutput):
+    """What a tokenizer makes of normalised poses, with what its quantizer made of them.
 
     Attributes:
         keypoints: Decoded joints (B, K, D) in model units.
-        indices: Integer tokens (B, M).
-        commitment_loss: Scalar of the quantizer.
-        codebook_loss: Scalar that trains weights of the quantizer itself.
         estimate: The pose (B, K, D) as the encoder believes it to be, in model units; None where it gives no pose.
     """
 
     keypoints: Tensor
-    indices: Tensor
-    commitment_loss: Tensor
-    codebook_loss: Tensor
     estimate: Tensor | None = None
 
 
@@ -85,6 +79,14 @@ class Quantizer(nn.Module):
             lengths: How many of its first tokens each pose keeps for the decoder (B,), from ``shortest_prefix`` on; all
                 by default.
         """
+        with torch.autocast(z.device.type, enabled=False):
+            output = self.quantize(z.float(), lengths)
+            if self.training:
+                self.epoch_counts += torch.bincount(output.indices.flatten(), minlength=self.codebook_size)
+            return output
+
+    def quantize(self, z: Tensor, lengths: Tensor | None) -> QuantizerOutput:
+        """Do the work of :meth:`forward`, in float32."""
         raise NotImplementedError
 
     def searcher(self, exact: bool = False) -> Search:
@@ -133,25 +135,20 @@ class Quantizer(nn.Module):
         return None
 
     @property
-    def num_entries(self) -> int:
-        """How many numbers the entries hold."""
-        return sum(m.codebook_buffer.numel() for m in self.modules() if isinstance(m, EMACodebook))
+    def codebooks(self) -> list[EMACodebook]:
+        """The learned codebooks; none where there is nothing to learn."""
+        return [module for module in self.modules() if isinstance(module, EMACodebook)]
 
-    def count(self, indices: Tensor) -> None:
-        """Add tokens of a training step to the counts of the epoch."""
-        self.epoch_counts += torch.bincount(indices.reshape(-1), minlength=self.codebook_size)
+    @property
+    def num_entries(self) -> int:
+        """How many numbers the learned entries hold."""
+        return sum(codebook.entries.numel() for codebook in self.codebooks)
 
     def pop_epoch_use(self) -> CodebookUse:
         """Return the use of the codebook in training since the last call, over all processes, and start anew."""
         use = CodebookUse.from_counts(distributed.all_reduce_sum(self.epoch_counts))
         self.epoch_counts.zero_()
         return use
-
-    def resume(self) -> None:
-        """Let training go on after the weights of a saved model were loaded."""
-        for module in self.modules():
-            if isinstance(module, EMACodebook):
-                module.resume()
 
 
 class EMAQuantizer(Quantizer):
@@ -166,22 +163,19 @@ class EMAQuantizer(Quantizer):
         super().__init__(config)
         self.codebook = EMACodebook(config, config.codebook_dim if dim is None else dim)
 
-    def forward(self, z: Tensor, lengths: Tensor | None = None) -> QuantizerOutput:
+    def quantize(self, z: Tensor, lengths: Tensor | None) -> QuantizerOutput:
         """See :class:`Quantizer`."""
-        with torch.autocast(z.device.type, enabled=False):
-            z = z.float()
-            seen = self.features(z.detach())
-            if self.training:
-                self.codebook.start_from(seen)
-            indices = self.codebook.assign(seen)
-            output = self.output(z, indices, lengths)
-            if self.training:
-                self.codebook.update(seen, indices)
-                self.count(indices)
-            return output
+        seen = self.features(z.detach())
+        if self.training:
+            self.codebook.start_from(seen)
+        indices = self.codebook.assign(seen)
+        output = self.output(z, indices, lengths)
+        if self.training:
+            self.codebook.update(seen, indices)
+        return output
 
     def output(self, z: Tensor, indices: Tensor, lengths: Tensor | None) -> QuantizerOutput:
-        """Return what :meth:`forward` gives for the tokens (B, M) of ``z``."""
+        """Return what :meth:`quantize` gives for the tokens (B, M) of ``z``."""
         z_q = self.codebook.lookup(indices)
         commitment_loss = F.mse_loss(z, z_q)
         return QuantizerOutput(z + (z_q - z).detach(), indices, commitment_loss, z.new_zeros(()))
@@ -226,16 +220,11 @@ class FSQQuantizer(Quantizer):
         digits = torch.arange(self.codebook_size)[:, None] // strides % counts
         self.register_buffer("grid", self._to_grid(digits), persistent=False)
 
-    def forward(self, z: Tensor, lengths: Tensor | None = None) -> QuantizerOutput:
+    def quantize(self, z: Tensor, lengths: Tensor | None) -> QuantizerOutput:
         """Quantize features (B, M, D) with the straight-through gradient through the rounding."""
-        with torch.autocast(z.device.type, enabled=False):
-            position = self._position(z.float())
-            digits = position.round()
-            indices = (digits.detach().long() * self.strides).sum(dim=-1)
-            if self.training:
-                self.count(indices)
-            z_q = self._to_grid(position + (digits - position).detach())
-            return QuantizerOutput(z_q, indices, position.new_zeros(()), position.new_zeros(()))
+        indices, bounded = self.assign(z), self.features(z)
+        z_q = bounded + (self.lookup(indices) - bounded).detach()
+        return QuantizerOutput(z_q, indices, z.new_zeros(()), z.new_zeros(()))
 
     def searcher(self, exact: bool = False) -> Search:
         """See :class:`Quantizer`."""

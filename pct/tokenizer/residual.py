@@ -25,36 +25,30 @@ class ResidualQuantizer(Quantizer):
         width = self.num_keypoints * self.num_dims
         self.stages = nn.ModuleList(EMACodebook(config, width, seed) for seed in range(self.num_tokens))
 
-    def forward(self, z: Tensor, lengths: Tensor | None = None) -> QuantizerOutput:
+    def quantize(self, z: Tensor, lengths: Tensor | None) -> QuantizerOutput:
         """Quantize joints (B, K, D) in model units."""
-        with torch.autocast(z.device.type, enabled=False):
-            z = z.float()
-            if lengths is None:
-                lengths = torch.full((len(z),), self.num_tokens, device=z.device)
-            left = self._flat(z.detach())
-            kept, indices = torch.zeros_like(left), []
-            for number, stage in enumerate(self._stages()):
-                if self.training:
-                    stage.start_from(left)
-                index = stage.assign(left)
-                entry = stage.lookup(index)
-                if self.training:
-                    stage.update(left, index)
-                left = left - entry
-                kept = torch.where((number < lengths)[:, None], kept + entry, kept)
-                indices.append(index)
-            tokens = torch.stack(indices, dim=1)
+        if lengths is None:
+            lengths = torch.full((len(z),), self.num_tokens, device=z.device)
+        left = self._flat(z.detach())
+        kept, indices = torch.zeros_like(left), []
+        for number, stage in enumerate(self.codebooks):
             if self.training:
-                self.count(tokens)
-            commitment_loss = F.mse_loss(self._flat(z), self._flat(z.detach()) - left)
-            z_q = self._said(kept, lengths)
-            # The gradient of the joints goes straight to z.
-            z_q = z_q + F.pad(z - z.detach(), (0, 1))
-            return QuantizerOutput(z_q, tokens, commitment_loss, z.new_zeros(()))
+                stage.start_from(left)
+            index = stage.assign(left)
+            entry = stage.lookup(index)
+            if self.training:
+                stage.update(left, index)
+            left = left - entry
+            kept = torch.where((number < lengths)[:, None], kept + entry, kept)
+            indices.append(index)
+        commitment_loss = F.mse_loss(self._flat(z), self._flat(z.detach()) - left)
+        # The gradient of the joints goes straight to z.
+        z_q = self._said(kept, lengths) + F.pad(z - z.detach(), (0, 1))
+        return QuantizerOutput(z_q, torch.stack(indices, dim=1), commitment_loss, z.new_zeros(()))
 
     def searcher(self, exact: bool = False) -> Search:
         """See :class:`Quantizer`."""
-        searches = [(entry_search(stage.entries, exact), stage) for stage in self._stages()]
+        searches = [(entry_search(stage.entries, exact), stage) for stage in self.codebooks]
 
         def search(z: Tensor) -> tuple[Tensor, Tensor]:
             left, found = self._flat(z), []
@@ -69,20 +63,19 @@ class ResidualQuantizer(Quantizer):
     def features(self, z: Tensor) -> Tensor:
         """Return what is left of joints (B, K, D) before each token (B, M, K * D)."""
         left, features = self._flat(z.float()), []
-        for stage in self._stages():
+        for stage in self.codebooks:
             features.append(left)
             left = left - stage.lookup(stage.assign(left))
         return torch.stack(features, dim=1)
 
     def embeddings(self) -> Tensor:
         """See :class:`Quantizer`."""
-        return torch.stack([stage.entries for stage in self._stages()])
+        return torch.stack([stage.entries for stage in self.codebooks])
 
     def lookup(self, indices: Tensor) -> Tensor:
-        """Return what tokens (B, m), m at least 1, say: see :meth:`combine`."""
-        stages = zip(self._stages(), indices.unbind(dim=1), strict=False)
-        total = sum((stage.lookup(index) for stage, index in stages), start=torch.zeros((), device=indices.device))
-        return self._said(total, indices.shape[1])
+        """See :class:`Quantizer`."""
+        entries = [stage.lookup(index) for stage, index in zip(self.codebooks, indices.unbind(dim=1), strict=False)]
+        return self._said(sum(entries, start=torch.zeros((), device=indices.device)), indices.shape[1])
 
     def expected(self, probs: Tensor) -> Tensor:
         """See :class:`Quantizer`."""
@@ -92,9 +85,6 @@ class ResidualQuantizer(Quantizer):
     def combine(self, entries: Tensor) -> Tensor:
         """Turn entries (B, m, D) into joints in model units, with how much is said: (B, K, num_dims + 1)."""
         return self._said(entries.sum(dim=1), entries.shape[1])
-
-    def _stages(self) -> list[EMACodebook]:
-        return [stage for stage in self.stages if isinstance(stage, EMACodebook)]
 
     def _flat(self, z: Tensor) -> Tensor:
         return ((z - self.middle) / self.unit).flatten(1)
