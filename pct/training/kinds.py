@@ -7,12 +7,12 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-# Each kind's room, config, and how it trains and reports on what it trained.
+# Each kind's room, config, and how it trains.
 _RECIPES = {
-    "tokenizer": ("tokenizer", "TokenizerRun", "train_tokenizer", "write_tokenizer_report"),
-    "classifier": ("photos", "ClassifierRun", "train_classifier", None),
-    "heatmap": ("photos", "HeatmapRun", "train_heatmap_model", None),
-    "lifter": ("lifting", "LifterRun", "train_lifter", None),
+    "tokenizer": ("tokenizer", "TokenizerRun", "train_tokenizer"),
+    "classifier": ("photos", "ClassifierRun", "train_classifier"),
+    "heatmap": ("photos", "HeatmapRun", "train_heatmap_model"),
+    "lifter": ("lifting", "LifterRun", "train_lifter"),
 }
 KINDS = tuple(_RECIPES)
 # In the package once installed, in the root of a checkout.
@@ -62,7 +62,7 @@ def load_run(kind: str, config: str | Path, overrides: list[str]) -> Any:
         raise ValueError(f"there is no kind of run {kind!r}; there are {', '.join(KINDS)}")
     from pct.training.run_config import load_config
 
-    room, schema, _, _ = _RECIPES[kind]
+    room, schema, _ = _RECIPES[kind]
     sections = import_module(f"pct.training.{room}.config")
     return load_config(find_config(kind, config), overrides, getattr(sections, schema))
 
@@ -94,7 +94,7 @@ def train_run(
     from pct.drawing import plots
     from pct.training.run_files import CURVES, METRICS, prepare_folder, read_metrics
 
-    room, _, train, report = _RECIPES[kind]
+    room, _, train = _RECIPES[kind]
     recipe = import_module(f"pct.training.{room}.recipe")
     distributed.start(run.device)
     folder = prepare_folder(run, resume, force)
@@ -102,7 +102,7 @@ def train_run(
     if not distributed.is_main():
         return None
     plots.plot_training_curves(read_metrics(folder / METRICS), folder / CURVES)
-    page: Path | None = getattr(recipe, report)(run, folder, trained) if report else None
+    page: Path | None = recipe.write_tokenizer_report(run, folder, trained) if kind == "tokenizer" else None
     return page
 
 

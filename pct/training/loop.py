@@ -155,6 +155,13 @@ def _wrap(model: nn.Module) -> nn.Module:
         return DistributedDataParallel(model, broadcast_buffers=False)
 
 
+def _validate(model: nn.Module, validate: Callable[[], dict[str, float]]) -> dict[str, float]:
+    model.eval()
+    values = {f"val_{name}": value for name, value in validate().items()}
+    model.train()
+    return values
+
+
 def _every(interval: int, done: int) -> bool:
     return interval > 0 and done % interval == 0
 

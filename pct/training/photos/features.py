@@ -64,13 +64,11 @@ class StoredFeatures:
 
     def rows(self, rows: np.ndarray) -> PhotoBatch:
         """Return the crops of some rows (B,), with features in place of their pixels."""
-        order = np.argsort(rows)  # a file is read fastest from its beginning to its end
-        sorted_rows = rows[order]
-        features = torch.from_numpy(self.features[sorted_rows]).float()
-        labels = {name: values[torch.from_numpy(sorted_rows)] for name, values in self.labels.items()}
+        rows = np.sort(rows)  # a file is read fastest from its beginning to its end
+        labels = {name: values[torch.from_numpy(rows)] for name, values in self.labels.items()}
         # Black, without memory of its own: only its size is asked for.
         pixels = torch.zeros(1, dtype=torch.uint8).expand(len(rows), 3, *self.image_size)
-        return PhotoBatch(pixels=pixels, features=features, **labels)
+        return PhotoBatch(pixels=pixels, features=torch.from_numpy(self.features[rows]).float(), **labels)
 
 
 def _given(value: Any) -> Any:
