@@ -107,8 +107,8 @@ def train(
     """
     device, is_main = next(model.parameters()).device, distributed.is_main()
     optimizer = build_optimizer(model, run.optim, lr_scales)
-    window = _Window(model, batches)
-    start = _resume(model, optimizer, window, folder, run.steps)
+    window = _Window(model, optimizer, batches, folder)
+    start = window.resume(run.steps)
     wrapped = _wrap(model) if distributed.is_distributed() else model
     steps: Any = range(start, run.steps)
     bar = progress(steps, start) if progress and is_main else None
@@ -140,7 +140,7 @@ def train(
                 if bar is not None:
                     bar.set_postfix({k: f"{values[k]:.4g}" for k in ("loss", "usage", "perplexity") if k in values})
             if last or asked or _every(run.checkpoint_every, done):
-                _save(model, optimizer, window, done, folder)
+                window.save(done)
             if asked and not last:
                 raise TrainingStopped(done, asked)
     distributed.barrier()
@@ -166,39 +166,12 @@ def _every(interval: int, done: int) -> bool:
     return interval > 0 and done % interval == 0
 
 
-def _validate(model: nn.Module, validate: Callable[[], dict[str, float]]) -> dict[str, float]:
-    model.eval()
-    values = {f"val_{name}": value for name, value in validate().items()}
-    model.train()
-    return values
-
-
-def _save(model: nn.Module, optimizer: torch.optim.Optimizer, window: _Window, done: int, folder: Path) -> None:
-    state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "window": window.state_dict(done)}
-    if distributed.is_main():
-        save_checkpoint(folder, {**state, "step": done})
-
-
-def _resume(model: nn.Module, optimizer: torch.optim.Optimizer, window: _Window, folder: Path, steps: int) -> int:
-    state = load_checkpoint(folder)
-    if state is None:
-        return 0
-    with explain(folder / CHECKPOINT):
-        model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
-        window.load_state_dict(state["window"], next(model.parameters()).device)
-        start = int(state["step"])
-    if start > steps:
-        raise ValueError(f"{folder} already holds {start} steps; steps must be at least that, got {steps}")
-    return start
-
-
 class _Window:
-    """Losses and speed between two log lines, and codebook use in the last whole epoch; part of the checkpoint."""
+    """Losses and speed between two log lines, codebook use in the last whole epoch, and the checkpoints of it all."""
 
-    def __init__(self, model: nn.Module, batches: Batches) -> None:
+    def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer, batches: Batches, folder: Path) -> None:
+        self.model, self.optimizer, self.batches, self.folder = model, optimizer, batches, folder
         self.quantizers = [m for m in model.modules() if isinstance(m, Quantizer)]
-        self.batches = batches
         self.sums: dict[str, Tensor] = {}
         self.use: dict[str, float] = {}
         self.count = 0
@@ -222,29 +195,41 @@ class _Window:
         values = {name: float(distributed.all_reduce_sum(total) * share) for name, total in self.sums.items()}
         _check_finite(values, done)
         values["poses_per_second"] = self.timed * self.batches.batch_size / (time.perf_counter() - self.started)
-        values |= self.use
         self.sums, self.count = {}, 0
-        return values
+        return values | self.use
 
     def restart_clock(self) -> None:
         """Leave what was done until now out of the speed."""
         self.timed, self.started = 0, time.perf_counter()
 
-    def state_dict(self, done: int) -> dict[str, Any]:
-        """Return what the next log line needs, summed over all processes (which must all call this)."""
+    def save(self, done: int) -> None:
+        """Write a checkpoint, with what the next log line needs summed over all processes, which must all call this."""
         sums = {name: distributed.all_reduce_sum(total).cpu() for name, total in self.sums.items()}
         # Else the last good checkpoint would be replaced by one that nothing can be done with.
         _check_finite({name: float(total) for name, total in sums.items()}, done)
         counts = [distributed.all_reduce_sum(q.epoch_counts).cpu() for q in self.quantizers]
-        return {"sums": sums, "counts": counts, "count": self.count, "use": self.use}
+        window = {"sums": sums, "counts": counts, "count": self.count, "use": self.use}
+        state = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(), "window": window}
+        if distributed.is_main():
+            save_checkpoint(self.folder, {**state, "step": done})
 
-    def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:
-        """Go on from :meth:`state_dict`: the main process takes the sums, the others start from zero."""
-        share = 1.0 if distributed.is_main() else 0.0
-        self.sums = {name: total.to(device) * share for name, total in state["sums"].items()}
-        self.count, self.use = state["count"], state["use"]
-        for quantizer, counts in zip(self.quantizers, state["counts"], strict=True):
-            quantizer.epoch_counts.copy_(counts * int(share))
+    def resume(self, steps: int) -> int:
+        """Go on from the folder's checkpoint, if any, and return its step; the sums are taken by the main process."""
+        state = load_checkpoint(self.folder)
+        if state is None:
+            return 0
+        device, share = next(self.model.parameters()).device, int(distributed.is_main())
+        with explain(self.folder / CHECKPOINT):
+            self.model.load_state_dict(state["model"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            window, start = state["window"], int(state["step"])
+            self.sums = {name: total.to(device) * share for name, total in window["sums"].items()}
+            self.count, self.use = window["count"], window["use"]
+            for quantizer, counts in zip(self.quantizers, window["counts"], strict=True):
+                quantizer.epoch_counts.copy_(counts * share)
+        if start > steps:
+            raise ValueError(f"{self.folder} already holds {start} steps; steps must be at least that, got {steps}")
+        return start
 
 
 def _check_finite(values: dict[str, float], done: int) -> None:
@@ -278,17 +263,16 @@ def stop_on_signal() -> Iterator[Callable[[], int]]:
         return
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
-    def restore() -> None:
-        for number, handler in before.items():
+    def handle(handlers: Mapping[int, Any]) -> None:
+        for number, handler in handlers.items():
             signal.signal(number, handler)
 
     def note(number: int, _frame: FrameType | None) -> None:
         seen.append(number)
-        restore()
+        handle(before)
 
-    for number in before:
-        signal.signal(number, note)
+    handle(dict.fromkeys(before, note))
     try:
         yield lambda: seen[-1]
     finally:
-        restore()
+        handle(before)

@@ -10,19 +10,13 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar, cast
 
 from pct.files.yaml_text import read_yaml, read_yaml_text
 
 
-@dataclass(frozen=True)
-class Rule:
-    """What a setting must be.
-
-    Attributes:
-        text: The rule in words, after "it must be".
-        holds: Whether a value keeps it.
-    """
+class Rule(NamedTuple):
+    """What a setting must be, in words after "it must be", and whether a value is that."""
 
     text: str
     holds: Callable[[Any], bool]
@@ -148,13 +142,10 @@ def load_config(path: str | Path, overrides: list[str], schema: type[Run]) -> Ru
     for source, content in ((str(path), values), ("command line", given)):
         _fill(filled, content, schema, schema, source, "")
     try:
-        run = OmegaConf.to_object(filled)
-        assert isinstance(run, schema)
+        run = cast(Run, OmegaConf.to_object(filled))
         _check_rules(run, "")
-    except OmegaConfBaseException as error:
+    except (OmegaConfBaseException, ValueError) as error:  # ValueErrors are of a section's own checks
         raise ValueError(f"{path}: {_first_line(error)}") from error
-    except ValueError as error:  # of a section's own checks
-        raise ValueError(f"{path}: {error}") from error
     return run
 
 

@@ -6,6 +6,7 @@ import io
 import json
 import pickle
 import shutil
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -27,19 +28,8 @@ _STATE_KEYS = {"model", "optimizer", "window", "step"}
 # What a resumed run may change: where, how long and how watched it runs. Of these only the steps move the numbers,
 # by moving the end of a schedule. All other keys would make two half runs out of one.
 FREE_ON_RESUME = {
-    "out",
-    "steps",
-    "pretrain.steps",
-    "device",
-    "threads",
-    "workers",
-    "log_every",
-    "val_every",
-    "checkpoint_every",
-    "val_poses",
-    "val_persons",
-    "report",
-    "report_poses",
+    *("out", "steps", "pretrain.steps", "device", "threads", "workers", "log_every", "val_every", "checkpoint_every"),
+    *("val_poses", "val_persons", "report", "report_poses"),
 }
 
 
@@ -66,22 +56,23 @@ def prepare_folder(run: TrainingRun, resume: bool, force: bool) -> Path:
                 f"{folder} already holds a run ({', '.join(held)}); go on with --resume, replace it with --force"
             )
         if resume and (folder / CONFIG).exists():
-            check_same_run(folder / CONFIG, run)
+            _check_same_run(folder / CONFIG, run)
         if force and (folder / CONFIG).exists():
-            _remove_run(folder)
+            for name in (MODEL_FOLDER, REPORT_FOLDER, PRETRAIN_FOLDER, TENSORBOARD):
+                if (folder / name).is_dir():
+                    shutil.rmtree(folder / name)
+            # The config goes last: while it is there, the folder counts as a run that --force may replace.
+            for name in (CHECKPOINT, METRICS, CURVES, CONFIG):
+                (folder / name).unlink(missing_ok=True)
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(folder / CONFIG, dump_config(run).encode())
     distributed.barrier()
     return folder
 
 
-def check_same_run(config: Path, run: TrainingRun) -> None:
-    """Check that a run can go on from the checkpoints of the one that wrote ``config``.
-
-    Raises:
-        ValueError: If a setting differs that must not; it is named with both values.
-    """
-    before, now = _flatten(asdict(load_config(config, [], type(run)))), _flatten(asdict(run))
+def _check_same_run(config: Path, run: TrainingRun) -> None:
+    """Refuse to go on from the checkpoints of the run that wrote ``config`` if a setting differs that must not."""
+    before, now = (dict(_settings(asdict(r))) for r in (load_config(config, [], type(run)), run))
     for key, value in now.items():
         if key not in FREE_ON_RESUME and before[key] != value:
             raise ValueError(
@@ -90,20 +81,12 @@ def check_same_run(config: Path, run: TrainingRun) -> None:
             )
 
 
-def _flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
+def _settings(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for name, value in values.items():
-        flat |= _flatten(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
-    return flat
-
-
-def _remove_run(folder: Path) -> None:
-    # The config goes last: while it is there, the folder counts as a run that --force may replace.
-    for name in (MODEL_FOLDER, REPORT_FOLDER, PRETRAIN_FOLDER, TENSORBOARD):
-        if (folder / name).is_dir():
-            shutil.rmtree(folder / name)
-    for name in (CHECKPOINT, METRICS, CURVES, CONFIG):
-        (folder / name).unlink(missing_ok=True)
+        if isinstance(value, dict):
+            yield from _settings(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
 
 
 def save_checkpoint(folder: Path, state: dict[str, Any]) -> None:
