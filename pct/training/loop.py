@@ -261,7 +261,7 @@ def stop_on_signal() -> Iterator[Callable[[], int]]:
     if distributed.is_distributed() or threading.current_thread() is not threading.main_thread():
         yield lambda: 0
         return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before: dict[int, Any] = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def handle(handlers: Mapping[int, Any]) -> None:
         for number, handler in handlers.items():
