@@ -14,8 +14,8 @@ import torch
 
 from pct import PoseTokenizer, TokenizerConfig
 from pct.files.coco_writer import write_coco_poses
-from pct.files.motion.h36m import load_h36m
 from pct.files.motion.mocap import JOINT_NAMES, load_mocap
+from pct.files.motion.pairs import load_h36m
 from pct.files.parquet import write_columns
 from pct.files.photo import photo_size, read_photo
 from pct.files.pose_files import load_keypoint_file, read_poses

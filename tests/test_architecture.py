@@ -108,7 +108,7 @@ ROOMS = {
     "supervision": {"pct.photos.results.result", "pct.photos.results.sources"},
     "trackers": {"pct.photos.results.sources"},
     "albumentations": {"pct.photos.augment"},
-    "h5py": {"pct.files.motion.mpi_inf_3dhp"},
+    "h5py": {"pct.files.motion.pairs"},
     "jinja2": {"pct.evaluation.report", "pct.explorer.page"},
 }
 FREE = {"torch", "numpy", "tqdm"}

@@ -76,11 +76,11 @@ def _load(options: argparse.Namespace, lifter: Lifter) -> PosePairs:
     import torch
 
     if options.h36m:
-        from pct.files.motion.h36m import load_h36m
+        from pct.files.motion.pairs import load_h36m
 
         return load_h36m(options.h36m, detections=options.detections, skeleton=lifter.skeleton)
     if options.mpi_inf_3dhp:
-        from pct.files.motion.mpi_inf_3dhp import load_mpi_inf_3dhp
+        from pct.files.motion.pairs import load_mpi_inf_3dhp
 
         return load_mpi_inf_3dhp(options.mpi_inf_3dhp, skeleton=lifter.skeleton)
     from pct.files.motion.mocap import load_mocap, split_mocap

@@ -15,8 +15,8 @@ import pytest
 import torch
 
 from pct.cameras import project
-from pct.files.motion.h36m import ACTIONS, TEST_SUBJECTS, load_h36m
 from pct.files.motion.h36m_convert import CAMERA_NAMES, KEPT_JOINTS, H36MCameras, convert_h36m, read_h36m_cameras
+from pct.files.motion.pairs import ACTIONS, TEST_SUBJECTS, load_h36m
 from pct.people.poses import generate_poses3d
 from pct.skeleton import COCO17, H36M16, H36M17
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pct.files.motion.mpi_inf_3dhp import TO_H36M17, load_mpi_inf_3dhp
+from pct.files.motion.pairs import TO_H36M17, load_mpi_inf_3dhp
 from pct.people.poses import generate_poses3d
 from pct.skeleton import COCO17, H36M16, H36M17
 

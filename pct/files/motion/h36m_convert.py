@@ -161,7 +161,7 @@ def convert_h36m(
     trust_pickle: bool = False,
     force: bool = False,
 ) -> list[str]:
-    """Convert Human3.6M's files to one plain ``.npz`` that :func:`pct.files.motion.h36m.load_h36m` reads.
+    """Convert Human3.6M's files to one plain ``.npz`` that :func:`pct.files.motion.pairs.load_h36m` reads.
 
     Args:
         out: File to write.

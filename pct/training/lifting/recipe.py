@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from pct.files.motion.h36m import load_h36m
+from pct.files.motion.pairs import load_h36m
 from pct.lifting.config import LifterConfig, LifterSizes
 from pct.lifting.detector_noise import DetectorNoise, NoiseConfig
 from pct.lifting.lifter import Lifter
