@@ -36,12 +36,14 @@ class NpzError(ValueError):
     """An ``.npz`` archive is missing, broken, or holds what is not read."""
 
 
-def check_file(path: Path, error: type[ValueError]) -> None:
-    """Raise ``error`` if a path is no file that something could be read from."""
+def check_file(path: str | Path, error: type[ValueError]) -> Path:
+    """Return a path, or raise ``error`` if it is no file that something could be read from."""
+    path = Path(path)
     if not path.is_file():
         raise error(f"{path}: {'this is a folder' if path.is_dir() else 'no such file'}")
     if path.stat().st_size == 0:
         raise error(f"{path}: the file is empty")
+    return path
 
 
 class NpzReader(ExitStack):
@@ -59,8 +61,7 @@ class NpzReader(ExitStack):
 
     def __init__(self, path: str | Path) -> None:
         super().__init__()
-        self.path = Path(path)
-        check_file(self.path, NpzError)
+        self.path = check_file(path, NpzError)
         try:
             self._zip = self.enter_context(zipfile.ZipFile(self.path))
         except (zipfile.BadZipFile, UnicodeDecodeError, NotImplementedError, OSError, ValueError):

@@ -66,8 +66,7 @@ class ColumnReader(ExitStack):
         import pyarrow.parquet as pq
 
         super().__init__()
-        self.path = Path(path)
-        check_file(self.path, ParquetError)
+        self.path = check_file(path, ParquetError)
         with _named(self.path, "truncated, or no Parquet file"):
             self._file = self.enter_context(pq.ParquetFile(self.path, page_checksum_verification=True))
             schema = self._file.schema_arrow

@@ -44,8 +44,7 @@ def check_pose_file(path: str | Path) -> Path:
     if suffix not in POSE_SUFFIXES:
         pickled = "; pickled files are refused" if suffix in (".pkl", ".pickle", ".pt", ".pth") else ""
         raise PoseFileError(f"{path}: suffix is {suffix!r}; poses are read from {', '.join(POSE_SUFFIXES)}{pickled}")
-    check_file(path, PoseFileError)
-    return path
+    return check_file(path, PoseFileError)
 
 
 def pose_suffix(path: str | Path) -> str:

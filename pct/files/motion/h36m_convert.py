@@ -273,7 +273,7 @@ def _recordings(path: str | Path, content: Mapping[Any, Any]) -> Recordings:
 
 def _unpickle(path: str | Path, name: str, trust_pickle: bool) -> Mapping[Any, Any]:
     """Return the dictionary that an array of the archive holds."""
-    check_file(Path(path), NpzError)
+    check_file(path, NpzError)
     if not trust_pickle:
         raise ValueError(
             f"{path} holds pickled Python objects, and reading them lets the file run any code on this machine; "
