@@ -89,6 +89,8 @@ def test_photos_reach_weights_with_the_normalisation_they_were_trained_with() ->
         ("resnet18", {"options": {"foo": 1}}, "foo"),
         ("resnet18", {"stage": 7}, "5 stages; stage 7 is none"),
         ("swin_pico", {"pretrained": True}, "no pretrained weights"),
+        ("movenet_thunder", {"pretrained": True}, "backbone_from"),
+        ("movenet_thunder", {}, "photos of 256 x 256 pixels"),
         ("swin_pico", {"options": TINY}, r"photos must be \(B, 3, 64, 64\)"),
     ],
 )

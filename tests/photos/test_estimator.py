@@ -163,7 +163,6 @@ def test_a_model_that_is_higher_than_wide_sees_its_own_shape() -> None:
 def test_models_of_3d_poses_give_millimetres_from_the_root() -> None:
     estimator = PoseEstimator(make_varied_classifier(space=PoseSpace("root3d", millimetres=500.0)))
     poses = estimator.predict(make_photo(), BOXES)
-    assert poses.keypoints.shape == (3, 17, 3)
     decoded = estimator.model.tokenizer.decode(torch.from_numpy(poses.indices)) * 500
     decoded = decoded - decoded[:, :1]
     np.testing.assert_allclose(poses.likely_keypoints, decoded.numpy(), rtol=1e-4, atol=1e-2)

@@ -12,7 +12,6 @@ import torch
 import torch.nn.functional as F
 
 from pct.photos.backbone import IMAGE_MEAN, IMAGE_STD, Backbone, load_backbone, save_backbone
-from pct.photos.config import BackboneSizes
 from pct.photos.movenet import _at_tops, heatmap_heights
 from pct.published.movenet import convert_movenet
 from pct.published.tfjs import read_tfjs
@@ -202,10 +201,3 @@ def test_tops_are_told_best_first_with_their_places_and_what_lies_there() -> Non
     torch.testing.assert_close(rows[4:28, 0], fine[0, :, 5, 12])
     torch.testing.assert_close(rows[4:28, 4], fine[0, :, 5, 10])
     torch.testing.assert_close(rows[60, 0], torch.sin(torch.tensor(math.pi / 2 * (11.5 / 8 - 1))))
-
-
-def test_what_movenet_does_not_take_is_said() -> None:
-    with pytest.raises(ValueError, match="backbone_from"):
-        Backbone(BackboneSizes("movenet_thunder"), pretrained=True)
-    with pytest.raises(ValueError, match="photos of 256 x 256 pixels"):
-        Backbone(BackboneSizes("movenet_thunder", (100, 128)))

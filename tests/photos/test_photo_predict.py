@@ -44,15 +44,18 @@ def predict(images: Tensor, flip: bool = False, num_samples: int = 8, seed: int 
     return predict_tokens(MODEL, images, flip, num_samples, torch.Generator().manual_seed(seed))
 
 
+@torch.no_grad()
 def test_the_expected_pose_is_that_of_the_model_and_the_likely_one_that_of_the_tokens() -> None:
     images = make_images()
-    prediction = predict(images)
-    with torch.no_grad():
-        output = MODEL(images)
+    prediction, output = predict(images), MODEL(images)
     torch.testing.assert_close(prediction.keypoints, output.keypoints)
     assert torch.equal(prediction.indices, output.logits.argmax(dim=-1))
     torch.testing.assert_close(prediction.token_probs, output.probs.amax(dim=-1))
-    torch.testing.assert_close(prediction.likely_keypoints, MODEL.tokenizer.decode(prediction.indices))
+    likely = MODEL.tokenizer.decode(prediction.indices)
+    torch.testing.assert_close(prediction.likely_keypoints, likely)
+    torch.testing.assert_close(MODEL.decode(output.logits), output.keypoints)
+    away = [float((MODEL.decode(output.logits, sharpness) - likely).norm()) for sharpness in (1.0, 1e6)]
+    assert away[1] < 1e-3 < away[0], "sharper logits give a pose nearer to that of the likeliest tokens"
 
 
 def test_the_flip_test_gives_mirrored_crops_the_mirrored_poses() -> None:
@@ -199,15 +202,6 @@ def test_heatmaps_of_mirrored_crops_give_mirrored_joints() -> None:
     back = mirror_keypoints(mirrored.keypoints, COCO17, SPACE)
     torch.testing.assert_close(straight.keypoints, back, atol=1e-5, rtol=0)
     torch.testing.assert_close(straight.confidence, mirrored.confidence[:, torch.from_numpy(COCO17.flip_index)])
-
-
-@torch.no_grad()
-def test_sharper_logits_give_a_pose_nearer_to_that_of_the_likeliest_tokens() -> None:
-    output = MODEL(make_images())
-    torch.testing.assert_close(MODEL.decode(output.logits), output.keypoints)
-    likely = MODEL.tokenizer.decode(output.logits.argmax(dim=-1))
-    away = [float((MODEL.decode(output.logits, sharpness) - likely).norm()) for sharpness in (1.0, 1e6)]
-    assert away[1] < 1e-3 < away[0]
 
 
 def test_poses_are_scored_by_the_joints_that_are_there() -> None:
