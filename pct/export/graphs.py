@@ -65,7 +65,7 @@ class EstimatorGraph(nn.Module):
 
     def __init__(self, model: PoseClassifier) -> None:
         super().__init__()
-        self.model, self.space = model, model.tokenizer.space
+        self.model, self.space = model.eval().folded(), model.tokenizer.space
 
     def forward(self, pixels: Tensor, bbox: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Map crops (B, 3, H, W), uint8 RGB, and the persons' boxes (B, 4) to logits, joints and ids.

@@ -15,7 +15,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from pct import checkpoint
 from pct.photos.config import BackboneSizes
-from pct.photos.movenet import MOVENETS, MoveNetFeatures
+from pct.photos.movenet import MOVENETS, MoveNetFeatures, create_movenet
 from pct.pose_model import build_config
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -62,7 +62,7 @@ class Backbone(nn.Module):
         super().__init__()
         height, width = map(int, sizes.image_size)
         self.name, self.image_size, stage = sizes.name, (height, width), sizes.stage
-        create = _create_movenet if sizes.name in MOVENETS else _create
+        create = create_movenet if sizes.name in MOVENETS else _create
         self.network: Any = create(sizes, pretrained)
         stages = len(self.network.feature_info)
         if not -stages <= stage < stages:
@@ -168,6 +168,13 @@ class BackboneModel(nn.Module):
         self.backbone.requires_grad_(False).eval()
         self.backbone_is_frozen = True
 
+    def folded(self: Model) -> Model:
+        """Return it for inference, with a copy of the backbone that has its batch norms folded; the rest is shared."""
+        model = copy.copy(self)
+        with checkpoint.in_float32(), torch.random.fork_rng(devices=[]):  # new layers are drawn, then get their weights
+            model._modules = {**self._modules, "backbone": fold_batch_norms(self.backbone)}
+        return model
+
     def train(self, mode: bool = True) -> BackboneModel:
         """Set training or evaluation mode; a frozen backbone stays in evaluation mode."""
         super().train(mode)
@@ -259,18 +266,6 @@ def _create(sizes: BackboneSizes, pretrained: bool) -> Any:
     if not hasattr(network, "forward_intermediates"):
         raise ValueError(f"timm's {name} gives no feature maps; choose another backbone")
     return network
-
-
-def _create_movenet(sizes: BackboneSizes, pretrained: bool) -> MoveNetFeatures:
-    name, (width, side) = sizes.name, MOVENETS[sizes.name]
-    if pretrained:
-        raise ValueError(f"the hub has no weights of {name}; convert the published ones and give backbone_from=FOLDER")
-    if sizes.drop_path or sizes.options:
-        given = f"{sizes.drop_path} and {dict(sizes.options)}"
-        raise ValueError(f"backbone {name} takes no drop_path and no options; got {given}")
-    if tuple(sizes.image_size) != (side, side):
-        raise ValueError(f"backbone {name} takes photos of {side} x {side} pixels, not {tuple(sizes.image_size)}")
-    return MoveNetFeatures(width, side)
 
 
 def fold_batch_norms(network: Network) -> Network:

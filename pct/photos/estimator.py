@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,6 @@ from pct.files.ahead import map_ahead
 from pct.files.coco import AREA_SHARE
 from pct.files.photo import as_photo
 from pct.files.video import VIDEO_SUFFIXES
-from pct.photos.backbone import fold_batch_norms
 from pct.photos.classifier import PoseClassifier
 from pct.photos.crop import fit_bbox_to_aspect, normalise_pixels, plain_crop
 from pct.photos.detection.detector import PersonDetector, load_detector
@@ -65,9 +63,7 @@ class PoseEstimator:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
         self.model, self.batch_size = model.eval(), batch_size
         self._empty = dict[int, PersonPoses]()
-        self._folded = copy.copy(model)
-        with in_float32(), torch.random.fork_rng(devices=[]):  # new layers are drawn, and then get their weights
-            self._folded._modules = {**model._modules, "backbone": fold_batch_norms(model.backbone)}
+        self._folded = model.folded()
         self.skeleton, self.space, self.image_size = model.skeleton, model.space, model.image_size
         self.flip = self.space.conventions.flip_test if flip is None else flip
         self._detector = detector

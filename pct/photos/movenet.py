@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pct.photos.config import BackboneSizes
+
 # Width of the MobileNetV2 of each published network, and the side of its photos in pixels.
 MOVENETS = {"movenet_thunder": (1.75, 256), "movenet_lightning": (1.0, 192)}
 # MobileNetV2 (Sandler et al., 2018, table 2) in timm's notation.
@@ -111,6 +113,19 @@ class MoveNetFeatures(nn.Module):
 
     def prune_intermediate_layers(self, *_stages: Any, **_options: Any) -> None:
         """Nothing of it is left unused."""
+
+
+def create_movenet(sizes: BackboneSizes, pretrained: bool) -> MoveNetFeatures:
+    """Build the network of a name in :data:`MOVENETS`; a ValueError says what it does not take."""
+    name, (width, side) = sizes.name, MOVENETS[sizes.name]
+    if pretrained:
+        raise ValueError(f"the hub has no weights of {name}; convert the published ones and give backbone_from=FOLDER")
+    if sizes.drop_path or sizes.options:
+        given = f"{sizes.drop_path} and {dict(sizes.options)}"
+        raise ValueError(f"backbone {name} takes no drop_path and no options; got {given}")
+    if tuple(sizes.image_size) != (side, side):
+        raise ValueError(f"backbone {name} takes photos of {side} x {side} pixels, not {tuple(sizes.image_size)}")
+    return MoveNetFeatures(width, side)
 
 
 def heatmap_heights(features: Tensor) -> Tensor:
