@@ -19,6 +19,10 @@ from pct.cli import main as cli
 from pct.training.run_files import read_metrics
 
 TOOLS = Path(__file__).parents[2] / "tools"
+# Processes are forked from one that has loaded all this once and has done nothing else.
+FORKED = "forkserver"
+_ROOMS = ("tokenizer", "photos", "lifting")
+multiprocessing.set_forkserver_preload(["pct.cli.main", *(f"pct.training.{room}.recipe" for room in _ROOMS)])
 
 
 def train(kind: str, config: Path, *arguments: str, out: str = "run") -> int:
@@ -66,7 +70,7 @@ def in_two_processes(work: Callable[[int], Any], folder: Path) -> list[Any]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    multiprocessing.spawn(_work_in_process, (port, str(folder), work), nprocs=2)
+    multiprocessing.start_processes(_work_in_process, (port, str(folder), work), 2, start_method=FORKED)
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)]
 
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from functools import partial
+from multiprocessing import get_context
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -343,14 +342,30 @@ def test_sigterm_saves_and_says_how_to_go_on(write_config: WriteConfig) -> None:
     assert [row["step"] for row in read_metrics(folder / "metrics.jsonl")] == list(range(1, steps + 1))
 
 
-def test_two_killed_runs_go_on_as_one() -> None:
-    """Two of the kills of benchmarks/kill_resume.py."""
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "benchmarks" / "kill_resume.py"), "--kills", "2", "--seed", "1"],
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "2 of 2 kills" in done.stdout
-    assert "equal: yes" in done.stdout
+def _train(run: TokenizerRun) -> None:
+    torch.set_num_threads(1)
+    train_run("tokenizer", run, resume=True)
+
+
+def test_a_run_that_is_killed_again_and_again_goes_on_as_one(write_config: WriteConfig) -> None:
+    """SIGKILL amid steps of which each writes a checkpoint; benchmarks/kill_resume.py does it more often."""
+    config, folder, reached = write_config("tokenizer"), Path.cwd() / "killed", 0
+    settings = ["steps=60", "checkpoint_every=1", "val_every=30"]
+    run = load_run("tokenizer", str(config), [f"out={folder}", *settings])
+    for _ in range(2):
+        process = get_context(tiny_runs.FORKED).Process(target=_train, args=(run,))
+        process.start()
+        before, deadline = reached, time.monotonic() + 120
+        while reached < before + 4:
+            assert process.is_alive()
+            assert time.monotonic() < deadline
+            state = load_checkpoint(folder)
+            reached = state["step"] if state else 0
+        process.kill()
+        process.join()
+        assert process.exitcode == -signal.SIGKILL
+    assert reached < run.steps
+    train_run("tokenizer", run, resume=True)
+    train_run("tokenizer", load_run("tokenizer", str(config), ["out=whole", *settings]))
+    assert losses(folder) == losses(Path("whole"))
+    assert weights(folder) == weights(Path("whole"))
