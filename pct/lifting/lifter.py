@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -17,9 +16,8 @@ from pct.pose_model import PoseModel
 from pct.skeleton import Skeleton
 from pct.tokenizer import PoseTokenizer
 from pct.tokenizer.checks import check_joints
-from pct.tokenizer.own import load_with_tokenizer, save_with_tokenizer
+from pct.tokenizer.own import TokenizedModel
 
-KIND = "lifter"
 # Poses that are lifted at once; the logits of more take much memory.
 _ROWS = 1024
 
@@ -55,7 +53,7 @@ class LiftedPoses:
     probs: Tensor | None = None
 
 
-class Lifter(PoseModel):
+class Lifter(TokenizedModel, PoseModel):
     """Lifts 2D joints to a 3D pose with one of the networks of the literature.
 
     :meth:`lift` takes image pixels and gives millimetres and is what most people need; :meth:`forward` is for training.
@@ -72,6 +70,7 @@ class Lifter(PoseModel):
             given without one.
     """
 
+    kind, config_type = "lifter", LifterConfig
     config: LifterConfig
     flip_index: Tensor
 
@@ -165,29 +164,6 @@ class Lifter(PoseModel):
         lifted = [self._lift(keypoints2d[i], visible[i], None if sizes is None else sizes[i], flip) for i in some]
         columns = {name: [getattr(part, name) for part in lifted] for name in ("keypoints", "indices", "probs")}
         return LiftedPoses(**{n: torch.cat(parts) for n, parts in columns.items() if parts[0] is not None})
-
-    def train(self, mode: bool = True) -> Lifter:
-        """Set training or evaluation mode; the tokenizer stays in evaluation mode."""
-        super().train(mode)
-        if self.tokenizer is not None:
-            self.tokenizer.eval()
-        return self
-
-    def save_pretrained(self, folder: str | Path, card: str | None = None, force: bool = False) -> None:
-        """Write ``config.json``, ``model.safetensors`` and, with a token head, the tokenizer's folder ``tokenizer/``.
-
-        Raises:
-            FileExistsError: If the folder holds a model and ``force`` is not set.
-        """
-        save_with_tokenizer(self, folder, KIND, card, force)
-
-    @classmethod
-    def from_pretrained(cls, name: str | Path, device: str | torch.device = "cpu") -> Lifter:
-        """Load a lifter, with its tokenizer where it has one, in evaluation mode.
-
-        See :func:`pct.tokenizer.own.load_with_tokenizer`.
-        """
-        return load_with_tokenizer(name, KIND, lambda config, own: cls(LifterConfig.from_dict(config), own), device)
 
     def _lift(self, keypoints2d: Tensor, visible: Tensor, sizes: Tensor | None, flip: bool) -> LiftedPoses:
         output = self(self.normalizer(keypoints2d, visible, sizes), visible)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -16,7 +15,7 @@ from pct.photos.heads.tokens import AnchoredTokenHead, QueryTokenHead, grid_posi
 from pct.photos.movenet import MOVENETS, heatmap_heights
 from pct.pose_model import ModelConfig
 from pct.tokenizer import PoseTokenizer
-from pct.tokenizer.own import load_with_tokenizer, save_with_tokenizer
+from pct.tokenizer.own import TokenizedModel
 
 TokenHead = AnchoredTokenHead | QueryTokenHead | PublishedTokenHead
 
@@ -59,7 +58,7 @@ class ClassifierOutput:
         return self.logits.softmax(dim=-1)
 
 
-class PoseClassifier(BackboneModel):
+class PoseClassifier(TokenizedModel, BackboneModel):
     """Reads the tokens of a person's pose off a photo ("Human Pose as Compositional Tokens", 2023, section 3.2).
 
     The tokenizer's codebook and decoder are part of it and frozen; its encoder only makes labels for training.
@@ -79,6 +78,8 @@ class PoseClassifier(BackboneModel):
 
     def __init__(self, config: ClassifierConfig, tokenizer: PoseTokenizer, pretrained: bool = False) -> None:
         super().__init__(config, pretrained)
+        if tokenizer is None:
+            raise ValueError("a classifier needs the tokenizer that its head was trained for; none is named")
         self.tokenizer = tokenizer.requires_grad_(False).eval()
         self.skeleton, self.space = tokenizer.skeleton, tokenizer.space
         self.head = _build_head(config.head, self.backbone, tokenizer)
@@ -114,42 +115,6 @@ class PoseClassifier(BackboneModel):
         """
         sharpness = self.config.calibration.sharpness if sharpness is None else sharpness
         return self.tokenizer.decode_soft((logits * sharpness).softmax(dim=-1))
-
-    def train(self, mode: bool = True) -> PoseClassifier:
-        """Set training or evaluation mode; the tokenizer and a frozen backbone stay in evaluation mode."""
-        super().train(mode)
-        self.tokenizer.eval()
-        return self
-
-    def save_pretrained(
-        self, folder: str | Path, card: str | None = None, force: bool = False, half: bool = False
-    ) -> None:
-        """Write ``config.json``, ``model.safetensors`` and the tokenizer's folder ``tokenizer/`` into ``folder``.
-
-        Args:
-            folder: Where.
-            card: Text of its README.md.
-            force: Whether a model there may be replaced.
-            half: Store the weights of backbone and head in half precision, half the size.
-
-        Raises:
-            FileExistsError: If the folder holds a model and ``force`` is not set.
-        """
-        save_with_tokenizer(self, folder, KIND, card, force, half)
-
-    @classmethod
-    def from_pretrained(cls, name: str | Path, device: str | torch.device = "cpu") -> PoseClassifier:
-        """Load a classifier with its tokenizer, in evaluation mode.
-
-        See :func:`pct.tokenizer.own.load_with_tokenizer`.
-        """
-
-        def build(config: dict[str, Any], tokenizer: PoseTokenizer | None) -> PoseClassifier:
-            if tokenizer is None:
-                raise ValueError("it names no tokenizer that its head was trained for")
-            return cls(ClassifierConfig.from_dict(config), tokenizer)
-
-        return load_with_tokenizer(name, KIND, build, device)
 
 
 def _build_head(sizes: HeadSizes, backbone: Backbone, tokenizer: PoseTokenizer) -> TokenHead:
