@@ -22,8 +22,7 @@ from pct.poses import Poses
 from pct.training.kinds import load_run, progress_bar
 from pct.training.lifting.config import LifterRun
 from pct.training.lifting.data import PhotographedPoses, fixed_pairs
-from pct.training.lifting.recipe import train_lifter
-from pct.training.lifting.steps import LiftingValidation
+from pct.training.lifting.recipe import LiftingValidation, train_lifter
 from pct.training.run_files import METRICS, MODEL_FOLDER, prepare_folder
 
 DESCRIPTION = """\

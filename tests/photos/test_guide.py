@@ -21,8 +21,8 @@ from pct.pose_space import PoseSpace
 from pct.tokenizer import PoseTokenizer
 from pct.tokenizer.codebook import TRAINING_BUFFERS
 from pct.training.photos.config import TokenLoss
-from pct.training.photos.steps import TokenStep, photo_labels
-from pct.training.photos.token_targets import token_labels
+from pct.training.photos.steps import TokenStep
+from pct.training.photos.token_targets import photo_labels, token_labels
 
 CLASSIFIER = """\
 steps: 2

@@ -21,7 +21,8 @@ from pct.photos.persons import PersonPhoto
 from pct.published.photos import convert_classifier, convert_heatmap_model
 from pct.skeleton import COCO17
 from pct.training.kinds import load_run
-from pct.training.photos.steps import TokenStep, photo_labels
+from pct.training.photos.steps import TokenStep
+from pct.training.photos.token_targets import photo_labels
 
 pytestmark = pytest.mark.shared
 # Pixels of the photo; what the reference's README calls sensible for crops of another implementation.

@@ -14,7 +14,7 @@ from tiny_lifter import make_lifter, make_pairs
 
 from pct.lifting.detector_noise import NoiseConfig
 from pct.training.lifting.config import LifterLoss
-from pct.training.lifting.steps import LiftingStep, LiftingValidation
+from pct.training.lifting.recipe import LiftingStep, LiftingValidation
 from pct.training.photos.token_targets import token_labels
 
 KINDS = ("", "mixer", "anchored")

@@ -28,7 +28,7 @@ from pct.pose_space import PoseSpace
 from pct.poses import Poses
 from pct.skeleton import Skeleton
 from pct.training.photos.batches import evaluation_batches
-from pct.training.photos.steps import photo_labels
+from pct.training.photos.token_targets import photo_labels
 
 PhotoModel = PoseClassifier | HeatmapModel
 # The forms of a classifier's poses, of which the first is what people get, and that of heatmaps.

@@ -59,23 +59,18 @@ class PhotographedPoses(PairSource):
             self._augment = PoseAugment(poses.skeleton, PoseSpace(kind="root3d"), HIDE_NOTHING, upright)
 
     def draw(self, rows: Tensor, generator: torch.Generator) -> PosePairs:
-        """Return the pairs of each of ``rows`` (B,)."""
+        """Return the pairs of each of ``rows`` (B,), all frames of a row mirrored and stretched alike."""
         poses = self.table.select(self._windows(rows))
         if self.frames > 1:
             poses = replace(poses, keypoints=poses.keypoints - poses.reference()[:, None])
         if self._augment is not None:
-            poses = self._stretched(poses, generator)
+            keypoints, visible, state = poses.keypoints.clone(), poses.visible.clone(), generator.get_state()
+            for frame in (slice(first, None, self.frames) for first in range(self.frames)):
+                generator.set_state(state)
+                other = self._augment(keypoints[frame], visible[frame], generator)
+                keypoints[frame], visible[frame] = other.keypoints, other.visible
+            poses = replace(poses, keypoints=keypoints, visible=visible)
         return photograph(poses, generator, self.camera, self.frames)
-
-    def _stretched(self, poses: Poses, generator: torch.Generator) -> Poses:
-        """Return the poses mirrored and stretched, all frames of a row alike."""
-        assert self._augment is not None
-        keypoints, visible, state = poses.keypoints.clone(), poses.visible.clone(), generator.get_state()
-        for frame in range(self.frames):
-            generator.set_state(state)
-            other = self._augment(keypoints[frame :: self.frames], visible[frame :: self.frames], generator)
-            keypoints[frame :: self.frames], visible[frame :: self.frames] = other.keypoints, other.visible
-        return replace(poses, keypoints=keypoints, visible=visible)
 
 
 class RecordedPairs(PairSource):

@@ -26,8 +26,7 @@ from pct.training.photos.batches import PersonCrops, PhotoBatches
 from pct.training.photos.config import ClassifierRun, HeatmapRun, PhotoRun
 from pct.training.photos.data import open_persons
 from pct.training.photos.features import FeatureBatches, store_features
-from pct.training.photos.steps import HeatmapStep, TokenStep
-from pct.training.photos.validation import PhotoValidation
+from pct.training.photos.steps import HeatmapStep, PhotoValidation, TokenStep
 from pct.training.run_files import PRETRAIN_FOLDER
 
 # Of the augmented crops whose features are stored.

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from pct.photos.crop import PhotoBatch
+from pct.photos.person_views import photo_targets
 from pct.tokenizer import PoseTokenizer
 
 # Entries whose mean distance is the unit of softness.
@@ -41,6 +43,12 @@ def token_labels(
     with torch.autocast(keypoints.device.type, enabled=False):
         z = tokenizer.encode_features(keypoints, visible, features)
         return TokenLabels(tokenizer.quantizer.assign(z), tokenizer.quantizer.features(z))
+
+
+def photo_labels(tokenizer: PoseTokenizer, batch: PhotoBatch) -> TokenLabels:
+    """Return the tokens of the poses on photos; a guided tokenizer takes the features of its guide at the joints."""
+    features = tokenizer.guide(batch.images, batch.keypoints) if tokenizer.guide is not None else None
+    return token_labels(tokenizer, *photo_targets(batch, tokenizer.space, tokenizer.skeleton), features)
 
 
 def token_targets(tokenizer: PoseTokenizer, labels: TokenLabels, softness: float) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 
@@ -16,8 +16,7 @@ from pct.skeleton import COCO17, H36M17, Skeleton, get_skeleton
 from pct.training.tokenizer.config import PoseData
 
 
-@dataclass(frozen=True)
-class PoseSplit:
+class PoseSplit(NamedTuple):
     """Poses to train on and to validate on; no image and no clip is in both."""
 
     train: Poses

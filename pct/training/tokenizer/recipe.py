@@ -36,30 +36,27 @@ class TrainedTokenizer:
 
 
 def build_tokenizer(run: TokenizerRun, skeleton: Skeleton) -> PoseTokenizer:
-    """Build the run's tokenizer for a skeleton, with weights that depend on the seed and ``model_from`` only."""
+    """Build the run's tokenizer for a skeleton, with weights that depend on the seed and ``model_from`` only.
+
+    A warning says if some of the weights have no counterpart of their shape in ``model_from``.
+
+    Raises:
+        ValueError: If none has one, or the tokens of ``model_from`` mean something else (another layout).
+    """
     torch.manual_seed(run.seed)
     model = PoseTokenizer(TokenizerConfig(**asdict(run.model), skeleton=skeleton, space=run.space))
     if run.model_from:
-        take_over(model, PoseTokenizer.from_pretrained(run.model_from))
+        own, other = model.state_dict(), PoseTokenizer.from_pretrained(run.model_from)
+        fits = {k: v for k, v in other.state_dict().items() if k in own and own[k].shape == v.shape}
+        if not fits or other.config.layout != model.config.layout:
+            raise ValueError(
+                f"model_from: a tokenizer of layout {other.config.layout} of which {len(fits)} arrays fit; this run "
+                f"needs one of layout {model.config.layout} and like sizes"
+            )
+        model.load_state_dict(fits, strict=False)
+        if len(fits) < len(own):
+            warnings.warn(f"model_from: {len(fits)} of {len(own)} arrays fit and are taken over", stacklevel=2)
     return model
-
-
-def take_over(model: PoseTokenizer, other: PoseTokenizer) -> None:
-    """Copy the other tokenizer's weights of the same name and shape into a model; a warning says if some do not fit.
-
-    Raises:
-        ValueError: If there is none, or its tokens mean something else (another layout).
-    """
-    own = model.state_dict()
-    fits = {k: v for k, v in other.state_dict().items() if k in own and own[k].shape == v.shape}
-    if not fits or other.config.layout != model.config.layout:
-        raise ValueError(
-            f"model_from: a tokenizer of layout {other.config.layout} of which {len(fits)} arrays fit; this run needs "
-            f"one of layout {model.config.layout} and like sizes"
-        )
-    model.load_state_dict(fits, strict=False)
-    if len(fits) < len(own):
-        warnings.warn(f"model_from: {len(fits)} of {len(own)} arrays fit and are taken over", stacklevel=2)
 
 
 def train_tokenizer(run: TokenizerRun, folder: Path, progress: Any = None) -> TrainedTokenizer:
@@ -122,15 +119,11 @@ class TokenizerStep:
     def __call__(self, model: nn.Module, batch: AugmentedPoses) -> dict[str, Tensor]:
         """Return the losses by their names in the logs, ``loss`` to minimise; several processes may share the model."""
         output: TokenizerOutput = model(batch.given_keypoints, batch.encoder_visible, prefix=batch.prefix)
-        config = self.config
-        parts = {
-            "keypoint_loss": self._pose_loss(output.keypoints, batch),
-            "commitment_loss": output.commitment_loss,
-        }
-        loss = parts["keypoint_loss"] + config.commitment_weight * output.commitment_loss
+        config, commitment = self.config, output.commitment_loss
+        parts = {"keypoint_loss": self._pose_loss(output.keypoints, batch), "commitment_loss": commitment}
+        loss = parts["keypoint_loss"] + config.commitment_weight * commitment
         if output.estimate is not None:
-            parts["estimate_loss"] = self._pose_loss(output.estimate, batch)
-            parts["codebook_loss"] = output.codebook_loss
+            parts |= {"estimate_loss": self._pose_loss(output.estimate, batch), "codebook_loss": output.codebook_loss}
             loss = loss + config.estimate_weight * parts["estimate_loss"]
             loss = loss + config.codebook_weight * output.codebook_loss
         return {**parts, "loss": loss}
