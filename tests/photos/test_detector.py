@@ -10,6 +10,7 @@ import pytest
 import torch
 import torchvision
 from safetensors.torch import save_file
+from tiny_tfjs import write_tfjs
 from torch import nn
 from torchvision.ops import box_iou
 
@@ -134,7 +135,7 @@ def write_graph(path, drop: int = 0):
     shapes = [module.weight.shape for module in NanoDet().modules() if isinstance(module, nn.Conv2d)]
     assert len(shapes) == 34
     generator = torch.Generator().manual_seed(0)
-    nodes, entries, data, kept = [], [], b"", {}
+    nodes, weights, kept = [], dict[str, np.ndarray](), {}
     for number, shape in enumerate(shapes[: len(shapes) - drop]):
         out = shape[0] + 79 if shape[0] == 45 else shape[0]
         weight = torch.randn(out, *shape[1:], generator=generator).half()
@@ -142,15 +143,9 @@ def write_graph(path, drop: int = 0):
         name = f"PartitionedCall/convolution{f'_{number}' if number else ''}"
         nodes.append({"name": name, "op": "Conv2D", "input": ["x", f"w{number}"]})
         nodes.append({"name": f"Add_{number}", "op": "Add", "input": [name, f"b{number}"]})
-        for key, values in ((f"w{number}", weight.permute(2, 3, 1, 0)), (f"b{number}", bias)):
-            entries.append(
-                {"name": key, "shape": list(values.shape), "dtype": "float32", "quantization": {"dtype": "float16"}}
-            )
-            data += values.contiguous().numpy().tobytes()
+        weights |= {f"w{number}": weight.permute(2, 3, 1, 0).contiguous().numpy(), f"b{number}": bias.numpy()}
         kept[number] = (weight.float(), bias.float())
-    path.with_suffix(".bin").write_bytes(data)
-    manifest = [{"paths": [path.with_suffix(".bin").name], "weights": entries}]
-    path.write_text(json.dumps({"modelTopology": {"node": nodes[::-1]}, "weightsManifest": manifest}))
+    write_tfjs(path, weights, nodes[::-1])
     return kept
 
 

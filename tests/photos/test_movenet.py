@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from tiny_tfjs import write_tfjs
 
 from pct.photos.backbone import IMAGE_MEAN, IMAGE_STD, Backbone, load_backbone, save_backbone
 from pct.photos.movenet import _at_tops, heatmap_heights
@@ -70,17 +70,6 @@ def make_weights() -> dict[str, np.ndarray]:
     return {name.replace(f"{ROOT}../", f"{start}/"): values for name, values in weights.items()}
 
 
-def write_graph(path: Path, weights: dict[str, np.ndarray]) -> Path:
-    entries = [
-        {"name": n, "shape": list(w.shape), "dtype": "float32", "quantization": {"dtype": "float16"}}
-        for n, w in weights.items()
-    ]
-    path.with_suffix(".bin").write_bytes(b"".join(w.astype(np.float16).tobytes() for w in weights.values()))
-    manifest = [{"paths": [path.with_suffix(".bin").name], "weights": entries}]
-    path.write_text(json.dumps({"modelTopology": {"node": []}, "weightsManifest": manifest}))
-    return path
-
-
 def published_maps(weights: dict[str, np.ndarray], x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Compute what the published graph computes, with convolutions alone; TensorFlow pads the far side first.
 
@@ -126,7 +115,7 @@ def published_maps(weights: dict[str, np.ndarray], x: torch.Tensor) -> tuple[tor
 
 def test_the_converted_backbone_has_the_maps_of_the_published_graph(tmp_path) -> None:
     weights = make_weights()
-    sizes, backbone = convert_movenet(write_graph(tmp_path / "movenet-lightning.json", weights))
+    sizes, backbone = convert_movenet(write_tfjs(tmp_path / "movenet-lightning.json", weights))
     assert (sizes.name, sizes.image_size, backbone.grid, backbone.channels) == (
         "movenet_lightning",
         (192, 192),
@@ -159,15 +148,15 @@ def test_the_converted_backbone_has_the_maps_of_the_published_graph(tmp_path) ->
 
 def test_other_files_are_refused_by_what_is_wrong(tmp_path) -> None:
     weights = make_weights()
-    other = write_graph(tmp_path / "other.json", {"conv/weights": np.zeros((3, 3), np.float16)})
+    other = write_tfjs(tmp_path / "other.json", {"conv/weights": np.zeros((3, 3), np.float16)})
     with pytest.raises(ValueError, match="not a single-pose MoveNet"):
         convert_movenet(other)
-    short = write_graph(tmp_path / "short.json", weights)
+    short = write_tfjs(tmp_path / "short.json", weights)
     short.with_suffix(".bin").write_bytes(short.with_suffix(".bin").read_bytes()[:-10])
     with pytest.raises(ValueError, match="the weights end before"):
         read_tfjs(short)
     name = f"{ROOT}model/block_3_expand/Conv2D_weights"
-    wrong = write_graph(tmp_path / "wrong.json", {**weights, name: weights[name][..., :5]})
+    wrong = write_tfjs(tmp_path / "wrong.json", {**weights, name: weights[name][..., :5]})
     with pytest.raises(ValueError, match=r"block_3_expand/Conv2D_weights is \(5, 24, 1, 1\)"):
         convert_movenet(wrong)
     (tmp_path / "no.json").write_text("{}")
