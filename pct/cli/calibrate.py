@@ -12,7 +12,7 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
-from pct.cli.options import add_threads, positive
+from pct.cli.options import add_shared, positive
 
 EXAMPLES = """\
 example:
@@ -26,20 +26,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("annotations", metavar="FILE", help="COCO-format keypoints; with 3D joints for 3D poses")
     parser.add_argument("--images", metavar="FOLDER", required=True, help="folder of its photos")
     parser.add_argument("--limit", type=positive, default=1000, metavar="N", help="at most N persons (default: 1000)")
-    add_threads(parser)
+    add_shared(parser, "--threads")
 
 
 def run(args: argparse.Namespace) -> None:
     """Calibrate, and write the model anew."""
-    from pct.cli.common import use_threads
+    from pct.cli.common import find_device
     from pct.evaluation.photos.calibration import calibrate_classifier
     from pct.photos.classifier import PoseClassifier
     from pct.training.photos.data import file_persons
 
-    use_threads(args)
+    device = find_device(args)
     if not Path(args.model).is_dir():
         raise ValueError(f"{args.model} is no folder; a model that is to be changed must be one")
-    model = PoseClassifier.from_pretrained(args.model)
+    model = PoseClassifier.from_pretrained(args.model, device)
     persons = file_persons(args.annotations, args.images, model.tokenizer)
     before = model.config.calibration
     calibration = calibrate_classifier(model, persons, limit=args.limit)

@@ -24,12 +24,14 @@ def load_tokenizer(args: Namespace) -> PoseTokenizer:
 
 
 def find_device(args: Namespace) -> torch.device:
-    """Return the device ``--device``; the CPU where a command has none.
+    """Return the device ``--device``, the CPU where a command has none, and take ``--threads`` of it where given.
 
     Raises:
         ValueError: If it cannot be used here.
     """
-    name = getattr(args, "device", "cpu")
+    name, threads = getattr(args, "device", "cpu"), getattr(args, "threads", None)
+    if threads is not None:
+        torch.set_num_threads(threads)
     try:
         device = torch.device(name)
         if device.type == "cuda" and not torch.cuda.is_available():
@@ -45,12 +47,6 @@ def shared(args: Namespace) -> dict[str, Any]:
     """Return the options that commands which stream files share, as the functions behind them call these."""
     names = {"model": "model_name", "category": "category", "force": "force", "batch_size": "batch_size"}
     return {name: getattr(args, option) for option, name in names.items()}
-
-
-def use_threads(args: Namespace) -> None:
-    """Take ``--threads`` of the CPU, where given."""
-    if args.threads is not None:
-        torch.set_num_threads(args.threads)
 
 
 def say(sentence: object) -> None:

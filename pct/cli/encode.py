@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import argparse
 
-from pct.cli.options import add_batches, add_category, add_file_and_out, positive
+from pct.cli.options import add_batches, add_file_and_out, add_shared, positive
 
 EXAMPLES = """\
 examples:
@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--strict", action="store_true", help="stop at the first bad pose, write nothing")
     keep = "keep the first N tokens, if the model's are ordered (pct info)"
     parser.add_argument("--tokens", type=positive, metavar="N", help=keep)
-    add_category(parser)
+    add_shared(parser, "--category")
     add_batches(parser)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 
-from pct.cli.options import add_category, add_device, add_file_and_out, positive
+from pct.cli.options import add_file_and_out, add_shared, positive
 
 EXAMPLES = """\
 examples:
@@ -25,10 +25,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--split", choices=("test", "all"), help="clips of mocap (default: test)")
     parser.add_argument("--limit", type=positive, metavar="N", help="evaluate N randomly chosen poses")
     parser.add_argument("--seed", type=int, default=0, help="of everything random (default: %(default)s)")
-    add_category(parser)
+    add_shared(parser, "--category")
     engine = "what measures AP: the reference, or hotcoco, the same numbers faster (default: %(default)s)"
     parser.add_argument("--coco-engine", choices=("pycocotools", "hotcoco"), default="pycocotools", help=engine)
-    add_device(parser)
+    add_shared(parser, "--device")
 
 
 def run(args: argparse.Namespace) -> None:

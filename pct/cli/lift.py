@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import argparse
 
-from pct.cli.options import DEFAULT_MODEL, FLIP, add_batches, add_category, add_model, size
+from pct.cli.options import DEFAULT_MODEL, FLIP, add_batches, add_model, add_shared, size
 
 EXAMPLES = """\
 examples:
@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tokens", metavar="TABLE", help="token table of the 3D poses to write too: .parquet")
     parser.add_argument("--draw", metavar="PICTURE", help="picture of the first poses to write too: .png")
     parser.add_argument("--force", action="store_true", help="replace what exists")
-    add_category(parser)
+    add_shared(parser, "--category")
     add_batches(parser)
 
 

@@ -4,9 +4,26 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from typing import Any
 
 DEFAULT_MODEL = "coco17"
 FLIP = "flip test: more accurate, twice the time"
+
+
+def positive(text: str) -> int:
+    """Read a count from the command line."""
+    if not text.isdecimal() or not 1 <= len(text.lstrip("0")) <= 9:
+        raise argparse.ArgumentTypeError(f"{text[:20]!r} is not an integer from 1 to 999999999")
+    return int(text)
+
+
+_SHARED: dict[str, dict[str, Any]] = {
+    "--category": {"metavar": "NAME|ID", "help": "of a COCO file, by name or id (default: all)"},
+    "--device": {"default": "cpu", "help": "cpu or cuda, cuda:1, ... (default: %(default)s)"},
+    "--positions": {"action": "store_true", "help": "words say their token, too: <p12_711> is id 711 as token 12"},
+    "--progress": {"action": "store_true", "help": "a progress bar also where stderr is no terminal"},
+    "--threads": {"type": positive, "metavar": "N", "help": "CPU threads (default: torch's choice)"},
+}
 
 
 def add_file_and_out(parser: argparse.ArgumentParser, source: str, out: str) -> None:
@@ -23,40 +40,16 @@ def add_model(parser: argparse.ArgumentParser, default: str = DEFAULT_MODEL, wha
     parser.add_argument("--model", default=default, metavar="NAME", help=text)
 
 
-def add_category(parser: argparse.ArgumentParser) -> None:
-    """Add ``--category``."""
-    text = "of a COCO file, by name or id (default: all)"
-    parser.add_argument("--category", metavar="NAME|ID", help=text)
-
-
 def add_batches(parser: argparse.ArgumentParser, size: int = 4096) -> None:
     """Add what long work has: batches, a device, a progress bar."""
     parser.add_argument("--batch-size", type=positive, default=size, metavar="N", help="default: %(default)s")
-    add_device(parser)
-    parser.add_argument("--progress", action="store_true", help="a progress bar also where stderr is no terminal")
+    add_shared(parser, "--device", "--progress")
 
 
-def add_device(parser: argparse.ArgumentParser) -> None:
-    """Add ``--device``."""
-    parser.add_argument("--device", default="cpu", help="cpu or cuda, cuda:1, ... (default: %(default)s)")
-
-
-def add_threads(parser: argparse.ArgumentParser) -> None:
-    """Add ``--threads``."""
-    parser.add_argument("--threads", type=positive, metavar="N", help="CPU threads (default: torch's choice)")
-
-
-def add_positions(parser: argparse.ArgumentParser) -> None:
-    """Add the option for words that say their positions."""
-    text = "words say their token, too: <p12_711> is id 711 as token 12"
-    parser.add_argument("--positions", action="store_true", help=text)
-
-
-def positive(text: str) -> int:
-    """Read a count from the command line."""
-    if not text.isdecimal() or not 1 <= len(text.lstrip("0")) <= 9:
-        raise argparse.ArgumentTypeError(f"{text[:20]!r} is not an integer from 1 to 999999999")
-    return int(text)
+def add_shared(parser: argparse.ArgumentParser, *names: str) -> None:
+    """Add options of the table of those that several commands have."""
+    for name in names:
+        parser.add_argument(name, **_SHARED[name])
 
 
 def share(text: str) -> float:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from pct.cli.options import add_batches, add_category, add_threads, rate, share
+from pct.cli.options import add_batches, add_shared, rate, share
 
 EXAMPLES = """\
 examples:
@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     boxes.add_argument("--detector", metavar="NAME", help="nanodet (default), or a detector of torchvision")
     whole = "each whole photo is one person"
     boxes.add_argument("--whole-photos", dest="detector", action="store_const", const="none", help=whole)
-    add_category(parser)
+    add_shared(parser, "--category")
     parser.add_argument("--detector-weights", metavar="FILE", help="its weights; fetched from the network if not given")
     least = "least score of a box (default: 0.3, of --boxes 0)"
     parser.add_argument("--min-score", type=share, metavar="X", help=least)
@@ -42,14 +42,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-draw", dest="draw", action="store_false", help="do not write drawn/")
     parser.add_argument("--track", action="store_true", help="number persons through each video")
     parser.add_argument("--video-fps", type=rate, metavar="N", help="frames a second used (default: all)")
-    add_threads(parser)
+    add_shared(parser, "--threads")
     parser.add_argument("--force", action="store_true", help="replace results in OUT")
     add_batches(parser, 32)
 
 
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
-    from pct.cli.common import find_device, progress, reports, say, say_notes, use_threads
+    from pct.cli.common import find_device, progress, reports, say, say_notes
     from pct.files.photo_inputs import find_photos
     from pct.photos.detection.boxes import load_photo_boxes
     from pct.photos.detection.detector import DEFAULT_DETECTOR, load_detector
@@ -59,7 +59,6 @@ def run(args: argparse.Namespace) -> None:
     inputs = find_photos(args.photos, lambda sentence: say_notes([sentence]), Path(args.out, DRAWN_FOLDER))
     check_folder(args.out, args.force)
     device = find_device(args)
-    use_threads(args)
     with reports() as report:
         image_ids = find_boxes = detector = None
         if args.category is not None and args.boxes is None:

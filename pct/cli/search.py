@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 
-from pct.cli.options import add_device, add_model, positive
+from pct.cli.options import add_model, add_shared, positive
 
 EXAMPLES = """\
 examples:
@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--force", action="store_true", help="replace PICTURE if it exists")
     parser.add_argument("--json", action="store_true", help="as JSON")
     add_model(parser)
-    add_device(parser)
+    add_shared(parser, "--device")
 
 
 def run(args: argparse.Namespace) -> None:

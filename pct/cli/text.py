@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from pct.cli.options import add_file_and_out, add_positions, positive
+from pct.cli.options import add_file_and_out, add_shared, positive
 
 EXAMPLES = """\
 examples:
@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     like = "token table that boxes and ids come from (lines to table)"
     parser.add_argument("--like", metavar="TABLE", help=like)
     parser.add_argument("--tokens", type=positive, metavar="N", help="take the first N tokens of each pose only")
-    add_positions(parser)
+    add_shared(parser, "--positions")
 
 
 def run(args: argparse.Namespace) -> None:

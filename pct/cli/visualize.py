@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import argparse
 
-from pct.cli.options import add_category, add_file_and_out, positive
+from pct.cli.options import add_file_and_out, add_shared, positive
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     add_file_and_out(parser, "poses or a token table", "picture to write: .png")
-    add_category(parser)
+    add_shared(parser, "--category")
     parser.add_argument("--reconstruct", action="store_true", help="poses pale, what their tokens give over them")
     parser.add_argument("--count", type=positive, default=24, metavar="N", help="poses drawn (default: %(default)s)")
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import argparse
 
-from pct.cli.options import add_model, add_positions
+from pct.cli.options import add_model, add_shared
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     add_model(parser)
-    add_positions(parser)
+    add_shared(parser, "--positions")
 
 
 def run(args: argparse.Namespace) -> None:
