@@ -53,9 +53,8 @@ def test_a_person_without_a_label_counts_in_neither_loss() -> None:
 
 def test_soft_labels_tend_to_hard_ones() -> None:
     model, batch = make_classifier(), make_batch()
-    hard = TokenStep(model.tokenizer, TokenLoss())(model, batch)["token_loss"]
-    sharp = TokenStep(model.tokenizer, TokenLoss(softness=1e-3))(model, batch)["token_loss"]
-    soft = TokenStep(model.tokenizer, TokenLoss(softness=3.0))(model, batch)["token_loss"]
+    steps = (TokenStep(model.tokenizer, TokenLoss(softness=softness)) for softness in (0.0, 1e-3, 3.0))
+    hard, sharp, soft = (step(model, batch)["token_loss"] for step in steps)
     torch.testing.assert_close(sharp, hard, atol=1e-4, rtol=1e-4)
     assert abs(soft - hard) > 1e-3
 

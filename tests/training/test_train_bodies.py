@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 from tiny_bodies import write_mocap
+from tiny_runs import train
 
-from pct.cli import main as cli
 from pct.people.poses import generate_poses3d
 from pct.tokenizer import PoseTokenizer
 from pct.training.kinds import load_run
@@ -17,33 +17,26 @@ from pct.training.tokenizer.augment import seen_by_cameras
 from pct.training.tokenizer.data import load_split
 
 ROOT = Path(__file__).parents[2]
-TINY = """\
-steps: 40
+IN_SPACE = """\
 batch_size: 64
-log_every: 5
-val_every: 20
-checkpoint_every: 15
 val_poses: 40
-report: false
-device: cpu
-threads: 1
 space: {kind: root3d}
 data: {num_generated: 200, test_subjects: [b], val_share: 0.25}
-model:
-  layout: residual
-  encoder_width: 32
-  encoder_blocks: 1
-  decoder_width: 4
-  num_tokens: 8
-  codebook_size: 64
+model: {layout: residual, encoder_width: 32, encoder_blocks: 1, decoder_width: 4, num_tokens: 8, codebook_size: 64}
 optim: {warmup_steps: 5, lr: 0.005}
+report: false
+steps: 40
+log_every: 5
+val_every: 20
+device: cpu
+threads: 1
 """
 
 
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
     path = tmp_path / "tiny.yaml"
-    path.write_text(TINY, encoding="utf-8")
+    path.write_text(IN_SPACE)
     return path
 
 
@@ -54,9 +47,8 @@ def mocap(tmp_path: Path) -> Path:
 
 
 def test_a_3d_tokenizer_learns_from_the_command_line(config: Path, mocap: Path, tmp_path: Path) -> None:
+    assert train("tokenizer", config, f"data.train={mocap}") == 0
     out = tmp_path / "run"
-    arguments = [str(config), f"out={out}", f"data.train={mocap}", "--quiet"]
-    assert cli.main(["train", "tokenizer", *arguments]) == 0
     lines = read_metrics(out / "metrics.jsonl")
     assert lines[-1]["keypoint_loss"] < 0.7 * lines[0]["keypoint_loss"]
     assert "val_mean_error_mm" in lines[-1]

@@ -17,6 +17,7 @@ from pct.poses import Poses
 from pct.skeleton import Skeleton
 from pct.tokenizer import PoseTokenizer, TokenizerConfig, TokenizerOutput
 from pct.tokenizer.codebook import CodebookUse
+from pct.training.batches import gather
 from pct.training.loop import save_trained, start_run, train
 from pct.training.run_files import REPORT_FOLDER
 from pct.training.tokenizer.augment import AugmentedPoses, PoseAugment, pose_batches, seen_by_cameras
@@ -173,15 +174,14 @@ class Validation:
             "perplexity": use.perplexity,
         }
 
-    @torch.no_grad()
     def _errors(self, encoder_visible: Tensor, noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return the distance of every joint (N, K) from its label, and the tokens (N, M)."""
-        errors, indices = [], []
-        for start in range(0, len(self.keypoints), 1024):
-            rows = slice(start, start + 1024)
-            keypoints = self.keypoints[rows].to(self.model.device)
-            given = keypoints if noise is None else keypoints + noise[rows].to(self.model.device)
-            output = self.model(given, encoder_visible[rows].to(self.model.device))
-            errors.append((output.keypoints - keypoints).norm(dim=-1).cpu())
-            indices.append(output.indices.cpu())
-        return torch.cat(errors) * self.model.space.report_scale, torch.cat(indices)
+
+        def measure(rows: slice) -> dict[str, Tensor]:
+            keypoints, model = self.keypoints[rows].to(self.model.device), self.model
+            given = keypoints if noise is None else keypoints + noise[rows].to(model.device)
+            output = model(given, encoder_visible[rows].to(model.device))
+            return {"errors": (output.keypoints - keypoints).norm(dim=-1), "indices": output.indices}
+
+        found = gather((slice(i, i + 1024) for i in range(0, len(self.keypoints), 1024)), measure)
+        return found["errors"] * self.model.space.report_scale, found["indices"]
