@@ -7,16 +7,9 @@ from torch import Tensor
 
 from pct.skeleton import COCO17, H36M16, H36M17, MPII16, Skeleton
 
-# Each joint of the result is the mean of joints of the source.
-_Sources = dict[str, tuple[str, ...]]
-
-_LIMBS: _Sources = {
-    f"{side}_{name}": (f"{side}_{name}",)
-    for side in ("left", "right")
-    for name in ("hip", "knee", "ankle", "shoulder", "elbow", "wrist")
-}
-_COCO_TO_H36M: _Sources = {
-    **_LIMBS,
+# Joints of the source that a joint of the result is the mean of, where it is not the joint of the same name.
+_Means = dict[str, tuple[str, ...]]
+_COCO_TO_H36M: _Means = {
     "hip": ("left_hip", "right_hip"),
     "thorax": ("left_shoulder", "right_shoulder"),
     "spine": ("left_hip", "right_hip", "left_shoulder", "right_shoulder"),
@@ -25,22 +18,19 @@ _COCO_TO_H36M: _Sources = {
     "neck_nose": ("nose",),
     "head": ("left_ear", "right_ear"),
 }
-_MPII_TO_H36M: _Sources = {
-    **_LIMBS,
+_MPII_TO_H36M: _Means = {
     "hip": ("pelvis",),
-    "thorax": ("thorax",),
     "spine": ("pelvis", "thorax"),
     "neck_nose": ("upper_neck",),
     "head": ("head_top",),
 }
-_SAME: _Sources = {name: (name,) for name in H36M16.keypoint_names}
-# Which skeletons' poses can become poses of which, by the source joints that each joint is the mean of.
-BRIDGES: dict[tuple[Skeleton, Skeleton], _Sources] = {
+# Which skeletons' poses can become poses of which.
+BRIDGES: dict[tuple[Skeleton, Skeleton], _Means] = {
     (COCO17, H36M17): _COCO_TO_H36M,
     (COCO17, H36M16): _COCO_TO_H36M,
     (MPII16, H36M17): _MPII_TO_H36M,
     (MPII16, H36M16): _MPII_TO_H36M,
-    (H36M17, H36M16): _SAME,
+    (H36M17, H36M16): {},
 }
 
 
@@ -83,7 +73,8 @@ def bridge_poses2d(keypoints: Tensor, visible: Tensor, source: Skeleton, target:
     if found is None:
         known = ", ".join(f"{a.name} to {b.name}" for a, b in BRIDGES)
         raise ValueError(f"no way from skeleton {source.name} to {target.name}; known are {known}")
-    joints = [[source.keypoint_names.index(n) for n in found[name]] for name in target.keypoint_names]
+    means = (found.get(name, (name,)) for name in target.keypoint_names)
+    joints = [[source.keypoint_names.index(name) for name in names] for names in means]
     seen = torch.stack([visible[:, some].all(dim=1) for some in joints], dim=1)
     x = torch.stack([keypoints[:, some].mean(dim=1) for some in joints], dim=1)
     return torch.where(seen[..., None], x, 0.0), seen
