@@ -27,7 +27,10 @@ from pct.tokens.text import check_ids
 # Poses a row group: large enough that its description costs nothing, small enough to be held.
 _ROW_GROUP = 16_384
 # Columns of the file that have another name in a table.
-_FIELDS = {"image_id": "image_ids", "annotation_id": "annotation_ids", "tokens": "indices"}
+_FIELDS = {
+    **{"image_id": "image_ids", "annotation_id": "annotation_ids"},
+    **{"bbox": "reference", "root": "reference", "tokens": "indices"},
+}
 
 
 @dataclass(frozen=True)
@@ -71,11 +74,6 @@ class PoseTokens:
     def bbox(self) -> np.ndarray:
         """The boxes (N, 4) of 2D poses; NaN for 3D poses."""
         return np.full((len(self), 4), np.nan, np.float32) if self.is_3d else self.reference
-
-    @property
-    def root(self) -> np.ndarray | None:
-        """The places (N, 3) of 3D poses; None for 2D poses."""
-        return self.reference if self.is_3d else None
 
     @classmethod
     def concatenate(cls, tables: list[PoseTokens]) -> PoseTokens:
@@ -210,9 +208,7 @@ class TokenReader(ExitStack):
             values[name] = array.reshape(-1, width) if width else array
         _check_ids(values["tokens"], self.metadata, self.path, start)
         _check_places(values, self.path, start)
-        place = values["root" if self.metadata.is_3d else "bbox"]
-        columns = (place, values["image_id"], values["annotation_id"], values.get("area", np.zeros(0, np.float32)))
-        return PoseTokens(values["tokens"], *columns)
+        return PoseTokens(**{_FIELDS.get(name, name): array for name, array in values.items()})
 
 
 def is_token_file(path: str | Path) -> bool:

@@ -105,16 +105,15 @@ def text_to_tokens(texts: Iterable[str], num_tokens: int | None = None, codebook
         ValueError: On text that is no pose, another number of tokens, or an id outside the codebook; it names the
             text (from 0) and the character.
     """
-    rows: list[list[int]] = []
+    rows = []
     for number, text in enumerate(texts):
         try:
-            row = parse_text(text, codebook_size)
+            rows.append(parse_text(text, codebook_size))
         except ValueError as error:
             raise ValueError(f"text {number}, {error}") from None
-        num_tokens = len(row) if num_tokens is None else num_tokens
-        if len(row) != num_tokens:
-            raise ValueError(f"text {number} has {len(row)} tokens; a pose of this model has {num_tokens}")
-        rows.append(row)
+        num_tokens = len(rows[0]) if num_tokens is None else num_tokens
+        if len(rows[-1]) != num_tokens:
+            raise ValueError(f"text {number} has {len(rows[-1])} tokens; a pose of this model has {num_tokens}")
     return np.array(rows, dtype=np.int64).reshape(len(rows), num_tokens or 0)
 
 

@@ -83,11 +83,11 @@ def text_to_table(
         with TokenWriter(out, metadata, force) as writer:
             for place in places:
                 indices = np.array(list(islice(rows, len(place))), np.int64).reshape(-1, len(first))
+                done += len(indices)
                 if like is not None and len(indices) < len(place):
-                    raise TokenFileError(f"{like}: more poses than the {done + len(indices)} lines of {source}")
+                    raise TokenFileError(f"{like}: more poses than the {done} lines of {source}")
                 if len(indices) == 0:
                     break
-                done += len(indices)
                 writer.write(place.with_indices(indices).first_tokens(metadata.tokens_per_pose))
             if next(rows, None) is not None:
                 raise TokenFileError(
@@ -108,14 +108,12 @@ def _rows(source: str | Path, file: Iterable[str], model: TokenMetadata) -> Iter
             raise TokenFileError(f"{source}: line {number}, {error}") from None
         if not first:
             first, length = number, len(row)
-            if not model.shortest_prefix <= length <= model.num_tokens:
-                raise TokenFileError(
-                    f"{source}: line {number} has {length} tokens; a pose of this model has {model.lengths}"
-                )
+        if not model.shortest_prefix <= length <= model.num_tokens:
+            wrong = f"line {number} has {length} tokens; a pose of this model has {model.lengths}"
+            raise TokenFileError(f"{source}: {wrong}")
         if len(row) != length:
-            raise TokenFileError(
-                f"{source}: line {number} has {len(row)} tokens and line {first} has {length}; all must have as many"
-            )
+            wrong = f"line {number} has {len(row)} tokens and line {first} has {length}; all must have as many"
+            raise TokenFileError(f"{source}: {wrong}")
         yield row
 
 

@@ -131,7 +131,7 @@ def test_parts_of_3d_poses_are_a_table_of_3d_poses(here: Path) -> None:
     tokenizer = PoseTokenizer.from_pretrained("model")
     assert join_parts("parts", "tokens.parquet", tokenizer).poses == 4
     table = read(Path("tokens.parquet"))
-    np.testing.assert_array_equal(table.root, poses[:, 0])
+    np.testing.assert_array_equal(table.reference, poses[:, 0])
     np.testing.assert_array_equal(table.indices, tokenizer.encode(torch.from_numpy(poses)).numpy())
     assert table.image_ids.tolist() == [1, 2, 3, 4]
 

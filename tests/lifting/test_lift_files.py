@@ -128,7 +128,7 @@ def test_tokens_go_to_the_npz_and_to_a_table_that_the_lifters_tokenizer_decodes(
         tokens = reader.read()
         assert reader.metadata.fingerprint == Lifter.from_pretrained(model).tokenizer.fingerprint()
     assert np.array_equal(tokens.indices, result["indices"])
-    assert (tokens.root == 0).all()
+    assert (tokens.reference == 0).all()
     out = tmp_path / "decoded.npz"
     assert main(["decode", str(table), "-o", str(out), "--model", str(model / "tokenizer")]) == 0
     assert picture.read_bytes().startswith(b"\x89PNG")

@@ -15,6 +15,14 @@ def scenes() -> list[Scene]:
 
 
 def test_scenes_are_a_function_of_seed_and_index(scenes: list[Scene]) -> None:
+    persons = GeneratedPersons(10, seed=3)
+    assert len(persons) == 10
+    person, main = persons[5], scenes[5].persons[0]
+    for name in ("image", "keypoints", "keypoints3d"):
+        assert np.array_equal(getattr(person, name), getattr(main, name))
+    assert (person.image_id, person.annotation_id) == (5, 51)
+    with pytest.raises(IndexError):
+        persons[10]
     for i in (31, 7):
         again = GeneratedPersons(50, 3).scene(i)
         assert again.jpeg == scenes[i].jpeg
@@ -45,18 +53,6 @@ def test_visibility_has_all_kinds_in_sensible_shares(scenes: list[Scene]) -> Non
     assert 0.12 < hidden < 0.33
     assert 0.01 < (visibility == 0).mean() < 0.25
     assert ((visibility == 2).sum(axis=1) >= 5).all()
-
-
-def test_generated_persons_are_the_main_persons_of_scenes(scenes: list[Scene]) -> None:
-    persons = GeneratedPersons(10, seed=3)
-    assert len(persons) == 10
-    person = persons[5]
-    assert np.array_equal(person.image, scenes[5].persons[0].image)
-    assert np.array_equal(person.keypoints, scenes[5].persons[0].keypoints)
-    assert np.array_equal(person.keypoints3d, scenes[5].persons[0].keypoints3d)
-    assert (person.image_id, person.annotation_id) == (5, 51)
-    with pytest.raises(IndexError):
-        persons[10]
 
 
 def test_sizes_other_than_the_default_show_the_same_world() -> None:

@@ -36,7 +36,7 @@ def test_poses_come_back_where_they_stood(tmp_path, batch_size) -> None:
     for name in ("image_ids", "annotation_ids", "keypoint_names"):
         np.testing.assert_array_equal(out[name], first[name])
     tokens, root = read(tmp_path / "tokens.parquet"), first["keypoints"][:, 0]
-    np.testing.assert_array_equal(tokens.root, root)
+    np.testing.assert_array_equal(tokens.reference, root)
     keypoints, visible = torch.from_numpy(first["keypoints"]), torch.from_numpy(first["visible"])
     indices = MODEL.encode(keypoints, visible)
     np.testing.assert_array_equal(tokens.indices, indices)
@@ -50,7 +50,7 @@ def test_where_a_person_stands_does_not_change_the_tokens(tmp_path) -> None:
     encode(write_bodies(tmp_path / "b.npz", 6, keypoints=moved), tmp_path / "b.parquet")
     a, b = read(tmp_path / "a.parquet"), read(tmp_path / "b.parquet")
     np.testing.assert_array_equal(a.indices, b.indices)
-    np.testing.assert_allclose(b.root - a.root, np.tile([500, -250, 4000], (6, 1)), atol=1e-2)
+    np.testing.assert_allclose(b.reference - a.reference, np.tile([500, -250, 4000], (6, 1)), atol=1e-2)
 
 
 def test_mocap_is_turned_into_the_axes_of_cameras(tmp_path) -> None:
@@ -62,7 +62,7 @@ def test_mocap_is_turned_into_the_axes_of_cameras(tmp_path) -> None:
     encode(tmp_path / "same.npz", tmp_path / "b.parquet")
     a, b = read(tmp_path / "a.parquet"), read(tmp_path / "b.parquet")
     np.testing.assert_array_equal(a.indices, b.indices)
-    np.testing.assert_array_equal(a.root, b.root)
+    np.testing.assert_array_equal(a.reference, b.reference)
     assert a.image_ids.tolist() == [0] * 5 + [1] * 7 + [2] * 2 + [3] * 2
     assert a.annotation_ids.tolist() == list(range(16))
 
@@ -152,10 +152,10 @@ def test_text_keeps_the_tokens_and_takes_places_from_a_table(tmp_path) -> None:
     assert text_to_table(MODEL, lines, tmp_path / "like.parquet", like=table) == 12
     assert text_to_table(MODEL, lines, tmp_path / "bare.parquet") == 12
     first, like, bare = (read(tmp_path / f"{n}.parquet") for n in ("tokens", "like", "bare"))
-    for name in ("indices", "root", "image_ids", "annotation_ids"):
+    for name in ("indices", "reference", "image_ids", "annotation_ids"):
         np.testing.assert_array_equal(getattr(like, name), getattr(first, name))
     np.testing.assert_array_equal(bare.indices, first.indices)
-    assert not bare.root.any()
+    assert not bare.reference.any()
     assert bare.annotation_ids.tolist() == list(range(12))
 
 
