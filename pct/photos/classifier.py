@@ -102,10 +102,6 @@ class PoseClassifier(TokenizedModel, BackboneModel):
         heights = heatmap_heights(features) if isinstance(self.head, AnchoredTokenHead) else None
         return ClassifierOutput(logits, self.decode(logits), heights)
 
-    def read_both_views(self, images: Tensor) -> ClassifierOutput:
-        """Read crops (B, 3, H, W) and their mirror images, which come behind them in the output (2 B rows)."""
-        return self(torch.cat([images, images.flip(-1)]))
-
     def decode(self, logits: Tensor, sharpness: float | None = None) -> Tensor:
         """Return the expected poses (B, K, D) of logits (B, M, V), in model units.
 

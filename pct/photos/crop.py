@@ -126,16 +126,14 @@ class PhotoBatch:
         def stack(name: str, dtype: Any) -> Tensor:
             return torch.from_numpy(np.stack([np.asarray(getattr(crop, name), dtype) for crop in crops]))
 
+        in_space = all(crop.keypoints3d is not None for crop in crops)
         return cls(
             pixels=stack("image", np.uint8).permute(0, 3, 1, 2).contiguous(),
-            keypoints=stack("keypoints", np.float32),
             visibility=stack("visibility", np.int64),
-            bbox=stack("bbox", np.float32),
-            area=stack("area", np.float32),
-            affine=stack("affine", np.float32),
             image_ids=stack("image_id", np.int64),
             annotation_ids=stack("annotation_id", np.int64),
-            keypoints3d=None if any(c.keypoints3d is None for c in crops) else stack("keypoints3d", np.float32),
+            keypoints3d=stack("keypoints3d", np.float32) if in_space else None,
+            **{name: stack(name, np.float32) for name in ("keypoints", "bbox", "area", "affine")},
         )
 
     def __len__(self) -> int:

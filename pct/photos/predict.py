@@ -92,7 +92,7 @@ def predict_tokens(
         raise ValueError(f"num_samples must be at least 1, got {num_samples}; confidence comes from the samples")
     count, tokenizer = len(images), model.tokenizer
     with torch.inference_mode():
-        output = model.read_both_views(images) if flip else model(images)
+        output = model(take_views(images, flip))
         probs = output.probs.float()
     token_probs, indices = probs.max(dim=-1)
     sampled = sample_tokens(probs[:count], num_samples, generator)
@@ -222,7 +222,7 @@ def predict_heatmaps(model: HeatmapModel, images: Tensor, flip: bool = True) -> 
         flip: Average the heatmaps with those of the mirrored crops (the flip test).
     """
     with torch.inference_mode():
-        maps = model(torch.cat([images, images.flip(-1)]) if flip else images)
+        maps = model(take_views(images, flip))
     if flip:
         straight, mirrored = maps.chunk(2)
         maps = (straight + model.cells.mirror(mirrored, torch.from_numpy(model.skeleton.flip_index))) / 2
@@ -270,6 +270,11 @@ def mirror_keypoints(keypoints: Tensor, skeleton: Skeleton, space: PoseSpace) ->
     """Return poses (..., K, D) in model units as a mirrored crop shows them; twice gives the poses back."""
     swapped = keypoints[..., torch.from_numpy(skeleton.flip_index).to(keypoints.device), :]
     return torch.cat([space.mirror_sum - swapped[..., :1], swapped[..., 1:]], dim=-1)
+
+
+def take_views(images: Tensor, flip: bool) -> Tensor:
+    """Return crops (B, 3, H, W), for the flip test with their mirror images behind them; see :func:`merge_views`."""
+    return torch.cat([images, images.flip(-1)]) if flip else images
 
 
 def merge_views(values: Tensor, count: int, skeleton: Skeleton, space: PoseSpace | None = None) -> Tensor:

@@ -15,7 +15,7 @@ from pct.photos.classifier import PoseClassifier
 from pct.photos.config import Calibration
 from pct.photos.person_views import annotated_persons
 from pct.photos.persons import PersonSource
-from pct.photos.predict import confidence_from_spread, merge_views, restore_poses
+from pct.photos.predict import confidence_from_spread, merge_views, restore_poses, take_views
 from pct.training.photos.batches import evaluation_batches
 
 # Factor, floor and the weight of the heatmaps' heights are searched between these.
@@ -134,7 +134,7 @@ def fit_sharpness(
     for batch in evaluation_batches(persons, space.crop_space, model.image_size, options.batch_size):
         images, bbox = batch.images.to(device), batch.bbox.to(device)
         with torch.inference_mode():
-            output = model.read_both_views(images) if options.flip else model(images)
+            output = model(take_views(images, options.flip))
             decoded = [model.decode(output.logits, sharpness) for sharpness in tried]
             merged = torch.stack([merge_views(poses, len(images), model.skeleton, space) for poses in decoded])
             for poses, restored in zip(tried.values(), restore_poses(merged, bbox, space).cpu(), strict=True):
