@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -53,7 +53,9 @@ def generate_poses(n: int, skeleton: Skeleton, seed: int) -> Poses:
     Raises:
         ValueError: If ``n`` is not positive, or a joint is none that the body has.
     """
-    keypoints, visible, bbox = _generate(n, skeleton, seed, _seen_in_images)
+    joints = body_joints(skeleton)
+    chunks = [_seen_in_images(bodies, joints, generator) for bodies, generator in _draw_bodies(n, seed)]
+    keypoints, visible, bbox = (torch.cat(parts)[:n] for parts in zip(*chunks, strict=True))
     return Poses(
         skeleton=skeleton,
         keypoints=torch.where(visible[..., None], keypoints, 0.0),
@@ -76,7 +78,8 @@ def generate_poses3d(n: int, skeleton: Skeleton = H36M17, seed: int = 0) -> Pose
     Raises:
         ValueError: If ``n`` is not positive, or a joint is none that the body has.
     """
-    (keypoints,) = _generate(n, skeleton, seed, _upright)
+    joints = body_joints(skeleton)
+    keypoints = torch.cat([bodies[:, joints] for bodies, _ in _draw_bodies(n, seed)])[:n] * torch.tensor(_UPRIGHT)
     return Poses(
         skeleton=skeleton,
         keypoints=keypoints,
@@ -104,22 +107,13 @@ def body_joints(skeleton: Skeleton) -> list[int]:
     return [BODY_POINTS.index(n) for n in names]
 
 
-def _generate(
-    n: int,
-    skeleton: Skeleton,
-    seed: int,
-    see: Callable[[Tensor, list[int], torch.Generator], tuple[Tensor, ...]],
-) -> list[Tensor]:
-    """Return what is seen of ``n`` generated people: tensors of n rows."""
+def _draw_bodies(n: int, seed: int) -> Iterator[tuple[Tensor, torch.Generator]]:
+    """Yield ``n`` people or more in chunks, each with the source of randomness for how they are seen."""
     if n < 1:
         raise ValueError(f"the number of generated poses must be positive, got {n}")
-    joints, generator = body_joints(skeleton), torch.Generator().manual_seed(seed)
-    chunks = [see(generate_bodies(_CHUNK, generator), joints, generator) for _ in range(math.ceil(n / _CHUNK))]
-    return [torch.cat(parts)[:n] for parts in zip(*chunks, strict=True)]
-
-
-def _upright(bodies: Tensor, joints: list[int], _: torch.Generator) -> tuple[Tensor]:
-    return (bodies[:, joints] * torch.tensor(_UPRIGHT),)
+    generator = torch.Generator().manual_seed(seed)
+    for _ in range(math.ceil(n / _CHUNK)):
+        yield generate_bodies(_CHUNK, generator), generator
 
 
 def _seen_in_images(bodies: Tensor, joints: list[int], generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
