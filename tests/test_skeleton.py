@@ -58,6 +58,8 @@ class TestBuiltIn:
 def test_coco_category_with_known_joints_is_the_built_in_one() -> None:
     category = {"name": "person", "keypoints": list(COCO17.keypoint_names), "skeleton": []}
     assert Skeleton.from_coco_category(category) is COCO17
+    with pytest.raises(ValueError, match="category 'car' has no keypoints"):
+        Skeleton.from_coco_category({"name": "car"})
 
 
 def test_coco_category_counts_joints_from_one() -> None:
@@ -65,6 +67,7 @@ def test_coco_category_counts_joints_from_one() -> None:
     skeleton = Skeleton.from_coco_category(category)
     assert (skeleton.name, skeleton.edges, skeleton.flip_pairs) == ("puppet_man3", ((0, 1), (0, 2)), ((1, 2),))
     assert skeleton.sigmas == (0.1, 0.2, 0.2)
+    assert Skeleton.from_coco_category({**category, "skeleton": None}).edges == ()
 
 
 def test_yaml_skeleton_with_names_in_its_edges(tmp_path) -> None:
@@ -152,16 +155,6 @@ def test_bad_yaml_names_the_file(tmp_path, text, message) -> None:
     path.write_text(text)
     with pytest.raises(ValueError, match=rf"bad\.yaml: {message}"):
         Skeleton.from_yaml(path)
-
-
-def test_category_without_joints() -> None:
-    with pytest.raises(ValueError, match="category 'car' has no keypoints"):
-        Skeleton.from_coco_category({"name": "car"})
-
-
-def test_category_without_bones() -> None:
-    category = {"name": "dots", "keypoints": ["a", "b"], "skeleton": None, "sigmas": [0.1, 0.1]}
-    assert Skeleton.from_coco_category(category).edges == ()
 
 
 @pytest.mark.parametrize(
