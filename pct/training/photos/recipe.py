@@ -81,9 +81,11 @@ class PhotoSetting:
         progress: Any,
         run: PhotoRun | None = None,
     ) -> None:
-        """Train a model as long and as fast as ``run`` says, by default the run itself."""
+        """Train a model, or its head alone, as long and as fast as ``run`` says, by default the run itself."""
         run, scales = run or self.run, None
         seed = run.seed if isinstance(step, TokenStep) else run.seed + 1
+        if run.freeze_backbone:
+            model.freeze_backbone()
         validate = PhotoValidation(model, self.val.source, run.val_persons)
         if run.layer_decay != 1:
             of_backbone = model.backbone.learning_rate_scales(run.layer_decay)
@@ -127,11 +129,10 @@ def train_classifier(run: ClassifierRun, folder: Path, progress: Any = None) -> 
         first = setting.heatmap_model(run.pretrain.heatmap)
         first.backbone.load_state_dict(model.backbone.state_dict())
         (folder / PRETRAIN_FOLDER).mkdir(exist_ok=True)
-        phase = replace(run, steps=run.pretrain.steps, optim=replace(run.optim, lr=run.pretrain.lr))
+        optim = replace(run.optim, lr=run.pretrain.lr)
+        phase = replace(run, steps=run.pretrain.steps, optim=optim, freeze_backbone=False)
         setting.fit(first, HeatmapStep(first, run.pretrain.sigma), folder / PRETRAIN_FOLDER, progress, phase)
         model.backbone.load_state_dict(first.backbone.state_dict())
-    if run.freeze_backbone:
-        model.freeze_backbone()
     setting.fit(model, TokenStep(setting.tokenizer, run.loss), folder, progress)
     if distributed.is_main():
         val = setting.val
@@ -147,8 +148,6 @@ def train_heatmap_model(run: HeatmapRun, folder: Path, progress: Any = None) -> 
     torch.manual_seed(run.seed)
     model = setting.heatmap_model(run.heatmap)
     setting.start(model)
-    if run.freeze_backbone:
-        model.freeze_backbone()
     setting.fit(model, HeatmapStep(model, run.loss.sigma), folder, progress)
     save_trained(model, folder)
     return model
