@@ -88,7 +88,10 @@ class CoarseFineQuantizer(EMAQuantizer):
             said = said * (order < lengths[:, None] - self.num_coarse)[..., None]
         joints = torch.where(said > 0, fine, places)
         commitment_loss = F.mse_loss((z - self.middle) / self.unit, joints.detach())
-        loss = self._place_loss(places, (z.detach() - self.middle) / self.unit)
+        # Coarse places must not come near to the half of a period.
+        target = (z.detach() - self.middle) / self.unit
+        far = F.relu((places - target).abs() - _SAFE * self.period).mean()
+        loss = F.smooth_l1_loss(places, target, beta=0.2) + 3 * far
         # The gradient of the whole goes straight to z, that of the coarse places to the map that made them too.
         straight = joints * self.unit + self.middle + (z - z.detach())
         return QuantizerOutput(torch.cat([straight, said], dim=-1), indices, commitment_loss, loss)
@@ -150,11 +153,6 @@ class CoarseFineQuantizer(EMAQuantizer):
         for token, joints in enumerate([*self.limbs, *([joint] for joint in self.fine_joints)]):
             about[token, list(joints)] = True
         return about
-
-    def _place_loss(self, places: Tensor, target: Tensor) -> Tensor:
-        """Smooth-L1 of coarse places, and a penalty where they come near to the half of a period."""
-        far = F.relu((places - target).abs() - _SAFE * self.period).mean()
-        return F.smooth_l1_loss(places, target, beta=0.2) + 3 * far
 
     def _see(self, home_weight: float) -> Tensor:
         see = torch.zeros(self.num_coarse, self.content, self.num_keypoints, self.num_dims)

@@ -36,8 +36,7 @@ def describe_pretrained(name: str | Path) -> dict[str, Any]:
         "skeleton": config.skeleton.name,
         "keypoint_names": list(config.skeleton.keypoint_names),
         "space": config.space.to_dict(),
-        "num_tokens": config.num_tokens,
-        "codebook_size": config.codebook_size,
+        **_values(config, "num_tokens", "codebook_size"),
         "codebook_dim": tokenizer.quantizer.embeddings().shape[2],
         "bits_per_pose": round(config.num_tokens * math.log2(config.codebook_size), 2),
         "layout": config.layout,
@@ -45,8 +44,7 @@ def describe_pretrained(name: str | Path) -> dict[str, Any]:
         "shortest_prefix": tokenizer.shortest_prefix,
         "encoder": f"{config.encoder_blocks} blocks of width {config.encoder_width}",
         "decoder": f"{config.decoder_blocks} blocks of width {config.decoder_width}",
-        "quantizer": config.quantizer,
-        "guidance_channels": config.guidance_channels,
+        **_values(config, "quantizer", "guidance_channels"),
         "parameters": sum(parts.values()),
         "codebook_numbers": tokenizer.quantizer.num_entries,
     }
@@ -65,10 +63,9 @@ def describe_token_file(path: str | Path) -> dict[str, Any]:
     """
     with TokenReader(path) as reader:
         metadata = reader.metadata
-        counts = np.zeros(metadata.codebook_size, np.int64)
-        images = np.zeros(0, np.int64)
+        counts, images = np.zeros(metadata.codebook_size, np.int64), np.zeros(0, np.int64)
         for tokens in reader.batches():
-            counts += np.bincount(tokens.indices.reshape(-1), minlength=metadata.codebook_size)
+            counts += np.bincount(tokens.indices.flatten(), minlength=metadata.codebook_size)
             images = np.union1d(images, tokens.image_ids)
         use = CodebookUse.from_counts(torch.from_numpy(counts))
         size = Path(path).stat().st_size
@@ -79,19 +76,18 @@ def describe_token_file(path: str | Path) -> dict[str, Any]:
             "images": len(images),
             "file_bytes": size,
             "bytes_per_pose": round(size / max(len(reader), 1), 1),
-            "model": metadata.model,
-            "fingerprint": metadata.fingerprint,
+            **_values(metadata, "model", "fingerprint"),
             "skeleton": metadata.skeleton.name,
             "keypoint_names": list(metadata.skeleton.keypoint_names),
-            "space": metadata.space,
-            "tokens_per_pose": metadata.tokens_per_pose,
-            "num_tokens": metadata.num_tokens,
-            "shortest_prefix": metadata.shortest_prefix,
-            "codebook_size": metadata.codebook_size,
+            **_values(metadata, "space", "tokens_per_pose", "num_tokens", "shortest_prefix", "codebook_size"),
             "codebook_usage": round(use.usage, 4),
             "codebook_perplexity": round(use.perplexity, 1),
             "entropy_bits_per_token": round(use.entropy_bits, 3),
         }
+
+
+def _values(holder: object, *names: str) -> dict[str, Any]:
+    return {name: getattr(holder, name) for name in names}
 
 
 def as_lines(values: dict[str, Any]) -> str:
