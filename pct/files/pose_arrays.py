@@ -41,7 +41,7 @@ def read_npz(path: Path, query: PoseQuery) -> Iterator[RawPoses]:
     """Yield the poses of an npz file, 3D ones if there is a ``root``; see :func:`pct.files.pose_files.read_poses`."""
     with NpzReader(path) as file:
         if _is_mocap(file) and query.root is None:
-            raise PoseFileError(f"{path}: this is motion capture, 3D poses; encode it with a 3D model")
+            raise PoseFileError(f"{path}: this is motion capture, 3D poses; it needs a 3D model (space.kind: root3d)")
         start = 0
         for values in _read_mocap(file, query) if _is_mocap(file) else _read_arrays(file, query):
             rows = np.arange(start, start := start + len(values["keypoints"]))

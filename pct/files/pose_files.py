@@ -17,7 +17,7 @@ from pct.files.npz import check_file
 from pct.files.pose_arrays import count_rows, read_npz, read_parquet
 from pct.files.pose_checks import Fault, PoseBatch, PoseFileError, PoseQuery, RawPoses, check_all
 from pct.poses import Poses
-from pct.skeleton import MPII16, Skeleton
+from pct.skeleton import MPII16, SKELETONS, Skeleton
 
 POSE_SUFFIXES = (".json", ".npz", ".parquet")
 # Every format that poses are read from, by what find_kind calls it.
@@ -118,7 +118,8 @@ def read_poses(
     """
     path, kind, suffix = Path(path), find_kind(path), pose_suffix(path)
     if skeleton is None and kind not in ("coco", "mpii"):
-        raise PoseFileError(f"{path}: the file's skeleton is not known; give one")
+        known = ", ".join(SKELETONS)
+        raise PoseFileError(f"{path}: the file does not name its joints; say whose they are (skeleton): {known}")
     skeleton = skeleton or (MPII16 if kind == "mpii" else find_category(path, None, category).skeleton)
     if root is not None and kind != "npz":
         wanted = f"give a .npz with keypoints (N, {skeleton.num_keypoints}, 3) in millimetres"

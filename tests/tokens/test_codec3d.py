@@ -106,7 +106,7 @@ def test_files_that_do_not_fit_are_named(tmp_path) -> None:
         encode(write_json(tmp_path / "coco.json", []))
     with pytest.raises(PoseFileError, match=r"the 17 joints of h36m17.* skeleton h36m16"):
         next(read_poses(write_mocap(tmp_path / "m.npz"), H36M16, root=0))
-    with pytest.raises(PoseFileError, match="motion capture, 3D poses; encode it with a 3D model"):
+    with pytest.raises(PoseFileError, match="motion capture, 3D poses; it needs a 3D model"):
         encode_file(TOKENIZER, tmp_path / "m.npz", tmp_path / "t.parquet")
 
 
