@@ -167,19 +167,15 @@ def test_resumed_is_uninterrupted_bit_for_bit(
     assert_same_run(tmp_path, whole(config))
 
 
-def test_a_finished_run_goes_on_with_nothing_to_do(tmp_path: Path) -> None:
-    first = run(tmp_path / "run")
-    lines = (tmp_path / "run" / METRICS).read_text()
-    assert_same_state(run(tmp_path / "run", act_at=0).state_dict(), first.state_dict())
-    assert (tmp_path / "run" / METRICS).read_text() == lines
-
-
-def test_a_run_can_be_made_longer_but_not_shorter(tmp_path: Path) -> None:
-    run(tmp_path / "run")
-    run(tmp_path / "run", settings=replace(SETTINGS, steps=25))
-    assert losses(tmp_path / "run")[-1]["step"] == 25
+def test_a_finished_run_has_nothing_to_do_and_can_be_made_longer_but_not_shorter(tmp_path: Path) -> None:
+    first, log = run(tmp_path), tmp_path / METRICS
+    lines = log.read_text()
+    assert_same_state(run(tmp_path, act_at=0).state_dict(), first.state_dict())
+    assert log.read_text() == lines
+    run(tmp_path, settings=replace(SETTINGS, steps=25))
+    assert losses(tmp_path)[-1]["step"] == 25
     with pytest.raises(ValueError, match=r"already holds 25 steps; steps must be at least that, got 20"):
-        run(tmp_path / "run")
+        run(tmp_path)
 
 
 def test_lines_of_lost_steps_and_a_cut_off_line_are_dropped(tmp_path: Path, whole: Whole) -> None:
