@@ -76,9 +76,26 @@ def count_poses(path: str | Path) -> int | None:
     return None if pose_suffix(path) == ".json" else count_rows(path)
 
 
+def file_skeleton(path: str | Path, category: str | int | None = None) -> Skeleton:
+    """Return the joints that a file has by its own word: those of a COCO file's categories, or MPII's.
+
+    Args:
+        path: The file.
+        category: Name or id of the only category of a COCO file that is read.
+
+    Raises:
+        PoseFileError: If the file does not name its joints, or its categories have different ones.
+    """
+    kind = find_kind(path)
+    if kind not in ("coco", "mpii"):
+        known = ", ".join(SKELETONS)
+        raise PoseFileError(f"{path}: the file does not name its joints; say whose they are (skeleton): {known}")
+    return MPII16 if kind == "mpii" else find_category(path, None, category).skeleton
+
+
 def read_poses(
     path: str | Path,
-    skeleton: Skeleton | None,
+    skeleton: Skeleton,
     batch_size: int = 4096,
     *,
     category: str | int | None = None,
@@ -105,7 +122,7 @@ def read_poses(
 
     Args:
         path: The file.
-        skeleton: Whose joints it must have; None takes those of a COCO file's categories, or MPII's.
+        skeleton: Whose joints it must have; :func:`file_skeleton` gives its own.
         batch_size: Poses at a time.
         category: Name or id of the only category of a COCO file that is read.
         need_names: Whether a COCO file that names no joints is refused.
@@ -117,10 +134,6 @@ def read_poses(
         ValueError: If the file is missing, malformed, truncated or pickled.
     """
     path, kind, suffix = Path(path), find_kind(path), pose_suffix(path)
-    if skeleton is None and kind not in ("coco", "mpii"):
-        known = ", ".join(SKELETONS)
-        raise PoseFileError(f"{path}: the file does not name its joints; say whose they are (skeleton): {known}")
-    skeleton = skeleton or (MPII16 if kind == "mpii" else find_category(path, None, category).skeleton)
     if root is not None and kind != "npz":
         wanted = f"give a .npz with keypoints (N, {skeleton.num_keypoints}, 3) in millimetres"
         raise PoseFileError(f"{path}: a {suffix} file holds 2D poses, and the model's are 3D; {wanted}")
@@ -227,6 +240,7 @@ def load_keypoint_file(
     if find_kind(path) == "results":
         wanted = "an annotation file in COCO format, with `categories` and `annotations`, or MPII's JSON layout"
         raise PoseFileError(f"{path}: these are COCO results, predictions without labels; expected {wanted}")
+    skeleton = skeleton or file_skeleton(path, category)
     batches = read_poses(path, skeleton, category=category, need_names=need_names)
     # Annotations with their outlines take far more memory than their poses.
     whole = join_batches(path, (replace(batch, entries=()) for batch in batches), report)

@@ -14,7 +14,7 @@ import torch
 
 from pct.files.photo_folder import PhotoFolder, find_usable
 from pct.files.pose_checks import are_numbers
-from pct.files.pose_files import PoseCounts, join_batches, read_poses, with_areas
+from pct.files.pose_files import PoseCounts, file_skeleton, join_batches, read_poses, with_areas
 from pct.poses import Poses
 from pct.skeleton import H36M17, MPII16, Skeleton
 
@@ -149,6 +149,7 @@ class CocoPersons(PhotoPersons):
     ) -> None:
         report = report or warnings.warn
         photos = PhotoFolder(annotations_path, image_folder, cache)
+        skeleton = skeleton or file_skeleton(annotations_path, category)
         batches = read_poses(annotations_path, skeleton, category=category, need_names=False)
         found = join_batches(annotations_path, batches, report)
         for sentence in PoseCounts().add(found).say_odd(left_out=True):

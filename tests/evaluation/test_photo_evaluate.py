@@ -203,16 +203,16 @@ def test_unlabelled_persons_and_crowds_are_read_for_detected_boxes(tmp_path: Pat
     content["annotations"].append({**first, "image_id": [1]})  # on none of the images
     path.write_text(json.dumps(content))
     said: list[str] = []
-    labels, crowd = read_all_labels(path, None, [1, 2, 3], said.append)
+    labels, crowd = read_all_labels(path, COCO17, [1, 2, 3], said.append)
     assert labels.visible.any(dim=1).tolist() == [True, False, False]
     assert crowd.tolist() == [False, False, True]
-    assert read_all_labels(path, None, [2], said.append)[0].image_ids.tolist() == [2]
+    assert read_all_labels(path, COCO17, [2], said.append)[0].image_ids.tolist() == [2]
     with pytest.raises(ValueError, match="no person on the 1 images"):
-        read_all_labels(path, None, [7], said.append)
+        read_all_labels(path, COCO17, [7], said.append)
     assert not said
     first["bbox"] = [1, 2, 0, 4]
     path.write_text(json.dumps(content))
-    assert len(read_all_labels(path, None, [1, 2], said.append)[0]) == 1
+    assert len(read_all_labels(path, COCO17, [1, 2], said.append)[0]) == 1
     assert len(said) == 1
     assert "annotation 101: bbox is" in said[0]
 

@@ -131,7 +131,7 @@ def _open_boxes(
 
 
 def read_all_labels(
-    path: str | Path, skeleton: Skeleton | None, image_ids: Collection[int], report: Say
+    path: str | Path, skeleton: Skeleton, image_ids: Collection[int], report: Say
 ) -> tuple[Poses, Tensor]:
     """Read every person of some images, crowds and persons without a labelled joint too, and which are crowds (N,).
 
@@ -139,7 +139,7 @@ def read_all_labels(
 
     Args:
         path: COCO-format keypoint file.
-        skeleton: Joints of the file; None takes those of its categories.
+        skeleton: Joints of the file.
         image_ids: Of the images.
         report: Called with a sentence for each bad annotation, which is then skipped.
 
