@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from torch.utils.data import DataLoader, Dataset
+import torch
 
 from pct.files.coco_writer import write_coco_json
 from pct.files.output import check_names
@@ -55,7 +58,7 @@ def write_people(
     with (
         outputs_together(Path(folder), (ANNOTATIONS, IMAGES), force) as half,
         # Workers end before the folder that they draw into is removed.
-        closing(_draw_all(_Drawings(people, half / IMAGES), workers)) as chunks,
+        closing(_draw_all(partial(_draw, people, half / IMAGES), len(people), workers)) as drawings,
     ):
         (half / IMAGES).mkdir()
         images: list[dict[str, Any]] = []
@@ -63,43 +66,38 @@ def write_people(
 
         def annotations() -> Iterator[dict[str, Any]]:
             nonlocal number
-            for chunk in chunks:
-                for image, persons in chunk:
-                    images.append(image)
-                    number += len(persons)
-                    yield from persons
+            for image, persons in drawings:
+                images.append(image)
+                number += len(persons)
+                yield from persons
                 if progress is not None:
-                    progress(len(chunk))
+                    progress(1)
 
         write_coco_json(half / ANNOTATIONS, COCO17, (image for image in images), annotations())
     return number
 
 
-class _Drawings(Dataset[Drawn]):
-    """Scenes whose photos are written into a folder when they are asked for, as image entries and annotations."""
-
-    def __init__(self, people: GeneratedPersons, folder: Path) -> None:
-        self.people, self.folder = people, folder
-
-    def __len__(self) -> int:
-        return len(self.people)
-
-    def __getitem__(self, index: int) -> Drawn:
-        scene = self.people.scene(index)
-        name, main = f"{index:012d}.jpg", scene.persons[0]
-        (self.folder / name).write_bytes(scene.jpeg)
-        assert main.intrinsics is not None
-        height, width = main.image.shape[:2]
-        camera = dict(zip(("fx", "fy", "cx", "cy"), main.intrinsics.tolist(), strict=True))
-        image = {"id": index, "file_name": name, "width": width, "height": height, "camera": camera}
-        return image, [_annotation(person) for person in scene.persons]
+def _draw_all(draw: Callable[[int], Drawn], number: int, workers: int) -> Generator[Drawn]:
+    """Yield what ``draw`` returns for the first ``number`` scenes, in order."""
+    if workers == 1:
+        yield from map(draw, range(number))
+        return
+    # Forked processes inherit locks of torch's threads. A DataLoader would raise a worker's error without its errno.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, context, torch.set_num_threads, (1,)) as pool:
+        yield from pool.map(draw, range(number), chunksize=_CHUNK)
 
 
-def _draw_all(drawings: _Drawings, workers: int) -> Generator[list[Drawn]]:
-    """Yield pieces of the drawings, in order."""
-    # Forked processes inherit locks of torch's threads.
-    processes: dict[str, Any] = {"num_workers": workers, "multiprocessing_context": "spawn"} if workers > 1 else {}
-    yield from DataLoader(drawings, batch_size=_CHUNK, collate_fn=list, **processes)
+def _draw(people: GeneratedPersons, folder: Path, index: int) -> Drawn:
+    """Draw a scene, write its photo, and return its image entry and annotations."""
+    scene = people.scene(index)
+    name, main = f"{index:012d}.jpg", scene.persons[0]
+    (folder / name).write_bytes(scene.jpeg)
+    assert main.intrinsics is not None
+    height, width = main.image.shape[:2]
+    camera = dict(zip(("fx", "fy", "cx", "cy"), main.intrinsics.tolist(), strict=True))
+    image = {"id": index, "file_name": name, "width": width, "height": height, "camera": camera}
+    return image, [_annotation(person) for person in scene.persons]
 
 
 def _annotation(person: PersonPhoto) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import multiprocessing
+import resource
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -99,6 +100,16 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.M
     assert not multiprocessing.active_children()  # that would draw into what is removed
     assert str(caught.value) == f"output {tmp_path / 'set'} cannot be written: No space left on device"
     assert not list(tmp_path.iterdir())
+
+
+def test_a_photo_that_a_worker_cannot_write_is_said_in_one_sentence(tmp_path: Path) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, limits[1]))
+    try:
+        with pytest.raises(OutputError, match=r"cannot be written: File too large$"):
+            write_people(tmp_path / "set", GeneratedPersons(4, 1, 128), workers=2)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 @pytest.mark.parametrize(
