@@ -102,7 +102,7 @@ class EncodePhotos(_Encoder):
 
     def _persons(self, result: PoseResult) -> list[Row]:
         table = self.estimator.token_table(result.persons)
-        columns = {self.place: getattr(table, self.place), "tokens": table.indices, "score": result.scores}
+        columns = {self.place: table.reference, "tokens": table.indices, "score": result.scores}
         values = zip(*(column.tolist() for column in columns.values()), strict=True)
         return [dict(zip(columns, row, strict=True)) for row in values]
 

@@ -82,13 +82,16 @@ def test_rows_of_a_folder_a_tar_and_parquet_give_the_same_bytes(archive: Path) -
             assert photo_bytes(batch, number) == data
 
 
-def test_boxes_of_a_batch_take_the_detectors_place(archive: Path) -> None:
+@pytest.mark.parametrize(
+    ("place", "model"), [("bbox", {}), ("root", {"skeleton": H36M17, "space": PoseSpace("root3d")})]
+)
+def test_boxes_of_a_batch_take_the_detectors_place(archive: Path, place: str, model: dict) -> None:
     rows = find_photo_rows(archive)
     boxes = {"000000000785.jpg": [[280, 44, 218, 346]], "000000000007.jpg": [[100, 0, 10, 10]]}
     rows = [{**row, "boxes": boxes[row["id"]]} for row in rows if row["id"] in boxes]
-    make_classifier().save_pretrained("tiny")
+    make_classifier(**model).save_pretrained("tiny")
     bad, good = EncodePhotos("tiny")(columns(rows)).to_pylist()
-    assert (good["person"], good["error"], len(good["tokens"])) == (0, None, 6)
+    assert (good["person"], good["error"], len(good["tokens"]), len(good[place])) == (0, None, 6, 4 - (place == "root"))
     assert (bad["person"], bad["tokens"]) == (-1, None)
     assert "lies outside the photo of 64x48 pixels" in bad["error"]
 
