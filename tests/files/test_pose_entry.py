@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import re
+import struct
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -291,6 +292,13 @@ def test_an_archive_whose_directory_lacks_an_array_is_damaged(tmp_path: Path, pa
     end[8:12] = (1).to_bytes(2, "little") * 2
     end[12:16] = (cut - start).to_bytes(4, "little")
     path.write_bytes(data[:cut] + end)
+    with pytest.raises(ValueError, match=r"poses\.npz: damaged: the directory of the archive does not list all"):
+        read_one(path)
+    # Or it says that the second array begins behind the end of the file.
+    lies, far = bytearray(data), 10**6
+    lies[start + 20 : start + 24] = struct.pack("<I", far)
+    lies[cut + 42 : cut + 46] = struct.pack("<I", 30 + sum(struct.unpack("<HH", data[26:30])) + far)
+    path.write_bytes(lies)
     with pytest.raises(ValueError, match=r"poses\.npz: damaged: the directory of the archive does not list all"):
         read_one(path)
 
