@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -201,7 +202,7 @@ def find_usable(
 def _find_fault(image: Any) -> str | None:
     if not isinstance(image, Mapping) or find_bad_id("id", image.get("id")):
         return f"image entry {str(image)[:60]!r}; expected an object with an integer id and a file_name"
-    if not isinstance(image.get("file_name"), str) or not image["file_name"]:
+    if not _is_file_name(image.get("file_name")):
         return f"image {image['id']} has file_name {image.get('file_name')!r}; expected the name of its photo"
     sizes = [image.get(name) for name in ("width", "height")]
     if not all(size is None or (type(size) is int and size >= 0) for size in sizes):
@@ -212,3 +213,11 @@ def _find_fault(image: Any) -> str | None:
         given = repr(camera)[:99]
         return f"image {image['id']}: camera is {given}; expected numbers fx, fy (positive), cx, cy in pixels"
     return None
+
+
+def _is_file_name(name: Any) -> bool:
+    """Whether a disk can have a file of a name; JSON can also hold halves of characters."""
+    try:
+        return isinstance(name, str) and name != "" and b"\0" not in os.fsencode(name)
+    except UnicodeEncodeError:
+        return False

@@ -104,6 +104,7 @@ def test_sizes_that_are_not_stated_are_the_photos_own(tmp_path: Path) -> None:
         ("images", {"id": "x"}, {103, 104}, "integer id"),
         ("images", {"id": True}, {103, 104}, "integer id"),
         ("images", {"file_name": 3}, {103, 104}, "file_name 3"),
+        ("images", {"file_name": "\ud800.jpg"}, {103, 104}, "expected the name of its photo"),
         ("images", {"width": -1}, {103, 104}, "width and height"),
     ],
 )
