@@ -42,7 +42,7 @@ class TfjsModel:
             raise ValueError(f"{self.path}: no {name or 'bias'}; this is another network")
         found = torch.from_numpy(self.weights[name])
         if found.ndim == 4:
-            depthwise = shape[1] == 1 and found.shape[3] == 1
+            depthwise = tuple(shape[1:2]) == (1,) and found.shape[3] == 1
             found = found.permute(2, 3, 0, 1) if depthwise else found.permute(3, 2, 0, 1)
         elif found.ndim == 3:
             found = found[..., 0]

@@ -159,6 +159,10 @@ def test_other_files_are_refused_by_what_is_wrong(tmp_path) -> None:
     wrong = write_tfjs(tmp_path / "wrong.json", {**weights, name: weights[name][..., :5]})
     with pytest.raises(ValueError, match=r"block_3_expand/Conv2D_weights is \(5, 24, 1, 1\)"):
         convert_movenet(wrong)
+    name = f"{ROOT}conv2d/BiasAdd/ReadVariableOp"
+    wrong = write_tfjs(tmp_path / "wrong.json", {**weights, name: weights[name].reshape(1, 1, 1, -1)})
+    with pytest.raises(ValueError, match=r"conv2d/BiasAdd/ReadVariableOp is .*; this is another network"):
+        convert_movenet(wrong)
     (tmp_path / "no.json").write_text("{}")
     with pytest.raises(ValueError, match="not a TensorFlow"):
         read_tfjs(tmp_path / "no.json")
