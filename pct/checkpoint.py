@@ -157,7 +157,7 @@ def explain(name: str | Path) -> Iterator[None]:
     try:
         with in_float32(), torch.random.fork_rng(devices=[]):
             yield
-    except (ValueError, TypeError, RuntimeError, KeyError) as error:
+    except (ValueError, TypeError, RuntimeError, LookupError, AttributeError) as error:
         raise CheckpointError(f"{name}: config and weights do not make this model: {error}") from error
 
 

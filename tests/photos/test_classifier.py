@@ -77,6 +77,7 @@ def test_no_tokenizer_or_another_than_the_heads_is_refused_and_both_are_named(tm
     [
         ({"head": {"kind": "quary"}}, "head kind is 'quary'"),
         ({"backbone": None}, "do not make this model"),
+        ({"head": []}, "do not make this model"),
         ({"backbone": {"name": "swin_picco", "image_size": [32, 32]}}, "nearest names are swin_pico"),
         ({"more": 1}, "unknown keys: more"),
     ],
