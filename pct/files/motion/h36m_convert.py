@@ -97,7 +97,8 @@ def read_h36m_cameras(path: str | Path) -> H36MCameras:
     try:
         return readers[path.suffix.lower()](path)
     except (ValueError, TypeError, KeyError, AttributeError, ElementTree.ParseError) as error:
-        raise ValueError(f"camera file {path}: {type(error).__name__}: {error}") from None
+        kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+        raise ValueError(f"camera file {path}: {kind}{error}") from None
 
 
 def _read_xml(path: Path) -> H36MCameras:
