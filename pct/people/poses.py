@@ -41,8 +41,8 @@ _BEYOND = 0.03  # of the longer side of the body: joints this far outside the pi
 def generate_poses(n: int, skeleton: Skeleton, seed: int) -> Poses:
     """Generate poses of people in images: the data that is there without any download.
 
-    Postures, viewpoints, truncation and missing joints are like those of COCO's persons (see
-    ``tests/test_bodies.py`` for how like). Boxes surround the seen part of the body, hands and feet included, with
+    Postures, viewpoints, truncation and missing joints are like those of COCO's persons (how
+    like is in ``tests/people/test_bodies.py``). Boxes surround the seen part of the body, hands and feet included, with
     the inaccuracy of hand-drawn boxes. Every person has an image of its own. Areas are 0.52 of the box area.
 
     Args:
