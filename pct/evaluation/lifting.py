@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -23,12 +22,13 @@ from pct.evaluation.blocks import (
     make_table,
 )
 from pct.evaluation.metrics import joint_errors
-from pct.evaluation.metrics3d import joint_errors_3d, mpjpe, per_action_mean, summarise_3d
+from pct.evaluation.metrics3d import mpjpe, per_action_mean
+from pct.evaluation.poses import measure_poses
 from pct.evaluation.report import Figure, Report, Section, make_provenance
 from pct.lifting.detector_noise import DetectorNoise, NoiseConfig
 from pct.lifting.lifter import Lifter
 from pct.lifting.pairs import PosePairs
-from pct.skeleton import Skeleton
+from pct.poses import Poses
 
 _POSES = 4
 
@@ -38,17 +38,15 @@ class LiftingEvaluation:
     """What was measured of a lifter, and on which poses.
 
     Attributes:
-        numbers: Plain values for a JSON file: those of :func:`measure`, and ``provenance``.
-        skeleton: Whose joints the poses have.
-        keypoints: Lifted joints (N, K, 3) in millimetres, root-centred as the target.
-        target: True joints (N, K, 3).
+        numbers: Plain values for a JSON file; see :func:`evaluate_lifter`.
+        labels: The true poses (N, K, 3) in millimetres from their root.
+        keypoints: Lifted joints (N, K, 3), likewise.
         visible: True where the lifter was given a joint (N, K).
     """
 
     numbers: dict[str, Any]
-    skeleton: Skeleton
+    labels: Poses
     keypoints: Tensor
-    target: Tensor
     visible: Tensor
 
 
@@ -72,10 +70,15 @@ def evaluate_lifter(
         seed: Of the errors.
         data: Name of the pairs, for the report.
 
+    Returns:
+        The evaluation. Its numbers are how many ``poses``; what :func:`~pct.evaluation.poses.measure_poses` gives;
+        MPJPE ``per_action``, and there ``mean``, the unweighted mean of the actions; the errors of the ``joints``;
+        ``likely_mpjpe``, that of the most likely tokens, None without a token head; and how it was measured.
+
     Raises:
         ValueError: If the skeletons differ, or no pair has all its joints.
     """
-    start = time.perf_counter()
+    start, space = time.perf_counter(), lifter.space
     lifter.check_skeleton(pairs.skeleton)
     whole = pairs.visible.all(dim=1)
     if not whole.any():
@@ -84,12 +87,15 @@ def evaluate_lifter(
     errors = DetectorNoise(pairs.skeleton, noise or NoiseConfig.clean(), missing)
     keypoints2d, visible = errors(pairs.keypoints2d, pairs.visible, torch.Generator().manual_seed(seed))
     lifted = lifter.lift(keypoints2d, visible, pairs.image_size, flip)
+    labels, keypoints = replace(pairs, keypoints=pairs.root_relative(space.root)), lifted.keypoints.cpu()
+    numbers, distances = measure_poses(keypoints, labels, space)
+    mean, by_action = per_action_mean(
+        distances.mean(dim=1), [pairs.actions[clip] for clip in pairs.clip_index.tolist()]
+    )
     likely = None
     if lifter.tokenizer is not None and lifted.indices is not None:
-        likely = lifter.tokenizer.decode(lifted.indices).cpu() * lifter.space.report_scale
-    actions = [pairs.actions[int(clip)] for clip in pairs.clip_index]
-    keypoints, target = lifted.keypoints.cpu(), pairs.root_relative(lifter.space.root)
-    numbers = measure(keypoints, target, pairs.skeleton, actions, likely)
+        decoded = lifter.tokenizer.decode(lifted.indices).cpu() * space.report_scale
+        likely = float(mpjpe(decoded, labels.keypoints, space.root).mean())
     about = make_provenance(
         f"network {lifter.config.network}, {sum(p.numel() for p in lifter.parameters()):,} weights",
         fingerprint(lifter.config.to_dict(), lifter.state_dict()),
@@ -98,36 +104,10 @@ def evaluate_lifter(
         seconds=time.perf_counter() - start,
         seed=seed,
     )
+    numbers = {"poses": len(pairs), **numbers, "per_action": {**by_action, "mean": mean}}
+    numbers |= {"joints": joint_errors(distances, labels), "likely_mpjpe": likely}
     numbers |= {"missing": missing, "noise": noise is not None, "flip": flip, "provenance": about}
-    return LiftingEvaluation(numbers, pairs.skeleton, keypoints, target, visible)
-
-
-def measure(
-    keypoints: Tensor, target: Tensor, skeleton: Skeleton, actions: Sequence[str], likely: Tensor | None = None
-) -> dict[str, Any]:
-    """Measure lifted poses (N, K, 3) against true ones, both in millimetres; the root is joint 0.
-
-    Args:
-        keypoints: The poses.
-        target: The truth.
-        skeleton: Whose joints they have.
-        actions: Action of each pose.
-        likely: What the most likely tokens decode to (N, K, 3).
-
-    Returns:
-        Number of ``poses``; what :func:`~pct.evaluation.metrics3d.summarise_3d` gives; MPJPE ``per_action``, and
-        ``mean``, the unweighted mean of the actions; ``joints``, the errors of each joint; ``likely_mpjpe``, that of
-        the most likely tokens, None without a token head.
-    """
-    distances = joint_errors_3d(keypoints, target)
-    mean, by_action = per_action_mean(distances.mean(dim=1), actions)
-    return {
-        "poses": len(keypoints),
-        **summarise_3d(keypoints, target, skeleton),
-        "per_action": {**by_action, "mean": mean},
-        "joints": joint_errors(skeleton.keypoint_names, distances, torch.ones_like(distances, dtype=torch.bool)),
-        "likely_mpjpe": None if likely is None else float(mpjpe(likely, target).mean()),
-    }
+    return LiftingEvaluation(numbers, labels, keypoints, visible)
 
 
 def lifting_report(found: LiftingEvaluation) -> Report:
@@ -156,11 +136,15 @@ def lifting_report(found: LiftingEvaluation) -> Report:
 
 
 def _draw_poses(found: LiftingEvaluation) -> list[Figure]:
-    errors = mpjpe(found.keypoints, found.target)
+    errors = mpjpe(found.keypoints, found.labels.keypoints)
 
     def draw(row: int) -> PosePanel:
         lifted = PoseLayer(found.keypoints[row], found.visible[row], COLOURED)
-        return PosePanel((PoseLayer(found.target[row], None, TARGET), lifted), f"MPJPE {float(errors[row]):.0f} mm")
+        return PosePanel(
+            (PoseLayer(found.labels.keypoints[row], None, TARGET), lifted), f"MPJPE {float(errors[row]):.0f} mm"
+        )
 
     examples = choose_examples(errors, _POSES)
-    return example_figures(examples, draw, found.skeleton, {kind: f"Poses with {kind} MPJPE." for kind in examples})
+    return example_figures(
+        examples, draw, found.labels.skeleton, {kind: f"Poses with {kind} MPJPE." for kind in examples}
+    )

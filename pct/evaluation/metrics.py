@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, TypedDict
 
 import numpy as np
@@ -96,21 +95,18 @@ def joint_distances(keypoints: Tensor, target_keypoints: Tensor, visible: Tensor
     return torch.where(visible, difference, 0.0)
 
 
-def joint_errors(
-    names: Sequence[str], distances: Tensor, visible: Tensor, sigmas: Sequence[float] | None = None
-) -> list[dict[str, Any]]:
-    """Summarise distances (N, K) for each joint, over the poses where it is ``visible`` (N, K).
+def joint_errors(distances: Tensor, labels: Poses) -> list[dict[str, Any]]:
+    """Summarise distances (N, K) from labels for each joint, over the poses where it is labelled.
 
     Returns:
         For each joint its ``name``, its OKS constant ``sigma`` (None in space) and its ``error``.
     """
+    skeleton, sigmas = labels.skeleton, [None] * distances.shape[1]
+    if labels.num_dims == 2:
+        sigmas = skeleton.oks_sigmas.tolist()
     return [
-        {
-            "name": name,
-            "sigma": None if sigmas is None else float(sigmas[joint]),
-            "error": summarise(distances[visible[:, joint], joint]),
-        }
-        for joint, name in enumerate(names)
+        {"name": name, "sigma": sigma, "error": summarise(distances[labels.visible[:, joint], joint])}
+        for joint, (name, sigma) in enumerate(zip(skeleton.keypoint_names, sigmas, strict=True))
     ]
 
 

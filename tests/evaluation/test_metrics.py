@@ -21,7 +21,7 @@ from pct.evaluation.metrics import (
 )
 from pct.pose_space import PoseSpace
 from pct.poses import Poses
-from pct.skeleton import COCO17
+from pct.skeleton import COCO17, Skeleton
 
 
 def test_oks_equals_a_hand_calculation_and_is_the_mean_similarity_of_the_labelled_joints() -> None:
@@ -47,8 +47,10 @@ def test_errors_and_pck_count_labelled_joints_only() -> None:
     keypoints = torch.tensor([[[3.0, 4.0], [100.0, 0.0]], [[0.0, 1.0], [6.0, 8.0]]])
     visible = torch.tensor([[True, False], [True, True]])
     distances = joint_distances(keypoints, target, visible)
-    first, second = joint_errors(("nose", "neck"), distances, visible, (0.1, 0.2))
+    skeleton = Skeleton("two", ("nose", "neck"), (), (), (0.1, 0.2))
+    first, second = joint_errors(distances, Poses(skeleton, target, visible))
     assert (first["name"], first["sigma"], second["name"], second["sigma"]) == ("nose", 0.1, "neck", 0.2)
+    assert joint_errors(distances, Poses(skeleton, torch.zeros(2, 2, 3), visible))[0]["sigma"] is None
     assert [(row["error"]["count"], row["error"]["mean"]) for row in (first, second)] == [(2, 3.0), (1, 10.0)]
     summary = summarise(distances[visible])
     assert (summary["count"], summary["median"]) == (3, 5.0)

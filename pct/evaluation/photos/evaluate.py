@@ -182,8 +182,7 @@ def measure_forms(poses: ModelPoses, table: PersonTable, space: PoseSpace) -> di
         are seen, occluded and (in space) outside the photo, without the root, which has no error; on photos AP of the
         ``occluded`` joints too. Of the first form ``joints``, and on photos ``pck_torso``.
     """
-    labels, skeleton = table.labels, table.labels.skeleton
-    in_space, counted = labels.num_dims == 3, labels.visible.clone()
+    labels, in_space, counted = table.labels, table.labels.num_dims == 3, table.labels.visible.clone()
     kinds = {"seen_error": 2, "occluded_error": 1} | ({"outside_error": 0} if in_space else {})
     if in_space:
         counted[:, space.root] = False
@@ -195,11 +194,9 @@ def measure_forms(poses: ModelPoses, table: PersonTable, space: PoseSpace) -> di
             numbers["occluded"] = given_box_ap(keypoints, poses.scores, labels, table.occluded)
         forms[form] = numbers
         by_form.append(distances)
-    sigmas = None if in_space else skeleton.oks_sigmas.tolist()
-    joints = joint_errors(skeleton.keypoint_names, by_form[0], labels.visible, sigmas)
     return {
         "poses": forms,
-        "joints": joints,
+        "joints": joint_errors(by_form[0], labels),
         "pck_torso": None if in_space else measure_torso_pck(poses.keypoints, labels),
     }
 

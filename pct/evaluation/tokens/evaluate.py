@@ -159,9 +159,7 @@ def measure_reconstruction(
         side = torch.full((len(poses),), codec.space.crop_size / codec.space.padding)
         measured["num_images"] = len(torch.unique(poses.image_ids))
         measured["pck"] = {str(alpha): pck(distances, poses.visible, side, alpha) for alpha in _PCK_ALPHAS}
-    sigmas = poses.skeleton.oks_sigmas.tolist() if poses.num_dims == 2 else None
-    joints = joint_errors(poses.skeleton.keypoint_names, distances, poses.visible, sigmas)
-    return keypoints, {"num_poses": len(poses), "joints": joints, **measured}
+    return keypoints, {"num_poses": len(poses), "joints": joint_errors(distances, poses), **measured}
 
 
 def action_kind(action: str) -> str:
