@@ -28,9 +28,8 @@ from pct.evaluation.tokens.completion import measure_completion
 from pct.evaluation.tokens.evaluate import fit_baseline
 from pct.evaluation.tokens.files import read_poses
 from pct.evaluation.tokens.locality import LimbLimits
-from pct.evaluation.tokens.report import completion_table
+from pct.evaluation.tokens.report import completion_table, worth_section
 from pct.evaluation.tokens.worth import measure_worth, plain_bins
-from pct.evaluation.tokens.worth_report import worth_section
 from pct.files.output import write_atomically
 
 SHIPPED = ("coco17", "coco17-ordered", "h36m17")
