@@ -68,6 +68,11 @@ def show(value: Any, form: str = "{}") -> str:
     return "–" if value is None else form.format(value)
 
 
+def make_cards(numbers: Mapping[str, Any], columns: Sequence[Column], name: str = "") -> list[tuple[str, str]]:
+    """Return a report's cards of numbers: each with its header, in which the name takes the place of braces."""
+    return [(show(pick(numbers, keys), form), header.format(name)) for header, keys, form in columns]
+
+
 def under(key: str, columns: Sequence[Column]) -> list[Column]:
     """Return columns whose numbers lie one dictionary deeper, under a key."""
     return [(header, f"{key}/{keys}", form) for header, keys, form in columns]

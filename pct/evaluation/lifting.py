@@ -16,9 +16,11 @@ from pct.evaluation.blocks import (
     SPACE,
     SPACE_WORDS,
     choose_examples,
+    columns,
     example_figures,
     group_table,
     joint_table,
+    make_cards,
     make_table,
 )
 from pct.evaluation.metrics import joint_errors
@@ -31,6 +33,7 @@ from pct.lifting.pairs import PosePairs
 from pct.poses import Poses
 
 _POSES = 4
+_CARDS = columns("{:.1f} mm", "MPJPE: mpjpe; median over the poses: median; P-MPJPE: p_mpjpe")
 
 
 @dataclass(frozen=True)
@@ -119,10 +122,9 @@ def lifting_report(found: LiftingEvaluation) -> Report:
     words = f"{SPACE_WORDS} Both are over {len(numbers['pck_joints'])} joints."
     if numbers["likely_mpjpe"] is not None:
         words += f" What the most likely tokens decode to has an MPJPE of {numbers['likely_mpjpe']:.1f} mm."
-    cards = {"mpjpe": "MPJPE", "median": "median over the poses", "p_mpjpe": "P-MPJPE"}
     return Report(
         "2D poses lifted to 3D",
-        [(f"{numbers[key]:.1f} mm", text) for key, text in cards.items()],
+        make_cards(numbers, _CARDS),
         [
             Section("Accuracy", [words, make_table({"lifted poses": numbers}, SPACE)]),
             Section("Poses", _draw_poses(found)),

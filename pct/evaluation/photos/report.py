@@ -18,9 +18,8 @@ from pct.evaluation.blocks import (
     choose_examples,
     columns,
     joint_table,
+    make_cards,
     make_table,
-    pick,
-    show,
     under,
 )
 from pct.evaluation.photos.evaluate import PhotoEvaluation
@@ -112,11 +111,7 @@ def photo_report(found: PhotoEvaluation, source: PersonSource) -> Report:
     cards = [*_CARDS[found.is_3d], *_ECE]
     return Report(
         f"{'3D poses' if found.is_3d else 'Poses'} read off photos",
-        [
-            (show(pick(row, keys), form), words.format(name))
-            for name, row in main.items()
-            for words, keys, form in cards
-        ],
+        [card for name, row in main.items() for card in make_cards(row, cards, name)],
         [
             Section("Accuracy", _space_accuracy(main) if found.is_3d else _image_accuracy(main, numbers)),
             *_forms(models, SPACE if found.is_3d else _FORMS_ON_PHOTOS),
@@ -175,13 +170,11 @@ def _confidence(models: Models) -> list[Block]:
         f"{name}: " + (", ".join(f"{key} {value:.3g}" for key, value in (row["fitted"] or {}).items()) or "none")
         for name, row in models.items()
     ]
-    curves = {
-        f"{name}: ECE {calibration['ece']:.3f}": [
-            (b["confidence"], b["similarity"], b["count"]) for b in calibration["bins"] if b["count"]
-        ]
-        for name, calibration in ((name, row["calibration"]) for name, row in models.items())
-        if calibration["ece"] is not None
-    }
+    curves = {}
+    for name, row in models.items():
+        if (ece := row["calibration"]["ece"]) is not None:
+            bins = [b for b in row["calibration"]["bins"] if b["count"]]
+            curves[f"{name}: ECE {ece:.3f}"] = [(b["confidence"], b["similarity"], b["count"]) for b in bins]
     blocks: list[Block] = [_CONFIDENCE.format(fitted="; ".join(fitted))]
     if curves:
         caption = (

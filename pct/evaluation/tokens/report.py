@@ -22,9 +22,9 @@ from pct.evaluation.blocks import (
     first_of_scenes,
     group_table,
     joint_table,
+    make_cards,
     make_table,
     pose_figure,
-    show,
     under,
 )
 from pct.evaluation.report import Figure, Report, Section, Table
@@ -36,6 +36,14 @@ _EXAMPLES = {"typical": "Typical reconstructions.", "worst": "The poses with the
 # How many poses a picture shows, and of how many joints they are completed: a pose in space takes two views.
 _SHOWN = {"px": 8, "mm": 6}
 _HIDDEN = {"px": 4, "mm": 2}
+_CARDS = {
+    "px": [
+        ("AP of the reconstructed poses (COCO's evaluator)", "coco/ap", "{:.1%}"),
+        ("median joint error in the crop", "error/median", "{:.2f} px"),
+        ("mean object keypoint similarity (OKS)", "mean_oks", "{:.4f}"),
+    ],
+    "mm": columns("{:.2f} mm", "MPJPE: mpjpe; P-MPJPE: p_mpjpe"),
+}
 _METHOD = (
     "Poses go through the same `encode` and `decode` that users call, and come back from the tokens alone. Errors are "
     "distances of labelled joints. In images they are pixels of a crop around the person, and PCK counts joints whose "
@@ -95,7 +103,7 @@ def tokenizer_report(evaluation: TokenizerEvaluation) -> Report:
     return Report(
         f"How well a {'' if flat else '3D '}pose survives as tokens",
         [
-            *_result_cards(result),
+            *make_cards(result, _CARDS[unit]),
             (f"{book['use']['usage']:.1%}", f"of the {book['codebook_size']:,} ids used"),
             (f"{book['bits_per_pose']:.0f} bits", f"entropy of a pose, of {book['most_bits_per_pose']:.0f} stored"),
             *([] if ratio is None else [(f"{ratio:.2f} ×", f"error on {_HIDDEN[unit]} hidden joints against ridge")]),
@@ -111,16 +119,6 @@ def tokenizer_report(evaluation: TokenizerEvaluation) -> Report:
         numbers,
         f"{result['num_poses']:,} {where}",
     )
-
-
-def _result_cards(result: Numbers) -> list[tuple[str, str]]:
-    if "mpjpe" in result:
-        return [(f"{result[key]:.2f} mm", name) for key, name in (("mpjpe", "MPJPE"), ("p_mpjpe", "P-MPJPE"))]
-    return [
-        (show(result["coco"]["ap"], "{:.1%}"), "AP of the reconstructed poses (COCO's evaluator)"),
-        (f"{show(result['error']['median'], '{:.2f}')} px", "median joint error in the crop"),
-        (f"{result['mean_oks']:.4f}", "mean object keypoint similarity (OKS)"),
-    ]
 
 
 def _result_tables(result: Numbers) -> list[Table]:
