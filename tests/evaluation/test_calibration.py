@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, replace
 
+import numpy as np
 import pytest
 import torch
 from tiny_estimator import make_varied_classifier
@@ -109,7 +110,7 @@ def test_a_classifier_is_fitted_to_its_own_errors_on_people() -> None:
 def test_the_sharpness_is_the_best_of_those_tried() -> None:
     model, people = make_varied_classifier(), GeneratedPersons(12, seed=3, image_size=64)
     options = PredictionOptions(flip=True)
-    chosen = fit_sharpness(model, NotedPersons(people), options)
+    chosen = fit_sharpness(model, NotedPersons(people), options, np.ones(12))
 
     def reached(sharpness: float) -> float:
         model.config = replace(model.config, calibration=Calibration(sharpness=sharpness))

@@ -26,11 +26,7 @@ _SHARPNESSES = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
 
 
 def fit_calibration(
-    spread: Tensor,
-    similarity: Tensor,
-    num_dims: int = 2,
-    weights: Tensor | None = None,
-    heights: Tensor | None = None,
+    spread: Tensor, similarity: Tensor, num_dims: int = 2, weights: Tensor | None = None, heights: Tensor | None = None
 ) -> Calibration:
     """Find the calibration whose confidences have the least mean squared distance to the similarities.
 
@@ -54,6 +50,7 @@ def fit_calibration(
             f"{tuple(spread.shape)} and {tuple(similarity.shape)}"
         )
     spread, similarity = spread.double(), similarity.double()
+    weights = torch.ones_like(similarity) if weights is None else weights
     ranges = torch.tensor([_FACTORS, _FLOORS] + ([] if heights is None else [_HEIGHTS]), dtype=torch.float64).log()
     raw = torch.zeros(len(ranges), dtype=torch.float64, requires_grad=True)
     search = torch.optim.LBFGS([raw], max_iter=_STEPS, line_search_fn="strong_wolfe")
@@ -96,6 +93,7 @@ def calibrate_classifier(
         ValueError: If the persons' joints are not the model's, or none of them has a label.
     """
     options = options or PredictionOptions()
+    weights = np.ones(len(source)) if weights is None else weights
     source = annotated_persons(source, model.space)
     persons = NotedPersons(source, limit)
     # What publishers give as the pose is the mixture as it is.
@@ -116,10 +114,7 @@ def calibrate_classifier(
 
 
 def fit_sharpness(
-    model: PoseClassifier,
-    persons: NotedPersons,
-    options: PredictionOptions,
-    weights: np.ndarray | None = None,
+    model: PoseClassifier, persons: NotedPersons, options: PredictionOptions, weights: np.ndarray
 ) -> float:
     """Return the sharpness of the expected pose, of a few tried, that has the best mean keypoint similarity.
 
@@ -127,7 +122,7 @@ def fit_sharpness(
         model: In evaluation mode.
         persons: Held-out persons, read here for the first time.
         options: Flip test and batches.
-        weights: How much each person counts (N,); None counts all alike.
+        weights: How much each person of their source counts (N,).
     """
     space, device = model.space, next(model.parameters()).device
     tried: dict[float, list[Tensor]] = {sharpness: [] for sharpness in _SHARPNESSES}
@@ -147,12 +142,10 @@ def fit_sharpness(
     return max(reached, key=reached.__getitem__)
 
 
-def _joint_weights(weights: np.ndarray | None, table: PersonTable, known: Tensor) -> Tensor | None:
+def _joint_weights(weights: np.ndarray, table: PersonTable, known: Tensor) -> Tensor:
     """Return the weights of the known joints (J,) of persons, by those of all persons of their source."""
-    if weights is None:
-        return None
     return torch.from_numpy(weights)[table.rows][:, None].expand(known.shape)[known]
 
 
-def _mean(values: Tensor, weights: Tensor | None) -> Tensor:
-    return values.mean() if weights is None else (values * weights).sum() / weights.sum()
+def _mean(values: Tensor, weights: Tensor) -> Tensor:
+    return (values * weights).sum() / weights.sum()

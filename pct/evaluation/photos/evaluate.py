@@ -4,20 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from pct.checkpoint import fingerprint
-from pct.evaluation.coco_ap import (
-    CocoAP,
-    PoseResults,
-    coco_results_ap,
-    given_box_ap,
-    suppress_doubles,
-)
+from pct.evaluation.coco_ap import CocoAP, PoseResults, coco_results_ap, given_box_ap, suppress_doubles
 from pct.evaluation.metrics import (
     expected_calibration_error,
     joint_errors,
@@ -127,21 +121,20 @@ def evaluate_photos(
     for model in models.values():
         check_model(model, source.skeleton, first.space.kind)
     start = time.perf_counter()
-    poses, seconds, table = {}, {}, None
+    poses, results, table = {}, {}, None
     for name, model in models.items():
         begin = time.perf_counter()
         persons = NotedPersons(annotated_persons(source, model.space), limit)
-        poses[name] = predict_persons(model, persons, options, report, name if progress else "")
-        seconds[name] = time.perf_counter() - begin
+        found = predict_persons(model, persons, options, report, name if progress else "")
+        seconds = time.perf_counter() - begin
         table = table or persons.table(model.space)
-    assert table is not None
-    found = PhotoEvaluation({}, table, poses, first.space)
-    results = {name: _measure(model, name, found, seconds[name]) for name, model in models.items()}
-    for name, model in models.items():
+        poses[name], results[name] = found, _measure(model, found, table, first.space, seconds)
         if isinstance(source, MpiiPersons):
-            results[name]["pckh"] = measure_pckh(poses[name].keypoints, table.labels, source.head_size[table.rows])
+            results[name]["pckh"] = measure_pckh(found.keypoints, table.labels, source.head_size[table.rows])
         if boxes is not None:
-            results[name]["detected"] = _measure_detected(model, name, boxes, options, progress, report)
+            bar = f"{name}, detected boxes" if progress else ""
+            results[name]["detected"] = _measure_detected(model, boxes, options, bar, report)
+    assert table is not None
     one = next(iter(results.values()))
     about = make_provenance(
         one["model"],
@@ -151,21 +144,20 @@ def evaluate_photos(
         seconds=time.perf_counter() - start,
         seed=options.seed,
     )
-    return replace(found, numbers={"provenance": about, **_describe(found, options, boxes), "models": results})
+    setting = {**_describe(table, first.space), "flip": options.flip}
+    setting["num_detections"] = None if boxes is None else len(boxes.persons)
+    return PhotoEvaluation({"provenance": about, **setting, "models": results}, table, poses, first.space)
 
 
-def _describe(found: PhotoEvaluation, options: PredictionOptions, boxes: DetectedBoxes | None) -> dict[str, Any]:
-    table = found.table
+def _describe(table: PersonTable, space: PoseSpace) -> dict[str, Any]:
     return {
         "skeleton": table.labels.skeleton.name,
-        "unit": "mm" if found.is_3d else "px",
-        "crop_size": None if found.is_3d else found.space.crop_size,
+        "unit": space.report_unit,
+        "crop_size": space.crop_size if space.kind == "crop2d" else None,
         "num_persons": len(table.rows),
         "num_images": len(torch.unique(table.labels.image_ids)),
         "num_joints": int((table.visibility > 0).sum()),
         "num_occluded": int(table.occluded.sum()),
-        "flip": options.flip,
-        "num_detections": None if boxes is None else len(boxes.persons),
     }
 
 
@@ -186,24 +178,23 @@ def measure_forms(poses: ModelPoses, table: PersonTable, space: PoseSpace) -> di
     kinds = {"seen_error": 2, "occluded_error": 1} | ({"outside_error": 0} if in_space else {})
     if in_space:
         counted[:, space.root] = False
-    forms, by_form = {}, []
+    forms: dict[str, Any] = {}
+    joints: list[dict[str, Any]] = []
     for form, keypoints in poses.poses.items():
         numbers, distances = measure_poses(keypoints, labels, space, poses.scores)
         numbers |= {name: summarise(distances[counted & (table.visibility == flag)]) for name, flag in kinds.items()}
         if not in_space:
             numbers["occluded"] = given_box_ap(keypoints, poses.scores, labels, table.occluded)
         forms[form] = numbers
-        by_form.append(distances)
-    return {
-        "poses": forms,
-        "joints": joint_errors(by_form[0], labels),
-        "pck_torso": None if in_space else measure_torso_pck(poses.keypoints, labels),
-    }
+        joints = joints or joint_errors(distances, labels)
+    torso = None if in_space else measure_torso_pck(poses.keypoints, labels)
+    return {"poses": forms, "joints": joints, "pck_torso": torso}
 
 
-def _measure(model: PhotoModel, name: str, found: PhotoEvaluation, seconds: float) -> dict[str, Any]:
-    poses, table, is_classifier = found.poses[name], found.table, isinstance(model, PoseClassifier)
-    similarity, known = table.similarity(poses.keypoints, found.space)
+def _measure(
+    model: PhotoModel, poses: ModelPoses, table: PersonTable, space: PoseSpace, seconds: float
+) -> dict[str, Any]:
+    similarity, known = table.similarity(poses.keypoints, space)
     tokens = None
     if poses.token_hits is not None:
         # A person without a labelled joint has no true tokens.
@@ -211,9 +202,9 @@ def _measure(model: PhotoModel, name: str, found: PhotoEvaluation, seconds: floa
         tokens = dict(zip(("top1", "top5"), hits.tolist(), strict=True))
     return {
         "model": describe_model(model),
-        "kind": "tokens" if is_classifier else "heatmaps",
+        "kind": "tokens" if isinstance(model, PoseClassifier) else "heatmaps",
         "fingerprint": fingerprint(model.config.to_dict(), model.state_dict()),
-        **measure_forms(poses, table, found.space),
+        **measure_forms(poses, table, space),
         "calibration": expected_calibration_error(poses.confidence[known], similarity[known]),
         "fitted": asdict(model.config.calibration) if isinstance(model, PoseClassifier) else None,
         "tokens": tokens,
@@ -237,15 +228,14 @@ def describe_model(model: PhotoModel) -> str:
 
 def _measure_detected(
     model: PhotoModel,
-    name: str,
     boxes: DetectedBoxes,
     options: PredictionOptions,
-    progress: bool,
+    bar: str,
     report: Callable[[str], None] | None,
 ) -> CocoAP:
     """Measure poses in detected boxes as COCO does: box scores, OKS-NMS, then COCO's evaluator."""
     persons = NotedPersons(boxes.persons)
-    found = predict_persons(model, persons, options, report, f"{name}, detected boxes" if progress else "")
+    found = predict_persons(model, persons, options, report, bar)
     table, sigmas = persons.table(model.space), torch.from_numpy(model.skeleton.oks_sigmas)
     scores = found.scores * torch.from_numpy(boxes.persons.detections.scores)[table.rows]
     results = PoseResults(found.keypoints, table.labels.image_ids, scores)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -18,12 +17,7 @@ from pct.photos.crop import PhotoBatch
 from pct.photos.heatmap import HeatmapModel
 from pct.photos.person_views import rows_of
 from pct.photos.persons import PersonPhoto, PersonSource
-from pct.photos.predict import (
-    area_in_model_units,
-    predict_heatmaps,
-    predict_tokens,
-    restore_poses,
-)
+from pct.photos.predict import area_in_model_units, predict_heatmaps, predict_tokens, restore_poses
 from pct.pose_space import PoseSpace
 from pct.poses import Poses
 from pct.skeleton import Skeleton
@@ -34,8 +28,6 @@ PhotoModel = PoseClassifier | HeatmapModel
 # The forms of a classifier's poses, of which the first is what people get, and that of heatmaps.
 EXPECTED, LIKELY, SAMPLED, ORACLE = "expected pose", "most likely tokens", "one sample", "true tokens"
 TOP = "top of the heatmap"
-# Of ModelPoses, beside the poses.
-_COLUMNS = ("confidence", "scores", "spread", "token_hits", "heights")
 
 
 @dataclass(frozen=True)
@@ -253,6 +245,5 @@ def _heatmap_poses(model: HeatmapModel, batch: PhotoBatch, flip: bool) -> ModelP
 def _join(parts: list[ModelPoses]) -> ModelPoses:
     """Put the poses of batches one after the other."""
     poses = {form: torch.cat([part.poses[form] for part in parts]) for form in parts[0].poses}
-    names = [name for name in _COLUMNS if getattr(parts[0], name) is not None]
-    columns: dict[str, Any] = {name: torch.cat([getattr(part, name) for part in parts]) for name in names}
-    return replace(parts[0], poses=poses, **columns)
+    names = [name for name, value in vars(parts[0]).items() if isinstance(value, Tensor)]
+    return ModelPoses(poses, **{name: torch.cat([getattr(part, name) for part in parts]) for name in names})
