@@ -7,12 +7,11 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 import torch
 from tiny_bodies import make_tokenizer_3d, write_mocap
-from tiny_evaluation import make_person_tokenizer, make_table
+from tiny_evaluation import check_report, make_person_tokenizer, make_table
 
 from pct.cli.main import main
 from pct.evaluation.tokens.evaluate import TokenizerEvaluation, action_kind, evaluate_tokenizer
@@ -101,7 +100,8 @@ def test_errors_are_pixels_of_the_crop_whatever_the_image_scale() -> None:
 
 def test_a_2d_report_from_files_is_whole(persons: TokenizerEvaluation) -> None:
     folder = Path(persons.numbers["folder"])
-    numbers = json.loads((folder / "report" / "metrics.json").read_text())
+    words = ("How well a pose survives", "ridge regression", "lower body", "bins of 8 px", "noise 4 px")
+    numbers = check_report(folder / "report", PICTURES, words)
     assert numbers["provenance"]["fingerprint"] == PERSONS.fingerprint()
     assert numbers["reconstruction"]["coco"]["ap"] == persons.numbers["reconstruction"]["coco"]["ap"]
     assert numbers["reconstruction"]["num_poses"] == 38
@@ -110,15 +110,6 @@ def test_a_2d_report_from_files_is_whole(persons: TokenizerEvaluation) -> None:
     assert notes[0].startswith("1 bad annotations were left out; the first: ")
     assert notes[1] == "Only 38 randomly chosen poses of the file were evaluated."
     assert re.search(r"[23] of 38 persons", notes[2])
-    page = (folder / "report" / "index.html").read_text()
-    for words in ("How well a pose survives", "ridge regression", "lower body", "bins of 8 px", "noise 4 px"):
-        assert words in page
-    pictures = list((folder / "report" / "pictures").iterdir())
-    assert {path.stem for path in pictures} == PICTURES
-    assert page.count("<figure>") == len(PICTURES)
-    for path in pictures:
-        picture = cv2.imread(str(path)).astype(int)
-        assert ((picture.max(axis=-1) - picture.min(axis=-1)) > 60).sum() > 200, path.name
     with pytest.raises(FileExistsError):
         run_evaluation(PERSONS, folder / "val.json", folder / "report")
 
@@ -204,22 +195,16 @@ def test_a_3d_report_is_whole_and_takes_the_test_clips(mocap: Path, tmp_path: Pa
     out = tmp_path / "report"
     command = ["evaluate", str(mocap), "-o", str(out), "--model", str(tmp_path / "3d")]
     assert main(command) == 0
-    numbers = json.loads((out / "metrics.json").read_text())
+    words = ("How well a 3D pose survives", "P-MPJPE", "Completion", "Codebook and tokens", "cmu06", "left wrist")
+    numbers = check_report(out, PICTURES, words)
     result = numbers["reconstruction"]
     assert result["num_poses"] == len(split_mocap(load_mocap(mocap)).test)
     assert {"cmu06", "cmu07"} <= set(result["subjects"])
     assert numbers["provenance"]["baseline_data"] == "mocap.npz (training clips)"
-    page = (out / "index.html").read_text()
-    for words in ("How well a 3D pose survives", "P-MPJPE", "Completion", "Codebook and tokens", "cmu06", "left wrist"):
-        assert words in page
-    assert {f.stem for f in (out / "pictures").iterdir()} == PICTURES
     assert main(command) != 0
     assert "already holds" in capsys.readouterr().err
-
-
-def test_all_clips_have_a_note_and_no_baseline(mocap: Path) -> None:
-    read = read_poses(BODIES, mocap, split="all")
-    assert (len(read.poses), read.baseline, len(read.notes)) == (sum(LENGTHS), None, 1)
+    every = read_poses(BODIES, mocap, split="all")
+    assert (len(every.poses), every.baseline, len(every.notes)) == (sum(LENGTHS), None, 1)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,12 @@
-"""Tiny tokenizers and tables of poses that the tests of the evaluation share."""
+"""Tiny tokenizers and tables of poses, and checks of reports, that the tests of the evaluation share."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+import cv2
 import torch
 from tiny_codec import make_tokenizer
 
@@ -39,3 +44,18 @@ def make_table(n: int = 40, seed: int = 0, labelled: float = 0.85) -> Poses:
 
 def fit_ridge(codec: Codec, table: Poses) -> RidgeRegression:
     return RidgeRegression(codec.view(table), table.visible)
+
+
+def check_report(folder: Path, pictures: set[str], words: Iterable[str]) -> dict:
+    """Check that a report's page has these words and pictures, each with something drawn; return its numbers."""
+    page = (folder / "index.html").read_text(encoding="utf-8")
+    for word in words:
+        assert word in page
+    files = list((folder / "pictures").iterdir())
+    assert {file.stem for file in files} == pictures
+    assert page.count("<figure>") == len(files)
+    for file in files:
+        picture = cv2.imread(str(file)).astype(int)
+        # What is drawn has colours; paper, grid and writing have none.
+        assert ((picture.max(axis=-1) - picture.min(axis=-1)) > 60).sum() > 200, file.name
+    return json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
