@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import asdict, replace
 
 import numpy as np
@@ -40,22 +41,22 @@ def test_the_constants_behind_made_up_errors_are_found(truth: Calibration) -> No
 
 def test_no_other_constants_are_better() -> None:
     spread, similarity = make_joints(Calibration(0.7, 0.9), n=3000)
-
-    def error(calibration: Calibration) -> float:
-        return float((confidence_from_spread(spread, calibration) - similarity).square().mean())
-
     found = fit_calibration(spread, similarity)
-    best = error(found)
-    for factor in (0.97, 1.0, 1.03):
-        for floor in (0.97, 1.0, 1.03):
-            assert error(Calibration(found.factor * factor, found.floor * floor)) >= best
+    errors = []
+    for factor, floor in itertools.product((1.0, 0.97, 1.03), repeat=2):
+        stated = confidence_from_spread(spread, Calibration(found.factor * factor, found.floor * floor))
+        errors.append(float((stated - similarity).square().mean()))
+    assert min(errors) == errors[0]
 
 
-def test_joints_without_weight_do_not_count() -> None:
+def test_joints_without_weight_do_not_count_and_without_joints_nothing_is_fitted() -> None:
     one, other = make_joints(Calibration(1.0, 0.5)), make_joints(Calibration(0.1, 1.5))
     both = [torch.cat(parts) for parts in zip(one, other, strict=True)]
     weights = torch.cat([torch.full_like(one[0], 0.3), torch.zeros_like(other[0])])
     assert asdict(fit_calibration(*both, weights=weights)) == pytest.approx(asdict(fit_calibration(*one)))
+    for spread, similarity in ((torch.zeros(0), torch.zeros(0)), (torch.zeros(3), torch.zeros(2))):
+        with pytest.raises(ValueError, match="at least one joint"):
+            fit_calibration(spread, similarity)
 
 
 def test_heights_of_heatmaps_count_as_much_as_they_tell() -> None:
@@ -71,9 +72,7 @@ def test_heights_of_heatmaps_count_as_much_as_they_tell() -> None:
     # Heights that tell nothing of the error get no say.
     other = confidence_from_spread(spread, Calibration(1.0, 0.5))
     assert fit_calibration(spread, other, heights=heights).height < 0.05
-
-
-def test_heights_without_weight_or_at_their_ends_do_no_harm() -> None:
+    # Without weight, or at the ends of their range, they do no harm.
     spread, heights = torch.tensor([0.0, 1.0, 1.0]), torch.tensor([1.0, 0.0, 0.5])
     plain = confidence_from_spread(spread, Calibration())
     torch.testing.assert_close(confidence_from_spread(spread, Calibration(), heights=heights), plain)
@@ -81,13 +80,6 @@ def test_heights_without_weight_or_at_their_ends_do_no_harm() -> None:
     assert seen[0] > 0.99
     assert seen[1] < 0.01
     torch.testing.assert_close(seen[2], plain[2])
-
-
-def test_without_joints_nothing_can_be_fitted() -> None:
-    with pytest.raises(ValueError, match="at least one joint"):
-        fit_calibration(torch.zeros(0), torch.zeros(0))
-    with pytest.raises(ValueError, match="at least one joint"):
-        fit_calibration(torch.zeros(3), torch.zeros(2))
 
 
 def test_a_classifier_is_fitted_to_its_own_errors_on_people() -> None:
@@ -99,10 +91,9 @@ def test_a_classifier_is_fitted_to_its_own_errors_on_people() -> None:
     persons = NotedPersons(people, 10)
     spread = predict_persons(model, persons, options).spread
     assert spread is not None
-    labelled = persons.table(model.space).labels.visible
+    spread = spread[persons.table(model.space).labels.visible]
     assert found != Calibration()
-    promised = confidence_from_spread(spread[labelled], found).mean()
-    raw = confidence_from_spread(spread[labelled], Calibration()).mean()
+    promised, raw = (confidence_from_spread(spread, fit).mean() for fit in (found, Calibration()))
     assert abs(promised - raw) > 0.01  # an untrained model is far too sure
     assert promised < 0.2
 

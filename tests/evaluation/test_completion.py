@@ -43,14 +43,11 @@ def test_hidden_joints_are_known_ones_of_the_asked_number_and_enough_are_left() 
     assert not torch.equal(hidden, hide_joints(visible, 4, seed=4))
     every = hide_joints(torch.ones(500, 9, dtype=torch.bool), 2, seed=0)
     assert ((every.double().mean(dim=0) - 2 / 9).abs() < 0.07).all()
-
-
-def test_a_hidden_part_leaves_the_rest() -> None:
     visible = torch.ones(2, 9, dtype=torch.bool)
     visible[1, :6] = False
-    hidden = hide_part(visible, (7, 8))
-    assert hidden[0].nonzero().flatten().tolist() == [7, 8]
-    assert not hidden[1].any()
+    part = hide_part(visible, (7, 8))
+    assert part[0].nonzero().flatten().tolist() == [7, 8]
+    assert not part[1].any()
 
 
 def test_only_hidden_joints_are_measured_and_methods_never_get_them() -> None:

@@ -42,7 +42,7 @@ def test_oks_equals_a_hand_calculation_and_is_the_mean_similarity_of_the_labelle
     assert metres[0].tolist() == pytest.approx([0.1] * 17)
 
 
-def test_errors_and_pck_count_labelled_joints_only() -> None:
+def test_errors_and_pck_count_labelled_joints_only_and_one_at_the_threshold_is_correct() -> None:
     target = torch.zeros(2, 2, 2)
     keypoints = torch.tensor([[[3.0, 4.0], [100.0, 0.0]], [[0.0, 1.0], [6.0, 8.0]]])
     visible = torch.tensor([[True, False], [True, True]])
@@ -57,17 +57,11 @@ def test_errors_and_pck_count_labelled_joints_only() -> None:
     assert summary["mean"] == pytest.approx(16 / 3)
     assert pck(distances, visible, torch.tensor([100.0, 50.0]), 0.1) == pytest.approx(2 / 3)
     assert pck(distances, torch.zeros(2, 2, dtype=torch.bool), torch.ones(2), 0.1) is None
+    at, all_visible = torch.tensor([[0.5, 0.75], [1.0, 2.0]]), torch.ones(2, 2, dtype=torch.bool)
+    assert pck(at, all_visible, torch.tensor([2.0, 4.0]), 0.25) == 0.5
     assert summarise(distances[:0])["mean"] is None
-
-
-def test_nine_tenths_of_the_joints_stay_below_p90() -> None:
     summary = summarise(torch.arange(101.0).flip(0))
     assert (summary["median"], summary["p90"]) == (50.0, 90.0)
-
-
-def test_a_joint_exactly_at_the_threshold_is_correct() -> None:
-    distances, visible = torch.tensor([[0.5, 0.75], [1.0, 2.0]]), torch.ones(2, 2, dtype=torch.bool)
-    assert pck(distances, visible, torch.tensor([2.0, 4.0]), 0.25) == 0.5
 
 
 def test_pck_goes_by_the_torso_of_each_person() -> None:

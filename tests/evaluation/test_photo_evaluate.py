@@ -111,7 +111,9 @@ def test_batches_and_the_limit_do_not_change_the_poses(people: Path) -> None:
         assert (straight - whole).abs().max() > 0.1
 
 
-def test_perfect_poses_have_perfect_numbers(people: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_perfect_poses_have_perfect_numbers_and_others_errors_in_pixels_of_the_crop(
+    people: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     know(monkeypatch, lambda labels: labels.keypoints)
     found = evaluate_photos({"all-knowing": HEATMAPS}, open_people(people))
     numbers, model = found.numbers, found.numbers["models"]["all-knowing"]
@@ -124,9 +126,6 @@ def test_perfect_poses_have_perfect_numbers(people: Path, monkeypatch: pytest.Mo
     assert main["occluded_error"]["count"] == 12 * 6
     assert main["seen_error"]["count"] + main["occluded_error"]["count"] == main["error"]["count"]
     assert len(found.table.rows) == 12
-
-
-def test_errors_are_in_pixels_of_the_crop(people: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     know(monkeypatch, lambda labels: labels.keypoints + torch.tensor([3.0, 4.0]))
     model = evaluate_photos({"off": HEATMAPS}, open_people(people)).numbers["models"]["off"]
     main = model["poses"][TOP]
@@ -157,8 +156,9 @@ def test_both_kinds_of_model_are_measured_on_the_same_persons(capsys: pytest.Cap
         assert again[name] | time == result | time
 
 
-def open_boxes(path: Path, boxes_path: Path) -> DetectedBoxes:
-    persons = DetectedPersons(load_photo_boxes(boxes_path), path, path.parent, COCO17)
+def open_boxes(path: Path, boxes: list[tuple[int, list[float], float]]) -> DetectedBoxes:
+    written = write_boxes(path.parent / "boxes.json", boxes)
+    persons = DetectedPersons(load_photo_boxes(written), path, path.parent, COCO17)
     return DetectedBoxes(persons, *read_all_labels(path, COCO17, range(100), print))
 
 
@@ -167,8 +167,7 @@ def test_the_annotated_boxes_given_as_detected_ones_have_the_same_ap(tmp_path: P
     boxes = [(i, BOX, 1.0) for i in range(1, 9)]
     model = make_varied_classifier(3)
     for values in (boxes, [*boxes, *((i, box, 0.5) for i, box, _ in boxes[:3])]):
-        detected = open_boxes(path, write_boxes(tmp_path / "boxes.json", values))
-        result = evaluate_photos({"PCT": model}, open_people(path), OPTIONS, boxes=detected).numbers
+        result = evaluate_photos({"PCT": model}, open_people(path), OPTIONS, boxes=open_boxes(path, values)).numbers
         # A box that is there twice is found once: the poses are the same.
         expected = result["models"]["PCT"]["poses"][EXPECTED]["coco"]
         assert result["models"]["PCT"]["detected"] == expected
@@ -186,8 +185,7 @@ def test_missed_persons_and_boxes_of_nobody_cost(tmp_path: Path, monkeypatch: py
 
     know(monkeypatch, poses_of)
     boxes = [(i, BOX, 0.9) for i in range(1, 7)] + [(i, [41.0, 9.6, 7.0, 28.0], 1.0) for i in (1, 2)]
-    detected = open_boxes(path, write_boxes(tmp_path / "boxes.json", boxes))
-    found = evaluate_photos({"PCT": HEATMAPS}, source, boxes=detected).numbers["models"]["PCT"]
+    found = evaluate_photos({"PCT": HEATMAPS}, source, boxes=open_boxes(path, boxes)).numbers["models"]["PCT"]
     assert found["poses"][TOP]["coco"]["ap"] == 1
     assert found["detected"]["ar"] == pytest.approx(6 / 8)
     assert found["detected"]["ap"] == pytest.approx(6 / 8 * 76 / 101, abs=1e-6)  # precision 6/8 up to recall 0.75
@@ -245,8 +243,7 @@ def test_pckh_counts_joints_within_half_a_head(tmp_path: Path, monkeypatch: pyte
     know(monkeypatch, lambda labels: labels.keypoints + offset)
     model = make_heatmap_model()
     model.skeleton = MPII16
-    found = evaluate_photos({"heatmaps": model}, source).numbers["models"]["heatmaps"]
-    found = found["pckh"]
+    found = evaluate_photos({"heatmaps": model}, source).numbers["models"]["heatmaps"]["pckh"]
     assert found["right_ankle"] is None
     assert (found["right_knee"], found["right_hip"], found["pelvis"]) == (0.5, 1, 0.5)
     assert found["mean"] == pytest.approx(1 - 1 / (2 * 13))

@@ -34,28 +34,21 @@ WHOLE = CODEC.view(make_table(300, labelled=1.0))
 ALL = torch.ones(300, 17, dtype=torch.bool)
 
 
-def test_entropies_equal_a_hand_calculation() -> None:
-    indices = torch.tensor([[0, 1], [1, 1], [2, 3], [3, 3]])
-    assert entropies(indices, 4).tolist() == pytest.approx([2.0, 1.0])
-    assert entropies(indices, 4, unknown=3).tolist() == pytest.approx([math.log2(3), 0.0])
-
-
-def test_lengths_are_the_usual_ones_that_a_coder_decodes() -> None:
-    assert lengths(range(17, 35)) == [17, 24, 34]
-    assert lengths([34]) == [34]
-    assert lengths(range(1, 17)) == [1, 2, 4, 6, 8, 10, 12, 16]
-
-
-def test_rate_of_bins_is_their_rounding_error() -> None:
+def test_rate_of_bins_is_their_rounding_error_at_the_usual_lengths() -> None:
     coder = Bins(4.0, CODEC)
     (point,) = measure_rate(coder, coder.encode(POSES, VISIBLE), POSES, VISIBLE)
     # The mean distance from the middle of a square of side one.
     assert point["error"] == pytest.approx(4 * 0.3826, rel=0.05)
     assert point["tokens"] == 34
     assert point["entropy_bits"] < point["plain_bits"] == pytest.approx(34 * math.log2(65))
+    assert (lengths([34]), lengths(range(17, 35))) == ([34], [17, 24, 34])
+    assert lengths(range(1, 17)) == [1, 2, 4, 6, 8, 10, 12, 16]
 
 
-def test_codebook_statistics_by_hand() -> None:
+def test_entropies_and_codebook_statistics_equal_a_hand_calculation() -> None:
+    indices = torch.tensor([[0, 1], [1, 1], [2, 3], [3, 3]])
+    assert entropies(indices, 4).tolist() == pytest.approx([2.0, 1.0])
+    assert entropies(indices, 4, unknown=3).tolist() == pytest.approx([math.log2(3), 0.0])
     indices = torch.tensor([[0, 3], [1, 3], [0, 3], [1, 3]])
     book = codebook_statistics(indices, 4)
     assert book["counts"] == [2, 2, 0, 4]
@@ -98,14 +91,8 @@ def test_recall_with_ties_is_its_expectation() -> None:
     # The query itself, at place 0, is not found: 1 and 2 are nearest, and 2 shares one place with 4.
     itself = torch.tensor([0])
     assert expected_recall(chances(true, 2, itself), chances(found, 2, itself)) == pytest.approx((1 + 1 / 2) / 2)
-
-
-def test_more_neighbours_than_there_are_is_refused() -> None:
     with pytest.raises(ValueError, match="3 nearest ones of 2"):
         chances(torch.zeros(2, 3), 3, torch.tensor([0, 1]))
-
-
-def test_ids_that_differ_are_counted() -> None:
     assert different_ids(torch.tensor([[1, 2, 1000]]), torch.tensor([[1, 2, 1000], [1, 3, 7]])).tolist() == [[0, 2]]
 
 
@@ -138,7 +125,7 @@ def test_bins_are_local() -> None:
     assert 0 <= row["plausible"] <= 1
 
 
-def test_limbs_that_are_too_long_or_too_uneven_are_no_person() -> None:
+def test_limbs_that_are_too_long_too_uneven_or_in_space_too_short_are_no_person() -> None:
     limits = LimbLimits(WHOLE, ALL, COCO17)
     wrist, elbow = (COCO17.keypoint_names.index(name) for name in ("left_wrist", "left_elbow"))
     real = limits.plausible(WHOLE)
@@ -153,12 +140,8 @@ def test_limbs_that_are_too_long_or_too_uneven_are_no_person() -> None:
     short[:, wrist] = short[:, elbow] + 1e-3
     assert limits.plausible(short) == 0
     assert LimbLimits(WHOLE, ALL, replace(COCO17, flip_pairs=())).plausible(short) > 0.85
-
-
-def test_limbs_in_space_must_not_be_too_short() -> None:
     bodies = generate_poses3d(200)
-    codec = Codec(make_tokenizer_3d())
-    seen = codec.view(bodies)
+    seen = Codec(make_tokenizer_3d()).view(bodies)
     limits = LimbLimits(seen, bodies.visible, bodies.skeleton)
     assert limits.plausible(seen) == 1
     assert limits.plausible(seen * 0.3) == 0
