@@ -80,7 +80,7 @@ def measure(codecs: Sequence[Codec], path: str, train: str | None, out: Path, se
     target, visible = first.view(read.poses, seed), read.poses.visible
     ridge = None if read.baseline is None else fit_baseline(first, read.baseline, seed)
     fitted = [] if ridge is None else fit_coders(first, ridge, seed)
-    limits = LimbLimits.of(target, visible, first.tokenizer.skeleton, ridge)
+    limits = LimbLimits(target, visible, first.tokenizer.skeleton, ridge)
     worth = measure_worth(first, [*others, *plain_bins(first), *fitted], target, visible, limits, seed)
     fills = {codec.name: codec.complete for codec in codecs} | ({} if ridge is None else {"ridge": ridge})
     rows = measure_completion(target, first.hideable(visible), fills, most_hidden=HIDDEN, seed=seed)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import Any, TypedDict, cast
@@ -177,24 +177,24 @@ def _results(results: PoseResults) -> list[dict[str, Any]]:
 def _read(evaluator: Any) -> CocoAP:
     """Take the means out of the evaluator's tables as its ``summarize`` does; that one is fixed to 20 detections."""
     precision, recall = evaluator.eval["precision"], evaluator.eval["recall"]  # (T, R, 1, areas, 1), (T, 1, areas, 1)
-    areas: Sequence[str] = evaluator.params.areaRngLbl
-    threshold = {round(float(t), 2): i for i, t in enumerate(evaluator.params.iouThrs)}
+    areas, thresholds = evaluator.params.areaRngLbl, [f"{t:.2f}" for t in evaluator.params.iouThrs]
 
-    def mean(values: np.ndarray) -> float | None:
+    def mean(table: np.ndarray, threshold: str = "", area: str = "all") -> float | None:
+        rows = table[thresholds.index(threshold)] if threshold else table
+        values = rows[..., areas.index(area), 0]
         measured = values[values > -1]
         return float(measured.mean()) if measured.size else None
 
-    whole = areas.index("all")
     return CocoAP(
-        ap=mean(precision[:, :, 0, whole]),
-        ap50=mean(precision[threshold[0.5], :, 0, whole]),
-        ap75=mean(precision[threshold[0.75], :, 0, whole]),
-        ap_medium=mean(precision[:, :, 0, areas.index("medium")]),
-        ap_large=mean(precision[:, :, 0, areas.index("large")]),
-        ar=mean(recall[:, 0, whole]),
-        ar50=mean(recall[threshold[0.5], 0, whole]),
-        ar75=mean(recall[threshold[0.75], 0, whole]),
-        by_threshold={f"{t:.2f}": mean(precision[i, :, 0, whole]) for t, i in threshold.items()},
+        ap=mean(precision),
+        ap50=mean(precision, "0.50"),
+        ap75=mean(precision, "0.75"),
+        ap_medium=mean(precision, area="medium"),
+        ap_large=mean(precision, area="large"),
+        ar=mean(recall),
+        ar50=mean(recall, "0.50"),
+        ar75=mean(recall, "0.75"),
+        by_threshold={threshold: mean(precision, threshold) for threshold in thresholds},
     )
 
 

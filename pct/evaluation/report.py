@@ -12,7 +12,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,7 +33,6 @@ class Figure:
         name: Of its file, without suffix.
     """
 
-    kind: ClassVar[str] = "figure"
     png: bytes
     caption: str
     name: str = ""
@@ -60,7 +59,6 @@ class Table:
         caption: What the rows are, where the sentence before does not say it.
     """
 
-    kind: ClassVar[str] = "table"
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
     highlight: int | None = None

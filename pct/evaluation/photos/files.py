@@ -42,7 +42,7 @@ def run_photo_evaluation(
     """Evaluate models on a keypoint file with photos and write the report.
 
     Args:
-        models: By the name that the report calls them, all of 2D or all of 3D poses.
+        models: By the name that the report calls them, as :func:`evaluate_photos` takes them.
         annotations_path: COCO-format keypoint file, or MPII's in the JSON layout; for 3D poses COCO's with
             ``keypoints3d`` and ``camera``, as :mod:`pct.people.write` writes them.
         image_folder: Folder of its photos.

@@ -110,7 +110,7 @@ def evaluate_tokenizer(
     say("completing poses with hidden joints")
     completion = _measure_completion(codec, target, visible, ridge, seed)
     say("changing poses and ids a little")
-    limits = LimbLimits.of(target, visible, tokenizer.skeleton, ridge)
+    limits = LimbLimits(target, visible, tokenizer.skeleton, ridge)
     numbers = {
         "skeleton": tokenizer.skeleton.name,
         "unit": codec.unit,

@@ -30,9 +30,15 @@ class LimbLimits:
         keypoints: Joints (N, K, D).
         visible: True where a joint is labelled (N, K).
         skeleton: Whose bones are looked at.
+        baseline: Its training poses count too: a test subject taller than all others is a person too.
     """
 
-    def __init__(self, keypoints: Tensor, visible: Tensor, skeleton: Skeleton) -> None:
+    def __init__(
+        self, keypoints: Tensor, visible: Tensor, skeleton: Skeleton, baseline: RidgeRegression | None = None
+    ) -> None:
+        if baseline is not None:
+            keypoints = torch.cat([keypoints, baseline.keypoints])
+            visible = torch.cat([visible, baseline.visible])
         self.edges = np.array(skeleton.edges, dtype=np.int64).reshape(-1, 2)
         ends = {frozenset(edge): place for place, edge in enumerate(self.edges.tolist())}
         partner = [ends.get(frozenset(edge)) for edge in skeleton.flip_index[self.edges].tolist()]
@@ -47,14 +53,6 @@ class LimbLimits:
             self.low[len(self.edges) :] -= math.log1p(_SLACK)
         # An image may show a limb from its end; in space it has its length.
         self.low[limbs] += math.log1p(-_SLACK) if in_space else -np.inf
-
-    @classmethod
-    def of(cls, keypoints: Tensor, visible: Tensor, skeleton: Skeleton, baseline: RidgeRegression | None) -> LimbLimits:
-        """Return the limits of test poses and training poses: a test subject taller than all others is a person too."""
-        if baseline is not None:
-            keypoints = torch.cat([keypoints, baseline.keypoints])
-            visible = torch.cat([visible, baseline.visible])
-        return cls(keypoints, visible, skeleton)
 
     def plausible(self, keypoints: Tensor, visible: Tensor | None = None) -> float:
         """Return the share of poses (N, K, D) within the limits; what is not ``visible`` (N, K), or NaN, passes."""
