@@ -131,10 +131,7 @@ def pck(distances: Tensor, visible: Tensor, lengths: Tensor, alpha: float) -> fl
 def measure_pckh(keypoints: Tensor, labels: Poses, head_size: Tensor) -> dict[str, Any]:
     """Return MPII's PCKh@0.5 by joint, and ``mean`` over all labelled joints but pelvis and thorax.
 
-    Args:
-        keypoints: Joints (N, K, 2) in image pixels.
-        labels: The true persons.
-        head_size: Of the persons (N,) in pixels; NaN where unknown.
+    The joints (N, K, 2) are in image pixels, as the head sizes (N,) of the persons, NaN where unknown.
     """
     return _pck_by_joint(keypoints, labels, head_size, 0.5, _NOT_IN_PCKH)
 
@@ -142,8 +139,8 @@ def measure_pckh(keypoints: Tensor, labels: Poses, head_size: Tensor) -> dict[st
 def measure_torso_pck(keypoints: Tensor, labels: Poses) -> dict[str, Any] | None:
     """Return PCK@0.2 of the torso by joint, and ``mean`` over all labelled joints; None of other skeletons.
 
-    The length is that from the left shoulder to the right hip; persons without both labels do not count. Arguments are
-    those of :func:`measure_pckh`.
+    The length is that from the left shoulder to the right hip; persons without both labels do not count. The joints
+    (N, K, 2) are in image pixels.
     """
     if not set(_TORSO) <= set(labels.skeleton.keypoint_names):
         return None
@@ -154,11 +151,7 @@ def measure_torso_pck(keypoints: Tensor, labels: Poses) -> dict[str, Any] | None
 
 
 def _pck_by_joint(
-    keypoints: Tensor,
-    labels: Poses,
-    lengths: Tensor,
-    alpha: float,
-    left_out: tuple[str, ...] = (),
+    keypoints: Tensor, labels: Poses, lengths: Tensor, alpha: float, left_out: tuple[str, ...] = ()
 ) -> dict[str, Any]:
     """Return PCK by joint, of persons with a known length, and ``mean`` over all joints that are not ``left_out``."""
     counts, lengths = labels.visible & torch.isfinite(lengths)[:, None], torch.nan_to_num(lengths)

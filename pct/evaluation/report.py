@@ -154,17 +154,8 @@ def render_report(report: Report) -> str:
 def write_report(report: Report, out_dir: str | Path, force: bool = False) -> Path:
     """Write ``metrics.json``, the pictures as PNG files under ``pictures``, and ``index.html`` with them built in.
 
-    Args:
-        report: What to write.
-        out_dir: Folder, made if it does not exist.
-        force: Whether an earlier report there may be replaced.
-
-    Returns:
-        The page's path.
-
-    Raises:
-        FileExistsError: If the folder holds a report and ``force`` is not set.
-        OutputError: If ``out_dir`` is a file.
+    The folder is made if it does not exist; for ``force`` and errors see :func:`check_report_folder`. Returns the
+    page's path.
     """
     folder = check_report_folder(out_dir, force)
     page = render_report(report).encode()

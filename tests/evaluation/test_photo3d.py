@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 from tiny_evaluation import check_report
-from tiny_photo_models import make_body_tokenizer
+from tiny_photo_models import SWIN, make_body_tokenizer
 from tool_loader import load_tool
 
 from pct.cli import main as cli
@@ -50,10 +50,7 @@ data:
   train_images: {folder}/people/images
   val: {folder}/people/annotations.json
   val_images: {folder}/people/images
-backbone:
-  name: swin_pico
-  image_size: [32, 32]
-  options: {{patch_size: 4, embed_dim: 8, depths: [1, 1], num_heads: [1, 2], window_size: 4}}
+backbone: {{name: swin_pico, image_size: [32, 32], options: {swin}}}
 head: {{width: 16, num_heads: 2, num_blocks: 1}}
 augment: {{rotation: 10, scale: 0.1, half_body_prob: 0, colour_prob: 0, grid_prob: 0}}
 loss: {{keypoint_weight: 20, beta: 0.05}}
@@ -68,7 +65,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("photo3d")
     write_people(folder / "people", GeneratedPersons(10, 1, image_size=64))
     make_body_tokenizer().save_pretrained(folder / "tokenizer")
-    (folder / "config.yaml").write_text(CONFIG.format(folder=folder))
+    (folder / "config.yaml").write_text(CONFIG.format(folder=folder, swin=json.dumps(SWIN)))
     with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         patch.setattr("pct.drawing.plots.plot_training_curves", lambda *_: None)

@@ -162,12 +162,7 @@ def _describe(table: PersonTable, space: PoseSpace) -> dict[str, Any]:
 
 
 def measure_forms(poses: ModelPoses, table: PersonTable, space: PoseSpace) -> dict[str, Any]:
-    """Measure all forms of poses against the true persons.
-
-    Args:
-        poses: Found joints in image pixels, or in millimetres from the root.
-        table: The true persons.
-        space: Of the model that found them.
+    """Measure all forms of poses, found by a model of a space, against the true persons.
 
     Returns:
         ``poses``, for each form what :func:`~pct.evaluation.poses.measure_poses` gives, and the errors of joints that

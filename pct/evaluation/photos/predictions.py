@@ -199,11 +199,7 @@ def predict_persons(
 
 
 def check_model(model: PhotoModel, skeleton: Skeleton, kind: str | None = None) -> None:
-    """Check that a model finds the joints of a skeleton, in a space of a kind.
-
-    Raises:
-        ValueError: If it does not.
-    """
+    """Raise a ValueError unless a model finds the joints of a skeleton, in a space of a kind if one is given."""
     if model.skeleton.keypoint_names != skeleton.keypoint_names:
         raise ValueError(f"the persons are of skeleton {skeleton.name}; the model's is {model.skeleton.name}")
     if kind is not None and model.space.kind != kind:

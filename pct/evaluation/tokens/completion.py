@@ -23,12 +23,7 @@ _ROWS = 4096
 
 
 def hide_joints(visible: Tensor, number: int, seed: int) -> Tensor:
-    """Choose ``number`` of the known joints of each pose at random.
-
-    Args:
-        visible: True where a joint is known (N, K).
-        number: Joints to hide in each pose.
-        seed: Of the choice.
+    """Choose ``number`` of the ``visible`` joints (N, K) of each pose at random.
 
     Returns:
         True where a joint is hidden (N, K); nothing in poses that would keep fewer than ``MIN_LEFT`` known joints.
@@ -153,27 +148,18 @@ class RidgeRegression:
         covariance = sums[:, 1:, 1:] - mean[:, :, None] * mean[:, None, :]
         known = visible.repeat_interleave(keypoints.shape[-1], dim=1)
         x = torch.where(known, keypoints.double().flatten(1), 0.0)
-        rows = [
-            conditional_mean(
-                x[part], known[part], mean[row_pattern[part]], covariance[row_pattern[part]], self._penalty
-            )
-            for part in torch.arange(len(x)).split(_ROWS)
-        ]
+        rows = []
+        for part in torch.arange(len(x)).split(_ROWS):
+            pattern = row_pattern[part]
+            rows.append(conditional_mean(x[part], known[part], mean[pattern], covariance[pattern], self._penalty))
         return torch.where(known, x, torch.cat(rows)).unflatten(1, keypoints.shape[1:])
 
 
 def conditional_mean(x: Tensor, known: Tensor, mean: Tensor, covariance: Tensor, penalty: float) -> Tensor:
     """Return ``mean + C_.k (C_kk + penalty I)^-1 (x_k - mean_k)``: what is expected of all given the known numbers.
 
-    Args:
-        x: Numbers (N, F).
-        known: True where a number counts (N, F).
-        mean: Mean (F,) or (N, F).
-        covariance: Covariance C (F, F) or (N, F, F).
-        penalty: The lambda of the ridge.
-
-    Returns:
-        Estimates (N, F) of all numbers, in the dtype of ``mean``.
+    Of ``x`` (N, F) those count that are ``known`` (N, F); ``mean`` is (F,) or (N, F), ``covariance`` C (F, F) or
+    (N, F, F). The estimates (N, F) have the dtype of ``mean``.
     """
     keep = known.to(mean.dtype)
     # Rows and columns of unknown numbers become those of the identity, so that all patterns go in one batch.

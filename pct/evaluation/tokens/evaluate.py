@@ -205,7 +205,4 @@ def _measure_completion(
     # The root is the origin: it is never hidden, and nobody needs to be told it.
     lower = [joint for joint in codec.tokenizer.skeleton.lower_body if joint != codec.root]
     rows = measure_completion(target, codec.hideable(visible), fills, lower, _MOST_HIDDEN[codec.unit], seed)
-    return {
-        "rows": rows,
-        "num_baseline_poses": 0 if ridge is None else len(ridge.keypoints),
-    }
+    return {"rows": rows, "num_baseline_poses": 0 if ridge is None else len(ridge.keypoints)}
