@@ -9,10 +9,10 @@ import pytest
 import torch
 from tiny_bodies import write_mocap
 from tiny_evaluation import check_report
+from tiny_lifter import make_lifter
 from tool_loader import load_tool
 
 from pct.evaluation.lifting import evaluate_lifter
-from pct.lifting.config import LifterConfig
 from pct.lifting.detector_noise import NoiseConfig
 from pct.lifting.lifter import LiftedPoses, Lifter
 from pct.lifting.pairs import PosePairs, photograph
@@ -26,16 +26,11 @@ def make_pairs(n: int = 24) -> PosePairs:
     return photograph(generate_poses3d(n, seed=1), torch.Generator().manual_seed(2))
 
 
-def make_lifter(**changes) -> Lifter:
-    torch.manual_seed(0)
-    return Lifter(LifterConfig(**{"network": "gcn", "width": 8, "depth": 1, **changes})).eval()
-
-
 class Oracle(Lifter):
     """A lifter that knows the answers."""
 
     def __init__(self, pairs: PosePairs, scale: float = 1.0) -> None:
-        super().__init__(LifterConfig(network="gcn", width=8, depth=1))
+        super().__init__(make_lifter().config)
         self.answers, self.asked = scale * pairs.root_relative(), list[torch.Tensor]()
         self.eval()
 
@@ -72,11 +67,14 @@ def test_a_scaled_pose_has_error_until_the_scale_is_taken_out() -> None:
 
 
 def test_a_real_lifter_is_measured_and_errors_hurt_it() -> None:
-    pairs, lifter = make_pairs(64), make_lifter(width=16)
+    pairs, lifter = make_pairs(64), make_lifter("mixer").eval()
     clean, again = (evaluate_lifter(lifter, pairs).numbers for _ in range(2))
     assert {**again, "provenance": clean["provenance"]} == clean
     assert evaluate_lifter(lifter, pairs, NoiseConfig(jitter=0.2)).numbers["mpjpe"] != clean["mpjpe"]
     assert clean["p_mpjpe"] <= clean["mpjpe"]
+    likely = 1000 * lifter.tokenizer.decode(lifter.lift(pairs.keypoints2d, pairs.visible, pairs.image_size).indices)
+    error = (likely - likely[:, :1] - pairs.root_relative()).norm(dim=-1).mean()
+    assert clean["likely_mpjpe"] == pytest.approx(float(error), rel=1e-3)
 
 
 @pytest.fixture(scope="module")

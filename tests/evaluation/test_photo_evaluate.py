@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny_boxes import write_boxes, write_mpii
+from tiny_boxes import BOX, write_boxes, write_mpii
 from tiny_estimator import make_varied_classifier
 from tiny_photo_models import make_classifier, make_coco_tokenizer, make_heatmap_model
 from tiny_photos import write_people
@@ -41,7 +41,6 @@ from pct.skeleton import COCO17, CROWDPOSE14, MPII16
 
 MODEL, HEATMAPS = make_varied_classifier(), make_heatmap_model()
 OPTIONS = PredictionOptions(num_samples=4, batch_size=5)
-BOX = [12.0, 9.6, 24.0, 28.8]
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny_boxes import write_boxes, write_mpii
+from tiny_boxes import BOX, write_boxes, write_mpii
 from tiny_estimator import make_varied_classifier
 from tiny_evaluation import check_report
 from tiny_photo_models import make_heatmap_model
@@ -26,7 +26,6 @@ from pct.skeleton import MPII16
 OPTIONS = PredictionOptions(num_samples=4)
 MODEL, HEATMAPS = make_varied_classifier(), make_heatmap_model()
 TOOL = load_tool("evaluate_photos")
-BOX = [12.0, 9.6, 24.0, 28.8]
 
 
 @pytest.fixture(scope="module")

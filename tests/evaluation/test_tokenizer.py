@@ -14,7 +14,8 @@ from tiny_bodies import make_tokenizer_3d, write_mocap
 from tiny_evaluation import check_report, make_person_tokenizer, make_table
 
 from pct.cli.main import main
-from pct.evaluation.tokens.evaluate import TokenizerEvaluation, action_kind, evaluate_tokenizer
+from pct.evaluation.tokens.coders import Codec
+from pct.evaluation.tokens.evaluate import TokenizerEvaluation, action_kind, evaluate_tokenizer, measure_reconstruction
 from pct.evaluation.tokens.files import read_poses, run_evaluation
 from pct.evaluation.tokens.report import completion_panels
 from pct.files.coco_writer import write_coco_poses
@@ -65,22 +66,13 @@ def bodies(table: Poses) -> TokenizerEvaluation:
     return evaluate_tokenizer(BODIES, table, table, seed=3)
 
 
-class _Perfect(PoseTokenizer):
-    """Returns the poses it was given: its tokens are the row numbers."""
-
-    def encode(self, keypoints, visible=None, bbox=None, features=None):  # type: ignore[no-untyped-def]
-        super().encode(keypoints, visible, bbox)
-        self.kept = self.space.normalise(keypoints, bbox)
-        rows = torch.arange(len(keypoints))
-        return torch.stack([rows % 16, rows // 16 % 16, rows // 256, rows * 0, rows * 0, rows * 0], dim=1)
-
-    def decode(self, indices, bbox=None):  # type: ignore[no-untyped-def]
-        row = (indices[:, 0] + 16 * indices[:, 1] + 256 * indices[:, 2]) % len(self.kept)
-        return self.space.restore(torch.nan_to_num(self.kept[row]), bbox)
-
-
-def test_perfect_reconstruction_has_ap_one_and_error_zero() -> None:
-    result = evaluate_tokenizer(_Perfect(PERSONS.config).eval(), make_table()).numbers["reconstruction"]
+def test_perfect_reconstruction_has_ap_one_and_error_zero(monkeypatch: pytest.MonkeyPatch) -> None:
+    table, codec = make_table(), Codec(make_person_tokenizer())
+    target = codec.view(table)
+    indices = codec.encode(target, table.visible)
+    monkeypatch.setattr(codec.tokenizer, "decode", lambda ids, bbox: table.keypoints)
+    decoded, result = measure_reconstruction(codec, table, target, indices)
+    torch.testing.assert_close(decoded, target)
     assert (result["coco"]["ap"], result["mean_oks"]) == pytest.approx((1, 1))
     assert result["error"]["mean"] == pytest.approx(0, abs=1e-4)
     assert set(result["pck"].values()) == {1}
