@@ -53,7 +53,6 @@ from pct.layers.losses import keypoint_loss
 from pct.photos.backbone import Backbone, load_backbone
 from pct.photos.classifier import PoseClassifier
 from pct.photos.config import HeadSizes
-from pct.photos.crop import PhotoBatch
 from pct.photos.heads.tokens import PlaceReader, grid_positions
 from pct.photos.movenet import heatmap_heights
 from pct.photos.persons import CocoPersons
@@ -63,6 +62,7 @@ from pct.training.kinds import load_run
 from pct.training.loop import train
 from pct.training.photos.batches import evaluation_batches
 from pct.training.photos.config import ClassifierRun
+from pct.training.photos.crops import PhotoBatch
 from pct.training.photos.features import FeatureBatches, StoredFeatures
 from pct.training.photos.recipe import PhotoSetting, train_classifier
 from pct.training.photos.steps import TokenStep

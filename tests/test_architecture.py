@@ -71,7 +71,6 @@ FLOORS = {
 }
 # What is not a model in the rooms of models: crops and persons on photos, pairs and files for lifters.
 NO_MODELS = {
-    "pct.photos.augment",
     "pct.photos.person_views",
     "pct.photos.crop",
     "pct.photos.persons",
@@ -98,6 +97,7 @@ ROOMS = {
         "pct.photos.crop",
         "pct.photos.detection.nanodet",
         "pct.people.scene",
+        "pct.training.photos.batches",
         "pct.files.video",
         "pct.drawing.poses2d",
         "pct.drawing.panels",
@@ -107,7 +107,7 @@ ROOMS = {
     "pandas": {"pct.photos.results.result"},
     "supervision": {"pct.photos.results.result", "pct.photos.results.sources"},
     "trackers": {"pct.photos.results.sources"},
-    "albumentations": {"pct.photos.augment"},
+    "albumentations": {"pct.training.photos.augment"},
     "h5py": {"pct.files.motion.pairs"},
     "jinja2": {"pct.evaluation.report", "pct.explorer.page"},
 }

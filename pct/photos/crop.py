@@ -1,12 +1,9 @@
-"""Person crops: one affine warp from a box on the photo to the input, and batches of crops."""
+"""Person crops: one affine warp from a box on the photo to the input."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, fields, replace
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -14,9 +11,8 @@ from torch import Tensor
 
 from pct.geometry import crop_from_bbox
 from pct.photos.backbone import IMAGE_MEAN, IMAGE_STD
-from pct.photos.persons import PersonPhoto
 from pct.pose_space import PoseSpace
-from pct.skeleton import H36M17, Skeleton
+from pct.skeleton import H36M17
 
 
 @dataclass(frozen=True)
@@ -89,100 +85,11 @@ def half_size(image_size: tuple[int, int]) -> np.ndarray:
     return np.array([width, height]) / max(height, width)
 
 
-@dataclass(frozen=True)
-class PhotoBatch:
-    """Crops of B persons with their joints.
-
-    Attributes:
-        pixels: Crops (B, 3, H, W), uint8 RGB; models take :attr:`images`.
-        keypoints: Joints (B, K, 2) in model units; 0 where unlabelled.
-        visibility: COCO's labels (B, K), int64: 0 not labelled, 1 labelled but hidden, 2 labelled and seen.
-        bbox: Boxes (B, 4) as x, y, width, height in image pixels, grown to the input's aspect: the reference of
-            :meth:`PoseSpace.restore` for crops that are not augmented.
-        area: Segment areas (B,) in square image pixels, the scale of OKS.
-        affine: Maps (B, 2, 3) from image pixels to input pixels, pixel centres whole numbers in both.
-        image_ids: Photo of each person (B,), int64.
-        annotation_ids: Annotation of each person (B,), int64.
-        keypoints3d: Human3.6M's joints (B, 17, 3) in millimetres: x right and y down in the crop, z away from the
-            camera; None where they are not known of all persons.
-        features: A frozen backbone's features (B, C, h, w) where they were stored; the pixels are then black.
-    """
-
-    pixels: Tensor
-    keypoints: Tensor
-    visibility: Tensor
-    bbox: Tensor
-    area: Tensor
-    affine: Tensor
-    image_ids: Tensor
-    annotation_ids: Tensor
-    keypoints3d: Tensor | None = None
-    features: Tensor | None = None
-
-    @classmethod
-    def from_crops(cls, crops: Sequence[PersonPhoto]) -> PhotoBatch:
-        """Stack crops (:func:`crop_person`) of one size."""
-
-        def stack(name: str, dtype: Any) -> Tensor:
-            return torch.from_numpy(np.stack([np.asarray(getattr(crop, name), dtype) for crop in crops]))
-
-        in_space = all(crop.keypoints3d is not None for crop in crops)
-        return cls(
-            pixels=stack("image", np.uint8).permute(0, 3, 1, 2).contiguous(),
-            visibility=stack("visibility", np.int64),
-            image_ids=stack("image_id", np.int64),
-            annotation_ids=stack("annotation_id", np.int64),
-            keypoints3d=stack("keypoints3d", np.float32) if in_space else None,
-            **{name: stack(name, np.float32) for name in ("keypoints", "bbox", "area", "affine")},
-        )
-
-    def __len__(self) -> int:
-        return len(self.pixels)
-
-    @property
-    def images(self) -> Tensor:
-        """The model's input (B, 3, H, W): float32, with ImageNet's mean and deviation taken out."""
-        return normalise_pixels(self.pixels)
-
-    @property
-    def visible(self) -> Tensor:
-        """True where the joint is labelled (B, K)."""
-        return self.visibility > 0
-
-    def rows(self, part: slice) -> PhotoBatch:
-        """Return a part of the batch."""
-        return self._map(lambda values: values[part])
-
-    def to(self, device: torch.device) -> PhotoBatch:
-        """Return the batch on a device."""
-        return self._map(lambda values: values.to(device))
-
-    def _map(self, change: Callable[[Tensor], Tensor]) -> PhotoBatch:
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return PhotoBatch(**{name: change(value) for name, value in values.items() if value is not None})
-
-
 def normalise_pixels(pixels: Tensor) -> Tensor:
     """Turn crops (B, 3, H, W), uint8 RGB, into a model's float32 input with ImageNet's mean and deviation taken out."""
     mean = torch.tensor(IMAGE_MEAN, device=pixels.device)[:, None, None] * 255
     std = torch.tensor(IMAGE_STD, device=pixels.device)[:, None, None] * 255
     return (pixels.float() - mean) / std
-
-
-@contextmanager
-def opencv_on_one_thread() -> Iterator[None]:
-    """Let OpenCV do without its threads for a while.
-
-    A process that is forked off while OpenCV has threads can wait for them for ever: they are not in it.
-    """
-    import cv2
-
-    before = cv2.getNumThreads()
-    cv2.setNumThreads(1)
-    try:
-        yield
-    finally:
-        cv2.setNumThreads(before)
 
 
 def fit_bbox_to_aspect(bbox: np.ndarray, aspect: float) -> np.ndarray:
@@ -217,28 +124,3 @@ def plain_crop(bbox: np.ndarray, space: PoseSpace, image_size: tuple[int, int]) 
     x, y = center[0].tolist()
     frame = np.array([[1, 0, -x], [0, 1, -y]]) / half
     return CropTransform(frame, image_size, space.bounds, pixel_center=pixel_center)
-
-
-def crop_person(
-    person: PersonPhoto, skeleton: Skeleton, crop: CropTransform, outside_margin: float = math.inf
-) -> PersonPhoto:
-    """Cut a person's crop out of the photo and bring the joints into model units; its box is one of the photo still.
-
-    Args:
-        person: The sample.
-        skeleton: Whose left and right joints change places in a mirrored crop.
-        crop: Where the crop lies.
-        outside_margin: Joints farther outside the crop than this share of its half side become unlabelled.
-    """
-    order = skeleton.flip_index if crop.flipped else slice(None)
-    points, visibility = person.keypoints[order], person.visibility[order]
-    visibility = np.where(crop.contains(points, outside_margin), visibility, 0)
-    return replace(
-        person,
-        image=crop.warp(person.image),
-        keypoints=np.where(visibility[:, None] > 0, crop.to_model(points), np.float32(0)),
-        visibility=visibility,
-        bbox=fit_bbox_to_aspect(person.bbox, crop.image_size[1] / crop.image_size[0]),
-        keypoints3d=None if person.keypoints3d is None else crop.turn(person.keypoints3d),
-        affine=crop.affine,
-    )

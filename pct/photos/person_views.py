@@ -1,4 +1,4 @@
-"""Persons of a source as a model takes them: boxes cut at the photo's edges, joints of 3D poses, and their targets."""
+"""Persons of a source as a model takes them: boxes cut at the photo's edges, joints of 3D poses."""
 
 from __future__ import annotations
 
@@ -7,10 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from pct.cameras import project
-from pct.photos.crop import PhotoBatch
 from pct.photos.persons import PersonPhoto, PersonSource
 from pct.pose_space import PoseSpace
 from pct.skeleton import H36M17, Skeleton
@@ -113,24 +111,6 @@ class Persons3D(PersonView):
         labels = np.append(person.visibility, 0)[self._labels]
         visibility = np.where(inside, np.where(labels == 1, 1, 2), 0).astype(np.int64)
         return replace(person, keypoints=np.where(inside[:, None], pixels, np.float32(0)), visibility=visibility)
-
-
-def photo_targets(batch: PhotoBatch, space: PoseSpace, skeleton: Skeleton) -> tuple[Tensor, Tensor]:
-    """Return the true joints (B, K, D) of a batch in the units of a model of ``space``, and which are known (B, K).
-
-    They are the joints in the crops, or for ``root3d`` all joints relative to the root: also what is outside the photo
-    is known then.
-
-    Raises:
-        ValueError: If the space is 3D and the batch has no 3D joints, or ``skeleton`` has others than Human3.6M's.
-    """
-    if space.kind == "crop2d":
-        return batch.keypoints, batch.visible
-    if batch.keypoints3d is None:
-        raise ValueError("persons without keypoints3d in a batch; models of 3D poses need them of all")
-    joints = batch.keypoints3d[:, rows_of(skeleton)]
-    keypoints = space.normalise(joints, joints[:, space.root])
-    return keypoints, torch.ones_like(keypoints[..., 0], dtype=torch.bool)
 
 
 def rows_of(skeleton: Skeleton) -> list[int]:

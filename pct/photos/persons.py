@@ -36,7 +36,6 @@ class PersonPhoto:
         keypoints3d: Human3.6M's joints (17, 3) in camera millimetres, float32: x right, y down, z away from the
             camera; None where they are not known.
         intrinsics: The camera's fx, fy, cx, cy (4,) in pixels, float32; None where they are not known.
-        affine: Of a crop (:func:`pct.photos.crop.crop_person`) the map (2, 3) from the photo's pixels to its own.
     """
 
     image: np.ndarray
@@ -48,7 +47,6 @@ class PersonPhoto:
     annotation_id: int
     keypoints3d: np.ndarray | None = None
     intrinsics: np.ndarray | None = None
-    affine: np.ndarray | None = None
 
 
 class PersonSource(Protocol):

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from pct.files.photo import PhotoError
-from pct.photos.crop import PhotoBatch
 from pct.photos.persons import PersonPhoto
 from pct.skeleton import COCO17, Skeleton
+from pct.training.photos.crops import PhotoBatch
 
 
 def make_batch(count: int = 4, size: int = 32) -> PhotoBatch:
@@ -24,8 +24,6 @@ def make_batch(count: int = 4, size: int = 32) -> PhotoBatch:
         keypoints=(torch.rand(count, 17, 2, generator=generator) * 2 - 1) * (visibility > 0)[..., None],
         visibility=visibility,
         bbox=torch.tensor([[0.0, 0.0, 25.6, 25.6]]).repeat(count, 1),
-        area=torch.full((count,), 300.0),
-        affine=torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]).expand(count, 2, 3),
         image_ids=torch.arange(count),
         annotation_ids=torch.arange(count),
     )

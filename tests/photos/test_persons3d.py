@@ -14,12 +14,13 @@ from tiny_photos import write_people as write_plain_people
 
 from pct.people.scene import GeneratedPersons
 from pct.people.write import write_people
-from pct.photos.augment import PhotoAugmentConfig, jitter_crop
-from pct.photos.crop import PhotoBatch, crop_person, plain_crop
-from pct.photos.person_views import Persons3D, photo_targets
+from pct.photos.crop import plain_crop
+from pct.photos.person_views import Persons3D
 from pct.photos.persons import CocoPersons, PersonPhoto
 from pct.pose_space import PoseSpace
 from pct.skeleton import COCO17, H36M16, H36M17
+from pct.training.photos.augment import PhotoAugmentConfig, jitter_crop
+from pct.training.photos.crops import PhotoBatch, crop_person, photo_targets
 
 SPACE = PoseSpace("root3d", millimetres=1000.0)
 LIMBS = [f"{side}_{name}" for side in ("left", "right") for name in ("shoulder", "elbow", "wrist", "hip", "knee")]

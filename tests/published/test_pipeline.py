@@ -13,7 +13,7 @@ from official_weights import assert_relative, read_arrays, state_of
 from torch import Tensor
 
 from pct.photos.classifier import PoseClassifier
-from pct.photos.crop import PhotoBatch, crop_person, plain_crop
+from pct.photos.crop import plain_crop
 from pct.photos.estimator import PoseEstimator
 from pct.photos.heatmap import HeatmapModel
 from pct.photos.person_views import clip_boxes
@@ -21,6 +21,7 @@ from pct.photos.persons import PersonPhoto
 from pct.published.photos import convert_classifier, convert_heatmap_model
 from pct.skeleton import COCO17
 from pct.training.kinds import load_run
+from pct.training.photos.crops import PhotoBatch, crop_person
 from pct.training.photos.steps import TokenStep
 from pct.training.photos.token_targets import photo_labels
 

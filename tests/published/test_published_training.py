@@ -19,17 +19,18 @@ from pct.evaluation.photos.calibration import calibrate_classifier
 from pct.evaluation.photos.evaluate import evaluate_photos
 from pct.evaluation.photos.predictions import NotedPersons, PredictionOptions, predict_persons
 from pct.layers.losses import keypoint_loss
-from pct.photos.augment import PhotoAugmentConfig, jitter_crop
 from pct.photos.classifier import PoseClassifier
 from pct.photos.config import Calibration
-from pct.photos.crop import crop_person, plain_crop
+from pct.photos.crop import plain_crop
 from pct.photos.persons import CocoPersons
 from pct.pose_space import PoseSpace
 from pct.published.photos import convert_classifier
 from pct.published.tokenizer import convert_tokenizer
 from pct.training.kinds import load_run
+from pct.training.photos.augment import PhotoAugmentConfig, jitter_crop
 from pct.training.photos.batches import PhotoBatches
 from pct.training.photos.config import TokenLoss
+from pct.training.photos.crops import crop_person
 from pct.training.photos.recipe import crop_space
 from pct.training.photos.steps import TokenStep
 from pct.training.tokenizer.config import TokenizerRun
@@ -108,8 +109,11 @@ def test_joints_outside_the_crop_keep_their_labels(people: CocoPersons) -> None:
 def test_training_crops_have_the_padding_of_training(people: CocoPersons, guided: PoseClassifier) -> None:
     space = guided.tokenizer.space
     batch = PhotoBatches(people, space.training_space, (SIDE, SIDE), 2)[0]
-    longer = batch.bbox[:, 2:].amax(dim=1)
-    torch.testing.assert_close(batch.affine[:, 0, 0], SIDE / (1.25 * longer))
+    assert space.training_space.padding == 1.25
+    truth = {person.annotation_id: person.keypoints for person in people}
+    expected = torch.from_numpy(np.stack([truth[i] for i in batch.annotation_ids.tolist()]))
+    pixels = space.training_space.restore(batch.keypoints, batch.bbox)
+    torch.testing.assert_close(pixels[batch.visible], expected[batch.visible], atol=1e-3, rtol=0)
     assert plain_crop(people[0].bbox, space, (SIDE, SIDE)).affine[0, 0] == pytest.approx(
         SIDE / (1.12 * people[0].bbox[2:].max())
     )

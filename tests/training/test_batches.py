@@ -16,10 +16,10 @@ from pct import distributed
 from pct.lifting.detector_noise import DetectorNoise, NoiseConfig
 from pct.lifting.pairs import photograph
 from pct.people.poses import generate_poses3d
-from pct.photos.augment import PhotoAugmentConfig
 from pct.pose_space import PoseSpace
 from pct.skeleton import COCO17, H36M17
 from pct.training.lifting.data import RecordedPairs, lifting_batches
+from pct.training.photos.augment import PhotoAugmentConfig
 from pct.training.photos.batches import PhotoBatches
 from pct.training.tokenizer.augment import AugmentConfig, PoseAugment, pose_batches
 

@@ -15,12 +15,12 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from pct import PoseSpace, distributed
-from pct.photos.crop import PhotoBatch
 from pct.skeleton import Skeleton
 from pct.tokenizer import TokenizerConfig
 from pct.tokenizer.quantizer import EMAQuantizer, FSQQuantizer, Quantizer
 from pct.tokenizer.residual import ResidualQuantizer
 from pct.training.photos.config import TokenLoss
+from pct.training.photos.crops import PhotoBatch
 from pct.training.photos.steps import HeatmapStep, TokenStep
 
 CONFIG = TokenizerConfig(num_tokens=4, codebook_size=24, codebook_dim=3, ema_decay=0.8, revive_below=0.3)

@@ -13,11 +13,11 @@ from tiny_photos import write_people
 
 from pct import distributed
 from pct.files.photo import PhotoError
-from pct.photos.augment import PhotoAugmentConfig
-from pct.photos.crop import PhotoBatch, opencv_on_one_thread
 from pct.photos.persons import CocoPersons
 from pct.pose_space import PoseSpace
-from pct.training.photos.batches import PhotoBatches, evaluation_batches
+from pct.training.photos.augment import PhotoAugmentConfig
+from pct.training.photos.batches import PhotoBatches, evaluation_batches, opencv_on_one_thread
+from pct.training.photos.crops import PhotoBatch
 
 SPACE, SIZE = PoseSpace(), (48, 32)
 FULL = PhotoAugmentConfig(blur_prob=0.3, grid_unit=(20, 60))

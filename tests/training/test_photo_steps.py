@@ -18,10 +18,9 @@ from tiny_photo_models import (
 
 from pct.layers.losses import keypoint_loss
 from pct.photos.classifier import ClassifierConfig, PoseClassifier
-from pct.photos.crop import PhotoBatch
-from pct.photos.person_views import photo_targets
 from pct.skeleton import H36M17
 from pct.training.photos.config import TokenLoss
+from pct.training.photos.crops import PhotoBatch, photo_targets
 from pct.training.photos.steps import HeatmapStep, TokenStep
 from pct.training.photos.token_targets import label_weights, token_accuracy, token_labels, token_targets
 

@@ -16,13 +16,13 @@ from tiny_runs import error_of, losses
 from pct.people.scene import GeneratedPersons
 from pct.people.write import write_people
 from pct.photos.classifier import PoseClassifier
-from pct.photos.crop import PhotoBatch
 from pct.photos.heatmap import HeatmapModel
 from pct.skeleton import COCO17, Skeleton
 from pct.tokenizer import PoseTokenizer
 from pct.training.kinds import load_run
 from pct.training.photos.batches import evaluation_batches
 from pct.training.photos.config import PhotoRun
+from pct.training.photos.crops import PhotoBatch
 from pct.training.photos.data import open_persons
 from pct.training.run_files import load_checkpoint
 

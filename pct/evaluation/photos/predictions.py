@@ -13,7 +13,6 @@ from tqdm import tqdm
 from pct.evaluation.metrics import joint_scale, joint_similarity
 from pct.files.coco import AREA_SHARE
 from pct.photos.classifier import PoseClassifier
-from pct.photos.crop import PhotoBatch
 from pct.photos.heatmap import HeatmapModel
 from pct.photos.person_views import rows_of
 from pct.photos.persons import PersonPhoto, PersonSource
@@ -22,6 +21,7 @@ from pct.pose_space import PoseSpace
 from pct.poses import Poses
 from pct.skeleton import Skeleton
 from pct.training.photos.batches import evaluation_batches
+from pct.training.photos.crops import PhotoBatch
 from pct.training.photos.token_targets import photo_labels
 
 PhotoModel = PoseClassifier | HeatmapModel

@@ -7,6 +7,7 @@ import signal
 import warnings
 import weakref
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import count
 from typing import Any
@@ -15,11 +16,12 @@ import numpy as np
 from torch.utils.data import DataLoader, Dataset
 
 from pct.files.photo import PhotoError
-from pct.photos.augment import ColourAugment, PhotoAugmentConfig, jitter_crop
-from pct.photos.crop import PhotoBatch, crop_person, opencv_on_one_thread, plain_crop
+from pct.photos.crop import plain_crop
 from pct.photos.persons import PersonPhoto, PersonSource
 from pct.pose_space import PoseSpace
 from pct.training.batches import EpochOrder
+from pct.training.photos.augment import ColourAugment, PhotoAugmentConfig, jitter_crop
+from pct.training.photos.crops import PhotoBatch, crop_person
 
 # Persons that are tried in place of one whose photo cannot be read.
 _ATTEMPTS = 20
@@ -199,6 +201,22 @@ class Reports:
         if batch is None:
             raise PhotoError(f"{faults[-1]}; so do {_ATTEMPTS} persons in a row")
         return batch
+
+
+@contextmanager
+def opencv_on_one_thread() -> Iterator[None]:
+    """Let OpenCV do without its threads for a while.
+
+    A process that is forked off while OpenCV has threads can wait for them for ever: they are not in it.
+    """
+    import cv2
+
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(before)
 
 
 def _close(batches: weakref.ref[PhotoBatches]) -> None:

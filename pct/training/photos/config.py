@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 from pct.conventions import CropConventions
-from pct.photos.augment import PhotoAugmentConfig
 from pct.photos.config import BackboneSizes, HeadSizes, HeatmapSizes
+from pct.training.photos.augment import PhotoAugmentConfig
 from pct.training.run_config import AT_LEAST_0, AT_LEAST_1, POSITIVE, OptimSection, Rule, TrainingRun, check, setting
 
 

@@ -13,13 +13,13 @@ import torch
 
 from pct.files.output_folder import finish_outputs, outputs_together
 from pct.photos.backbone import Backbone, fold_batch_norms
-from pct.photos.crop import PhotoBatch
 from pct.training.batches import EpochOrder
 from pct.training.photos.batches import PersonCrops, Reports
+from pct.training.photos.crops import PhotoBatch
 
 _FEATURES, _LABELS, _ABOUT = "features.npy", "labels.npz", "features.json"
 _OUTPUTS = (_FEATURES, _LABELS, _ABOUT)
-_NAMES = ("keypoints", "visibility", "bbox", "area", "affine", "image_ids", "annotation_ids")
+_NAMES = ("keypoints", "visibility", "bbox", "image_ids", "annotation_ids")
 _COPIES = "copies"
 _BATCH = 16
 

@@ -13,15 +13,14 @@ from pct.evaluation.photos.predictions import NotedPersons
 from pct.evaluation.poses import measure_poses, pose_distances
 from pct.layers.losses import keypoint_loss
 from pct.photos.classifier import PoseClassifier
-from pct.photos.crop import PhotoBatch
 from pct.photos.heatmap import HeatmapModel
-from pct.photos.person_views import photo_targets
 from pct.photos.persons import PersonSource
 from pct.photos.predict import restore_poses
 from pct.tokenizer import PoseTokenizer
 from pct.training.batches import gather
 from pct.training.photos.batches import evaluation_batches
 from pct.training.photos.config import TokenLoss
+from pct.training.photos.crops import PhotoBatch, photo_targets
 from pct.training.photos.token_targets import label_weights, photo_labels, token_accuracy, token_targets
 
 _VAL_BATCH = 64

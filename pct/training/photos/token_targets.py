@@ -7,9 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pct.photos.crop import PhotoBatch
-from pct.photos.person_views import photo_targets
 from pct.tokenizer import PoseTokenizer
+from pct.training.photos.crops import PhotoBatch, photo_targets
 
 # Entries whose mean distance is the unit of softness.
 _NEAR = 4

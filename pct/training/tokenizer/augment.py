@@ -13,11 +13,11 @@ from torch import Tensor
 from pct.cameras import camera_rotations
 from pct.geometry import rotation_matrix_2d
 from pct.lifting.joint_groups import parents
-from pct.photos.augment import CropJitterConfig
 from pct.pose_space import PoseSpace
 from pct.poses import Poses
 from pct.skeleton import Skeleton
 from pct.training.batches import DrawnBatches, TensorBatch
+from pct.training.crop_jitter import CropJitterConfig
 
 
 @dataclass(frozen=True)

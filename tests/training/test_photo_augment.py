@@ -7,7 +7,7 @@ import pickle
 import numpy as np
 import pytest
 
-from pct.photos.augment import ColourAugment, PhotoAugmentConfig
+from pct.training.photos.augment import ColourAugment, PhotoAugmentConfig
 
 SIZE = (64, 48)
 OFF = {"colour_prob": 0, "grid_prob": 0, "blur_prob": 0}
