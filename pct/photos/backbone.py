@@ -52,11 +52,16 @@ class Backbone(nn.Module):
         channels: Channels C of the features.
         stride: Pixels a step of the feature map.
         grid: Height and width of the feature map.
+        is_frozen: Whether it is kept as it is while other parts of a model are trained.
 
     Raises:
         ValueError: If timm does not know the name (the nearest names are given), does not take an option or the image
             size, or cannot get pretrained weights.
     """
+
+    is_frozen = False
+    scale: Tensor
+    shift: Tensor
 
     def __init__(self, sizes: BackboneSizes, pretrained: bool = False) -> None:
         super().__init__()
@@ -81,8 +86,14 @@ class Backbone(nn.Module):
         self.register_buffer("shift", (own_mean - mean) / std, persistent=False)
         self.grid = self._grid()
 
-    scale: Tensor
-    shift: Tensor
+    def freeze(self) -> None:
+        """Keep it as it is, in evaluation mode."""
+        self.requires_grad_(False).eval()
+        self.is_frozen = True
+
+    def train(self, mode: bool = True) -> Backbone:
+        """Set training or evaluation mode; a frozen backbone stays in evaluation mode."""
+        return super().train(mode and not self.is_frozen)
 
     def forward(self, images: Tensor) -> Tensor:
         """Map photos (B, 3, H, W), normalised with ImageNet's mean and deviation, to features (B, C, h, w).
@@ -136,7 +147,7 @@ class Backbone(nn.Module):
 
 
 class BackboneModel(nn.Module):
-    """A model on a backbone, which may be kept as it is while the rest is trained.
+    """A model on a backbone.
 
     Attributes:
         kind: Of the model, in its ``config.json``.
@@ -146,7 +157,6 @@ class BackboneModel(nn.Module):
 
     kind: ClassVar[str]
     config_type: ClassVar[Any]
-    backbone_is_frozen = False
 
     def __init__(self, config: Any, pretrained: bool = False) -> None:
         super().__init__()
@@ -163,24 +173,12 @@ class BackboneModel(nn.Module):
         """Where it runs."""
         return self.backbone.scale.device
 
-    def freeze_backbone(self) -> None:
-        """Keep the backbone as it is, in evaluation mode, while the head is trained."""
-        self.backbone.requires_grad_(False).eval()
-        self.backbone_is_frozen = True
-
     def folded(self: Model) -> Model:
         """Return it for inference, with a copy of the backbone that has its batch norms folded; the rest is shared."""
         model = copy.copy(self)
         with checkpoint.in_float32(), torch.random.fork_rng(devices=[]):  # new layers are drawn, then get their weights
             model._modules = {**self._modules, "backbone": fold_batch_norms(self.backbone)}
         return model
-
-    def train(self, mode: bool = True) -> BackboneModel:
-        """Set training or evaluation mode; a frozen backbone stays in evaluation mode."""
-        super().train(mode)
-        if self.backbone_is_frozen:
-            self.backbone.eval()
-        return self
 
     def save_pretrained(self, folder: str | Path, card: str | None = None, force: bool = False) -> None:
         """Write ``config.json`` and ``model.safetensors`` into ``folder``.

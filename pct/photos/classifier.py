@@ -93,9 +93,7 @@ class PoseClassifier(TokenizedModel, BackboneModel):
             images: (B, 3, H, W).
             features: The backbone's features (B, C, h, w) of these crops, if they are known: it then does not run.
         """
-        if features is None:
-            with torch.set_grad_enabled(torch.is_grad_enabled() and not self.backbone_is_frozen):
-                features = self.backbone(images)
+        features = self.backbone(images) if features is None else features
         rows = features.flatten(2).transpose(1, 2)
         positions = self.positions.to(rows.dtype).expand(rows.shape[0], -1, -1)
         logits = self.head(torch.cat([rows, positions], dim=-1))

@@ -47,7 +47,7 @@ class ImageGuide(BackboneModel):
 
     def __init__(self, config: GuideConfig) -> None:
         super().__init__(config)
-        self.requires_grad_(False).eval()
+        self.backbone.freeze()
         self.channels = self.backbone.channels
         self.cells = CellGrid(self.backbone.grid, self.image_size, config.bounds, config.cell_center)
 
@@ -67,11 +67,6 @@ class ImageGuide(BackboneModel):
         # Training and tokens made later must see the same features.
         with torch.autocast(images.device.type, enabled=False):
             return features_at_joints(self.backbone(images.float()), self.cells.to_cells(keypoints.float()), stride=1.0)
-
-    def train(self, mode: bool = True) -> ImageGuide:
-        """Stay in evaluation mode, whatever ``mode`` is asked for."""
-        super().train(False)
-        return self
 
     def fingerprint(self) -> str:
         """Return 16 hex digits that name these weights and sizes; the guided tokenizer's config carries them."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -50,7 +51,7 @@ class HeatmapModel(BackboneModel):
         cells: Where the heatmaps' cells lie in the crop.
 
     Raises:
-        ValueError: If the backbone gives no map of the photo (MoveNet).
+        ValueError: If the backbone gives no map of the photo (MoveNet), or the kernel has another size.
     """
 
     kind, config_type = KIND, HeatmapConfig
@@ -60,7 +61,7 @@ class HeatmapModel(BackboneModel):
             raise ValueError(f"backbone {config.backbone.name} gives no map of the photo, which heatmaps are made from")
         super().__init__(config, pretrained)
         self.skeleton, self.space = config.skeleton, config.space
-        self.head = HeatmapHead(self.backbone.channels, config.skeleton.num_keypoints, config.heatmap)
+        self.head = _build_head(self.backbone.channels, config.skeleton.num_keypoints, config.heatmap)
         height, width = (cells * 2**config.heatmap.num_deconvs for cells in self.backbone.grid)
         self.cells = CellGrid((height, width), self.image_size, config.space.bounds, config.heatmap.cell_center)
 
@@ -83,41 +84,26 @@ class HeatmapModel(BackboneModel):
         return self.cells.from_cells(cells), scores
 
 
-class HeatmapHead(nn.Module):
-    """Deconvolutions on features ("Simple Baselines for Human Pose Estimation", Xiao et al., 2018, section 2).
-
-    Args:
-        channels: Channels of the features.
-        num_keypoints: Joints K.
-        sizes: Of the deconvolutions.
-    """
-
-    def __init__(self, channels: int, num_keypoints: int, sizes: HeatmapSizes) -> None:
-        super().__init__()
-        width, kernel = sizes.width, sizes.kernel
-        if kernel not in (2, 4):
-            raise ValueError(f"heatmap kernel must be 2 or 4, got {kernel}")
-        layers: list[nn.Module] = []
-        self.reduce = nn.Conv2d(channels, sizes.reduce, 1) if sizes.reduce else nn.Identity()
-        channels = sizes.reduce or channels
-        for _ in range(sizes.num_deconvs):
-            layers += [
-                nn.ConvTranspose2d(channels, width, kernel, stride=2, padding=kernel // 2 - 1, bias=False),
-                nn.BatchNorm2d(width),
-                nn.ReLU(),
-            ]
-            channels = width
-        self.deconvs = nn.Sequential(*layers)
-        self.last = nn.Conv2d(channels, num_keypoints, 1)
-        nn.init.normal_(self.last.weight, std=0.001)
-        if self.last.bias is not None:
-            nn.init.zeros_(self.last.bias)
-        self.to(memory_format=torch.channels_last)
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Map features (B, C, h, w) to heatmaps (B, K, H, W), near 1 where a joint is."""
-        heatmaps: Tensor = self.last(self.deconvs(self.reduce(features)))
-        return heatmaps
+def _build_head(channels: int, num_keypoints: int, sizes: HeatmapSizes) -> nn.Sequential:
+    """Return the deconvolutions from features (B, C, h, w) to heatmaps (B, K, H, W)."""
+    width, kernel = sizes.width, sizes.kernel
+    if kernel not in (2, 4):
+        raise ValueError(f"heatmap kernel must be 2 or 4, got {kernel}")
+    layers: list[nn.Module] = []
+    reduce = nn.Conv2d(channels, sizes.reduce, 1) if sizes.reduce else nn.Identity()
+    channels = sizes.reduce or channels
+    for _ in range(sizes.num_deconvs):
+        layers += [
+            nn.ConvTranspose2d(channels, width, kernel, stride=2, padding=kernel // 2 - 1, bias=False),
+            nn.BatchNorm2d(width),
+            nn.ReLU(),
+        ]
+        channels = width
+    last = nn.Conv2d(channels, num_keypoints, 1)
+    nn.init.normal_(last.weight, std=0.001)
+    nn.init.zeros_(last.bias)  # type: ignore[arg-type]
+    parts = {"reduce": reduce, "deconvs": nn.Sequential(*layers), "last": last}
+    return nn.Sequential(OrderedDict(parts)).to(memory_format=torch.channels_last)
 
 
 def find_tops(heatmaps: Tensor) -> tuple[Tensor, Tensor]:
@@ -131,13 +117,13 @@ def find_tops(heatmaps: Tensor) -> tuple[Tensor, Tensor]:
     Returns:
         Places x, y (B, K, 2) in cells, and scores (B, K) in [0, 1], the height of the highest cell.
     """
-    height, width = heatmaps.shape[2:]
-    rows = heatmaps.float().flatten(2)
-    score, flat = rows.max(dim=-1, keepdim=True)
-    x, y = flat % width, flat // width
-    x_offset = _top(rows, flat, 1, (x > 0) & (x < width - 1))
-    y_offset = _top(rows, flat, width, (y > 0) & (y < height - 1))
-    return torch.cat([x + x_offset, y + y_offset], dim=-1), score[..., 0].clamp(0.0, 1.0)
+    cells, score, around = _find_highest(heatmaps)
+    before, after = around.clamp(min=1e-6).log()
+    middle = score.clamp(min=1e-6).log()
+    curvature = 2 * middle - before - after
+    offset = ((after - before) / (2 * curvature.clamp(min=1e-6))).clamp(-0.5, 0.5)
+    inside = (cells > 0) & (cells < _last_cell(heatmaps))
+    return cells + torch.where(inside & (curvature > 1e-6), offset, 0.0), score[..., 0].clamp(0.0, 1.0)
 
 
 def find_quarter_tops(heatmaps: Tensor) -> tuple[Tensor, Tensor]:
@@ -152,23 +138,20 @@ def find_quarter_tops(heatmaps: Tensor) -> tuple[Tensor, Tensor]:
     Returns:
         Places x, y (B, K, 2) in cells, and scores (B, K), the height of the highest cell, without bounds.
     """
-    height, width = heatmaps.shape[2:]
-    rows = heatmaps.float().flatten(2)
-    score, flat = rows.max(dim=-1, keepdim=True)
-    x, y = flat % width, flat // width
-    inside = (x > 1) & (x < width - 1) & (y > 1) & (y < height - 1)
-    places = [(flat + step).clamp(0, rows.shape[-1] - 1) for step in (-1, 1, -width, width)]
-    left, right, above, below = (rows.gather(-1, place) for place in places)
-    moves = torch.cat([(right - left).sign(), (below - above).sign()], dim=-1) / 4
-    cells = torch.cat([x, y], dim=-1) + torch.where(inside, moves, 0.0)
+    cells, score, (before, after) = _find_highest(heatmaps)
+    inside = ((cells > 1) & (cells < _last_cell(heatmaps))).all(dim=-1, keepdim=True)
+    cells = cells + torch.where(inside, (after - before).sign() / 4, 0.0)
     return torch.where(score > 0, cells, -1.0), score[..., 0]
 
 
-def _top(rows: Tensor, flat: Tensor, step: int, inside: Tensor) -> Tensor:
-    """Return the offsets (B, K, N) in [-0.5, 0.5] of the tops of parabolas through logarithms of three neighbours."""
-    last = rows.shape[-1] - 1
-    places = [(flat + shift * step).clamp(0, last) for shift in (-1, 0, 1)]
-    before, middle, after = (rows.gather(-1, p).clamp(min=1e-6).log() for p in places)
-    curvature = 2 * middle - before - after
-    offset = (after - before) / (2 * curvature.clamp(min=1e-6))
-    return torch.where(inside & (curvature > 1e-6), offset.clamp(-0.5, 0.5), 0.0)
+def _last_cell(heatmaps: Tensor) -> Tensor:
+    return torch.tensor(heatmaps.shape[:1:-1], device=heatmaps.device) - 1
+
+
+def _find_highest(heatmaps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the highest cells x, y (B, K, 2), their values (B, K, 1), and those before and after them, an axis."""
+    width, rows = heatmaps.shape[3], heatmaps.float().flatten(2)
+    score, flat = rows.max(dim=-1, keepdim=True)
+    steps = flat.new_tensor([1, width])
+    around = [rows.gather(-1, (flat + sign * steps).clamp(0, rows.shape[-1] - 1)) for sign in (-1, 1)]
+    return torch.cat([flat % width, flat // width], dim=-1), score, torch.stack(around)

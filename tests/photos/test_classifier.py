@@ -34,7 +34,7 @@ def test_every_weight_but_the_tokenizers_gets_a_gradient(head: HeadSizes) -> Non
 
 def test_training_leaves_tokenizer_and_frozen_backbone_as_they_are() -> None:
     model = make_classifier()
-    model.freeze_backbone()
+    model.backbone.freeze()
     model.train()
     before = copy.deepcopy(model.state_dict())
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=0.1)

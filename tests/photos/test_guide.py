@@ -108,7 +108,7 @@ def test_joints_outside_take_the_edge_and_unknown_ones_may_hold_anything() -> No
 def test_the_guide_stays_frozen_and_in_evaluation_mode() -> None:
     tokenizer = make_guided_tokenizer().train()
     assert tokenizer.training
-    assert not any(module.training for module in tokenizer.guide.modules())
+    assert not any(module.training for module in tokenizer.guide.backbone.modules())
     assert not any(p.requires_grad for p in tokenizer.guide.parameters())
     assert not tokenizer.guide(torch.randn(1, 3, 32, 32), torch.zeros(1, 17, 2)).requires_grad
 

@@ -85,7 +85,7 @@ class PhotoSetting:
         run, scales = run or self.run, None
         seed = run.seed if isinstance(step, TokenStep) else run.seed + 1
         if run.freeze_backbone:
-            model.freeze_backbone()
+            model.backbone.freeze()
         validate = PhotoValidation(model, self.val.source, run.val_persons)
         if run.layer_decay != 1:
             of_backbone = model.backbone.learning_rate_scales(run.layer_decay)
