@@ -62,19 +62,19 @@ def test_a_mirrored_photo_gives_mirrored_poses_with_the_flip_test_only(flip: boo
     estimator = PoseEstimator(ESTIMATOR.model, flip)
     photo = make_photo()
     mirrored_boxes = BOXES * [-1, 1, 1, 1] + [99, 0, 0, 0] - BOXES[:, 2:3] * [1, 0, 0, 0]
-    there = estimator.predict(photo, BOXES).keypoints
-    mirrored = estimator.predict(photo[:, ::-1], mirrored_boxes).keypoints
-    back = mirrored[:, estimator.skeleton.flip_index] * [-1, 1] + [99, 0]
-    assert (np.abs(there - back).max() < 2e-2) == flip
+    there, mirrored = estimator.predict(photo, BOXES), estimator.predict(photo[:, ::-1], mirrored_boxes)
+    for name in ("keypoints", "likely_keypoints"):
+        back = getattr(mirrored, name)[:, estimator.skeleton.flip_index] * [-1, 1] + [99, 0]
+        assert (np.abs(getattr(there, name) - back).max() < 2e-2) == flip, name
 
 
-@pytest.mark.parametrize("batch_size", [1, 2, 32])
-def test_many_photos_together_are_as_one_by_one(batch_size: int) -> None:
+@pytest.mark.parametrize(("batch_size", "flip"), [(1, False), (2, True), (32, False), (32, True)])
+def test_many_photos_together_are_as_one_by_one(batch_size: int, flip: bool) -> None:
     photos, boxes = [make_photo(seed=seed) for seed in range(5)], [BOXES[:count] for count in (2, 0, 1, 3, 0)]
-    together = PoseEstimator(ESTIMATOR.model, batch_size=batch_size)(photos, boxes)
+    together = PoseEstimator(ESTIMATOR.model, flip, batch_size=batch_size)(photos, boxes)
     assert [len(result) for result in together] == [2, 0, 1, 3, 0]
     for result, *item in zip(together, photos, boxes, strict=True):
-        assert_same(result.persons, ESTIMATOR.predict(*item))
+        assert_same(result.persons, PoseEstimator(ESTIMATOR.model, flip).predict(*item))
 
 
 def test_photos_are_read_as_they_are_needed() -> None:
@@ -155,12 +155,14 @@ def test_what_is_no_photo_is_refused(image, reason: str) -> None:
 
 
 def test_models_of_3d_poses_give_millimetres_from_the_root() -> None:
-    estimator = PoseEstimator(make_varied_classifier(space=PoseSpace("root3d", millimetres=500.0)))
+    estimator = PoseEstimator(make_varied_classifier(space=PoseSpace("root3d", millimetres=500.0, root=2)))
     poses = estimator.predict(make_photo(), BOXES)
     decoded = estimator.model.tokenizer.decode(torch.from_numpy(poses.indices)) * 500
-    decoded = decoded - decoded[:, :1]
+    decoded = decoded - decoded[:, 2:3]
     np.testing.assert_allclose(poses.likely_keypoints, decoded.numpy(), rtol=1e-4, atol=1e-2)
     assert poses.samples.shape == (16, 3, 17, 3)
+    assert not poses.keypoints[:, 2].any()
+    assert not poses.samples[:, :, 2].any()
 
 
 def test_a_saved_estimator_is_loaded_by_the_name_of_its_folder(tmp_path) -> None:

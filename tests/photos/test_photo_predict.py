@@ -22,7 +22,6 @@ from pct.photos.predict import (
     mirror_keypoints,
     predict_heatmaps,
     predict_tokens,
-    restore_poses,
     sample_tokens,
     score_found_joints,
     score_poses,
@@ -56,36 +55,6 @@ def test_the_expected_pose_is_that_of_the_model_and_the_likely_one_that_of_the_t
     torch.testing.assert_close(MODEL.decode(output.logits), output.keypoints)
     away = [float((MODEL.decode(output.logits, sharpness) - likely).norm()) for sharpness in (1.0, 1e6)]
     assert away[1] < 1e-3 < away[0], "sharper logits give a pose nearer to that of the likeliest tokens"
-
-
-def test_the_flip_test_gives_mirrored_crops_the_mirrored_poses() -> None:
-    images = make_images()
-    straight, mirrored = predict(images, flip=True), predict(images.flip(-1), flip=True)
-    for name in ("keypoints", "likely_keypoints"):
-        there, back = getattr(straight, name), mirror_keypoints(getattr(mirrored, name), COCO17, SPACE)
-        torch.testing.assert_close(there, back, atol=1e-6, rtol=0)
-    assert not torch.allclose(straight.keypoints, predict(images).keypoints, atol=1e-3)
-
-
-@pytest.mark.parametrize("space", [SPACE, PoseSpace(units="pixels")])
-def test_mirroring_twice_gives_the_pose_back_and_once_swaps_left_and_right(space: PoseSpace) -> None:
-    poses = torch.rand(2, 4, 17, 2)
-    once = mirror_keypoints(poses, COCO17, space)
-    torch.testing.assert_close(mirror_keypoints(once, COCO17, space), poses, atol=1e-4, rtol=0)
-    middle = sum(space.bounds) / 2
-    torch.testing.assert_close(once[..., 1, 0] - middle, middle - poses[..., 2, 0], atol=1e-4, rtol=0)
-
-
-@pytest.mark.parametrize("flip", [False, True])
-def test_a_person_gets_the_same_alone_and_among_others(flip: bool) -> None:
-    images = make_images(4)
-    together = predict(images, flip)
-    for row in range(4):
-        alone = predict(images[row : row + 1], flip)
-        assert torch.equal(alone.indices[0], together.indices[row])
-        torch.testing.assert_close(alone.keypoints[0], together.keypoints[row], atol=1e-5, rtol=0)
-        torch.testing.assert_close(alone.samples[:, 0], together.samples[:, row], atol=1e-5, rtol=0)
-        torch.testing.assert_close(alone.confidence[0], together.confidence[row], atol=1e-4, rtol=0)
 
 
 def test_samples_follow_the_probabilities() -> None:
@@ -156,13 +125,6 @@ def test_the_doubt_of_poses_in_space_is_measured_by_a_tenth_of_a_metre(millimetr
     error = (prediction.samples - prediction.keypoints).square().sum(dim=-1).mean(dim=0) * millimetres**2
     torch.testing.assert_close(prediction.spread, error / 100**2)
     torch.testing.assert_close(prediction.confidence, (1 + prediction.spread / 3) ** -1.5)
-
-
-def test_poses_in_space_are_given_from_their_own_root() -> None:
-    poses, space = torch.randn(2, 3, 17, 3), PoseSpace("root3d", millimetres=500.0, root=2)
-    restored = restore_poses(poses, torch.ones(3, 4), space)
-    assert (restored[:, :, 2] == 0).all()
-    torch.testing.assert_close(restored, 500 * (poses - poses[:, :, 2:3]), atol=1e-3, rtol=1e-5)
 
 
 def test_predictions_can_be_used_where_gradients_are_recorded() -> None:
