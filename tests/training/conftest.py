@@ -73,15 +73,15 @@ def people(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def write_config(tmp_path: Path, request: pytest.FixtureRequest) -> Callable[[str], Path]:
-    """Write the tiny config of a kind of runs."""
+def write_config(tmp_path: Path, request: pytest.FixtureRequest) -> Callable[..., Path]:
+    """Write the tiny config of a kind of runs; ``data`` in place of the photos of people."""
 
-    def write(kind: str) -> Path:
-        text = _EVERY + TINY[kind]
+    def write(kind: str, data: str = "") -> Path:
+        text = _EVERY + TINY[kind] + data
         if kind in ("classifier", "heatmap"):
             people = request.getfixturevalue("people")
-            text += f"tokenizer: {people / 'tokenizer'}\ndata:\n"
-            for part in ("train", "val"):
+            text += f"tokenizer: {people / 'tokenizer'}\n" + ("" if data else "data:\n")
+            for part in () if data else ("train", "val"):
                 text += f"  {part}: {people / part / 'annotations.json'}\n  {part}_images: {people / part / 'images'}\n"
         path = tmp_path / f"{kind}.yaml"
         path.write_text(text, encoding="utf-8")

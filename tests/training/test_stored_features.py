@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tiny_runs
 import torch
 from tiny_batches import make_batch
-from tiny_photo_models import make_classifier, make_coco_tokenizer
+from tiny_photo_models import make_classifier
 
-from pct.cli import main as cli
 from pct.people.scene import GeneratedPersons
 from pct.people.write import write_people
 from pct.photos.classifier import PoseClassifier
@@ -22,8 +24,6 @@ from pct.training.photos.config import PhotoSet, TokenLoss
 from pct.training.photos.data import Persons, open_sets
 from pct.training.photos.steps import TokenStep
 from pct.training.run_files import read_metrics
-
-SWIN = "{patch_size: 4, embed_dim: 8, depths: [1, 1], num_heads: [1, 2], window_size: 4}"
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,6 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         image["part"] = "test" if number % 2 else "train"
         image["group"] = "shared" if number in (0, 1) else f"scene {number}"
     path.write_text(json.dumps(content))
-    make_coco_tokenizer().save_pretrained(folder / "tokenizer")
     return folder
 
 
@@ -101,33 +100,17 @@ def test_known_features_give_what_the_photos_give() -> None:
     torch.testing.assert_close(step(model, known)["loss"], step(model, batch)["loss"])
 
 
-@pytest.fixture
-def config(tmp_path: Path, data: Path) -> Path:
+def test_a_head_trains_on_stored_features_which_are_kept_and_checked(
+    write_config: Callable[..., Path], data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     sets = "".join(
         f"    - {{annotations: {data / name}/annotations.json, images: {data / name}/images, weight: {weight}}}\n"
         for name, weight in (("first", 2.0), ("second", 1.0))
     )
-    path = tmp_path / "tiny.yaml"
-    path.write_text(
-        f"steps: 6\nbatch_size: 4\nlog_every: 2\nval_every: 0\nval_persons: 4\ndevice: cpu\nthreads: 1\nworkers: 0\n"
-        f"tokenizer: {data / 'tokenizer'}\nfreeze_backbone: true\n"
-        f"features: {tmp_path / 'features'}\nfeature_copies: 2\n"
-        f"backbone: {{name: swin_pico, image_size: [32, 32], options: {SWIN}}}\n"
-        f"data:\n  val_share: 0.3\n  sets:\n{sets}head: {{width: 16, num_heads: 2, num_blocks: 1}}\n"
-    )
-    return path
-
-
-def run(config: Path, *arguments: str, out: str = "run") -> int:
-    arguments = (f"out={config.parent / out}", "--quiet", *arguments)
-    return cli.main(["train", "classifier", str(config), *arguments])
-
-
-def test_a_head_trains_on_stored_features_which_are_kept_and_checked(
-    config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("pct.drawing.plots.plot_training_curves", lambda *_: None)
-    stored = config.parent / "features"
+    stored = tmp_path / "features"
+    features = f"freeze_backbone: true\nfeatures: {stored}\nfeature_copies: 2\n"
+    config = write_config("classifier", f"{features}data:\n  val_share: 0.3\n  sets:\n{sets}")
+    run = partial(tiny_runs.train, "classifier")
     (stored / f".results.{'0' * 16}").mkdir(parents=True)  # of a run that was killed
     assert run(config) == 0
     assert sorted(path.name for path in stored.iterdir()) == ["features.json", "features.npy", "labels.npz"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,27 +18,17 @@ from pct.training.tokenizer.augment import seen_by_cameras
 from pct.training.tokenizer.data import load_split
 
 ROOT = Path(__file__).parents[2]
-IN_SPACE = """\
-batch_size: 64
-val_poses: 40
-space: {kind: root3d}
-data: {num_generated: 200, test_subjects: [b], val_share: 0.25}
-model: {layout: residual, encoder_width: 32, encoder_blocks: 1, decoder_width: 4, num_tokens: 8, codebook_size: 64}
-optim: {warmup_steps: 5, lr: 0.005}
-report: false
-steps: 40
-log_every: 5
-val_every: 20
-device: cpu
-threads: 1
-"""
+IN_SPACE = (
+    *("space.kind=root3d", "data.num_generated=200", "data.test_subjects=[b]", "data.val_share=0.25"),
+    *("batch_size=64", "steps=40", "log_every=5", "val_every=20", "optim.lr=0.005"),
+    *("model.layout=residual", "model.encoder_width=32", "model.decoder_width=4"),
+    *("model.num_tokens=8", "model.codebook_size=64"),
+)
 
 
 @pytest.fixture
-def config(tmp_path: Path) -> Path:
-    path = tmp_path / "tiny.yaml"
-    path.write_text(IN_SPACE)
-    return path
+def config(write_config: Callable[..., Path]) -> Path:
+    return write_config("tokenizer")
 
 
 @pytest.fixture
@@ -47,7 +38,7 @@ def mocap(tmp_path: Path) -> Path:
 
 
 def test_a_3d_tokenizer_learns_from_the_command_line(config: Path, mocap: Path, tmp_path: Path) -> None:
-    assert train("tokenizer", config, f"data.train={mocap}") == 0
+    assert train("tokenizer", config, *IN_SPACE, f"data.train={mocap}") == 0
     out = tmp_path / "run"
     lines = read_metrics(out / "metrics.jsonl")
     assert lines[-1]["keypoint_loss"] < 0.7 * lines[0]["keypoint_loss"]
@@ -64,7 +55,7 @@ def test_a_3d_tokenizer_learns_from_the_command_line(config: Path, mocap: Path, 
 
 
 def test_validation_clips_are_no_training_clips(config: Path, mocap: Path) -> None:
-    run = load_run("tokenizer", config, [f"data.train={mocap}", "data.mocap_repeats=2"])
+    run = load_run("tokenizer", config, [*IN_SPACE, f"data.train={mocap}", "data.mocap_repeats=2"])
     split = load_split(run.data, in_space=True, seed=0)
     train, val = ({t.clip_ids[int(c)] for c in t.clip_index} for t in (split.train, split.val))
     assert not train & val
