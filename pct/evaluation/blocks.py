@@ -50,14 +50,10 @@ def error_columns(unit: str) -> list[Column]:
 def make_table(
     rows: Mapping[str, Any], columns: Sequence[Column], first: str = "", caption: str = "", highlight: int | None = None
 ) -> Table:
-    """Make a table with a row for each name, from nested dictionaries.
+    """Make a table with a row for each name, from nested dictionaries as deep as the columns' keys go.
 
-    Args:
-        rows: Numbers by name, as deep as the columns' keys go; a number that is not there is shown as one that is None.
-        columns: The columns after that of the names.
-        first: Header of the names.
-        caption: What the rows are.
-        highlight: Column that is set off.
+    A number that is not there is shown as one that is None. ``first`` is the header of the column of names;
+    ``caption`` and ``highlight`` are those of the table.
     """
     cells = [[name, *(show(pick(row, keys), form) for _, keys, form in columns)] for name, row in rows.items()]
     return Table([first, *(header for header, _, _ in columns)], cells, highlight, caption)

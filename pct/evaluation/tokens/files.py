@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -23,15 +23,7 @@ SPLITS = ("test", "all")
 
 @dataclass(frozen=True)
 class EvaluationPoses:
-    """What a tokenizer is measured on.
-
-    Attributes:
-        poses: Test poses.
-        data: Their name.
-        baseline: Training poses, if there are any.
-        baseline_data: Their name.
-        notes: What a reader must know of them.
-    """
+    """Test poses, training poses if there are any, their names, and what a reader of the report must know of them."""
 
     poses: Poses
     data: str
@@ -102,8 +94,8 @@ def read_poses(
     Raises:
         ValueError: If a file is broken, does not hold poses of the tokenizer's kind, or clips cannot be split.
     """
-    suffix, is_3d = Path(path).suffix.lower(), tokenizer.space.kind == "root3d"
-    if suffix != (".npz" if is_3d else ".json"):
+    is_3d = tokenizer.space.kind == "root3d"
+    if Path(path).suffix.lower() != (".npz" if is_3d else ".json"):
         right = "mocap in a .npz" if is_3d else "labelled joints in a .json (COCO or MPII layout)"
         raise ValueError(f"{path}: the model's poses are {tokenizer.space.num_dims}D; it is measured on {right}")
     if split is not None and not is_3d:
@@ -137,15 +129,13 @@ def _read_persons(
 
 def _read_clips(path: str | Path, baseline: str | Path | None, split: str) -> EvaluationPoses:
     clips, name = load_mocap(path), Path(path).name
-    learned = None if baseline is None else load_mocap(baseline)
-    learned_name = "" if baseline is None else Path(baseline).name
     if split == "all":
         notes = ["All clips of the file were evaluated, also those that the model may have been trained on."]
-        return EvaluationPoses(clips, name, learned, learned_name, notes)
-    parts = split_mocap(clips)
-    if learned is None:
-        learned, learned_name = parts.train, f"{name} (training clips)"
-    return EvaluationPoses(parts.test, f"{name} (test clips)", learned, learned_name)
+        read = EvaluationPoses(clips, name, notes=notes)
+    else:
+        parts = split_mocap(clips)
+        read = EvaluationPoses(parts.test, f"{name} (test clips)", parts.train, f"{name} (training clips)")
+    return read if baseline is None else replace(read, baseline=load_mocap(baseline), baseline_data=Path(baseline).name)
 
 
 def _note_estimated_areas(path: str | Path, poses: Poses) -> list[str]:

@@ -179,14 +179,10 @@ def _counts(indices: Tensor, size: int) -> Tensor:
 def measure_likeness(
     coders: Sequence[Coder], indices: Sequence[Tensor], keypoints: Tensor, visible: Tensor, seed: int = 0
 ) -> dict[str, Any] | None:
-    """Measure how well ids and vectors find the nearest poses, of those whose joints (N, K, D) are all ``visible``.
+    """Measure how well ids (N, M) and vectors of each coder find the nearest poses, of those that are whole.
 
-    Args:
-        coders: The coders.
-        indices: The ids (N, M) that each of them gives the poses.
-        keypoints: Joints (N, K, D).
-        visible: True where a joint is labelled (N, K).
-        seed: Of the choice of queries, where there are more than 1,000 poses.
+    These are the poses whose joints (N, K, D) are all ``visible`` (N, K); of more than 1,000 some are the queries,
+    chosen by ``seed``.
 
     Returns:
         ``num_queries`` whose neighbours are looked for among ``num_poses`` whole poses, what random ids would give
