@@ -92,9 +92,9 @@ def normalise_pixels(pixels: Tensor) -> Tensor:
     return (pixels.float() - mean) / std
 
 
-def fit_bbox_to_aspect(bbox: np.ndarray, aspect: float) -> np.ndarray:
-    """Grow boxes (..., 4) around their centre to ``aspect``, width over height; float32."""
-    center, size = bbox[..., :2] + bbox[..., 2:] / 2, bbox[..., 2:]
+def fit_bbox_to_aspect(bbox: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
+    """Grow boxes (..., 4) around their centre to the aspect of an input of ``image_size`` (height, width); float32."""
+    center, size, aspect = bbox[..., :2] + bbox[..., 2:] / 2, bbox[..., 2:], image_size[1] / image_size[0]
     width = np.maximum(size[..., 0], size[..., 1] * aspect)
     grown = np.stack([width, width / aspect], axis=-1)
     return np.concatenate([center - grown / 2, grown], axis=-1).astype(np.float32)
@@ -118,7 +118,7 @@ def plain_crop(bbox: np.ndarray, space: PoseSpace, image_size: tuple[int, int]) 
         )
     if space.kind != "crop2d":
         raise ValueError(f"crops of photos belong to a crop2d pose space, not {space.kind}")
-    fitted = fit_bbox_to_aspect(np.asarray(bbox, np.float64), image_size[1] / image_size[0])
+    fitted = fit_bbox_to_aspect(np.asarray(bbox, np.float64), image_size)
     center, side = crop_from_bbox(torch.from_numpy(fitted).double()[None], space.padding)
     half = float(side[0]) / 2
     x, y = center[0].tolist()

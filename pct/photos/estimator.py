@@ -12,7 +12,6 @@ from numpy.typing import ArrayLike
 
 from pct.checkpoint import in_float32, model_kind
 from pct.files.ahead import map_ahead
-from pct.files.coco import AREA_SHARE
 from pct.files.photo import as_photo
 from pct.files.video import VIDEO_SUFFIXES
 from pct.photos.classifier import PoseClassifier
@@ -20,7 +19,7 @@ from pct.photos.crop import fit_bbox_to_aspect, normalise_pixels, plain_crop
 from pct.photos.detection.detector import PersonDetector, load_detector
 from pct.photos.heatmap import KIND as HEATMAP
 from pct.photos.heatmap import HeatmapModel
-from pct.photos.predict import area_in_model_units, predict_poses, restore_poses
+from pct.photos.predict import predict_poses, restore_poses
 from pct.photos.results.result import PersonPoses, PoseResult
 from pct.photos.results.sources import BoxedFrame, BoxFinder, Frame, Report, find_persons, read_frames
 from pct.tokens.table import PoseTokens
@@ -191,11 +190,9 @@ class PoseEstimator:
         """
         count = len(persons)
         ids = np.full(count, image_id, np.int64), np.arange(first_id, first_id + count, dtype=np.int64)
-        if persons.is_3d:
-            return PoseTokens(persons.indices, np.zeros((count, 3), np.float32), *ids)
-        return PoseTokens(
-            persons.indices, fit_bbox_to_aspect(persons.bbox, self.image_size[1] / self.image_size[0]), *ids
-        )
+        root = np.zeros((count, 3), np.float32)
+        place = root if persons.is_3d else fit_bbox_to_aspect(persons.bbox, self.image_size)
+        return PoseTokens(persons.indices, place, *ids)
 
     def _detect(self, frame: Frame) -> tuple[np.ndarray, np.ndarray]:
         return self.detector.detect(frame.image)
@@ -235,15 +232,14 @@ class PoseEstimator:
         device = self.model.device
         # Contiguous: colour by colour is many times faster to normalise than pixel by pixel.
         pixels = torch.from_numpy(np.stack(crops)).to(device).permute(0, 3, 1, 2).contiguous()
-        fitted = torch.from_numpy(fit_bbox_to_aspect(boxes, self.image_size[1] / self.image_size[0]))
-        area = torch.from_numpy(AREA_SHARE * boxes[:, 2] * boxes[:, 3])
+        fitted = torch.from_numpy(fit_bbox_to_aspect(boxes, self.image_size))
         prediction = predict_poses(
             self._folded,
             normalise_pixels(pixels),
             self.flip,
             num_samples=num_samples,
             generator=torch.Generator().manual_seed(_SEED),
-            area=area_in_model_units(area, fitted, self.space.crop_space).to(device),
+            boxes=torch.from_numpy(boxes).to(device),
         )
         poses = torch.cat([prediction.keypoints[None], prediction.likely_keypoints[None], prediction.samples]).cpu()
         restored = restore_poses(poses, fitted, self.space).numpy()

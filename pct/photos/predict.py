@@ -26,22 +26,20 @@ _FOUND = 0.2
 class PhotoPrediction:
     """Poses of B persons in the three forms that tokens of a photo have; coordinates in model units.
 
+    With the flip test, tokens and samples are those of the photo as it is, all else is the mean of both views.
+
     Attributes:
-        keypoints: Expected pose (B, K, D): the decoded mixture of the codebook's entries; the mean of both views with
-            the flip test.
+        keypoints: Expected pose (B, K, D): the decoded mixture of the codebook's entries.
         confidence: Of each joint (B, K), in [0, 1]: the keypoint similarity that is expected of it.
-        indices: Most likely integer tokens (B, M) of the photo as it is, int64.
+        indices: Most likely integer tokens (B, M), int64.
         token_probs: Their probabilities (B, M).
-        likely_keypoints: The pose (B, K, D) that the most likely tokens decode to; the mean of both views with the
-            flip test.
-        samples: Poses (S, B, K, D) that sampled tokens of the photo as it is decode to.
+        likely_keypoints: The pose (B, K, D) that the most likely tokens decode to.
+        samples: Poses (S, B, K, D) that sampled tokens decode to.
         probs: Probabilities of all entries (B, M, V) of the photo as it is.
         spread: Mean squared distance of the samples from the expected pose over each joint's squared scale (B, K).
         pose_scores: What poses are ranked by (B,): :func:`score_poses` of the confidence; by published conventions
-            the mean over the tokens of the largest logit, without bounds, the mean of both views with the flip test;
-            of heatmaps :func:`score_found_joints`.
-        heights: How high the backbone's own heatmaps are at each joint (B, K), in [0, 1], the mean of both views with
-            the flip test; None if it has none.
+            the mean over the tokens of the largest logit, without bounds; of heatmaps :func:`score_found_joints`.
+        heights: How high the backbone's own heatmaps are at each joint (B, K), in [0, 1]; None if it has none.
     """
 
     keypoints: Tensor
@@ -72,7 +70,7 @@ def predict_tokens(
     flip: bool = True,
     num_samples: int = 16,
     generator: torch.Generator | None = None,
-    area: Tensor | None = None,
+    boxes: Tensor | None = None,
 ) -> PhotoPrediction:
     """Predict tokens and poses of persons, with the confidence of every joint.
 
@@ -82,8 +80,8 @@ def predict_tokens(
         flip: Average the poses with those of the mirrored crops (the flip test).
         num_samples: Poses S that are sampled; the confidence rests on them.
         generator: Of the random numbers that choose the samples; torch's own by default.
-        area: Area of each person (B,) in square model units, the scale of the confidence on photos (see
-            :func:`area_in_model_units`); by default that of a person whose box is half as wide as long.
+        boxes: The persons' boxes (B, 4) as x, y, width, height, whose areas are the scale of the confidence on photos;
+            by default each is half as wide as long.
 
     Raises:
         ValueError: If ``num_samples`` is below 1 or the crops do not have the model's size.
@@ -101,7 +99,8 @@ def predict_tokens(
     skeleton, space = tokenizer.skeleton, tokenizer.space
     expected, likely = (merge_views(poses, count, skeleton, space) for poses in (output.keypoints, likely))
     samples = samples.unflatten(0, (num_samples, count))
-    area = typical_area(space.crop_space).expand(count) if area is None else area
+    boxes = torch.tensor([[0, 0, 0.5, 1]]).expand(count, -1) if boxes is None else boxes
+    area = area_in_model_units(boxes, model.image_size, space.crop_space)
     spread = joint_spread(expected, samples, joint_scale(space, skeleton, area.to(expected)))
     heights = None if output.heights is None else merge_views(output.heights, count, skeleton)
     confidence = confidence_from_spread(spread, model.config.calibration, space.num_dims, heights)
@@ -176,23 +175,17 @@ def confidence_from_spread(
     return (torch.logit(confidence, _LEAST_HEIGHT) + calibration.height * witness).sigmoid()
 
 
-def area_in_model_units(area: Tensor, bbox: Tensor, space: PoseSpace) -> Tensor:
-    """Return the persons' areas as :func:`predict_tokens` takes them.
+def area_in_model_units(boxes: Tensor, image_size: tuple[int, int], space: PoseSpace) -> Tensor:
+    """Return the areas (B,) of persons in their crops, in square model units: 0.52 of those of their boxes.
 
     Args:
-        area: Areas (B,) in square image pixels; 0.52 of the box's where no outline is known.
-        bbox: The boxes (B, 4) that the crops were cut with, grown to the input's aspect, as x, y, width, height.
+        boxes: (B, 4) as x, y, width, height, in any unit of length.
+        image_size: Height and width of the model's input, to whose aspect boxes are grown.
         space: Of the crops (``crop2d``).
     """
-    low, high = space.bounds
-    unit = space.padding * bbox[:, 2:].amax(dim=1) / (high - low)
-    return area / unit.square()
-
-
-def typical_area(space: PoseSpace) -> Tensor:
-    """Return the area, in square units of a ``crop2d`` space, of a person whose box is half as wide as long."""
-    low, high = space.bounds
-    return torch.tensor(AREA_SHARE * ((high - low) / space.padding) ** 2 / 2)
+    (low, high), (height, width), sizes = space.bounds, image_size, boxes[:, 2:]
+    longer = (sizes / sizes.new_tensor([width, height])).amax(dim=1) * max(height, width)
+    return AREA_SHARE * sizes.prod(dim=1) * ((high - low) / (space.padding * longer)).square()
 
 
 def restore_poses(poses: Tensor, bbox: Tensor, space: PoseSpace) -> Tensor:

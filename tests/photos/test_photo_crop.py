@@ -210,7 +210,7 @@ def test_unlabelled_joints_are_zero_and_arguments_stay() -> None:
 
 def test_boxes_grow_to_the_aspect_around_their_centre() -> None:
     boxes = np.array([[0, 0, 10, 40], [5, 5, 40, 10], [1, 2, 30, 40]], np.float32)
-    fitted = fit_bbox_to_aspect(boxes, 0.75)
+    fitted = fit_bbox_to_aspect(boxes, (64, 48))
     np.testing.assert_allclose(fitted[:, 2] / fitted[:, 3], 0.75)
     np.testing.assert_allclose(fitted[:, :2] + fitted[:, 2:] / 2, boxes[:, :2] + boxes[:, 2:] / 2)
     assert (fitted[:, 2:] >= boxes[:, 2:]).all()

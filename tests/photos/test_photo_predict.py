@@ -13,6 +13,7 @@ from torch import Tensor
 
 from pct.evaluation.metrics import joint_scale
 from pct.photos.config import Calibration, HeatmapSizes
+from pct.photos.crop import fit_bbox_to_aspect
 from pct.photos.heatmap import HeatmapConfig, HeatmapModel
 from pct.photos.predict import (
     PhotoPrediction,
@@ -25,7 +26,6 @@ from pct.photos.predict import (
     sample_tokens,
     score_found_joints,
     score_poses,
-    typical_area,
 )
 from pct.pose_space import PoseSpace
 from pct.skeleton import COCO17
@@ -100,7 +100,8 @@ def test_confidence_is_the_mean_similarity_of_normal_errors(num_dims: int) -> No
 
 def test_confidence_uses_the_area_and_the_calibration_of_the_model() -> None:
     images = make_images()
-    small, large = (predict_tokens(MODEL, images, area=torch.full((3,), a)).confidence for a in (0.01, 100.0))
+    thin, wide = (torch.tensor([[5, 6, width, 60]]).expand(3, -1) for width in (0.1, 60.0))
+    small, large = (predict_tokens(MODEL, images, boxes=boxes).confidence for boxes in (thin, wide))
     assert (small < large).all()
     assert (small > 0).all()
     assert (large <= 1).all()
@@ -111,9 +112,12 @@ def test_areas_are_measured_in_squared_model_units(space: PoseSpace) -> None:
     bbox = torch.tensor([[10.0, 20, 30, 60], [5, 5, 120, 40]])
     corners = torch.stack([bbox[:, :2], bbox[:, :2] + bbox[:, 2:]], dim=1)
     low, high = space.normalise(corners, bbox).unbind(1)
-    areas = area_in_model_units(0.52 * bbox[:, 2] * bbox[:, 3], bbox, space)
+    areas = area_in_model_units(bbox, (64, 64), space)
     torch.testing.assert_close(areas, 0.52 * (high - low).prod(dim=1))
-    torch.testing.assert_close(areas[0], typical_area(space))
+    torch.testing.assert_close(area_in_model_units(7 * bbox, (64, 64), space), areas)
+    fitted = torch.from_numpy(fit_bbox_to_aspect(bbox.numpy(), (64, 48)))
+    low, high = space.normalise(corners, fitted).unbind(1)
+    torch.testing.assert_close(area_in_model_units(bbox, (64, 48), space), 0.52 * (high - low).prod(dim=1))
 
 
 @pytest.mark.parametrize("millimetres", [1000.0, 500.0])

@@ -11,12 +11,11 @@ from torch import Tensor
 from tqdm import tqdm
 
 from pct.evaluation.metrics import joint_scale, joint_similarity
-from pct.files.coco import AREA_SHARE
 from pct.photos.classifier import PoseClassifier
 from pct.photos.heatmap import HeatmapModel
 from pct.photos.person_views import rows_of
 from pct.photos.persons import PersonPhoto, PersonSource
-from pct.photos.predict import area_in_model_units, predict_heatmaps, predict_tokens, restore_poses
+from pct.photos.predict import predict_heatmaps, predict_tokens, restore_poses
 from pct.pose_space import PoseSpace
 from pct.poses import Poses
 from pct.skeleton import Skeleton
@@ -211,8 +210,7 @@ def _token_poses(
 ) -> ModelPoses:
     tokenizer = model.tokenizer
     # What users have is a box: the segment's area would be a label.
-    area = area_in_model_units(AREA_SHARE * boxes[:, 2] * boxes[:, 3], batch.bbox, tokenizer.space.crop_space)
-    found = predict_tokens(model, batch.images, options.flip, options.num_samples, generator, area)
+    found = predict_tokens(model, batch.images, options.flip, options.num_samples, generator, boxes)
     labels = photo_labels(tokenizer, batch).indices
     top = found.probs.topk(min(5, found.probs.shape[-1]), dim=-1).indices == labels[..., None]
     forms = {

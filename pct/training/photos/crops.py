@@ -93,7 +93,7 @@ def crop_person(
         image=crop.warp(person.image),
         keypoints=np.where(visibility[:, None] > 0, crop.to_model(points), np.float32(0)),
         visibility=visibility,
-        bbox=fit_bbox_to_aspect(person.bbox, crop.image_size[1] / crop.image_size[0]),
+        bbox=fit_bbox_to_aspect(person.bbox, crop.image_size),
         keypoints3d=None if person.keypoints3d is None else crop.turn(person.keypoints3d),
     )
 
