@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from tiny_codec import make_tokenizer
 
 from pct.photos.classifier import ClassifierConfig, PoseClassifier
 from pct.photos.config import BackboneSizes, HeadSizes, HeatmapSizes
+from pct.photos.guide import GuideConfig, ImageGuide
 from pct.photos.heatmap import HeatmapConfig, HeatmapModel
 from pct.pose_space import PoseSpace
 from pct.skeleton import COCO17, H36M17
@@ -32,6 +35,18 @@ def make_coco_tokenizer(seed: int = 0, **changes) -> PoseTokenizer:
 def make_body_tokenizer(seed: int = 0, **changes) -> PoseTokenizer:
     """Return an untrained tokenizer of poses in space, with Human3.6M's 17 joints."""
     return make_coco_tokenizer(seed, **{"skeleton": H36M17, "space": PoseSpace("root3d"), **changes})
+
+
+def make_guide(seed: int = 0, backbone: BackboneSizes = BACKBONE, **changes) -> ImageGuide:
+    torch.manual_seed(seed)
+    return ImageGuide(GuideConfig(backbone, **changes))
+
+
+def make_guided_tokenizer(seed: int = 0) -> PoseTokenizer:
+    guide, plain = make_guide(seed), make_coco_tokenizer(seed).config
+    torch.manual_seed(seed)
+    config = replace(plain, guidance_channels=guide.channels, guidance_from=guide.fingerprint())
+    return PoseTokenizer(config, guide).eval()
 
 
 def make_classifier(

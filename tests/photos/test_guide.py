@@ -1,71 +1,23 @@
-"""Image guidance: which cell a joint's features are of, saving, and stage two over a guided tokenizer."""
+"""Image guidance: which cell a joint's features are of, labels, and saving."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from tiny_batches import make_batch
-from tiny_photo_models import BACKBONE, SWIN, make_classifier, make_coco_tokenizer
+from tiny_photo_models import SWIN, make_coco_tokenizer, make_guide, make_guided_tokenizer
 
 from pct.checkpoint import CheckpointError
-from pct.cli import main as cli
-from pct.photos.classifier import PoseClassifier
 from pct.photos.config import BackboneSizes
-from pct.photos.guide import GuideConfig, ImageGuide, features_at_joints
+from pct.photos.guide import features_at_joints
 from pct.pose_space import PoseSpace
 from pct.tokenizer import PoseTokenizer
 from pct.tokenizer.codebook import TRAINING_BUFFERS
-from pct.training.photos.config import TokenLoss
-from pct.training.photos.steps import TokenStep
 from pct.training.photos.token_targets import photo_labels, token_labels
-
-CLASSIFIER = """\
-steps: 2
-batch_size: 4
-val_every: 0
-val_persons: 6
-device: cpu
-threads: 1
-workers: 0
-data: {num_generated: 8, num_val: 6}
-head: {kind: query, width: 16, num_heads: 2, num_blocks: 1}
-backbone:
-  image_size: [32, 32]
-  options: {patch_size: 4, embed_dim: 8, depths: [1, 1], num_heads: [1, 2], window_size: 4}
-"""
-
-
-def make_guide(seed: int = 0, backbone: BackboneSizes = BACKBONE, **changes) -> ImageGuide:
-    torch.manual_seed(seed)
-    return ImageGuide(GuideConfig(backbone, **changes))
-
-
-def make_guided_tokenizer(seed: int = 0) -> PoseTokenizer:
-    guide, plain = make_guide(seed), make_coco_tokenizer(seed).config
-    torch.manual_seed(seed)
-    config = replace(plain, guidance_channels=guide.channels, guidance_from=guide.fingerprint())
-    return PoseTokenizer(config, guide).eval()
-
-
-@pytest.fixture(autouse=True)
-def _quiet(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """No curves, which take most of a tiny run's time; as many threads as before."""
-    monkeypatch.setattr("pct.drawing.plots.plot_training_curves", lambda *_: None)
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
-
-
-def run_tool(folder: Path, *arguments: str, out: str = "run") -> int:
-    """Train a tiny classifier over the tokenizer in a folder."""
-    config = folder / "classifier.yaml"
-    config.write_text(CLASSIFIER + f"tokenizer: {folder / 'tokenizer'}\n")
-    return cli.main(["train", "classifier", str(config), f"out={folder / out}", "--quiet", *arguments])
 
 
 @pytest.mark.parametrize("size", [(32, 32), (32, 64), (64, 32)], ids=["square", "wide", "tall"])
@@ -153,42 +105,13 @@ def test_decoding_needs_no_guide(tmp_path: Path) -> None:
     assert torch.equal(token_labels(bare, batch.keypoints, batch.visible, features).indices, labels.indices)
 
 
-def test_labels_are_the_tokens_that_encode_gives_with_the_same_features() -> None:
-    tokenizer, batch = make_guided_tokenizer(), make_batch()
-    features = tokenizer.guide(batch.images, batch.keypoints)
+@pytest.mark.parametrize("make", [make_coco_tokenizer, make_guided_tokenizer])
+def test_labels_are_the_tokens_that_encode_gives_with_the_same_features(make: Callable[[], PoseTokenizer]) -> None:
+    tokenizer, batch = make(), make_batch()
+    features = tokenizer.guide(batch.images, batch.keypoints) if tokenizer.guide else None
     pixels = tokenizer.space.restore(batch.keypoints, batch.bbox)
     expected = tokenizer.encode(pixels, batch.visible, batch.bbox, features)
     assert (photo_labels(tokenizer, batch).indices == expected).float().mean() > 0.99
-    others = tokenizer.encode(pixels, batch.visible, batch.bbox, 3 * features.flip(0))
-    assert (others != expected).any(), "the features do not matter"
-
-
-def test_without_guidance_nothing_changes() -> None:
-    model, batch = make_classifier(), make_batch()
-    tokenizer = model.tokenizer
-    assert tokenizer.guide is None
-    assert not any(name.startswith("guide") for name in tokenizer.state_dict())
-    plain, labels = token_labels(tokenizer, batch.keypoints, batch.visible), photo_labels(tokenizer, batch)
-    assert torch.equal(plain.indices, labels.indices)
-
-
-def test_stage_two_trains_over_a_guided_tokenizer(tmp_path: Path) -> None:
-    make_guided_tokenizer().save_pretrained(tmp_path / "tokenizer")
-    assert run_tool(tmp_path) == 0
-    model = PoseClassifier.from_pretrained(tmp_path / "run" / "model")
-    assert model.tokenizer.guide is not None
-    batch = make_batch()
-    step = TokenStep(model.tokenizer, TokenLoss())
-    assert torch.isfinite(step(model, batch)["loss"])
-    shutil.rmtree(tmp_path / "run" / "model" / "tokenizer" / "guidance")
-    bare = PoseClassifier.from_pretrained(tmp_path / "run" / "model")
-    assert torch.equal(bare(batch.images).keypoints, model(batch.images).keypoints)
-
-
-def test_stage_two_says_what_a_guided_tokenizer_lacks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    make_guided_tokenizer().save_pretrained(tmp_path / "tokenizer")
-    assert run_tool(tmp_path, "backbone.image_size=[64,64]", out="size") == 1
-    assert "backbone.image_size is [64, 64]; the labels of tokenizer" in capsys.readouterr().err
-    shutil.rmtree(tmp_path / "tokenizer" / "guidance")
-    assert run_tool(tmp_path) == 1
-    assert "needs image features, and its folder has no guidance/ that gives them" in capsys.readouterr().err
+    if features is not None:
+        others = tokenizer.encode(pixels, batch.visible, batch.bbox, 3 * features.flip(0))
+        assert (others != expected).any(), "the features do not matter"

@@ -7,7 +7,6 @@ from dataclasses import replace
 import pytest
 import torch
 
-from pct.cameras import camera_rotations
 from pct.files.motion.checks import bone_lengths
 from pct.people.poses import generate_poses3d
 from pct.pose_space import PoseSpace
@@ -60,15 +59,6 @@ def test_without_tilt_heights_stay_and_without_anything_so_does_the_pose() -> No
     upright = Augment3DConfig(pitch=(0, 0), steep_share=0, roll=0, flip_prob=0, scale=0, bone=0)
     torch.testing.assert_close(run(augment(upright), x)[..., 1], x[..., 1], atol=1e-5, rtol=0)
     torch.testing.assert_close(run(augment(STILL), x), x, atol=1e-6, rtol=0)
-
-
-def test_a_camera_that_looks_down_sees_the_head_nearer() -> None:
-    # The head of a standing person, 1 m above the root, y down.
-    head = torch.tensor([[[0.0, -1.0, 0.0]]])
-    rotation = camera_rotations(torch.zeros(1), torch.tensor([30.0]), torch.zeros(1))
-    seen = head @ rotation.transpose(1, 2)
-    assert seen[0, 0, 2] < -0.4
-    assert seen[0, 0, 1] > -0.9
 
 
 def test_the_mirror_swaps_sides_and_is_its_own_inverse() -> None:

@@ -1,4 +1,4 @@
-"""Tests of training a 3D tokenizer: it learns, from the command line, and refuses what does not go together."""
+"""Tests of training a 3D tokenizer: it learns from the command line, and clips and bodies stay what they are."""
 
 from __future__ import annotations
 
@@ -75,20 +75,3 @@ def test_the_cameras_of_the_validation_turn_but_do_not_change_bodies() -> None:
     assert (seen[:, 10, 1] < seen[:, [3, 6], 1].amax(dim=1)).float().mean() > 0.8  # heads above feet, but of some
     assert torch.equal(seen, seen_by_cameras(table, space) * space.millimetres)
     assert not torch.allclose(seen, seen_by_cameras(table, space, 1) * space.millimetres)
-
-
-@pytest.mark.parametrize(
-    ("overrides", "message"),
-    [
-        (["data.train=poses.json"], "data.train is 'poses.json'; it must be generated or mocap"),
-        (["data.val=poses.npz"], "data.val is 'poses.npz'; it must be left out"),
-        (["bodies.mocap=a.npz"], r"unknown key bodies; it is now data \(bodies.mocap is data.train"),
-        (["data.num_generated=5"], "data.num_generated is 5; it must be 100 or more"),
-        (["data.val_share=0.7"], "data.val_share is 0.7"),
-        (["data.trian=x"], "data.train"),
-        (["augment3d.scale=0.5"], "scale 0.5"),
-    ],
-)
-def test_settings_that_do_not_fit_are_refused(config: Path, overrides: list[str], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        load_run("tokenizer", config, overrides)

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import tiny_runs
 import torch
-from tiny_photo_models import make_coco_tokenizer
+from tiny_batches import make_batch
+from tiny_photo_models import make_coco_tokenizer, make_guided_tokenizer
 from tiny_runs import error_of, losses
 
 from pct.people.scene import GeneratedPersons
@@ -21,9 +22,10 @@ from pct.skeleton import COCO17, Skeleton
 from pct.tokenizer import PoseTokenizer
 from pct.training.kinds import load_run
 from pct.training.photos.batches import evaluation_batches
-from pct.training.photos.config import PhotoRun
 from pct.training.photos.crops import PhotoBatch
+from pct.training.photos.config import PhotoRun, TokenLoss
 from pct.training.photos.data import open_persons
+from pct.training.photos.steps import TokenStep
 from pct.training.run_files import load_checkpoint
 
 ROOT = Path(__file__).parents[2]
@@ -204,6 +206,26 @@ def test_a_tokenizer_of_another_skeleton_is_refused(
     assert "turned" in error_of(capsys)
     assert train(config, f"tokenizer={tmp_path / 'turned'}", *GENERATED, out="generated") == 1
     assert "generated people have the joints of coco17, the tokenizer those of turned" in error_of(capsys)
+
+
+def test_stage_two_trains_over_a_guided_tokenizer_that_has_its_guide_and_its_size(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_guided_tokenizer().save_pretrained(tmp_path / "guided")
+    arguments = (f"tokenizer={tmp_path / 'guided'}", "steps=2", "val_every=0")
+    assert train(config, *arguments) == 0
+    model, batch = PoseClassifier.from_pretrained(tmp_path / "run/model"), make_batch()
+    assert model.tokenizer.guide is not None
+    assert torch.isfinite(TokenStep(model.tokenizer, TokenLoss())(model, batch)["loss"])
+    shutil.rmtree(tmp_path / "run/model/tokenizer/guidance")
+    bare = PoseClassifier.from_pretrained(tmp_path / "run/model")
+    assert torch.equal(bare(batch.images).keypoints, model(batch.images).keypoints)
+    capsys.readouterr()
+    assert train(config, *arguments, "backbone.image_size=[64,64]", out="size") == 1
+    assert "backbone.image_size is [64, 64]; the labels of tokenizer" in error_of(capsys)
+    shutil.rmtree(tmp_path / "guided/guidance")
+    assert train(config, *arguments, out="bare") == 1
+    assert "needs image features, and its folder has no guidance/ that gives them" in error_of(capsys)
 
 
 def test_a_run_needs_no_data(config: Path) -> None:

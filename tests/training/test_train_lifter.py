@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 import tiny_runs
 import torch
@@ -67,29 +66,15 @@ def test_mocap_is_trained_on(config: Path, settings: list[str], shape: tuple[int
     assert "val_mpjpe_mm" in read_metrics(config.parent / "run" / "metrics.jsonl")[-1]
 
 
-def test_mocap_that_cannot_be_used_is_named(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_mocap_without_the_subjects_or_the_joints_asked_for_is_named(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = write_mocap(config.parent / "mocap.npz", (30,) * 12)
-    with np.load(path) as file:
-        arrays = dict(file)
-    cases = {
-        "metres": ({"joints": arrays["joints"] / 1000}, "read as metres 4"),
-        "few": ({n: arrays[n][:2] for n in ("clip_id", "subject_id", "action", "source")}, "it must have one more"),
-        "pickled": ({"action": np.array([{}] * 12, dtype=object)}, "holds Python objects, that is a pickle"),
-    }
-    for name, (changes, message) in cases.items():
-        broken = path.with_name(f"{name}.npz")
-        np.savez(broken, **{**arrays, **changes})
-        assert train(config, f"data.train={broken}", out=name) == 1
-        error = error_of(capsys)
-        assert str(broken) in error
-        assert message in error
-    (config.parent / "text.npz").write_text("hello")
-    for settings, message in (
-        ((f"data.train={config.parent / 'text.npz'}",), "text.npz: truncated, or no .npz archive"),
-        ((f"data.train={path}", "data.test_subjects=[z]"), "test_subjects: no subject z; there are a, b"),
-        ((f"data.train={path}", "data.skeleton=h36m16"), "has the joints of h36m17; the run's skeleton is h36m16"),
+    for setting, message in (
+        ("data.test_subjects=[z]", "test_subjects: no subject z; there are a, b"),
+        ("data.skeleton=h36m16", "has the joints of h36m17; the run's skeleton is h36m16"),
     ):
-        assert train(config, *settings, "--force") == 1
+        assert train(config, f"data.train={path}", setting, "--force") == 1
         assert message in error_of(capsys)
 
 
