@@ -50,7 +50,6 @@ def poses(count: int = 5) -> tuple[torch.Tensor, torch.Tensor]:
 @pytest.mark.parametrize("network", LIFTERS)
 def test_every_head_on_every_network_lifts_and_learns(head: str, network: str) -> None:
     lifter = make_lifter(head, network)
-    frozen = {name: value.clone() for name, value in lifter.state_dict().items() if name.startswith("tokenizer.")}
     keypoints2d, visible = poses()
     lifted = lifter.lift(keypoints2d, visible)
     assert lifted.keypoints.shape == (5, 17, 3)
@@ -60,15 +59,11 @@ def test_every_head_on_every_network_lifts_and_learns(head: str, network: str) -
     lifter.train()
     target = torch.randn(5, 17, 3, generator=torch.Generator().manual_seed(2))
     loss = loss_of(lifter(lifter.normalizer(keypoints2d, visible), visible), target, torch.arange(30) % 16)
-    optimizer = torch.optim.SGD([p for p in lifter.parameters() if p.requires_grad], lr=1e-3)
     loss.backward()
     trained = [name for name, p in lifter.named_parameters() if p.grad is not None]
     assert not any(name.startswith("tokenizer.") for name in trained)
     assert any(name.startswith("trunk.") for name in trained)
     assert not [name for name, p in lifter.named_parameters() if p.requires_grad and p.grad is None]
-    optimizer.step()
-    for name, value in frozen.items():
-        assert torch.equal(lifter.state_dict()[name], value), name
     assert lifter.tokenizer is None or not lifter.tokenizer.training
 
 
@@ -83,25 +78,6 @@ def test_heads_that_are_sure_say_tokens_and_decode_to_them() -> None:
     output = anchored(anchored.normalizer(keypoints2d, visible), visible)
     own = anchored.tokenizer(output.estimate, torch.ones(5, 17, dtype=torch.bool)).indices
     assert (output.logits.argmax(dim=-1) == own).float().mean() > 0.9
-
-
-@pytest.mark.parametrize("head", HEADS)
-def test_a_tiny_batch_is_learned_by_heart(head: str) -> None:
-    lifter, (keypoints2d, visible) = make_lifter(head, "fcn", width=32).train(), poses(4)
-    labels = torch.randint(16, (4, 6), generator=torch.Generator().manual_seed(3))
-    decoded = make_tokenizer().decode(labels).detach()
-    target = decoded - decoded[:, :1]
-    x = lifter.normalizer(keypoints2d, visible)
-    optimizer = torch.optim.Adam([p for p in lifter.parameters() if p.requires_grad], lr=1e-2)
-    for _ in range(90):
-        output = lifter(x, visible)
-        optimizer.zero_grad()
-        loss_of(output, target, labels).backward()
-        optimizer.step()
-    error = (output.keypoints - target).norm(dim=-1).mean() / target.norm(dim=-1).mean()
-    assert error < 0.3
-    if output.logits is not None and head != "anchored":
-        assert (output.logits.argmax(dim=-1) == labels).float().mean() > 0.9
 
 
 @pytest.mark.parametrize("head", ["coordinates", "anchored"])

@@ -34,15 +34,6 @@ def test_the_screen_runs_from_minus_one_to_one_in_width() -> None:
     assert placed[0].tolist() == [[-1.0, -0.5], [1.0, 0.5], [0.0, 0.0], [-1.0, 0.5]]
 
 
-@pytest.mark.parametrize("kind", ["box", "screen"])
-def test_a_mirrored_image_is_the_image_mirrored(kind: str) -> None:
-    (keypoints, visible), index = poses(), torch.tensor([1, 0, 3, 2])
-    turned = keypoints[:, index] * torch.tensor([-1.0, 1.0]) + torch.tensor([640.0, 0.0])
-    normalizer = PoseNormalizer(4, kind)
-    mirrored = normalizer(keypoints, visible, SIZE, index)
-    torch.testing.assert_close(mirrored, normalizer(turned, visible[:, index], SIZE))
-
-
 def test_z_scores_of_the_poses_that_were_fitted() -> None:
     keypoints, visible = poses(400)
     visible[::2, 2] = True

@@ -1,4 +1,4 @@
-"""Backbones of timm by name: shapes, sizes, cut stages, learning-rate scales, folded batch norms, clear errors."""
+"""Backbones of timm by name: shapes, sizes, cut stages, folded batch norms, clear errors."""
 
 from __future__ import annotations
 
@@ -59,15 +59,6 @@ def test_features_change_with_the_place_in_the_photo() -> None:
     height, width = backbone.grid
     assert moved[: height // 4, -width // 4 :].min() > 1e-3
     assert moved[height // 2 :, : width // 2].max() < 1e-5
-
-
-def test_learning_rates_fall_with_the_depth() -> None:
-    backbone = Backbone(BackboneSizes("swin_pico", (64, 64), options=TINY))
-    scales = backbone.learning_rate_scales(0.5)
-    assert set(scales) == {name for name, _ in backbone.named_parameters()}
-    assert max(scales.values()) == 1.0
-    first = scales["network.patch_embed.proj.weight"]
-    assert first == min(scales.values()) < scales["network.layers.0.blocks.0.mlp.fc1.weight"]
 
 
 def test_photos_reach_weights_with_the_normalisation_they_were_trained_with() -> None:

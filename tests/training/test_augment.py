@@ -229,13 +229,6 @@ def test_half_body_takes_more_than_two_joints() -> None:
     assert 0.3 < moved.float().mean() < 0.7  # the upper half was drawn; the two known lower joints frame nothing
 
 
-def test_rows_and_to_keep_the_three_tensors_together() -> None:
-    batch = augment(AugmentConfig(), *poses(10)).to(torch.device("cpu"))
-    part = batch.rows(slice(2, 5))
-    for name in ("keypoints", "visible", "encoder_visible"):
-        assert torch.equal(getattr(part, name), getattr(batch, name)[2:5])
-
-
 @pytest.mark.parametrize(
     ("values", "message"),
     [

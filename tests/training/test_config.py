@@ -96,13 +96,15 @@ def test_values_out_of_range_are_named(tmp_path: Path, override: str) -> None:
 
 
 def test_missing_and_unreadable_files_are_named(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"nowhere\.yaml does not exist"):
-        load_run("tokenizer", tmp_path / "nowhere.yaml", [])
-    with pytest.raises(ValueError, match="does not exist"):
-        load_run("tokenizer", tmp_path, [])
     (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00\x81")
-    with pytest.raises(ValueError, match=r"binary\.yaml: not valid YAML"):
-        load_run("tokenizer", tmp_path / "binary.yaml", [])
+    for path, message in (
+        (tmp_path / "nowhere.yaml", r"nowhere\.yaml does not exist"),
+        (tmp_path, "does not exist"),
+        ("cocoo", "no tokenizer config 'cocoo'"),
+        (tmp_path / "binary.yaml", r"binary\.yaml: not valid YAML"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            load_run("tokenizer", path, [])
 
 
 RUNS = st.builds(

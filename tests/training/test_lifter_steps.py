@@ -103,14 +103,16 @@ def test_the_tokenizer_learns_nothing(kind: str) -> None:
     assert trained
 
 
-def test_a_few_pairs_are_learned_by_heart() -> None:
-    lifter = make_lifter(width=32)
+@pytest.mark.parametrize(("kind", "loss"), [("", "loss"), ("anchored", "estimate_loss")])
+def test_a_few_pairs_are_learned_by_heart(kind: str, loss: str) -> None:
+    lifter = make_lifter(kind, width=32)
     losses = fit(lifter, LiftingStep(lifter, LifterLoss()), make_pairs(8), steps=200)
-    assert losses[-1]["loss"] < 0.2 * losses[0]["loss"]
+    assert losses[-1][loss] < 0.2 * losses[0][loss]
 
 
-def test_tokens_of_a_few_pairs_are_learned_by_heart() -> None:
-    lifter, batch = make_lifter("mixer", width=32), make_pairs(8)
+@pytest.mark.parametrize("kind", ["mixer", "anchored"])
+def test_tokens_of_a_few_pairs_are_learned_by_heart(kind: str) -> None:
+    lifter, batch = make_lifter(kind, width=32), make_pairs(8)
     # The decoder is untrained: what it makes of the right tokens is no good pose.
     fit(lifter, LiftingStep(lifter, LifterLoss(keypoint_weight=0.0)), batch, steps=120)
     parts = LiftingStep(lifter.eval(), LifterLoss())(lifter, batch)

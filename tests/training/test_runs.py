@@ -298,12 +298,6 @@ def test_settings_of_former_versions_are_left_out_where_empty(write_config: Writ
     assert load_run("classifier", str(former), []) == load_run("classifier", str(config), [])
 
 
-def test_a_missing_config_is_named(capsys: pytest.CaptureFixture[str]) -> None:
-    for name, message in (("nowhere.yaml", "nowhere.yaml does not exist"), ("cocoo", "no tokenizer config 'cocoo'")):
-        assert cli.main(["train", "tokenizer", name]) == 1
-        assert message in capsys.readouterr().err
-
-
 def test_resume_and_force_exclude_each_other(write_config: WriteConfig, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
         train("tokenizer", write_config("tokenizer"), "--resume", "--force")

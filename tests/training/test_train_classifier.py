@@ -22,8 +22,8 @@ from pct.skeleton import COCO17, Skeleton
 from pct.tokenizer import PoseTokenizer
 from pct.training.kinds import load_run
 from pct.training.photos.batches import evaluation_batches
-from pct.training.photos.crops import PhotoBatch
 from pct.training.photos.config import PhotoRun, TokenLoss
+from pct.training.photos.crops import PhotoBatch
 from pct.training.photos.data import open_persons
 from pct.training.photos.steps import TokenStep
 from pct.training.run_files import load_checkpoint
@@ -163,6 +163,7 @@ def test_layer_decay_slows_the_first_layers(config: Path) -> None:
     last = next(name for name in before if name.endswith("norm.weight") and before[name].ndim == 1)
     assert moved[1.0][first] == pytest.approx(1e-3, rel=0.05)
     assert 0 < moved[0.5][first] < 0.3 * moved[1.0][first]
+    assert moved[0.5][first] < moved[0.5]["network.layers.0.blocks.0.mlp.fc1.weight"]
     assert moved[0.5][last] <= moved[1.0][last]
 
 
