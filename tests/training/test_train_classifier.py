@@ -160,11 +160,10 @@ def test_layer_decay_slows_the_first_layers(config: Path) -> None:
         after = PoseClassifier.from_pretrained(config.parent / f"{decay}" / "model").backbone.state_dict()
         moved[decay] = {name: float((after[name] - before[name]).abs().median()) for name in before}
     first = next(name for name in before if name.endswith("patch_embed.proj.weight"))
-    last = next(name for name in before if name.endswith("norm.weight") and before[name].ndim == 1)
     assert moved[1.0][first] == pytest.approx(1e-3, rel=0.05)
     assert 0 < moved[0.5][first] < 0.3 * moved[1.0][first]
     assert moved[0.5][first] < moved[0.5]["network.layers.0.blocks.0.mlp.fc1.weight"]
-    assert moved[0.5][last] <= moved[1.0][last]
+    assert max(moved[0.5].values()) == pytest.approx(1e-3, rel=0.05), "the last layer is not slowed"
 
 
 @pytest.mark.filterwarnings("default::UserWarning")
