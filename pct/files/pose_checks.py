@@ -188,10 +188,11 @@ def check_poses(raw: RawPoses) -> PoseBatch:
     rows = np.array([row for row in range(len(known)) if row not in found], np.int64)
     where = raw.where or [f"row {row}" for row in raw.rows.tolist()]
     image_ids, annotation_ids = (raw.rows if ids is None else ids for ids in (raw.image_ids, raw.annotation_ids))
-    columns = (known.astype(np.float32), visible, bbox, area.astype(np.float32), image_ids, annotation_ids)
+    columns = (known, visible, bbox, area, image_ids, annotation_ids)
     names = ("keypoints", "visible", "bbox", "area", "image_ids", "annotation_ids")
     tensors: dict[str, Any] = {n: torch.from_numpy(column[rows]) for n, column in zip(names, columns, strict=True)}
-    poses = Poses(raw.skeleton, **tensors)
+    # Only good numbers fit into 32 bits.
+    poses = Poses(raw.skeleton, **tensors | {n: tensors[n].float() for n in ("keypoints", "area")})
     entries = tuple(raw.entries[row] for row in rows) if raw.entries else ()
     faults = (*raw.faults, *(Fault(where[row], *found[row]) for row in sorted(found)))
     return PoseBatch(poses, faults, raw.left_out, odd, entries)

@@ -235,8 +235,9 @@ def test_shares_and_boxes_of_somebody_else_are_faults_of_their_poses(
     assert [(fault.where, fault.kind) for fault in batch.faults] == [("row 0", kind)]
 
 
+@pytest.mark.filterwarnings("error")
 def test_areas_that_are_none_are_faults_and_zero_is_unknown(tmp_path: Path) -> None:
-    batch = read_arrays(tmp_path, keypoints=np.stack([JOINTS] * 6), area=np.array([0, -1, np.inf, 1e30, np.nan, 500]))
+    batch = read_arrays(tmp_path, keypoints=np.stack([JOINTS] * 6), area=np.array([0, -1, np.inf, 1e99, np.nan, 500]))
     assert [(fault.where, fault.kind) for fault in batch.faults] == [(f"row {i}", "bad area") for i in (1, 2, 3)]
     np.testing.assert_array_equal(batch.poses.area.numpy(), [np.nan, np.nan, 500])
 
