@@ -87,9 +87,11 @@ def find_category(
     if not with_joints:
         if skeleton is not None and not need_names and category is None:
             return CocoCategory(skeleton, frozenset(names) or None, names)
-        joints = "" if skeleton is None else f" (the model's are {', '.join(skeleton.keypoint_names)})"
+        joints = ", or give a skeleton"
+        if skeleton is not None:
+            joints = f" (the model's are {', '.join(skeleton.keypoint_names)})"
         unknown = "no category names its keypoints, so the order of the joints is not known"
-        raise PoseFileError(f"{path}: {unknown}; add them to `categories`, or give a skeleton{joints}")
+        raise PoseFileError(f"{path}: {unknown}; add them to `categories`{joints}")
     first = with_joints[0]
     if skeleton is None:
         if len({tuple(c["keypoints"]) for c in with_joints}) > 1:
