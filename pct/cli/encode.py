@@ -10,6 +10,7 @@ FILE is one of
 For a 3D model FILE is a .npz: keypoints (N, K, 3) in millimetres, x right, y down,
 z away; visible, image_ids, annotation_ids if any; or mocap (joints in clips, y up).
 A bad pose is reported, skipped and counted; files of any length need little memory.
+Mocap alone is read as a whole, and refused if one frame is bad.
 """
 
 from __future__ import annotations

@@ -113,8 +113,8 @@ def read_poses(
       ``image_id``, ``annotation_id``.
 
     3D poses are in ``.npz`` files: ``keypoints`` (N, K, 3) in millimetres, x right, y down, z away, the origin
-    anywhere, without boxes and areas; or the layout of :func:`pct.files.motion.mocap.load_mocap`, which is brought
-    into those axes: image ids are the clips' rows, annotation ids the frames' rows.
+    anywhere, without boxes and areas; or the layout of :func:`pct.files.motion.mocap.load_mocap`, which is read as a
+    whole and brought into those axes: image ids are the clips' rows, annotation ids the frames' rows.
 
     Without boxes they are made from the known joints; without ids the row number is taken; without ``visible``, and in
     COCO results, joints of 2D poses that are NaN or at exactly (0, 0) are unknown. An area of 0 is an unknown one.
