@@ -203,18 +203,9 @@ def oks_nms(
 ) -> Tensor:
     """Choose the poses of one image that are not a better one's double.
 
-    From the best score down, a pose is kept unless its OKS with a kept one, measured with the mean of both areas, is
-    above ``threshold``.
-
-    Args:
-        keypoints: Joints (N, K, 2) in image pixels.
-        scores: (N,).
-        areas: Of the persons (N,) in square pixels.
-        sigmas: OKS constants (K,).
-        threshold: In [0, 1].
-
-    Returns:
-        Rows that are kept, best first.
+    From the best score (N,) down, a pose (N, K, 2), in image pixels, is kept unless its OKS with a kept one, measured
+    with the constants ``sigmas`` (K,) and the mean of both ``areas`` (N,), in square pixels, is above ``threshold``, in
+    [0, 1]. Returns the rows that are kept, best first.
     """
     left = scores.argsort(descending=True, stable=True)
     kept = []

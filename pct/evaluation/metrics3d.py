@@ -30,15 +30,12 @@ def root_centred(keypoints: Tensor, root: int = 0) -> Tensor:
 
 
 def joint_errors_3d(keypoints: Tensor, target_keypoints: Tensor, root: int = 0) -> Tensor:
-    """Return the distance of each joint to its target, both centred at their own root.
+    """Return the distances (N, K) of joints to their targets, both centred at their own root, float64.
 
     Args:
-        keypoints: Joints (N, K, 3) in millimetres.
-        target_keypoints: True joints (N, K, 3) in millimetres, in the same axes.
+        keypoints: Joints (N, K, 3) in millimetres, as all lengths here.
+        target_keypoints: True joints (N, K, 3), in the same axes.
         root: The joint at the origin; its error, which is 0 by construction, is among them, as is the convention.
-
-    Returns:
-        Distances (N, K) in millimetres, float64.
 
     Raises:
         ValueError: On shapes that do not fit, or a root that is none of the joints.

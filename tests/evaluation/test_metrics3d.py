@@ -42,14 +42,9 @@ def _quaternion_alignment(source: np.ndarray, target: np.ndarray) -> np.ndarray:
     n = np.zeros((4, 4))
     n[0, 0], n[0, 1:], n[1:, 0] = np.trace(s), delta, delta
     n[1:, 1:] = s + s.T - np.trace(s) * np.eye(3)
-    w, x, y, z = np.linalg.eigh(n)[1][:, -1]
-    rotation = np.array(
-        [
-            [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
-            [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
-            [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
-        ]
-    )
+    w, *v = np.linalg.eigh(n)[1][:, -1]
+    cross = np.cross(np.eye(3), v)
+    rotation = np.eye(3) + 2 * w * cross + 2 * cross @ cross
     turned = p @ rotation.T
     return (turned * g).sum() / (p * p).sum() * turned + target.mean(0)
 

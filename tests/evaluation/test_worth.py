@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from unittest.mock import Mock
 
 import pytest
 import torch
 from tiny_bodies import make_tokenizer_3d
 from tiny_evaluation import make_person_tokenizer, make_table
-from torch import Tensor
 
 from pct.evaluation.tokens.coders import Bins, Codec
 from pct.evaluation.tokens.locality import LimbLimits, best_labelled, measure_locality
@@ -68,16 +68,11 @@ def test_bins_keep_the_ids_that_the_formula_says_and_without_noise_all() -> None
 
 def test_noise_leaves_the_root() -> None:
     bodies, codec = generate_poses3d(20), Codec(make_tokenizer_3d())
-    seen, given = codec.view(bodies), []
-
-    class Spy(Bins):
-        def encode(self, keypoints: Tensor, visible: Tensor) -> Tensor:
-            given.append(keypoints)
-            return super().encode(keypoints, visible)
-
-    coder = Spy(10.0, codec)
-    measure_stability(coder, coder.encode(seen, bodies.visible), seen, bodies.visible, [20.0], root=0)
-    moved = (given[1] - seen).flatten(2)
+    seen, coder = codec.view(bodies), Bins(10.0, codec)
+    indices = coder.encode(seen, bodies.visible)
+    coder.encode = Mock(wraps=coder.encode)
+    measure_stability(coder, indices, seen, bodies.visible, [20.0], root=0)
+    moved = (coder.encode.call_args.args[0] - seen).flatten(2)
     assert moved[:, 0].abs().max() == 0
     assert moved[:, 1:].std() == pytest.approx(20, rel=0.1)
 

@@ -30,8 +30,7 @@ def fit_calibration(
 ) -> Calibration:
     """Find the calibration whose confidences have the least mean squared distance to the similarities.
 
-    The mean squared distance is least for a confidence that is the mean of the similarities at each spread, which is
-    what calibrated means.
+    It is least for a confidence that is the mean of the similarities at each spread, which is what calibrated means.
 
     Args:
         spread: Of joints (J,): the mean squared distance of samples from the expected pose over the squared scale of
@@ -118,11 +117,8 @@ def fit_sharpness(
 ) -> float:
     """Return the sharpness of the expected pose, of a few tried, that has the best mean keypoint similarity.
 
-    Args:
-        model: In evaluation mode.
-        persons: Held-out persons, read here for the first time.
-        options: Flip test and batches.
-        weights: How much each person of their source counts (N,).
+    Arguments are those of :func:`calibrate_classifier`, with a weight for each person of the source; the persons are
+    read here for the first time.
     """
     space, device = model.space, next(model.parameters()).device
     tried: dict[float, list[Tensor]] = {sharpness: [] for sharpness in _SHARPNESSES}

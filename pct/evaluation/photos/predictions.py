@@ -166,11 +166,10 @@ def predict_persons(
 ) -> ModelPoses:
     """Predict the poses of all persons whose photo can be read.
 
-    Models of 3D poses take persons with 3D joints (:class:`~pct.photos.person_views.Persons3D`).
-
     Args:
         model: In evaluation mode, on any device.
-        persons: Read here for the first time; their ``notes`` afterwards tell whose poses these are.
+        persons: Read here for the first time; their ``notes`` afterwards tell whose poses these are. Models of 3D poses
+            take persons with 3D joints (:class:`~pct.photos.person_views.Persons3D`).
         options: Flip test, samples and batches.
         report: Called once for each photo that cannot be read; by default a warning.
         bar: Name of a progress bar; none is shown without.

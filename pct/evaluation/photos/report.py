@@ -20,10 +20,11 @@ from pct.evaluation.blocks import (
     joint_table,
     make_cards,
     make_table,
+    show,
     under,
 )
 from pct.evaluation.photos.evaluate import PhotoEvaluation
-from pct.evaluation.report import Block, Figure, Report, Section
+from pct.evaluation.report import Block, Figure, Report, Section, Table
 from pct.photos.crop import plain_crop
 from pct.photos.persons import PersonSource
 
@@ -144,9 +145,8 @@ def _image_accuracy(main: Models, numbers: Mapping[str, Any]) -> list[Block]:
         shares = {name: row[key] for name, row in main.items() if row.get(key) is not None}
         if any(values["mean"] is not None for values in shares.values()):
             joints = sorted(next(iter(shares.values())), key=lambda joint: joint != "mean")
-            rows = {j.replace("_", " "): {str(i): v[j] for i, v in enumerate(shares.values())} for j in joints}
-            by_model = [(name, str(i), "{:.1%}") for i, name in enumerate(shares)]
-            blocks += [words, make_table(rows, by_model, caption=caption)]
+            rows = [[j.replace("_", " "), *(show(v[j], "{:.1%}") for v in shares.values())] for j in joints]
+            blocks += [words, Table(["", *shares], rows, caption=caption)]
     return blocks
 
 

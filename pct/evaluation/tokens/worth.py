@@ -22,8 +22,6 @@ _MOST_QUERIES = 1000
 _ROWS = 64
 # Distances of vectors are rounded to this share of the largest: those of equal ids must be equal.
 _ROUNDING = 1e-5
-
-
 # How much is much, in report units: widths of plain bins, standard deviations of noise, and the displacement from which
 # on a joint counts as moved. A person of 1.7 m is about 200 pixels tall in a crop: a pixel is not quite a centimetre.
 BINS = {"px": (1.0, 4.0, 8.0), "mm": (10.0, 40.0, 80.0)}
