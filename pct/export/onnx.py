@@ -20,7 +20,7 @@ from pct.checkpoint import CheckpointError
 from pct.export.graphs import DecoderGraph, EncoderGraph, EstimatorGraph
 from pct.files.output import OutputError, write_atomically
 from pct.packages import missing_package
-from pct.photos.classifier import KIND, PoseClassifier
+from pct.photos.classifier import PoseClassifier
 from pct.tokenizer import PoseTokenizer
 from pct.tokens.codec import check_unguided, describe_model
 
@@ -74,9 +74,9 @@ def export_onnx(name: str | Path, folder: str | Path, num_tokens: int | None = N
     """
     folder = _check_folder(Path(folder), force)
     kind = checkpoint.model_kind(name)
-    if kind not in (_TOKENIZER, KIND):
+    if kind not in (_TOKENIZER, PoseClassifier.kind):
         raise CheckpointError(f"{name} is a {kind}; tokenizers and classifiers of photos are what can be exported")
-    model = PoseClassifier.from_pretrained(name) if kind == KIND else None
+    model = PoseClassifier.from_pretrained(name) if kind == PoseClassifier.kind else None
     tokenizer = PoseTokenizer.from_pretrained(name) if model is None else model.tokenizer
     check_unguided(tokenizer)
     length = describe_model(tokenizer).with_prefix(num_tokens).tokens_per_pose

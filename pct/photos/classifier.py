@@ -19,8 +19,6 @@ from pct.tokenizer.own import TokenizedModel
 
 TokenHead = AnchoredTokenHead | QueryTokenHead | PublishedTokenHead
 
-KIND = "pose_classifier"
-
 
 @dataclass(frozen=True)
 class ClassifierConfig(ModelConfig):
@@ -73,7 +71,7 @@ class PoseClassifier(TokenizedModel, BackboneModel):
         space: What the coordinates of the poses mean.
     """
 
-    kind, config_type = KIND, ClassifierConfig
+    kind, config_type = "pose_classifier", ClassifierConfig
     positions: Tensor
 
     def __init__(self, config: ClassifierConfig, tokenizer: PoseTokenizer, pretrained: bool = False) -> None:

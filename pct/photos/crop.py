@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +11,6 @@ from torch import Tensor
 from pct.geometry import crop_from_bbox
 from pct.photos.backbone import IMAGE_MEAN, IMAGE_STD
 from pct.pose_space import PoseSpace
-from pct.skeleton import H36M17
 
 
 @dataclass(frozen=True)
@@ -40,6 +38,12 @@ class CropTransform:
     pixel_center: float = 0.5
 
     @property
+    def half_size(self) -> np.ndarray:
+        """Half width and half height (2,) of the input in the frame; the longer is 1."""
+        height, width = self.image_size
+        return np.array([width, height]) / max(height, width)
+
+    @property
     def affine(self) -> np.ndarray:
         """Affine map (2, 3), float64, from image pixels to input pixels."""
         height, width = self.image_size
@@ -60,29 +64,12 @@ class CropTransform:
 
     def contains(self, points: np.ndarray, margin: float = 0.0) -> np.ndarray:
         """Whether points (N, 2) in image pixels lie in the crop, or outside by at most ``margin`` of its half side."""
-        return (np.abs(self.to_frame(points)) <= half_size(self.image_size) * (1 + margin)).all(axis=1)
-
-    def turn(self, keypoints3d: np.ndarray) -> np.ndarray:
-        """Turn Human3.6M's joints (17, 3) in camera axes as the crop turns and mirrors the photo; float32.
-
-        Perspective is neglected: scale and shift of the crop, and where it lies on the photo, leave them as they are.
-        """
-        if self.flipped:
-            keypoints3d = keypoints3d[H36M17.flip_index]
-        linear = self.frame[:, :2] / math.sqrt(abs(np.linalg.det(self.frame[:, :2])))
-        turned = keypoints3d[:, :2].astype(np.float64) @ linear.T
-        return np.column_stack([turned, keypoints3d[:, 2]]).astype(np.float32)
+        return (np.abs(self.to_frame(points)) <= self.half_size * (1 + margin)).all(axis=1)
 
     def to_model(self, points: np.ndarray) -> np.ndarray:
         """Map points (N, 2) from image pixels to model units, float32."""
         low, high = self.bounds
         return ((low + high) / 2 + (high - low) / 2 * self.to_frame(points)).astype(np.float32)
-
-
-def half_size(image_size: tuple[int, int]) -> np.ndarray:
-    """Return half width and half height (2,) of an input of ``image_size`` (height, width); the longer is 1."""
-    height, width = image_size
-    return np.array([width, height]) / max(height, width)
 
 
 def normalise_pixels(pixels: Tensor) -> Tensor:

@@ -17,7 +17,6 @@ from pct.files.video import VIDEO_SUFFIXES
 from pct.photos.classifier import PoseClassifier
 from pct.photos.crop import fit_bbox_to_aspect, normalise_pixels, plain_crop
 from pct.photos.detection.detector import PersonDetector, load_detector
-from pct.photos.heatmap import KIND as HEATMAP
 from pct.photos.heatmap import HeatmapModel
 from pct.photos.predict import predict_poses, restore_poses
 from pct.photos.results.result import PersonPoses, PoseResult
@@ -92,7 +91,7 @@ class PoseEstimator:
         """
         if isinstance(detector, (str, Path)):
             detector = load_detector(detector, device=device)
-        kind = HeatmapModel if model_kind(name) == HEATMAP else PoseClassifier
+        kind = HeatmapModel if model_kind(name) == HeatmapModel.kind else PoseClassifier
         return cls(kind.from_pretrained(name, device), flip, batch_size, detector)
 
     @property

@@ -17,8 +17,6 @@ from pct.pose_model import ModelConfig
 from pct.pose_space import PoseSpace
 from pct.skeleton import COCO17, Skeleton
 
-KIND = "heatmap_model"
-
 
 @dataclass(frozen=True)
 class HeatmapConfig(ModelConfig):
@@ -54,7 +52,7 @@ class HeatmapModel(BackboneModel):
         ValueError: If the backbone gives no map of the photo (MoveNet), or the kernel has another size.
     """
 
-    kind, config_type = KIND, HeatmapConfig
+    kind, config_type = "heatmap_model", HeatmapConfig
 
     def __init__(self, config: HeatmapConfig, pretrained: bool = False) -> None:
         if config.backbone.name in MOVENETS:

@@ -107,7 +107,7 @@ class QueryTokenHead(QueryReader):
     It depends neither on the number of positions nor on their order: where a position lies must be in its features.
 
     Args:
-        channels: Channels of the features, without the codes of their places.
+        channels: As for :class:`QueryReader`.
         tables: Entries of every token (M, V, D).
         sizes: Of the head.
     """

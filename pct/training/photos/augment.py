@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from pct.photos.crop import CropTransform, half_size
+from pct.photos.crop import CropTransform
 from pct.photos.persons import PersonPhoto
 from pct.skeleton import Skeleton
 from pct.training.crop_jitter import CropJitterConfig
@@ -67,11 +67,11 @@ def jitter_crop(
     if flip:
         map_ = np.diag([-1.0, 1.0, 1.0]) @ map_
     if rng.random() < config.half_body_prob:
-        map_ = _half_body(map_, person, skeleton, half_size(crop.image_size), config, rng) @ map_
+        map_ = _half_body(map_, person, skeleton, crop.half_size, config, rng) @ map_
     scale = np.clip(1 + rng.standard_normal() * config.scale, 1 - config.scale, 1 + config.scale)
     angle = math.radians(np.clip(rng.standard_normal(), -2, 2) * config.rotation)
     angle *= rng.random() < config.rotation_prob
-    shift = (rng.random(2) * 2 - 1) * 2 * config.shift * half_size(crop.image_size)
+    shift = (rng.random(2) * 2 - 1) * 2 * config.shift * crop.half_size
     shift *= rng.random() < config.shift_prob
     cos, sin = math.cos(angle), math.sin(angle)
     moved = np.array([[cos, -sin, -shift[0]], [sin, cos, -shift[1]], [0, 0, scale]]) / scale

@@ -15,7 +15,7 @@ from pct.photos.crop import CropTransform, fit_bbox_to_aspect, normalise_pixels
 from pct.photos.person_views import rows_of
 from pct.photos.persons import PersonPhoto
 from pct.pose_space import PoseSpace
-from pct.skeleton import Skeleton
+from pct.skeleton import H36M17, Skeleton
 from pct.training.batches import TensorBatch
 
 
@@ -94,8 +94,18 @@ def crop_person(
         keypoints=np.where(visibility[:, None] > 0, crop.to_model(points), np.float32(0)),
         visibility=visibility,
         bbox=fit_bbox_to_aspect(person.bbox, crop.image_size),
-        keypoints3d=None if person.keypoints3d is None else crop.turn(person.keypoints3d),
+        keypoints3d=None if person.keypoints3d is None else _turn(person.keypoints3d, crop),
     )
+
+
+def _turn(keypoints3d: np.ndarray, crop: CropTransform) -> np.ndarray:
+    """Turn Human3.6M's joints (17, 3) in camera axes as a crop turns and mirrors the photo; float32.
+
+    Perspective is neglected: scale and shift of the crop, and where it lies on the photo, leave them as they are.
+    """
+    linear = crop.frame[:, :2] / math.sqrt(abs(np.linalg.det(crop.frame[:, :2])))
+    joints = keypoints3d[H36M17.flip_index] if crop.flipped else keypoints3d
+    return np.column_stack([joints[:, :2].astype(np.float64) @ linear.T, joints[:, 2]]).astype(np.float32)
 
 
 def photo_targets(batch: PhotoBatch, space: PoseSpace, skeleton: Skeleton) -> tuple[Tensor, Tensor]:
