@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import supervision
 import torch
-from tiny_estimator import make_varied_classifier
+from tiny_photo_models import make_varied_classifier
 
 from pct import adapters
 from pct.people.poses import generate_poses

@@ -14,8 +14,7 @@ import pytest
 import torch
 from PIL import Image
 from tiny_cli import run
-from tiny_codec import make_tokenizer, read
-from tiny_ordered import make_ordered
+from tiny_codec import make_ordered, make_tokenizer, read
 from tiny_photo_models import make_classifier
 
 from pct.bulk.encode import EncodePhotos, EncodePoses

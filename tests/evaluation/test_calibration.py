@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 import torch
-from tiny_estimator import make_varied_classifier
+from tiny_photo_models import make_varied_classifier
 
 from pct.evaluation.metrics import expected_calibration_error
 from pct.evaluation.photos.calibration import calibrate_classifier, fit_calibration, fit_sharpness

@@ -10,10 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny_boxes import BOX, write_boxes, write_mpii
-from tiny_estimator import make_varied_classifier
-from tiny_photo_models import make_classifier, make_coco_tokenizer, make_heatmap_model
-from tiny_photos import write_people
+from tiny_photo_models import make_classifier, make_coco_tokenizer, make_heatmap_model, make_varied_classifier
+from tiny_photos import BOX, write_boxes, write_mpii, write_people
 
 from pct.evaluation.photos import evaluate as photo_evaluate
 from pct.evaluation.photos.evaluate import DetectedBoxes, evaluate_photos

@@ -8,11 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny_boxes import BOX, write_boxes, write_mpii
-from tiny_estimator import make_varied_classifier
 from tiny_evaluation import check_report
-from tiny_photo_models import make_heatmap_model
-from tiny_photos import write_people
+from tiny_photo_models import make_heatmap_model, make_varied_classifier
+from tiny_photos import BOX, write_boxes, write_mpii, write_people
 from tool_loader import load_tool
 
 from pct.evaluation.photos.evaluate import evaluate_photos

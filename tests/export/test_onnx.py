@@ -10,8 +10,7 @@ import onnxruntime
 import pytest
 import torch
 from tiny_cli import expect_error, run
-from tiny_estimator import make_varied_classifier
-from tiny_photo_models import make_coco_tokenizer, make_heatmap_model
+from tiny_photo_models import make_coco_tokenizer, make_heatmap_model, make_varied_classifier
 
 from pct import PoseEstimator, PoseTokenizer
 from pct.export import onnx as export

@@ -1,9 +1,9 @@
-"""Tiny 3D tokenizer, lifters and pairs that the tests of lifters share."""
+"""Tiny lifters and pairs that the tests of lifters share."""
 
 from __future__ import annotations
 
 import torch
-from tiny_codec import make_tokenizer
+from tiny_bodies import make_tokenizer_3d
 
 from pct.lifting.config import LifterConfig, TokenHeadSizes
 from pct.lifting.detector_noise import NoiseConfig
@@ -18,11 +18,6 @@ from pct.training.lifting.data import LiftingBatch, PhotographedPoses, fixed_pai
 SPACE = PoseSpace(kind="root3d")
 
 
-def make_tokenizer3d(seed: int = 0, **changes) -> PoseTokenizer:
-    """An untrained tokenizer of 3D poses."""
-    return make_tokenizer(seed, skeleton=H36M17, space=SPACE, **changes)
-
-
 def make_lifter(kind: str = "", tokenizer: PoseTokenizer | None = None, **changes) -> Lifter:
     """A tiny MLP-mixer; ``kind`` is that of its token head, none without."""
     torch.manual_seed(0)
@@ -30,7 +25,7 @@ def make_lifter(kind: str = "", tokenizer: PoseTokenizer | None = None, **change
     if not kind:
         return Lifter(LifterConfig(**sizes))
     config = LifterConfig(**sizes, head="tokens", tokens=TokenHeadSizes(kind, width=16, num_blocks=1))
-    return Lifter(config, tokenizer or make_tokenizer3d())
+    return Lifter(config, tokenizer or make_tokenizer_3d())
 
 
 def make_pairs(count: int = 16, noise: NoiseConfig | None = None) -> LiftingBatch:

@@ -58,6 +58,18 @@ def make_classifier(
     return PoseClassifier(ClassifierConfig(backbone, head), tokenizer).eval()
 
 
+def make_varied_classifier(seed: int = 0, image_size: tuple[int, int] = (32, 32), **changes) -> PoseClassifier:
+    """Return a classifier whose tokens differ from photo to photo; ``changes`` are of the tokenizer."""
+    tokenizer = make_coco_tokenizer(seed, **changes)
+    backbone, head = replace(BACKBONE, image_size=image_size), replace(HEAD, kind="query")
+    model = PoseClassifier(ClassifierConfig(backbone, head), tokenizer)
+    with torch.no_grad():
+        # As it starts, all photos would get nearly the same tokens.
+        for parameter in [*model.backbone.parameters(), *model.head.parameters()]:
+            parameter.mul_(2.5)
+    return model.eval()
+
+
 def make_heatmap_model(seed: int = 0, backbone: BackboneSizes = BACKBONE) -> HeatmapModel:
     """Return an untrained heatmap model in evaluation mode."""
     torch.manual_seed(seed)

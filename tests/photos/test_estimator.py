@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tiny_estimator import make_varied_classifier
+from tiny_photo_models import make_varied_classifier
 
 import pct
 from pct.checkpoint import CheckpointError

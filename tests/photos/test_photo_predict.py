@@ -7,8 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from tiny_estimator import make_varied_classifier
-from tiny_photo_models import BACKBONE, make_heatmap_model
+from tiny_photo_models import BACKBONE, make_heatmap_model, make_varied_classifier
 from torch import Tensor
 
 from pct.evaluation.metrics import joint_scale

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tiny_estimator import make_varied_classifier
-from tiny_photo_models import make_heatmap_model
+from tiny_photo_models import make_heatmap_model, make_varied_classifier
 from tiny_videos import write_video
 
 from pct.cli import main as cli

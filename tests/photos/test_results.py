@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import supervision
 from PIL import Image
-from tiny_estimator import make_varied_classifier
+from tiny_photo_models import make_varied_classifier
 from tiny_videos import write_video
 
 from pct.files.photo import PhotoError

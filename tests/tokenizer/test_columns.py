@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import torch
 from tiny_bodies import bodies
-from tiny_codec import make_tokenizer
-from tiny_ordered import make_ordered
+from tiny_codec import make_ordered, make_tokenizer
 
 from pct.geometry import bbox_from_keypoints
 from pct.pose_space import PoseSpace

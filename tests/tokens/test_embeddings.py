@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tiny_codec import TOKENIZER
-from tiny_ordered import make_ordered
+from tiny_codec import TOKENIZER, make_ordered
 
 from pct.tokens import vocabulary, word_embeddings
 

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import torch
 from tiny_bodies import write_bodies
-from tiny_codec import TOKENIZER, cut_table, read, write_arrays
-from tiny_ordered import make_ordered
+from tiny_codec import TOKENIZER, cut_table, make_ordered, read, write_arrays
 
 from pct.drawing.gallery import draw_gallery
 from pct.pose_space import PoseSpace

@@ -9,8 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_codec import TOKENIZER, make_tokenizer, read, write_arrays
-from tiny_ordered import make_ordered
+from tiny_codec import TOKENIZER, make_ordered, make_tokenizer, read, write_arrays
 
 from pct.tokens import PoseTokens, SearchResult, TokenFileError, TokenIndex
 from pct.tokens.codec import encode_file

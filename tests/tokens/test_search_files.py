@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tiny_codec import make_tokenizer, person, write_arrays, write_json
-from tiny_ordered import make_ordered
+from tiny_codec import make_ordered, make_tokenizer, person, write_arrays, write_json
 
 from pct.tokens import PoseTokens, TokenWriter
 from pct.tokens.codec import decode_file, describe_model, encode_file

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from tiny_codec import TOKENIZER, encode, read, write_arrays
-from tiny_ordered import make_ordered
+from tiny_codec import TOKENIZER, encode, make_ordered, read, write_arrays
 
 from pct.tokens import TokenFileError, TokenReader, table_to_text, text_to_table
 from pct.tokens.codec import encode_file

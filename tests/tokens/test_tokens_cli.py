@@ -11,8 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from tiny_bodies import write_bodies
 from tiny_cli import expect_error, person, run, write_poses
-from tiny_codec import cut_table, make_tokenizer, read, rewrite
-from tiny_ordered import make_ordered
+from tiny_codec import cut_table, make_ordered, make_tokenizer, read, rewrite
 
 from pct.cli import common
 from pct.cli import main as cli

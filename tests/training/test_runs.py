@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import tiny_runs
 import torch
-from tiny_lifter import make_tokenizer3d
+from tiny_bodies import make_tokenizer_3d
 from tiny_runs import CrashError, CutAfter, error_of, losses, train
 
 from pct.cli import main as cli
@@ -60,7 +60,7 @@ TOKENS = ("tokenizer=tokenizer3d", "lifter.head=tokens")
 @pytest.fixture(autouse=True)
 def _beside_a_3d_tokenizer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    make_tokenizer3d().save_pretrained(tmp_path / "tokenizer3d")
+    make_tokenizer_3d().save_pretrained(tmp_path / "tokenizer3d")
 
 
 def weights(folder: Path) -> list[bytes]:

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 import tiny_runs
 import torch
-from tiny_bodies import bodies, write_mocap
-from tiny_lifter import make_tokenizer3d
+from tiny_bodies import bodies, make_tokenizer_3d, write_mocap
 from tiny_runs import error_of
 
 from pct.lifting.lifter import Lifter
@@ -32,7 +31,7 @@ def train(config: Path, *arguments: str, out: str = "run") -> int:
 
 
 def token_arguments(tmp_path: Path) -> list[str]:
-    make_tokenizer3d().save_pretrained(tmp_path / "tokenizer")
+    make_tokenizer_3d().save_pretrained(tmp_path / "tokenizer")
     return [f"tokenizer={tmp_path / 'tokenizer'}", "lifter.head=tokens"]
 
 
@@ -41,7 +40,7 @@ def test_a_token_run_saves_its_tokenizer_and_measures_its_floor(config: Path) ->
     folder = config.parent / "run"
     lifter = Lifter.from_pretrained(folder / "model")
     assert lifter.tokenizer is not None
-    assert lifter.tokenizer.fingerprint() == make_tokenizer3d().fingerprint()
+    assert lifter.tokenizer.fingerprint() == make_tokenizer_3d().fingerprint()
     poses = lifter.lift(torch.rand(3, 17, 2) * 100)
     assert poses.indices is not None
     assert poses.indices.shape == (3, 4)
