@@ -105,6 +105,7 @@ def test_bad_input_is_refused() -> None:
     for act, message in (
         (lambda: DetectorNoise(H36M17, missing=17), "missing is 17; it must be from 0 to 16 joints of h36m17"),
         (lambda: NoiseConfig(swap_share=1.5), r"swap_share must be in \[0, 1\], got 1.5"),
+        (lambda: NoiseConfig(missing_share=2), r"missing_share must be in \[0, 1\], got 2"),
         (lambda: NoiseConfig(jitter=-1), "jitter must not be negative, got -1"),
         (lambda: NoiseConfig(missing=(3, 2)), "noise missing"),
         (lambda: DetectorNoise(H36M16)(x, visible, torch.Generator()), r"h36m16 takes keypoints2d \(B, 16, 2\)"),

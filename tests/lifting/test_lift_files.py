@@ -152,6 +152,12 @@ def test_a_screen_lifter_takes_sizes_from_the_file_or_the_command(tmp_path: Path
     assert "annotation 102: this lifter reads places on the screen" in capsys.readouterr().err
 
 
+def test_shares_of_the_image_are_no_pixels(tmp_path: Path, model: Path, capsys: Capsys) -> None:
+    source = write_npz(tmp_path / "poses.npz", keypoints=poses2d()[0].numpy() / 1000)
+    error = fail(capsys, source, "-o", tmp_path / "out.npz", "--model", model)
+    assert "poses.npz: none of 6 poses is good; the first: row 0: the joints are shares of the image" in error
+
+
 def test_bad_poses_are_reported_skipped_and_counted(tmp_path: Path, model: Path, capsys: Capsys) -> None:
     keypoints, visible = (value.numpy() for value in poses2d(COCO17))
     visible[1], keypoints[3, 0] = False, np.nan
