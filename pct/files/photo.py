@@ -67,7 +67,8 @@ def as_photo(image: Any) -> np.ndarray:
             first.
 
     Raises:
-        PhotoError: If the photo cannot be read, or the array has another type or shape, or no pixels.
+        PhotoError: If the photo cannot be read, or the array has another type or shape, no pixels, or as grey over 80
+            million and as RGBA over 20 million of them.
     """
     if isinstance(image, (str, Path)):
         return read_photo(image)

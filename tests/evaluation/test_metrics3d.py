@@ -113,6 +113,13 @@ def test_pck_and_auc_count_the_official_joints_where_a_skeleton_has_them() -> No
     assert summarise_3d(wrong[:, 1:], target[:, 1:], H36M16)["pck_joints"] == some["pck_joints"]
 
 
+def test_median_and_90th_percentile_are_over_poses() -> None:
+    target, wrong = torch.zeros(101, 17, 3), torch.zeros(101, 17, 3)
+    wrong[:, 1:, 0] = torch.arange(101.0)[:, None] * 17 / 16  # pose i is wrong by i, the root by nothing
+    found = summarise_3d(wrong, target, H36M17)
+    assert (found["mpjpe"], found["median"], found["p90"]) == pytest.approx((50, 50, 90))
+
+
 def test_pck_and_auc_equal_a_hand_calculation() -> None:
     target = torch.zeros(1, 4, 3)
     moved = torch.tensor([[[0.0, 0, 0], [150, 0, 0], [0, 149.9, 0], [0, 0, 12]]])
