@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import ClassVar
 
 _NOT_NEGATIVE = ("rotation", "shift", "outside_margin", "half_body_joints")
-_BELOW_ONE = ("scale", "brightness", "contrast", "saturation")
 
 
 @dataclass(frozen=True)
@@ -13,6 +13,7 @@ class CropJitterConfig:
     """How crops of persons are jittered, with or without their photo. The defaults are the paper's (released configs).
 
     Attributes:
+        below_one: Names of the strengths that must be below 1.
         rotation: Standard deviation in degrees, cut at twice that.
         rotation_prob: Share of the crops that are rotated.
         scale: Standard deviation of the crop's scale around 1, cut to [1 - scale, 1 + scale].
@@ -24,6 +25,7 @@ class CropJitterConfig:
         outside_margin: Joints farther outside the crop than this share of its half side become unknown.
     """
 
+    below_one: ClassVar[tuple[str, ...]] = ("scale",)
     rotation: float = 40.0
     rotation_prob: float = 0.6
     scale: float = 0.5
@@ -41,5 +43,5 @@ class CropJitterConfig:
                 raise ValueError(f"augment {field.name} must be in [0, 1], got {value}")
             if field.name in _NOT_NEGATIVE and not value >= 0:
                 raise ValueError(f"augment {field.name} must not be negative, got {value}")
-            if field.name in _BELOW_ONE and not 0 <= value < 1:
+            if field.name in self.below_one and not 0 <= value < 1:
                 raise ValueError(f"augment {field.name} must be in [0, 1), got {value}")

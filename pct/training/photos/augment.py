@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -34,6 +34,7 @@ class PhotoAugmentConfig(CropJitterConfig):
         blur_size: Largest side of the blur's box in pixels, odd.
     """
 
+    below_one: ClassVar[tuple[str, ...]] = (*CropJitterConfig.below_one, "brightness", "contrast", "saturation")
     brightness: float = 0.4
     contrast: float = 0.4
     saturation: float = 0.4
