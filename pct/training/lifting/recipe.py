@@ -15,7 +15,7 @@ from pct.files.motion.pairs import load_h36m
 from pct.layers.losses import distance_loss, keypoint_loss
 from pct.lifting.config import LifterConfig, LifterSizes
 from pct.lifting.detector_noise import DetectorNoise, NoiseConfig
-from pct.lifting.lifter import Lifter
+from pct.lifting.lifter import Lifter, LifterOutput
 from pct.pose_space import PoseSpace
 from pct.skeleton import H36M17, Skeleton, get_skeleton
 from pct.tokenizer import PoseTokenizer
@@ -167,22 +167,33 @@ class LiftingValidation:
         ``oracle_mpjpe_mm`` is the floor: the error of the tokenizer itself.
         """
         noisy, clean = (
-            gather((pairs.rows(slice(i, i + _VAL_BATCH)) for i in range(0, len(pairs), _VAL_BATCH)), self._measure)
-            for pairs in (self.noisy, self.clean)
+            gather((pairs.rows(slice(i, i + _VAL_BATCH)) for i in range(0, len(pairs), _VAL_BATCH)), measure)
+            for pairs, measure in ((self.noisy, self._measure), (self.clean, self._measure_poses))
         )
         numbers = {**noisy, "clean_mpjpe_mm": clean["mpjpe_mm"]}
         return {name: float(values.double().mean()) for name, values in numbers.items()}
 
+    def _measure_poses(self, pairs: LiftingBatch) -> dict[str, Tensor]:
+        return self._errors(*self._lift(pairs))
+
     def _measure(self, pairs: LiftingBatch) -> dict[str, Tensor]:
-        lifter, pairs = self.lifter, pairs.to(self.lifter.device)
-        output = lifter(lifter.normalizer(pairs.keypoints2d, pairs.visible, pairs.image_size), pairs.visible)
-        keypoints, truth = output.keypoints.float() * self.scale, pairs.target_keypoints * self.scale
-        numbers = {"mpjpe_mm": mpjpe(keypoints, truth, root=self.root), "p_mpjpe_mm": p_mpjpe(keypoints, truth)}
-        if output.logits is not None and lifter.tokenizer is not None:
-            labels = token_labels(lifter.tokenizer, pairs.target_keypoints, pairs.target_visible).indices
+        """Measure the tokens too, if there are any."""
+        tokenizer, (output, pairs) = self.lifter.tokenizer, self._lift(pairs)
+        numbers = self._errors(output, pairs)
+        if output.logits is not None and tokenizer is not None:
+            labels = token_labels(tokenizer, pairs.target_keypoints, pairs.target_visible).indices
+            truth = pairs.target_keypoints * self.scale
             for name, indices in (("argmax", output.logits.argmax(dim=-1)), ("oracle", labels)):
-                decoded = lifter.tokenizer.decode(indices).float() * self.scale
+                decoded = tokenizer.decode(indices).float() * self.scale
                 numbers[f"{name}_mpjpe_mm"] = mpjpe(decoded, truth, root=self.root)
             # Shares of all tokens, so each pose counts by itself.
             numbers |= {n: v.expand(len(pairs)) for n, v in token_accuracy(output.logits, labels).items()}
         return numbers
+
+    def _lift(self, pairs: LiftingBatch) -> tuple[LifterOutput, LiftingBatch]:
+        lifter, pairs = self.lifter, pairs.to(self.lifter.device)
+        return lifter(lifter.normalizer(pairs.keypoints2d, pairs.visible, pairs.image_size), pairs.visible), pairs
+
+    def _errors(self, output: LifterOutput, pairs: LiftingBatch) -> dict[str, Tensor]:
+        keypoints, truth = output.keypoints.float() * self.scale, pairs.target_keypoints * self.scale
+        return {"mpjpe_mm": mpjpe(keypoints, truth, root=self.root), "p_mpjpe_mm": p_mpjpe(keypoints, truth)}
